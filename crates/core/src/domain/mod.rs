@@ -1,0 +1,12 @@
+//! Pure decisions: values in, values out.
+
+pub mod claims;
+pub mod cursor;
+pub mod decode;
+pub mod id;
+pub mod policy;
+pub mod protocol;
+pub mod publication;
+pub mod record;
+pub mod room;
+pub mod route;

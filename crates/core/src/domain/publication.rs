@@ -1,0 +1,53 @@
+//! What the hub keeps and hands out: one event for the members of some rooms.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::id::Id;
+use super::room::Room;
+
+/// How an event is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Never conflated, never shed.
+    Critical,
+    Event,
+    /// A newer one of the same key may take its place while a client lags.
+    Latest,
+}
+
+/// A routed record, ready to be appended to the window. Shared by everyone who gets it.
+#[derive(Debug)]
+pub struct Publication {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch, from Kafka.
+    pub timestamp: Option<i64>,
+    /// The record's key, when it is UTF-8.
+    pub key: Option<Arc<str>>,
+    pub event: Arc<str>,
+    pub organisation: Id,
+    /// All of `organisation`, each once, at least one.
+    pub rooms: Vec<Room>,
+    pub class: Class,
+    /// What `Class::Latest` is the latest of, unique within event and organisation.
+    pub latest_of: Option<Arc<str>>,
+    /// The route wants each client's Socket.IO acknowledgement.
+    pub ack: bool,
+    /// JSON text exactly as the producer wrote it: valid UTF-8, valid JSON.
+    pub payload: Bytes,
+}
+
+impl Publication {
+    /// `topic/partition/offset`, the same on every instance.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+
+    pub fn payload_str(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("decode lets only UTF-8 payloads through")
+    }
+}

@@ -1,0 +1,15 @@
+//! Fleetcast: the last hop from Kafka to people. ARCHITECTURE.md walks through it.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod demo;
+pub mod kafka;
+pub mod lifecycle;
+pub mod net;
+pub mod session;
+pub mod settings;
+pub mod socketio;
+pub mod telemetry;
