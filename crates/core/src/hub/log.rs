@@ -1,0 +1,250 @@
+//! The log window of one organisation: what was published of late, indexed by room.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::cursor::{Cursor, organisation_hash};
+use crate::domain::id::Id;
+use crate::domain::publication::Publication;
+use crate::domain::room::Room;
+
+use super::positions::Positions;
+use super::{ConnectionKey, Now};
+
+/// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
+const ENTRY_OVERHEAD: usize = 320;
+const ROOM_OVERHEAD: usize = 96;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) publication: Arc<Publication>,
+    pub(super) partition: u32,
+    /// True for a connection that has everything up to and with this entry.
+    pub(super) cursor: Arc<str>,
+    appended: Now,
+    cost: usize,
+}
+
+/// Offsets below `next` are no longer in the window; `appended` is the wall time at which the last of them came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Floor {
+    pub(super) next: i64,
+    pub(super) appended: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RoomLog {
+    /// Sequence numbers of the entries of this room, rising.
+    pub(super) entries: VecDeque<u64>,
+    /// One past the last entry of this room that was evicted.
+    pub(super) evicted: u64,
+    pub(super) members: Vec<ConnectionKey>,
+}
+
+/// Entries are numbered by a sequence of their own, without holes, in the order in which they were appended here.
+#[derive(Debug)]
+pub(super) struct OrganisationLog {
+    pub(super) id: Id,
+    pub(super) hash: u32,
+    pub(super) rooms: HashMap<Room, RoomLog>,
+    pub(super) connections: usize,
+    pub(super) bytes: usize,
+    entries: VecDeque<Entry>,
+    first: u64,
+    floors: HashMap<u32, Floor>,
+    /// When each partition last carried a record of this organisation, in monotonic milliseconds.
+    touched: Vec<(u32, u64)>,
+    /// Monotonic time at which the newest entry was appended that the byte cap has evicted.
+    cut_short: Option<u64>,
+}
+
+impl OrganisationLog {
+    pub(super) fn new(id: Id) -> Self {
+        Self {
+            hash: organisation_hash(&id),
+            id,
+            rooms: HashMap::new(),
+            connections: 0,
+            bytes: 0,
+            entries: VecDeque::new(),
+            first: 0,
+            floors: HashMap::new(),
+            touched: Vec::new(),
+            cut_short: None,
+        }
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The sequence number that the next entry will get.
+    pub(super) fn head(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
+        let at = sequence.checked_sub(self.first)?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+
+    pub(super) fn oldest(&self) -> Option<Now> {
+        self.entries.front().map(|entry| entry.appended)
+    }
+
+    /// Notes that the partition carries records of this organisation, so that cursors name it.
+    pub(super) fn touch(&mut self, partition: u32, now: Now) {
+        match self
+            .touched
+            .iter_mut()
+            .find(|(index, _)| *index == partition)
+        {
+            Some((_, when)) => *when = now.monotonic,
+            None => self.touched.push((partition, now.monotonic)),
+        }
+    }
+
+    /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of
+    /// it for `memory` milliseconds are left out.
+    pub(super) fn cursor(&self, positions: &Positions, memory: u64, now: Now) -> Cursor {
+        let mut named: Vec<(u32, i64)> = self
+            .touched
+            .iter()
+            .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
+            .filter_map(|(index, _)| positions.get(*index))
+            .filter(|partition| !partition.gone)
+            .map(|partition| (partition.hash, partition.next))
+            .collect();
+        named.sort_unstable();
+        Cursor {
+            issued: positions.read_up_to(now),
+            organisation: self.hash,
+            positions: named,
+        }
+    }
+
+    /// Appends and returns the entry's sequence number.
+    pub(super) fn append(
+        &mut self,
+        publication: Arc<Publication>,
+        partition: u32,
+        cursor: Arc<str>,
+        now: Now,
+    ) -> u64 {
+        let sequence = self.head();
+        for room in &publication.rooms {
+            self.room(room).entries.push_back(sequence);
+        }
+        let key = publication.key.as_ref().map_or(0, |key| key.len());
+        let rooms = publication.rooms.len() * ROOM_OVERHEAD;
+        let cost = publication.payload.len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
+        self.bytes += cost;
+        self.entries.push_back(Entry {
+            publication,
+            partition,
+            cursor,
+            appended: now,
+            cost,
+        });
+        sequence
+    }
+
+    pub(super) fn room(&mut self, room: &Room) -> &mut RoomLog {
+        if !self.rooms.contains_key(room) {
+            self.rooms.insert(room.clone(), RoomLog::default());
+        }
+        self.rooms.get_mut(room).expect("it was inserted above")
+    }
+
+    /// Drops the oldest entry and raises the floor of its partition. Returns the bytes that became free.
+    pub(super) fn evict_oldest(&mut self, for_space: bool) -> usize {
+        let Some(entry) = self.entries.pop_front() else {
+            return 0;
+        };
+        let sequence = self.first;
+        self.first += 1;
+        self.bytes -= entry.cost;
+        if for_space {
+            self.cut_short = Some(entry.appended.monotonic);
+        }
+        self.raise_floor(
+            entry.partition,
+            entry.publication.offset.saturating_add(1),
+            entry.appended.wall,
+        );
+        for room in &entry.publication.rooms {
+            let Some(log) = self.rooms.get_mut(room) else {
+                continue;
+            };
+            if log.entries.front() == Some(&sequence) {
+                log.entries.pop_front();
+            }
+            log.evicted = sequence + 1;
+            if log.entries.is_empty() && log.members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+        entry.cost
+    }
+
+    pub(super) fn raise_floor(&mut self, partition: u32, next: i64, appended: u64) {
+        let floor = self
+            .floors
+            .entry(partition)
+            .or_insert(Floor { next, appended });
+        floor.next = floor.next.max(next);
+        floor.appended = floor.appended.max(appended);
+    }
+
+    pub(super) fn floor(&self, partition: u32) -> Option<Floor> {
+        self.floors.get(&partition).copied()
+    }
+
+    /// Forgets what can no longer matter to any cursor that is young enough to be resumed.
+    pub(super) fn forget(&mut self, memory: u64, now: Now) {
+        self.touched
+            .retain(|(_, when)| now.monotonic.saturating_sub(*when) < memory);
+        if self.entries.is_empty() {
+            let touched = &self.touched;
+            self.floors
+                .retain(|partition, _| touched.iter().any(|(index, _)| index == partition));
+        }
+        if self
+            .cut_short
+            .is_some_and(|at| now.monotonic.saturating_sub(at) >= memory)
+        {
+            self.cut_short = None;
+        }
+    }
+
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.connections == 0 && self.entries.is_empty() && self.touched.is_empty()
+    }
+
+    /// How far back this organisation can be resumed, in milliseconds.
+    pub(super) fn window(&self, promised: u64, now: Now) -> u64 {
+        self.cut_short.map_or(promised, |at| {
+            now.monotonic.saturating_sub(at).min(promised)
+        })
+    }
+
+    pub(super) fn leave(&mut self, room: &Room, connection: ConnectionKey) {
+        let Some(log) = self.rooms.get_mut(room) else {
+            return;
+        };
+        if let Some(at) = log.members.iter().position(|member| *member == connection) {
+            log.members.swap_remove(at);
+        }
+        if log.entries.is_empty() && log.members.is_empty() {
+            self.rooms.remove(room);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How far this instance has read each partition, and how it names partitions to the world.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::domain::cursor::{Table, partition_hash};
+
+use super::Now;
+
+/// How long a new partition may exist before it is found here: nothing newer than that is known to be read.
+const DISCOVERY_MS: u64 = 30_000;
+
+/// Tables of partitions that are remembered, so that cursors issued before a change can still be read.
+const TABLES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) hash: u32,
+    /// The first offset not handed over yet.
+    pub(super) next: i64,
+    /// The first offset that was read at all: what came before is not in the window.
+    pub(super) start: i64,
+    /// A topic of this name and number existed before, with other offsets: older cursors do not fit.
+    pub(super) reborn_at: Option<u64>,
+    /// Wall time at which offsets turned out to be lost before they were read here.
+    pub(super) gap_at: Option<u64>,
+    pub(super) gone: bool,
+    /// Wall time of the last moment at which the end was confirmed to be reached.
+    end_seen: u64,
+}
+
+/// All partitions of this instance, by the consumer's index.
+#[derive(Debug)]
+pub(super) struct Positions {
+    partitions: Vec<Option<Partition>>,
+    by_hash: HashMap<u32, u32>,
+    table: Table,
+    earlier: VecDeque<Table>,
+    /// Monotonic time of the last change after the start.
+    changed: Option<u64>,
+    loading: bool,
+}
+
+impl Positions {
+    pub(super) fn new() -> Self {
+        Self {
+            partitions: Vec::new(),
+            by_hash: HashMap::new(),
+            table: Table::new(Vec::new()),
+            earlier: VecDeque::new(),
+            changed: None,
+            loading: true,
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        index: u32,
+        topic: &str,
+        topic_id: Option<[u8; 16]>,
+        number: i32,
+        start: i64,
+        now: Now,
+    ) {
+        let hash = partition_hash(topic, topic_id, number);
+        let reborn_at = self.by_hash.insert(hash, index).map(|_| now.wall);
+        let slot = index as usize;
+        if self.partitions.len() <= slot {
+            self.partitions.resize_with(slot + 1, || None);
+        }
+        self.partitions[slot] = Some(Partition {
+            hash,
+            next: start,
+            start,
+            reborn_at,
+            gap_at: None,
+            gone: false,
+            end_seen: if self.loading {
+                0
+            } else {
+                now.wall.saturating_sub(DISCOVERY_MS)
+            },
+        });
+        self.rebuild(now);
+    }
+
+    pub(super) fn remove(&mut self, index: u32, now: Now) {
+        if let Some(partition) = self.get_mut(index) {
+            partition.gone = true;
+        }
+        self.rebuild(now);
+    }
+
+    fn rebuild(&mut self, now: Now) {
+        let table = Table::new(self.live().map(|(_, partition)| partition.hash).collect());
+        if table == self.table {
+            return;
+        }
+        if !self.loading {
+            self.changed = Some(now.monotonic);
+        }
+        self.earlier
+            .push_front(std::mem::replace(&mut self.table, table));
+        self.earlier.truncate(TABLES);
+    }
+
+    /// The start is over: from here on a new table is a change that other instances may not have seen.
+    pub(super) fn loaded(&mut self) {
+        self.loading = false;
+    }
+
+    /// Takes note of a record. False if its offset was passed before: it must not be handed out again.
+    pub(super) fn advance(&mut self, index: u32, offset: i64) -> bool {
+        match self.get_mut(index) {
+            Some(partition) if offset >= partition.next && !partition.gone => {
+                partition.next = offset.saturating_add(1);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn end(&mut self, index: u32, next: i64, now: Now) {
+        if let Some(partition) = self.get_mut(index) {
+            partition.next = partition.next.max(next);
+            partition.end_seen = now.wall;
+        }
+    }
+
+    /// Offsets below `next` were lost before they were read. True if that is news.
+    pub(super) fn gap(&mut self, index: u32, next: i64, now: Now) -> bool {
+        match self.get_mut(index) {
+            Some(partition) if next > partition.next => {
+                partition.next = next;
+                partition.start = next;
+                partition.gap_at = Some(now.wall);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The wall time up to which everything has been read: the moment at which the slowest partition was last confirmed
+    /// to be at its end. Being at the end *once* proves nothing about now: the process may have been stopped since.
+    pub(super) fn read_up_to(&self, now: Now) -> u64 {
+        self.live()
+            .map(|(_, partition)| partition.end_seen)
+            .min()
+            .unwrap_or(now.wall)
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&Partition> {
+        self.partitions.get(index as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Partition> {
+        self.partitions.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(super) fn index_of(&self, hash: u32) -> Option<u32> {
+        let index = *self.by_hash.get(&hash)?;
+        self.get(index)
+            .is_some_and(|partition| !partition.gone)
+            .then_some(index)
+    }
+
+    pub(super) fn live(&self) -> impl Iterator<Item = (u32, &Partition)> {
+        (0_u32..)
+            .zip(&self.partitions)
+            .filter_map(|(index, partition)| Some((index, partition.as_ref()?)))
+            .filter(|(_, partition)| !partition.gone)
+    }
+
+    /// The table to encode with; `None` for `settle` milliseconds after a change, while other instances may not know it.
+    pub(super) fn shared_table(&self, now: Now, settle: u64) -> Option<&Table> {
+        let settled = self
+            .changed
+            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= settle);
+        settled.then_some(&self.table)
+    }
+
+    pub(super) fn table(&self, digest: u32) -> Option<&Table> {
+        std::iter::once(&self.table)
+            .chain(&self.earlier)
+            .find(|table| table.digest == digest)
+    }
+}

@@ -1,0 +1,263 @@
+//! A turn: feeding one connection from the log, at the pace that its outlet takes.
+
+use std::sync::Arc;
+
+use crate::domain::cursor::Cursor;
+use crate::domain::protocol::Resync;
+
+use super::connection::{Connection, Control, Lag, Schedule, State};
+use super::log::OrganisationLog;
+use super::outlet::{Item, Offered, Outlet, Resumed};
+use super::positions::Positions;
+use super::{Contact, Counts, Now, Settings};
+
+/// A turn ends after so many publications, so many bytes of payload, or so many entries looked at.
+const TURN_PUBLICATIONS: usize = 64;
+const TURN_BYTES: usize = 64 * 1024;
+const TURN_ENTRIES: usize = 4096;
+
+/// What a turn may read and count, beside the connection itself.
+pub(super) struct Turn<'a> {
+    pub(super) log: &'a OrganisationLog,
+    pub(super) positions: &'a Positions,
+    pub(super) settings: &'a Settings,
+    pub(super) contact: Contact,
+    pub(super) counts: &'a mut Counts,
+    pub(super) now: Now,
+}
+
+/// Why the feeding stopped early.
+enum Stop {
+    Blocked,
+    Budget,
+}
+
+impl Turn<'_> {
+    /// Gives the connection what it is owed, within one turn, and says when it needs the next one. Reaching the head
+    /// turns it `Live` in the same turn, so nothing can be appended in between.
+    pub(super) fn run<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Schedule {
+        self.resync_if_overtaken(connection);
+        let stopped = self
+            .controls(connection)
+            .and_then(|()| self.replay(connection));
+        match stopped {
+            Err(Stop::Blocked) => Schedule::Blocked,
+            Err(Stop::Budget) => Schedule::Queued,
+            Ok(()) => {
+                if self.dominated(connection) {
+                    connection.state = State::Live;
+                }
+                Schedule::Idle
+            }
+        }
+    }
+
+    /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
+    fn resync_if_overtaken<O>(&mut self, connection: &mut Connection<O>) {
+        let first = self.log.first();
+        let State::Lagging(lag) = &mut connection.state else {
+            return;
+        };
+        if lag.next >= first {
+            return;
+        }
+        let missed = connection.rooms.iter().any(|room| {
+            self.log
+                .rooms
+                .get(room)
+                .is_some_and(|log| log.evicted > lag.next)
+        });
+        lag.next = first;
+        if missed {
+            self.resync(connection, Resync::Evicted);
+        }
+    }
+
+    /// Skips to the head and says so. From here on every cursor is past the hole, so nothing that carries one may go out
+    /// before the notice does: a waiting `cursor` is dropped, a waiting welcome speaks of the resync itself.
+    pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: Resync) {
+        connection.state = State::Lagging(Lag {
+            next: self.log.head(),
+            own: None,
+        });
+        connection.last = self.here();
+        let welcome = connection
+            .controls
+            .iter()
+            .find_map(|control| match control {
+                Control::Welcome(resumed) => Some(*resumed),
+                Control::Resync(_) | Control::Cursor | Control::Stale => None,
+            });
+        let stale = connection.controls.contains(&Control::Stale);
+        connection.controls.clear();
+        match welcome {
+            // It has seen nothing yet, so it has missed nothing: it begins here.
+            Some(Resumed::Fresh) => connection.push(Control::Welcome(Resumed::Fresh)),
+            Some(Resumed::Resumed | Resumed::Resync) => {
+                connection.push(Control::Welcome(Resumed::Resync));
+                connection.push(Control::Resync(reason));
+            }
+            None => connection.push(Control::Resync(reason)),
+        }
+        if stale {
+            connection.push(Control::Stale);
+        }
+        if welcome != Some(Resumed::Fresh) {
+            self.counts.resyncs[reason as usize] += 1;
+        }
+    }
+
+    fn controls<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
+        while let Some(control) = connection.controls.front().copied() {
+            let cursor = self.standing(connection);
+            let item = match control {
+                Control::Welcome(resumed) => Item::Welcome {
+                    resumed,
+                    rooms: &connection.rooms,
+                    window_seconds: self.log.window(self.settings.window_ms, self.now) / 1000,
+                    cursor: &cursor,
+                },
+                Control::Resync(reason) => Item::Resync {
+                    reason,
+                    rooms: &connection.rooms,
+                    cursor: &cursor,
+                },
+                Control::Cursor => Item::Cursor { cursor: &cursor },
+                Control::Stale => Item::Stale {
+                    stale: self.contact.stale,
+                    since: self.contact.since,
+                    cursor: &cursor,
+                },
+            };
+            if connection.outlet.offer(item) == Offered::Full {
+                return Err(Stop::Blocked);
+            }
+            connection.controls.pop_front();
+            connection.last = cursor;
+            connection.last_at = self.now.monotonic;
+        }
+        Ok(())
+    }
+
+    /// The cursor that is true for the connection as it stands: never ahead of what it was given.
+    fn standing<O>(&self, connection: &Connection<O>) -> Arc<str> {
+        match &connection.state {
+            State::Live => self.here(),
+            State::Lagging(lag) if lag.next < self.log.head() => connection.last.clone(),
+            State::Lagging(Lag { own: None, .. }) => self.here(),
+            State::Lagging(Lag { own: Some(own), .. }) => {
+                // A resumed connection that has not looked at the log yet stands where it came from.
+                let here = self
+                    .log
+                    .cursor(self.positions, self.settings.memory_ms(), self.now);
+                self.encode(&here.merged(own))
+            }
+        }
+    }
+
+    pub(super) fn here(&self) -> Arc<str> {
+        self.encode(
+            &self
+                .log
+                .cursor(self.positions, self.settings.memory_ms(), self.now),
+        )
+    }
+
+    fn encode(&self, cursor: &Cursor) -> Arc<str> {
+        cursor.encode(
+            self.positions
+                .shared_table(self.now, self.settings.window_ms),
+        )
+    }
+
+    /// Hands out the entries of the connection's rooms from `lag.next` on, in the order in which they were appended.
+    fn replay<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
+        let State::Lagging(lag) = &mut connection.state else {
+            return Ok(());
+        };
+        let logs: Vec<_> = connection
+            .rooms
+            .iter()
+            .filter_map(|room| self.log.rooms.get(room))
+            .collect();
+        let mut at: Vec<usize> = logs
+            .iter()
+            .map(|room| {
+                room.entries
+                    .partition_point(|sequence| *sequence < lag.next)
+            })
+            .collect();
+        let (mut publications, mut bytes) = (0, 0);
+        for _ in 0..TURN_ENTRIES {
+            let upcoming = logs
+                .iter()
+                .zip(&at)
+                .filter_map(|(room, at)| room.entries.get(*at));
+            let Some(sequence) = upcoming.min().copied() else {
+                lag.next = self.log.head();
+                return Ok(());
+            };
+            for (room, at) in logs.iter().zip(&mut at) {
+                *at += usize::from(room.entries.get(*at) == Some(&sequence));
+            }
+            let entry = self
+                .log
+                .entry(sequence)
+                .expect("the room index holds only living entries");
+            if self.covered(lag, entry.partition, entry.publication.offset) {
+                lag.next = sequence + 1;
+                continue;
+            }
+            if publications == TURN_PUBLICATIONS || bytes >= TURN_BYTES {
+                return Err(Stop::Budget);
+            }
+            let cursor = match &lag.own {
+                None => entry.cursor.clone(),
+                Some(own) => self
+                    .merged(&entry.cursor, own)
+                    .unwrap_or(connection.last.clone()),
+            };
+            let item = Item::Publication {
+                publication: &entry.publication,
+                cursor: &cursor,
+            };
+            if connection.outlet.offer(item) == Offered::Full {
+                lag.next = sequence;
+                return Err(Stop::Blocked);
+            }
+            self.counts.delivered(&entry.publication.event, 1);
+            lag.next = sequence + 1;
+            connection.last = cursor;
+            connection.last_at = self.now.monotonic;
+            publications += 1;
+            bytes += entry.publication.payload.len();
+        }
+        Err(Stop::Budget)
+    }
+
+    fn covered(&self, lag: &Lag, partition: u32, offset: i64) -> bool {
+        let covered = || {
+            let hash = self.positions.get(partition)?.hash;
+            Some(offset < lag.own.as_ref()?.next(hash)?)
+        };
+        covered().unwrap_or(false)
+    }
+
+    fn merged(&self, cursor: &str, own: &Cursor) -> Option<Arc<str>> {
+        let decoded = Cursor::decode(cursor, |digest| self.positions.table(digest)).ok()?;
+        Some(self.encode(&decoded.merged(own)))
+    }
+
+    /// Everything that the connection came with has been read here too: from now on the shared cursors are true for it.
+    fn dominated<O>(&self, connection: &Connection<O>) -> bool {
+        let State::Lagging(Lag { own: Some(own), .. }) = &connection.state else {
+            return true;
+        };
+        own.positions.iter().all(|(hash, next)| {
+            let index = self.positions.index_of(*hash);
+            index
+                .and_then(|index| self.positions.get(index))
+                .is_none_or(|here| here.next >= *next)
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! Whether a cursor can be resumed here: design.md, "Positions and cursors".
+
+use crate::domain::cursor::{Cursor, CursorError, organisation_hash};
+use crate::domain::id::Id;
+use crate::domain::protocol::Resync;
+
+use super::{Hub, Now};
+
+/// Clocks of instances may be apart by so much; the window is kept for longer by the same.
+pub(super) const SKEW_MS: u64 = 10_000;
+
+/// The consumer confirms once a second that it is at the end, so cursors are that much older than they could be.
+const CONFIRM_MS: u64 = 2_000;
+
+/// What can be done with the cursor that a client came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inspection {
+    Resume(Cursor),
+    /// It names partitions that are not known here. They may be new: refresh the metadata and ask again, once; if they
+    /// stay unknown they are gone, and the answer is [`Resync::TopicRecreated`].
+    Unknown,
+    Resync(Resync),
+}
+
+impl<O> Hub<O> {
+    pub fn inspect(&self, organisation: &Id, text: &str, now: Now) -> Inspection {
+        let cursor = match Cursor::decode(text, |digest| self.positions.table(digest)) {
+            Ok(cursor) => cursor,
+            Err(CursorError::Invalid) => return Inspection::Resync(Resync::Invalid),
+            Err(CursorError::UnknownTable) => return Inspection::Unknown,
+        };
+        if cursor.organisation != organisation_hash(organisation) {
+            return Inspection::Resync(Resync::Foreign);
+        }
+        if cursor
+            .issued
+            .saturating_add(self.settings.window_ms + CONFIRM_MS)
+            < now.wall
+        {
+            return Inspection::Resync(Resync::Expired);
+        }
+        if cursor.issued > now.wall.saturating_add(SKEW_MS) {
+            return Inspection::Resync(Resync::Clock);
+        }
+        match self.hole(organisation, &cursor) {
+            Some(reason) => Inspection::Resync(reason),
+            None if self.names_unknown(&cursor) => Inspection::Unknown,
+            None => Inspection::Resume(cursor),
+        }
+    }
+
+    /// Partitions in which the cursor is ahead of this instance. If the end of their log turns out to lie below the
+    /// cursor, see [`Hub::end_of_log`].
+    pub fn ahead(&self, cursor: &Cursor) -> Vec<u32> {
+        let ahead = |(hash, next): &(u32, i64)| {
+            let index = self.positions.index_of(*hash)?;
+            (self.positions.get(index)?.next < *next).then_some(index)
+        };
+        cursor.positions.iter().filter_map(ahead).collect()
+    }
+
+    fn names_unknown(&self, cursor: &Cursor) -> bool {
+        cursor
+            .positions
+            .iter()
+            .any(|(hash, _)| self.positions.index_of(*hash).is_none())
+    }
+
+    /// Something between the cursor and now is no longer in the window.
+    fn hole(&self, organisation: &Id, cursor: &Cursor) -> Option<Resync> {
+        let log = self
+            .by_id
+            .get(organisation)
+            .and_then(|key| self.organisations.get(*key));
+        let after_issue = |wall: u64| wall.saturating_add(SKEW_MS) > cursor.issued;
+        for (index, partition) in self.positions.live() {
+            let floor = log.and_then(|log| log.floor(index));
+            if let Some(next) = cursor.next(partition.hash) {
+                if partition.reborn_at.is_some_and(after_issue) {
+                    return Some(Resync::TopicRecreated);
+                }
+                if partition.start > next {
+                    return Some(partition.gap_at.map_or(Resync::Expired, |_| Resync::Gap));
+                }
+                if floor.is_some_and(|floor| floor.next > next) {
+                    return Some(Resync::Evicted);
+                }
+            } else if partition.gap_at.is_some_and(after_issue) {
+                return Some(Resync::Gap);
+            } else if floor.is_some_and(|floor| after_issue(floor.appended)) {
+                return Some(Resync::Evicted);
+            }
+        }
+        None
+    }
+}
