@@ -1,1 +1,426 @@
+//! The life of the process: the one way to start tasks and threads, the two stages of stopping, and who decides that it failed.
 //!
+//! *Soft* means: take nothing new, finish what is open, end. *Hard* means: end now. The first signal and every failure of a
+//! critical part cancel soft; a second signal or the deadline cancels hard. Cancelling hard cancels soft too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+/// How long tasks and threads may take to end once the hard token is cancelled.
+const AFTER_HARD: Duration = Duration::from_secs(2);
+
+/// Longest part of a panic message that is logged, in characters: messages of slicing panics quote the text that was sliced.
+const PANIC_MESSAGE_CHARS: usize = 200;
+
+/// A handle on the life of the process. Clones share it; two of them in one process (tests) do not meet.
+#[derive(Clone, Default)]
+pub struct Lifecycle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    soft: CancellationToken,
+    hard: CancellationToken,
+    tasks: TaskTracker,
+    /// How many of each name have not ended, for the log line that says who missed the deadline.
+    running: Mutex<BTreeMap<&'static str, usize>>,
+    /// The first failure decides.
+    failure: Mutex<Option<Failure>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let hard = CancellationToken::new();
+        Self {
+            soft: hard.child_token(),
+            hard,
+            tasks: TaskTracker::new(),
+            running: Mutex::default(),
+            failure: Mutex::default(),
+        }
+    }
+}
+
+/// Why the process ends with exit code 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The name given to `critical` or `thread`, or `shutdown`.
+    pub part: &'static str,
+    pub why: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} failed: {}", self.part, self.why)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Lifecycle {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a task that may end whenever it likes. A panic in it is logged and counted, and the process goes on.
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let running = self.enter(name);
+        self.shared.tasks.spawn(async move {
+            let _running = running;
+            future.await;
+        });
+    }
+
+    /// Starts a task that the process cannot do without: if it fails, panics, or ends before the soft token is cancelled, the
+    /// process stops and fails.
+    pub fn critical(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let running = self.enter(name);
+        let mut verdict = Verdict::new(self.clone(), name);
+        self.shared.tasks.spawn(async move {
+            let _running = running;
+            let outcome = future.await;
+            verdict.reached = true;
+            verdict.lifecycle.judge(name, outcome);
+        });
+    }
+
+    /// Starts an OS thread for work that blocks. It must watch `stopping`. Threads are few and each one matters, so a panic
+    /// stops the process and fails it; a normal end does not.
+    pub fn thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.start_thread(name, move |lifecycle| {
+            if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                lifecycle.fail(name, "panicked");
+            }
+        })
+    }
+
+    /// As `thread`, and failing or ending before the soft token is cancelled fails the process too.
+    pub fn critical_thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        self.start_thread(name, move |lifecycle| {
+            match panic::catch_unwind(AssertUnwindSafe(work)) {
+                Ok(outcome) => lifecycle.judge(name, outcome),
+                Err(_) => lifecycle.fail(name, "panicked"),
+            }
+        })
+    }
+
+    /// Cancelled when the process begins to stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.shared.soft.clone()
+    }
+
+    /// Cancelled when there is no time left.
+    pub fn killed(&self) -> CancellationToken {
+        self.shared.hard.clone()
+    }
+
+    /// Begins an orderly stop, as the first signal does.
+    pub fn stop(&self) {
+        self.shared.soft.cancel();
+    }
+
+    /// Ends everything now, as the second signal does.
+    pub fn kill(&self) {
+        self.shared.hard.cancel();
+    }
+
+    /// Records that `part` cannot go on and begins an orderly stop; the process will exit with 1. The first failure is kept.
+    pub fn fail(&self, part: &'static str, why: impl fmt::Display) {
+        let failure = Failure {
+            part,
+            why: why.to_string(),
+        };
+        error!(part, reason = %failure.why, "a part the process cannot do without has failed: stopping");
+        lock(&self.shared.failure).get_or_insert(failure);
+        self.shared.soft.cancel();
+    }
+
+    /// Waits until a signal, `stop` or a failure begins the end, then until everything started here has ended: at most
+    /// `deadline` in an orderly way (it must be longer than the drain), then the hard token is cancelled and all get another
+    /// two seconds. An error is exit code 1: a critical part failed, or something never ended.
+    pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            name = signals.next() => info!(signal = name, "stopping; a second signal cuts it short"),
+            () = self.shared.soft.cancelled() => info!("stopping"),
+        }
+        self.shared.soft.cancel();
+        self.shared.tasks.close();
+        tokio::select! {
+            () = self.shared.tasks.wait() => {}
+            () = self.shared.hard.cancelled() => {}
+            () = tokio::time::sleep(deadline) => {
+                warn!(deadline_seconds = deadline.as_secs(), unfinished = %self.unfinished(), "the deadline of the stop has passed: ending now");
+            }
+            name = signals.next() => warn!(signal = name, unfinished = %self.unfinished(), "second signal: ending now"),
+        }
+        self.shared.hard.cancel();
+        if tokio::time::timeout(AFTER_HARD, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.fail("shutdown", format!("did not end: {}", self.unfinished()));
+        }
+        match lock(&self.shared.failure).clone() {
+            Some(failure) => Err(failure),
+            None => {
+                info!("stopped");
+                Ok(())
+            }
+        }
+    }
+
+    fn start_thread(
+        &self,
+        name: &'static str,
+        body: impl FnOnce(&Self) + Send + 'static,
+    ) -> io::Result<()> {
+        let running = self.enter(name);
+        // The tracker waits for threads by their token, as it does for tasks.
+        let tracked = self.shared.tasks.token();
+        let lifecycle = self.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _tracked = tracked;
+                let _running = running;
+                body(&lifecycle);
+            })
+            .map(drop)
+    }
+
+    /// What the outcome of a critical part means.
+    fn judge(&self, name: &'static str, outcome: anyhow::Result<()>) {
+        match outcome {
+            Ok(()) if self.shared.soft.is_cancelled() => {}
+            Ok(()) => self.fail(name, "ended although nothing had asked it to"),
+            Err(error) => self.fail(name, format!("{error:#}")),
+        }
+    }
+
+    fn enter(&self, name: &'static str) -> Running {
+        *lock(&self.shared.running).entry(name).or_insert(0) += 1;
+        Running {
+            shared: Arc::clone(&self.shared),
+            name,
+        }
+    }
+
+    /// `name x count` of all that runs, for people.
+    fn unfinished(&self) -> String {
+        let running = lock(&self.shared.running);
+        let names: Vec<String> = running
+            .iter()
+            .map(|(name, count)| match count {
+                1 => (*name).to_owned(),
+                count => format!("{name} x {count}"),
+            })
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// Counts a task or thread while it lives.
+struct Running {
+    shared: Arc<Shared>,
+    name: &'static str,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = lock(&self.shared.running);
+        if let Some(count) = running.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.name);
+            }
+        }
+    }
+}
+
+/// Dropped without a verdict while unwinding: the task has panicked. (Dropped by a runtime that goes down: nothing to say.)
+struct Verdict {
+    lifecycle: Lifecycle,
+    name: &'static str,
+    reached: bool,
+}
+
+impl Verdict {
+    fn new(lifecycle: Lifecycle, name: &'static str) -> Self {
+        Self {
+            lifecycle,
+            name,
+            reached: false,
+        }
+    }
+}
+
+impl Drop for Verdict {
+    fn drop(&mut self) {
+        if !self.reached && std::thread::panicking() {
+            self.lifecycle.fail(self.name, "panicked");
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment of `install` on.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Must be called inside a runtime. A process that cannot hear signals cannot drain, so an error stops the start.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Makes every panic one structured log line, calls `count` for it, and keeps the default hook's free text off the output.
+/// The hook is the process's, so only `main` installs it.
+pub fn log_panics(count: impl Fn() + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |info| {
+        count();
+        let text = info.payload_as_str().unwrap_or("(not a text)");
+        let message: String = text.chars().take(PANIC_MESSAGE_CHARS).collect();
+        let location = info.location().map(ToString::to_string);
+        error!(
+            panic = %message,
+            location = location.as_deref().unwrap_or("unknown"),
+            thread = std::thread::current().name().unwrap_or("unnamed"),
+            "panicked"
+        );
+    }));
+}
+
+/// A panic elsewhere leaves nothing half-written in these maps, so a poisoned lock is as good as a clean one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    async fn run(lifecycle: &Lifecycle, deadline: Duration) -> Result<(), Failure> {
+        let signals = Signals::install().expect("signals can be caught in tests");
+        lifecycle.run(signals, deadline).await
+    }
+
+    #[tokio::test]
+    async fn an_orderly_stop_waits_for_tasks_and_threads() {
+        let lifecycle = Lifecycle::new();
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let (seen, token) = (Arc::clone(&ended), lifecycle.stopping());
+        lifecycle.critical("task", async move {
+            token.cancelled().await;
+            seen.lock().unwrap().push("task");
+            Ok(())
+        });
+        let (seen, token) = (Arc::clone(&ended), lifecycle.stopping());
+        let handle = tokio::runtime::Handle::current();
+        lifecycle
+            .thread("thread", move || {
+                handle.block_on(token.cancelled());
+                seen.lock().unwrap().push("thread");
+            })
+            .unwrap();
+        lifecycle.stop();
+        assert_eq!(run(&lifecycle, LONG).await, Ok(()));
+        ended.lock().unwrap().sort_unstable();
+        assert_eq!(*ended.lock().unwrap(), ["task", "thread"]);
+    }
+
+    #[tokio::test]
+    async fn a_critical_part_that_ends_fails_or_panics_fails_the_process() {
+        type Part = fn() -> anyhow::Result<()>;
+        let parts: [(&str, Part); 3] = [
+            ("ended although nothing had asked it to", || Ok(())),
+            ("no broker: gone", || {
+                Err(anyhow::anyhow!("gone").context("no broker"))
+            }),
+            ("panicked", || panic!("a test's panic")),
+        ];
+        for (why, part) in parts {
+            let failure = Failure {
+                part: "part",
+                why: why.to_owned(),
+            };
+            let lifecycle = Lifecycle::new();
+            lifecycle.critical("part", async move { part() });
+            assert_eq!(run(&lifecycle, LONG).await, Err(failure.clone()));
+
+            let lifecycle = Lifecycle::new();
+            lifecycle.critical_thread("part", part).unwrap();
+            assert_eq!(run(&lifecycle, LONG).await, Err(failure));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_an_ordinary_task_does_not_stop_the_process() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn("request", async { panic!("a test's panic") });
+        tokio::task::yield_now().await;
+        assert!(!lifecycle.stopping().is_cancelled());
+        lifecycle.stop();
+        assert_eq!(run(&lifecycle, LONG).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn past_the_deadline_the_hard_token_ends_what_listens_to_it() {
+        let lifecycle = Lifecycle::new();
+        let token = lifecycle.killed();
+        lifecycle.spawn("slow", async move { token.cancelled().await });
+        lifecycle.stop();
+        assert_eq!(run(&lifecycle, Duration::from_millis(10)).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_never_ends_is_named_and_is_a_failure() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn("deaf", std::future::pending());
+        lifecycle.kill();
+        let failure = run(&lifecycle, LONG).await.unwrap_err();
+        assert_eq!(failure.to_string(), "shutdown failed: did not end: deaf");
+    }
+
+    #[test]
+    fn hard_implies_soft() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.kill();
+        assert!(lifecycle.stopping().is_cancelled());
+    }
+}

@@ -1,0 +1,198 @@
+//! Things worth telling: each function is one log line and the counter that goes with it. What an outsider can cause a thousand
+//! times a second is throttled; the counter has the exact number.
+//!
+//! `error`: a person should act. `warn`: degraded, going on. `info`: state changed. No tokens, no payloads.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::labels::{
+    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
+    ResumeOutcome, Transport, Undelivered,
+};
+use super::metrics::{Metrics, TopicMetrics};
+use crate::clock;
+
+/// The process has its settings and begins to build.
+pub fn starting(profile: &str, brokers: &str) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        profile, brokers, "starting"
+    );
+}
+
+/// Both listeners accept connections. Tests and scripts read the addresses from here when the port was 0.
+pub fn listening(public: SocketAddr, internal: SocketAddr) {
+    info!(%public, %internal, "listening");
+}
+
+/// `/ready` changed its answer.
+pub fn readiness(status: &'static str, why: &str) {
+    info!(status, why, "readiness changed");
+}
+
+/// The brokers answer again, or for the first time.
+pub fn kafka_up(metrics: &Metrics) {
+    metrics.kafka_up.set(1.0);
+    info!("kafka is reachable");
+}
+
+/// The brokers do not answer. Connections stay, nothing new comes.
+pub fn kafka_down(metrics: &Metrics, why: &str) {
+    metrics.kafka_up.set(0.0);
+    metrics.errors.increment(Component::Kafka);
+    warn!(why, "kafka is not reachable: going on without new records");
+}
+
+/// Everything that Kafka had at the start has been read.
+pub fn caught_up(partitions: usize, took: Duration) {
+    info!(
+        partitions,
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "caught up with kafka"
+    );
+}
+
+/// Records between two offsets are gone; organisations that had some in it are told to resync.
+pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(
+        topic,
+        partition, next, "records are gone from the log: a gap"
+    );
+}
+
+/// A record reaches nobody. Throttled by outcome.
+pub fn record_skipped(
+    metrics: &Metrics,
+    counters: &TopicMetrics,
+    outcome: RecordOutcome,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) {
+    counters.increment(outcome);
+    if let Some(left_out) = metrics.may_log("record", outcome.as_str()) {
+        warn!(
+            reason = outcome.as_str(),
+            topic, partition, offset, left_out, "record skipped: it reaches nobody"
+        );
+    }
+}
+
+/// A connection or a handshake was refused; `why` is for the log only and holds nothing of what was sent. Throttled by reason.
+pub fn refused(metrics: &Metrics, reason: Refused, why: &str) {
+    metrics.refused.increment(reason);
+    if let Some(left_out) = metrics.may_log("refused", reason.as_str()) {
+        info!(reason = reason.as_str(), why, left_out, "refused");
+    }
+}
+
+/// A connection was let in.
+pub fn connected(
+    metrics: &Metrics,
+    transport: Transport,
+    namespace: Namespace,
+    connection_id: &str,
+) {
+    metrics.connects.increment(transport);
+    metrics.connections.get(transport, namespace).increment(1.0);
+    debug!(
+        connection_id,
+        transport = transport.as_str(),
+        namespace = namespace.as_str(),
+        "connected"
+    );
+}
+
+/// A polling connection goes on as a WebSocket.
+pub fn upgraded(metrics: &Metrics, namespace: Namespace) {
+    let connections = &metrics.connections;
+    connections
+        .get(Transport::Polling, namespace)
+        .decrement(1.0);
+    connections
+        .get(Transport::WebSocket, namespace)
+        .increment(1.0);
+}
+
+/// A connection that was counted by `connected` ended; `transport` is the one it had last.
+pub fn disconnected(
+    metrics: &Metrics,
+    transport: Transport,
+    namespace: Namespace,
+    connection_id: &str,
+    reason: Disconnect,
+) {
+    metrics.disconnects.increment(reason);
+    metrics.connections.get(transport, namespace).decrement(1.0);
+    debug!(connection_id, reason = reason.as_str(), "disconnected");
+}
+
+/// A command was answered.
+pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
+    metrics.commands.increment(command, outcome);
+    debug!(
+        command = command.as_str(),
+        outcome = outcome.as_str(),
+        "command"
+    );
+}
+
+/// A client asked to go on from a cursor.
+pub fn resume(metrics: &Metrics, connection_id: &str, outcome: ResumeOutcome) {
+    metrics.resumes.increment(outcome);
+    debug!(connection_id, outcome = outcome.as_str(), "resume");
+}
+
+/// `count` events did not reach the connection that they were meant for.
+pub fn undelivered(metrics: &Metrics, reason: Undelivered, count: u64) {
+    metrics.undelivered.add(reason, count);
+    if let Some(left_out) = metrics.may_log("undelivered", reason.as_str()) {
+        debug!(
+            reason = reason.as_str(),
+            count, left_out, "events not delivered"
+        );
+    }
+}
+
+/// A part had a fault and goes on. Throttled by part; `context` is a sentence of ours.
+pub fn fault(
+    metrics: &Metrics,
+    component: Component,
+    context: &'static str,
+    fault: &(impl Display + ?Sized),
+) {
+    metrics.errors.increment(component);
+    if let Some(left_out) = metrics.may_log(component.as_str(), context) {
+        error!(component = component.as_str(), fault = %fault, left_out, "{context}");
+    }
+}
+
+/// A setting that this version knows but does not act on yet.
+pub fn setting_without_effect(name: &str, why: &str) {
+    warn!(name, why, "this setting has no effect in this version");
+}
+
+/// Something about the settings that an operator should look at; the start goes on.
+pub fn setting_warning(name: &str, warning: &str) {
+    warn!(name, warning, "check this setting");
+}
+
+/// What Kubernetes injects for a Service of our name.
+pub fn service_variables_ignored(count: usize) {
+    debug!(
+        count,
+        "variables that Kubernetes sets for a service called fleetcast are ignored"
+    );
+}
+
+/// Tells how many throttled lines were left out in storms that have passed.
+pub(super) fn settle(metrics: &Metrics) {
+    for ((about, reason), left_out) in metrics.throttle().settle(clock::monotonic_ms()) {
+        info!(about, reason, left_out, "more of the same was left out");
+    }
+}

@@ -1,0 +1,208 @@
+//! Every value that a closed label may take. docs/operations.md lists them and a test compares.
+
+/// A closed list of label values: only these can be counted, and all of them exist, at zero, from the start.
+pub trait Label: Copy + 'static {
+    /// The label's name in the metric.
+    const NAME: &'static str;
+    /// In the order of the discriminants.
+    const ALL: &'static [Self];
+
+    fn as_str(self) -> &'static str;
+
+    /// The place in `ALL`.
+    fn index(self) -> usize;
+
+    /// The value written as `text`, if it is one of ours.
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+    }
+}
+
+macro_rules! labels {
+    ($(#[$outer:meta])* $name:ident as $label:literal { $($(#[$inner:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$inner])* $variant,)+ }
+
+        impl Label for $name {
+            const NAME: &'static str = $label;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+labels! {
+    /// How a connection is carried.
+    Transport as "transport" {
+        Polling = "polling",
+        WebSocket = "websocket",
+    }
+}
+
+labels! {
+    /// Socket.IO namespaces; there are no others.
+    Namespace as "namespace" {
+        Root = "/",
+        Ws = "/ws",
+    }
+}
+
+labels! {
+    /// What became of a record: routed, or why it reaches nobody.
+    RecordOutcome as "outcome" {
+        Routed = "routed",
+        Tombstone = "tombstone",
+        NotUtf8 = "not_utf8",
+        NotJson = "not_json",
+        NotObject = "not_object",
+        TooDeep = "too_deep",
+        TooLarge = "too_large",
+        NoOrganisation = "no_organisation",
+        BadOrganisation = "bad_organisation",
+        AmbiguousField = "ambiguous_field",
+        NoEvent = "no_event",
+        UnknownEvent = "unknown_event",
+        ReservedEvent = "reserved_event",
+        NoRoom = "no_room",
+        BadId = "bad_id",
+        UnknownTopic = "unknown_topic",
+    }
+}
+
+labels! {
+    /// Why an event that was meant for a connection did not reach it. The client was told, or its connection is gone.
+    Undelivered as "reason" {
+        /// The connection ended before the event had been written; a resume brings it.
+        Closed = "closed",
+        /// The connection fell behind the window and got `resync_required`.
+        BehindWindow = "behind_window",
+        /// The event could not be put into the wire's form. A fault of ours.
+        Encoding = "encoding",
+    }
+}
+
+labels! {
+    /// How a request to go on from a cursor ended.
+    ResumeOutcome as "outcome" {
+        Resumed = "resumed",
+        Resync = "resync",
+        BadCursor = "bad_cursor",
+    }
+}
+
+labels! {
+    /// Why a connection or a handshake was refused.
+    Refused as "reason" {
+        TokenMissing = "token_missing",
+        TokenInvalid = "token_invalid",
+        TokenExpired = "token_expired",
+        TokenRevoked = "token_revoked",
+        Namespace = "namespace",
+        Origin = "origin",
+        Starting = "starting",
+        Draining = "draining",
+        MaxConnections = "max_connections",
+        HeaderTimeout = "header_timeout",
+        HeaderLimit = "header_limit",
+        BodyLimit = "body_limit",
+        BadHttp = "bad_http",
+        BadMethod = "bad_method",
+        BadTransport = "bad_transport",
+        BadSid = "bad_sid",
+        Version = "version",
+        ConnectTimeout = "connect_timeout",
+        Accept = "accept",
+    }
+}
+
+labels! {
+    /// Commands of clients. What is none of ours is `unknown`, whatever it was called.
+    Command as "command" {
+        Subscribe = "subscribe",
+        Unsubscribe = "unsubscribe",
+        Rooms = "rooms",
+        Unknown = "unknown",
+    }
+}
+
+labels! {
+    /// How a command was answered: done, or the code of the error.
+    CommandOutcome as "outcome" {
+        Success = "success",
+        BadRequest = "bad_request",
+        UnknownEvent = "unknown_event",
+        Forbidden = "forbidden",
+        RateLimited = "rate_limited",
+        TooManyRooms = "too_many_rooms",
+        BadCursor = "bad_cursor",
+        Internal = "internal",
+    }
+}
+
+labels! {
+    /// Why a connection ended.
+    Disconnect as "reason" {
+        /// The client said goodbye.
+        Client = "client",
+        /// The transport broke or was closed by the other side.
+        Transport = "transport",
+        Heartbeat = "heartbeat",
+        /// The peer took nothing for `SLOW_CLIENT_TIMEOUT`.
+        WriteStall = "write_stall",
+        /// What it sent was not the protocol, or too much at once.
+        Protocol = "protocol",
+        TokenExpired = "token_expired",
+        Draining = "draining",
+        /// An operator, or a fault of ours.
+        Server = "server",
+    }
+}
+
+labels! {
+    /// Parts whose faults are counted.
+    Component as "component" {
+        Kafka = "kafka",
+        Hub = "hub",
+        Net = "net",
+        Http = "http",
+        SocketIo = "socketio",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<L: Label + std::fmt::Debug + PartialEq>() {
+        for (place, value) in L::ALL.iter().enumerate() {
+            assert_eq!(value.index(), place);
+            assert_eq!(L::parse(value.as_str()), Some(*value));
+        }
+    }
+
+    #[test]
+    fn a_value_knows_its_place_and_its_text_names_it() {
+        check::<Transport>();
+        check::<Namespace>();
+        check::<RecordOutcome>();
+        check::<Undelivered>();
+        check::<ResumeOutcome>();
+        check::<Refused>();
+        check::<Command>();
+        check::<CommandOutcome>();
+        check::<Disconnect>();
+        check::<Component>();
+        assert_eq!(Refused::parse("anything"), None);
+    }
+}
