@@ -16,6 +16,8 @@ use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
 use fleetcast_core::hub::{ConnectionKey, Hub, Now, Settings, Start};
 
+use serde_json::value::RawValue;
+
 const TOPIC: &str = "incident";
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
@@ -492,7 +494,7 @@ fn feed(partition: usize, offset: i64, written: &Written) -> Feed {
         class: Class::Event,
         latest_of: None,
         ack: false,
-        payload: "{}".into(),
+        payload: RawValue::NULL.to_owned(),
     };
     Feed::Publication {
         partition: partition as u32,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::id::Id;
 use super::room::Room;
@@ -37,17 +37,13 @@ pub struct Publication {
     pub latest_of: Option<Arc<str>>,
     /// The route wants each client's Socket.IO acknowledgement.
     pub ack: bool,
-    /// JSON text exactly as the producer wrote it: valid UTF-8, valid JSON.
-    pub payload: Bytes,
+    /// JSON text exactly as the producer wrote it.
+    pub payload: Box<RawValue>,
 }
 
 impl Publication {
     /// `topic/partition/offset`, the same on every instance.
     pub fn id(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
-    }
-
-    pub fn payload_str(&self) -> &str {
-        std::str::from_utf8(&self.payload).expect("decode lets only UTF-8 payloads through")
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
-use crate::domain::protocol::Resync;
+use crate::domain::protocol::ResyncReason;
 use crate::domain::room::Room;
 
 use super::OrganisationKey;
@@ -58,7 +58,7 @@ pub(super) enum Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Control {
     Welcome(Resumed),
-    Resync(Resync),
+    Resync(ResyncReason),
     Cursor,
     /// Whether the log can be read is looked up when it goes out: only the latest state counts.
     Stale,

@@ -145,7 +145,7 @@ impl OrganisationLog {
         }
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         let rooms = publication.rooms.len() * ROOM_OVERHEAD;
-        let cost = publication.payload.len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
+        let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
         self.entries.push_back(Entry {
             publication,

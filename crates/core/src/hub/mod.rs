@@ -24,7 +24,7 @@ use slotmap::SlotMap;
 
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
-use crate::domain::protocol::Resync;
+use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -81,7 +81,7 @@ pub enum Start {
     Fresh,
     /// From a cursor that [`Hub::inspect`] found good, and its text.
     Resume(Cursor, Arc<str>),
-    Resync(Resync),
+    Resync(ResyncReason),
 }
 
 /// What the hub counted since it was made.
@@ -91,8 +91,8 @@ pub struct Counts {
     pub publications: u64,
     /// By [`Resumed`] as index.
     pub starts: [u64; Resumed::ALL.len()],
-    /// By [`Resync`] as index.
-    pub resyncs: [u64; Resync::ALL.len()],
+    /// By [`ResyncReason`] as index.
+    pub resyncs: [u64; ResyncReason::ALL.len()],
     /// Records that came again, or of a partition that is gone: not handed out.
     pub repeated: u64,
     /// Live connections that turned lagging because their outlet was full.
@@ -206,12 +206,12 @@ impl<O: Outlet> Hub<O> {
             }
             Feed::Gap { partition, next } => {
                 if self.positions.gap(partition, next, now) {
-                    self.resync_all(Resync::Gap, now);
+                    self.resync_all(ResyncReason::Gap, now);
                 }
             }
             Feed::Gone { partition } => {
                 self.positions.remove(partition, now);
-                self.resync_all(Resync::TopicRecreated, now);
+                self.resync_all(ResyncReason::TopicRecreated, now);
             }
             Feed::Contact { up } => self.contact(up, now),
         }
@@ -395,7 +395,7 @@ impl<O: Outlet> Hub<O> {
         if overtaken {
             // Whether the room had something between the connection's position and the window is no longer known.
             self.with_turn(key, now, |turn, connection| {
-                turn.resync(connection, Resync::Evicted)
+                turn.resync(connection, ResyncReason::Evicted)
             });
             self.schedule(key);
         }
@@ -561,13 +561,13 @@ impl<O: Outlet> Hub<O> {
             .collect();
         for key in misled {
             self.with_turn(key, now, |turn, connection| {
-                turn.resync(connection, Resync::TopicRecreated);
+                turn.resync(connection, ResyncReason::LogTruncated);
             });
             self.schedule(key);
         }
     }
 
-    fn resync_all(&mut self, reason: Resync, now: Now) {
+    fn resync_all(&mut self, reason: ResyncReason, now: Now) {
         for key in self.connections.keys().collect::<Vec<_>>() {
             self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
             self.schedule(key);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::protocol::Resync;
+use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -38,7 +38,7 @@ pub enum Item<'a> {
     },
     /// Something was missed: the client must load its state anew.
     Resync {
-        reason: Resync,
+        reason: ResyncReason,
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },

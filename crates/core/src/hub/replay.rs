@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
-use crate::domain::protocol::Resync;
+use crate::domain::protocol::ResyncReason;
 
 use super::connection::{Connection, Control, Lag, Schedule, State};
 use super::log::OrganisationLog;
@@ -69,13 +69,13 @@ impl Turn<'_> {
         });
         lag.next = first;
         if missed {
-            self.resync(connection, Resync::Evicted);
+            self.resync(connection, ResyncReason::Evicted);
         }
     }
 
     /// Skips to the head and says so. From here on every cursor is past the hole, so nothing that carries one may go out
     /// before the notice does: a waiting `cursor` is dropped, a waiting welcome speaks of the resync itself.
-    pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: Resync) {
+    pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: ResyncReason) {
         connection.state = State::Lagging(Lag {
             next: self.log.head(),
             own: None,
@@ -230,7 +230,7 @@ impl Turn<'_> {
             connection.last = cursor;
             connection.last_at = self.now.monotonic;
             publications += 1;
-            bytes += entry.publication.payload.len();
+            bytes += entry.publication.payload.get().len();
         }
         Err(Stop::Budget)
     }

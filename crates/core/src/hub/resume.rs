@@ -2,7 +2,7 @@
 
 use crate::domain::cursor::{Cursor, CursorError, organisation_hash};
 use crate::domain::id::Id;
-use crate::domain::protocol::Resync;
+use crate::domain::protocol::ResyncReason;
 
 use super::{Hub, Now};
 
@@ -17,30 +17,30 @@ const CONFIRM_MS: u64 = 2_000;
 pub enum Inspection {
     Resume(Cursor),
     /// It names partitions that are not known here. They may be new: refresh the metadata and ask again, once; if they
-    /// stay unknown they are gone, and the answer is [`Resync::TopicRecreated`].
+    /// stay unknown they are gone, and the answer is [`ResyncReason::TopicRecreated`].
     Unknown,
-    Resync(Resync),
+    Resync(ResyncReason),
 }
 
 impl<O> Hub<O> {
     pub fn inspect(&self, organisation: &Id, text: &str, now: Now) -> Inspection {
         let cursor = match Cursor::decode(text, |digest| self.positions.table(digest)) {
             Ok(cursor) => cursor,
-            Err(CursorError::Invalid) => return Inspection::Resync(Resync::Invalid),
+            Err(CursorError::Invalid) => return Inspection::Resync(ResyncReason::CursorInvalid),
             Err(CursorError::UnknownTable) => return Inspection::Unknown,
         };
         if cursor.organisation != organisation_hash(organisation) {
-            return Inspection::Resync(Resync::Foreign);
+            return Inspection::Resync(ResyncReason::CursorForeign);
         }
         if cursor
             .issued
             .saturating_add(self.settings.window_ms + CONFIRM_MS)
             < now.wall
         {
-            return Inspection::Resync(Resync::Expired);
+            return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if cursor.issued > now.wall.saturating_add(SKEW_MS) {
-            return Inspection::Resync(Resync::Clock);
+            return Inspection::Resync(ResyncReason::Clock);
         }
         match self.hole(organisation, &cursor) {
             Some(reason) => Inspection::Resync(reason),
@@ -67,7 +67,7 @@ impl<O> Hub<O> {
     }
 
     /// Something between the cursor and now is no longer in the window.
-    fn hole(&self, organisation: &Id, cursor: &Cursor) -> Option<Resync> {
+    fn hole(&self, organisation: &Id, cursor: &Cursor) -> Option<ResyncReason> {
         let log = self
             .by_id
             .get(organisation)
@@ -77,18 +77,22 @@ impl<O> Hub<O> {
             let floor = log.and_then(|log| log.floor(index));
             if let Some(next) = cursor.next(partition.hash) {
                 if partition.reborn_at.is_some_and(after_issue) {
-                    return Some(Resync::TopicRecreated);
+                    return Some(ResyncReason::TopicRecreated);
                 }
                 if partition.start > next {
-                    return Some(partition.gap_at.map_or(Resync::Expired, |_| Resync::Gap));
+                    return Some(
+                        partition
+                            .gap_at
+                            .map_or(ResyncReason::CursorExpired, |_| ResyncReason::Gap),
+                    );
                 }
                 if floor.is_some_and(|floor| floor.next > next) {
-                    return Some(Resync::Evicted);
+                    return Some(ResyncReason::Evicted);
                 }
             } else if partition.gap_at.is_some_and(after_issue) {
-                return Some(Resync::Gap);
+                return Some(ResyncReason::Gap);
             } else if floor.is_some_and(|floor| after_issue(floor.appended)) {
-                return Some(Resync::Evicted);
+                return Some(ResyncReason::Evicted);
             }
         }
         None
