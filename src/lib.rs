@@ -9,6 +9,7 @@ pub mod demo;
 pub mod kafka;
 pub mod lifecycle;
 pub mod net;
+pub mod problem;
 pub mod session;
 pub mod settings;
 pub mod socketio;

@@ -1,1 +1,56 @@
-//!
+//! Who is connected and what it may do, on any transport.
+
+mod commands;
+mod shared_hub;
+
+use std::sync::{Arc, OnceLock};
+
+use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::policy::Policy;
+use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::ConnectionKey;
+
+pub use commands::{Answer, Failure};
+pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
+
+use crate::telemetry::metrics::Metrics;
+
+/// What all sessions share.
+pub struct Sessions {
+    pub hub: Arc<SharedHub>,
+    pub policy: Arc<Policy>,
+    /// Rooms that one connection may hold beside its own two.
+    pub max_rooms: usize,
+    pub metrics: Metrics,
+}
+
+/// One connection of one person.
+pub struct Session {
+    pub shared: Arc<Sessions>,
+    /// Public: for logs, the API and the client itself. Not the Socket.IO id, which is a secret.
+    pub connection_id: String,
+    pub claims: Claims,
+    /// The hub's name for it, once it is connected.
+    key: OnceLock<ConnectionKey>,
+}
+
+impl Session {
+    pub fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
+        let connection_id = format!("c-{:016x}", rand::random::<u64>());
+        Self { shared, connection_id, claims, key: OnceLock::new() }
+    }
+
+    pub fn key(&self) -> Option<ConnectionKey> {
+        self.key.get().copied()
+    }
+
+    /// Binds the session to its connection of the hub; only the first time counts.
+    pub fn bind(&self, key: ConnectionKey) {
+        self.key.get_or_init(|| key);
+    }
+
+    /// The organisation's room and the person's own: held for as long as the connection lives.
+    pub fn own_rooms(&self) -> [Room; 2] {
+        self.claims.own_rooms()
+    }
+}

@@ -1,1 +1,87 @@
+//! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
+//! - `engine`, `query`: Engine.IO sessions in front of the library
+//! - `handshake`: CONNECT, tokens, rooms, resume
+//! - `inbox`: commands in order
+//! - `outlet`, `encode`, `way`: events out, through the library, bounded
+//!
+//! Nothing of socketioxide leaves this module.
+
+mod encode;
+mod engine;
+mod handshake;
+mod inbox;
+mod outlet;
+mod query;
+mod way;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler;
+use socketioxide::{ParserConfig, SocketIo};
+
+pub use encode::PROTOCOL_VERSION;
+pub use engine::{Admission, Engine, EngineSettings};
+pub use handshake::{Handshake, LogSource};
+
+/// Where clients find Engine.IO: `io(url)` and `io(url, {path: "/ws/socket.io"})`.
+pub const PATHS: [&str; 4] = ["/socket.io", "/socket.io/", "/ws/socket.io", "/ws/socket.io/"];
+
+/// Namespaces; both share one space of rooms.
+const NAMESPACES: [&str; 2] = ["/", "/ws"];
+
+/// Room for a burst between the hub and the writer's task: more than a way out lets through.
+const LIBRARY_QUEUE: usize = 4096;
+
+/// No command carries attachments. A few are let in, so that whoever sends one is told what was wrong.
+const ATTACHMENTS: usize = 4;
+const ATTACHMENTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A transport on which no CONNECT succeeds is closed after this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub struct SocketIoSettings {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    pub engine: EngineSettings,
+}
+
+/// Builds the server; requests go to [`Engine::handle`].
+pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
+    let max_packet = handshake.max_packet;
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(ATTACHMENTS)
+        .max_incoming_binary_buf_size(max_packet)
+        .packet_completion_timeout(ATTACHMENTS_TIMEOUT);
+    let (library, io) = SocketIo::builder()
+        .req_path("/")
+        .ping_interval(settings.ping_interval)
+        .ping_timeout(settings.ping_timeout)
+        .max_payload(settings.engine.max_payload as u64)
+        .max_buffer_size(LIBRARY_QUEUE)
+        .ws_max_message_size(max_packet)
+        .ws_max_frame_size(max_packet)
+        .ws_read_buffer_size(1024)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .with_parser(parser)
+        .build_svc();
+    let handshake = Arc::new(handshake);
+    for namespace in NAMESPACES {
+        let (admits, connects) = (handshake.clone(), handshake.clone());
+        let connected = move |socket: SocketRef| {
+            connects.connected(&socket);
+            std::future::ready(())
+        };
+        let admit = move |socket: SocketRef, auth| admits.clone().admit(socket, auth);
+        io.ns(namespace, connected.with(admit));
+    }
+    Engine::new(
+        handshake.sessions.clone(),
+        library,
+        handshake.admission.clone(),
+        settings.engine,
+        handshake.lifecycle.clone(),
+    )
+}

@@ -179,15 +179,14 @@ impl<O> Hub<O> {
 }
 
 impl<O: Outlet> Hub<O> {
-    /// Takes what the consumer learned. Live connections are offered each publication before this returns.
-    pub fn apply(&mut self, feed: Feed, now: Now) {
+    /// Takes what the consumer learned. Live connections are offered each publication before this returns; the answer is
+    /// how many of them took it.
+    pub fn apply(&mut self, feed: Feed, now: Now) -> u64 {
         match feed {
             Feed::Publication {
                 partition,
                 publication,
-            } => {
-                self.publish(partition, publication, now);
-            }
+            } => return self.publish(partition, publication, now),
             Feed::Passed { partition, offset } => {
                 if !self.positions.advance(partition, offset) {
                     self.counts.repeated += 1;
@@ -215,6 +214,7 @@ impl<O: Outlet> Hub<O> {
             }
             Feed::Contact { up } => self.contact(up, now),
         }
+        0
     }
 
     /// The start is over: every partition was read to its end once.
@@ -222,10 +222,10 @@ impl<O: Outlet> Hub<O> {
         self.positions.loaded();
     }
 
-    fn publish(&mut self, partition: u32, publication: Publication, now: Now) {
+    fn publish(&mut self, partition: u32, publication: Publication, now: Now) -> u64 {
         if !self.positions.advance(partition, publication.offset) {
             self.counts.repeated += 1;
-            return;
+            return 0;
         }
         self.appends += 1;
         self.counts.publications += 1;
@@ -276,6 +276,7 @@ impl<O: Outlet> Hub<O> {
         }
         self.counts.delivered(&publication.event, delivered);
         self.evict_for_space();
+        delivered
     }
 
     fn organisation(&mut self, id: &Id) -> OrganisationKey {

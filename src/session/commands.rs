@@ -1,0 +1,196 @@
+//! What clients ask for, and how they are answered: always, in one shape.
+
+use fleetcast_core::domain::protocol::Reason;
+use fleetcast_core::domain::room::{Room, RoomRequest};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Session;
+use crate::telemetry::events;
+use crate::telemetry::labels::{Command, CommandOutcome, Label};
+
+/// The acknowledgement of a command: a shape that satisfies both families of clients (`status` and `success`).
+#[derive(Debug)]
+pub struct Answer {
+    command: Command,
+    result: Result<Done, Failure>,
+}
+
+#[derive(Debug)]
+struct Done {
+    message: &'static str,
+    /// The room that was asked for, when it was one.
+    room: Option<String>,
+    /// All that the connection holds now.
+    rooms: Vec<String>,
+    /// The connection's position has a new meaning: it is told its cursor.
+    moved: bool,
+}
+
+/// A command that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    pub reason: Reason,
+    /// For people; fixed text.
+    pub message: &'static str,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self { reason, message: reason.message() }
+    }
+}
+
+impl Answer {
+    pub fn failure(&self) -> Option<Failure> {
+        self.result.as_ref().err().copied()
+    }
+
+    /// A `cursor` event follows the acknowledgement.
+    pub fn moves_cursor(&self) -> bool {
+        self.result.as_ref().is_ok_and(|done| done.moved)
+    }
+}
+
+impl Session {
+    /// Carries out one command. `event` and `payload` are the client's, unchecked.
+    pub fn execute(&self, event: &str, payload: Option<&RawValue>) -> Answer {
+        let (command, result) = match event {
+            "subscribe" => (Command::Subscribe, self.subscribe(payload)),
+            "unsubscribe" => (Command::Unsubscribe, self.unsubscribe(payload)),
+            "rooms" | "debug:rooms" => (Command::Rooms, Ok(self.done("the rooms you hold", None))),
+            _ => (Command::Unknown, Err(Reason::UnknownEvent.into())),
+        };
+        self.count(Answer { command, result })
+    }
+
+    /// Answers without carrying out: too much at once, or nothing that can be read.
+    pub fn refuse(&self, failure: impl Into<Failure>) -> Answer {
+        self.count(Answer { command: Command::Unknown, result: Err(failure.into()) })
+    }
+
+    fn count(&self, answer: Answer) -> Answer {
+        let outcome = match &answer.result {
+            Ok(_) => CommandOutcome::Success,
+            Err(failure) => CommandOutcome::parse(failure.reason.as_str())
+                .expect("every reason is a label: a test compares them"),
+        };
+        events::command(&self.shared.metrics, answer.command, outcome);
+        answer
+    }
+
+    fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
+        let wanted = self.wanted(payload)?;
+        let policy = &self.shared.policy;
+        let may_join = |room: &Room| policy.may_join(&self.claims, room.kind.as_str(), &room.id);
+        if !wanted.iter().all(may_join) {
+            return Err(Reason::Forbidden.into());
+        }
+        let key = self.key().ok_or(Reason::Internal)?;
+        let most = self.shared.max_rooms + self.own_rooms().len();
+        let moved = self.shared.hub.with(|hub, now| {
+            let held = hub.rooms(key);
+            let new = wanted.iter().filter(|room| !held.contains(room)).count();
+            if new > 0 && held.len() + new > most {
+                return Err(Failure::from(Reason::TooManyRooms));
+            }
+            for room in &wanted {
+                hub.subscribe(key, room, now);
+            }
+            Ok(new > 0)
+        })?;
+        Ok(Done { moved, ..self.done("subscribed", Some(&wanted)) })
+    }
+
+    fn unsubscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
+        let wanted = self.wanted(payload)?;
+        let own = self.own_rooms();
+        if wanted.iter().any(|room| own.contains(room)) {
+            let message = "your organisation's room and your own are held while you are connected";
+            return Err(Failure { reason: Reason::BadRequest, message });
+        }
+        let key = self.key().ok_or(Reason::Internal)?;
+        self.shared.hub.with(|hub, _| {
+            for room in &wanted {
+                hub.unsubscribe(key, room);
+            }
+        });
+        Ok(self.done("unsubscribed", Some(&wanted)))
+    }
+
+    fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<Room>, Failure> {
+        let payload = payload.ok_or(Reason::BadRequest)?;
+        let payload: Value =
+            serde_json::from_str(payload.get()).map_err(|_| Failure::from(Reason::BadRequest))?;
+        let own = &self.claims.organisation;
+        let most = self.shared.max_rooms + self.own_rooms().len();
+        let requests = RoomRequest::parse(&payload, own, most).map_err(|bad| Failure {
+            reason: bad.reason(),
+            message: bad.message(),
+        })?;
+        Ok(requests.into_iter().map(|request| request.into_room(own)).collect())
+    }
+
+    fn done(&self, message: &'static str, wanted: Option<&[Room]>) -> Done {
+        let rooms = self.key().map_or(Vec::new(), |key| {
+            self.shared.hub.with(|hub, _| hub.rooms(key).iter().map(Room::to_string).collect())
+        });
+        let room = match wanted {
+            Some([room]) => Some(room.to_string()),
+            _ => None,
+        };
+        Done { message, room, rooms, moved: false }
+    }
+}
+
+impl Serialize for Answer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            room: &'a Option<String>,
+            rooms: &'a [String],
+        }
+        let mut shape = serializer.serialize_struct("Answer", 4)?;
+        match &self.result {
+            Ok(done) => {
+                shape.serialize_field("status", "success")?;
+                shape.serialize_field("success", &true)?;
+                shape.serialize_field("message", done.message)?;
+                let data = Data { room: &done.room, rooms: &done.rooms };
+                shape.serialize_field("data", &data)?;
+            }
+            Err(failure) => {
+                shape.serialize_field("status", "error")?;
+                shape.serialize_field("success", &false)?;
+                shape.serialize_field("message", failure.message)?;
+                shape.serialize_field("error", failure)?;
+            }
+        }
+        shape.end()
+    }
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shape = serializer.serialize_struct("Failure", 3)?;
+        shape.serialize_field("code", &self.reason.number())?;
+        shape.serialize_field("reason", self.reason.as_str())?;
+        shape.serialize_field("retryable", &self.reason.retryable())?;
+        shape.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_can_be_counted() {
+        for reason in Reason::ALL {
+            assert!(CommandOutcome::parse(reason.as_str()).is_some(), "{reason}");
+        }
+    }
+}

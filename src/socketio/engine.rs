@@ -1,0 +1,422 @@
+//! Engine.IO over HTTP, in front of the library: who may begin a session, what a session has on its way, and how it ends.
+//!
+//! Everything temporary is refused here, with a status and Retry-After, because a stock client tries again after a failed
+//! handshake and never after a `connect_error`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use secrecy::SecretString;
+use socketioxide::TransportType;
+use socketioxide::extract::SocketRef;
+use socketioxide::service::SocketIoService;
+use tower::ServiceExt;
+
+use super::query::EngineQuery;
+use super::way::Way;
+use crate::lifecycle::Lifecycle;
+use crate::net::Guard;
+use crate::problem::Problem;
+use crate::session::Sessions;
+use crate::telemetry::events;
+use crate::telemetry::labels::{Component, Label, Namespace, Refused, Transport};
+
+/// Looked at so often while a transport changes: the library tells nobody when it is done.
+const UPGRADE_LOOK: Duration = Duration::from_millis(20);
+
+/// For a client that was refused because there is no room, or no readiness, yet.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Says whether new sessions may begin, and if not, why.
+pub type Admission = Arc<dyn Fn() -> Result<(), Refused> + Send + Sync>;
+
+pub type Library = SocketIoService<socketioxide::service::NotFoundService>;
+
+pub struct EngineSettings {
+    pub max_connections: usize,
+    /// Bytes of one polling payload.
+    pub max_payload: usize,
+    pub allow_query_token: bool,
+}
+
+pub struct Engine {
+    pub(super) sessions: Arc<Sessions>,
+    library: Library,
+    admission: Admission,
+    settings: EngineSettings,
+    lifecycle: Lifecycle,
+    open: Arc<AtomicUsize>,
+    known: Mutex<Known>,
+    next_id: AtomicU64,
+}
+
+#[derive(Default)]
+struct Known {
+    all: HashMap<u64, Weak<EngineSession>>,
+    /// Sessions that began by polling, by the id that their requests carry.
+    by_sid: HashMap<String, Weak<EngineSession>>,
+}
+
+/// What a client showed with the HTTP request that began its session, for want of `auth.token`.
+#[derive(Default)]
+pub(super) struct Credentials {
+    pub(super) bearer: Option<SecretString>,
+    pub(super) query: Option<SecretString>,
+}
+
+/// One Engine.IO session: the transport that the sockets of both namespaces share.
+pub(super) struct EngineSession {
+    pub(super) way: Arc<Way>,
+    pub(super) credentials: Credentials,
+    pub(super) peer: SocketAddr,
+    id: u64,
+    engine: Weak<Engine>,
+    sid: OnceLock<String>,
+    closed: OnceLock<&'static str>,
+    carrier: Mutex<Carrier>,
+    open: Arc<AtomicUsize>,
+}
+
+/// What carries the session at present.
+struct Carrier {
+    /// Of the WebSocket, once there is one. A polling session has no connection of its own.
+    guard: Option<Arc<Guard>>,
+    transport: Transport,
+    sockets: Vec<(Namespace, SocketRef)>,
+}
+
+impl Engine {
+    pub fn new(
+        sessions: Arc<Sessions>,
+        library: Library,
+        admission: Admission,
+        settings: EngineSettings,
+        lifecycle: Lifecycle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sessions,
+            library,
+            admission,
+            settings,
+            lifecycle,
+            open: Arc::new(AtomicUsize::new(0)),
+            known: Mutex::default(),
+            next_id: AtomicU64::new(0),
+        })
+    }
+
+    /// Sessions that are open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A handle for each open session, to close it.
+    pub fn closers(&self) -> Vec<Box<dyn FnOnce(&'static str) + Send>> {
+        let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
+        all.into_iter()
+            .map(|session| -> Box<dyn FnOnce(&'static str) + Send> {
+                Box::new(move |reason| session.close(reason))
+            })
+            .collect()
+    }
+
+    /// Answers a request to one of the Engine.IO paths.
+    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response {
+        let Some(guard) = request.extensions().get::<Arc<Guard>>().cloned() else {
+            events::fault(
+                &self.sessions.metrics,
+                Component::Http,
+                "a request came without its connection",
+                "refusing it",
+            );
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let query = EngineQuery::parse(request.uri().query().unwrap_or_default());
+        match &query.sid {
+            None => self.begin(request, &query, guard).await,
+            Some(sid) => {
+                let session = self.lock().by_sid.get(sid).and_then(Weak::upgrade);
+                match session {
+                    Some(session) => self.go_on(session, request, &query, guard).await,
+                    None => self.call(request).await,
+                }
+            }
+        }
+    }
+
+    /// A request without a session id wants to begin one.
+    async fn begin(
+        self: Arc<Self>,
+        mut request: Request<Body>,
+        query: &EngineQuery,
+        guard: Arc<Guard>,
+    ) -> Response {
+        if let Err(reason) = (self.admission)() {
+            return self.refuse(reason, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let websocket = query.websocket;
+        let Some(session) = self.open_session(&mut request, query, websocket, &guard) else {
+            return self.refuse(Refused::MaxConnections, StatusCode::SERVICE_UNAVAILABLE);
+        };
+        if websocket {
+            guard.set_observer(session.way.clone());
+        }
+        request.extensions_mut().insert(session.clone());
+        let response = self.call(request).await;
+        if websocket || response.status() != StatusCode::OK {
+            return response;
+        }
+        let (parts, body) = collect(response).await;
+        if let Some(sid) = sid_of_open_packet(&body) {
+            session.sid.get_or_init(|| sid.clone());
+            self.lock().by_sid.insert(sid, Arc::downgrade(&session));
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    fn open_session(
+        self: &Arc<Self>,
+        request: &mut Request<Body>,
+        query: &EngineQuery,
+        websocket: bool,
+        guard: &Arc<Guard>,
+    ) -> Option<Arc<EngineSession>> {
+        let most = self.settings.max_connections;
+        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (most == 0 || open < most).then_some(open + 1)
+        });
+        taken.ok()?;
+        let credentials = self.credentials(request, query);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let hub = self.sessions.hub.clone();
+        let session = Arc::new(EngineSession {
+            way: Arc::new(Way::new(hub, websocket, self.settings.max_payload)),
+            credentials,
+            peer: guard.peer(),
+            id,
+            engine: Arc::downgrade(self),
+            sid: OnceLock::new(),
+            closed: OnceLock::new(),
+            carrier: Mutex::new(Carrier {
+                guard: websocket.then(|| guard.clone()),
+                transport: if websocket { Transport::WebSocket } else { Transport::Polling },
+                sockets: Vec::new(),
+            }),
+            open: self.open.clone(),
+        });
+        self.lock().all.insert(id, Arc::downgrade(&session));
+        Some(session)
+    }
+
+    /// Takes the tokens out of the request: what is kept of it, and what the library may log, has none.
+    fn credentials(&self, request: &mut Request<Body>, query: &EngineQuery) -> Credentials {
+        let bearer = request.headers_mut().remove(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(token.trim()))
+        });
+        if query.token.is_some() {
+            let path = request.uri().path().to_owned();
+            let masked = EngineQuery::without_token(request.uri().query().unwrap_or_default());
+            *request.uri_mut() =
+                format!("{path}?{masked}").parse().unwrap_or_else(|_| Uri::from_static("/"));
+        }
+        let query = query.token.clone().filter(|_| self.settings.allow_query_token);
+        Credentials { bearer, query: query.map(SecretString::from) }
+    }
+
+    /// A request of a session that began by polling.
+    async fn go_on(
+        self: Arc<Self>,
+        session: Arc<EngineSession>,
+        request: Request<Body>,
+        query: &EngineQuery,
+        guard: Arc<Guard>,
+    ) -> Response {
+        if session.is_closed() {
+            return unknown_session();
+        }
+        if query.websocket {
+            return self.upgrade(session, request, guard).await;
+        }
+        let poll = request.method() == Method::GET;
+        let response = self.call(request).await;
+        if !poll || response.status() != StatusCode::OK {
+            return response;
+        }
+        let (parts, body) = collect(response).await;
+        if session.is_closed() {
+            return unknown_session();
+        }
+        session.way.polled(&body);
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    /// The session wants to go on as a WebSocket.
+    async fn upgrade(
+        self: Arc<Self>,
+        session: Arc<EngineSession>,
+        request: Request<Body>,
+        guard: Arc<Guard>,
+    ) -> Response {
+        {
+            let mut carrier = session.carrier();
+            if carrier.guard.is_some() {
+                // It has a WebSocket, or is about to: the library would let the two race.
+                return bad_request();
+            }
+            carrier.guard = Some(guard.clone());
+        }
+        session.way.upgrading();
+        guard.set_observer(session.way.clone());
+        let response = self.call(request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.lifecycle.spawn("upgrade", session.finish_upgrade(self.clone()));
+        } else {
+            session.way.upgrade_failed();
+            session.carrier().guard = None;
+        }
+        response
+    }
+
+    fn refuse(&self, reason: Refused, status: StatusCode) -> Response {
+        events::refused(&self.sessions.metrics, reason, "at the Engine.IO handshake");
+        let detail = "no new connections at the moment: try again";
+        Problem::new(status, reason.as_str(), detail).retry_after(RETRY_AFTER_SECONDS).into_response()
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response {
+        match self.library.clone().oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EngineSession {
+    /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
+    /// session's requests are answered with 400 from now on.
+    pub(super) fn close(&self, reason: &'static str) {
+        if self.closed.set(reason).is_err() {
+            return;
+        }
+        let guard = self.carrier().guard.clone();
+        if let Some(guard) = guard {
+            guard.kick(reason);
+        }
+        if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
+            // The library ends a session when its client says so: say it in the client's place.
+            let uri = format!("/?EIO=4&transport=polling&sid={sid}");
+            engine.lifecycle.clone().spawn("close", async move {
+                let goodbye = Request::post(uri).body(Body::from("1"));
+                let goodbye = goodbye.expect("a session id is plain text");
+                drop(engine.call(goodbye).await);
+            });
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// Why it ended: our reason, or what the stream below found.
+    pub(super) fn end_reason(&self) -> Option<&'static str> {
+        let found = || self.carrier().guard.as_ref()?.close_reason().map(|reason| reason.label());
+        self.closed.get().copied().or_else(found)
+    }
+
+    pub(super) fn add_socket(&self, namespace: Namespace, socket: SocketRef) -> Transport {
+        let mut carrier = self.carrier();
+        carrier.sockets.push((namespace, socket));
+        carrier.transport
+    }
+
+    /// The socket is gone; the transport that it was counted under.
+    pub(super) fn remove_socket(&self, namespace: Namespace) -> Transport {
+        let mut carrier = self.carrier();
+        carrier.sockets.retain(|(held, _)| *held != namespace);
+        carrier.transport
+    }
+
+    /// Waits for the end of an upgrade, which the library reports to nobody.
+    async fn finish_upgrade(self: Arc<Self>, engine: Arc<Engine>) {
+        loop {
+            tokio::time::sleep(UPGRADE_LOOK).await;
+            if self.is_closed() {
+                return;
+            }
+            let library = self.carrier().sockets.first().map(|(_, socket)| socket.transport_type());
+            if !self.way.still_upgrading(library.unwrap_or(TransportType::Polling)) {
+                let mut carrier = self.carrier();
+                if library == Some(TransportType::Websocket) {
+                    carrier.transport = Transport::WebSocket;
+                    for (namespace, _) in &carrier.sockets {
+                        events::upgraded(&engine.sessions.metrics, *namespace);
+                    }
+                } else {
+                    // The library gives up at the same time and ends the session.
+                    carrier.guard = None;
+                }
+                return;
+            }
+        }
+    }
+
+    fn carrier(&self) -> MutexGuard<'_, Carrier> {
+        self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for EngineSession {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(engine) = self.engine.upgrade() {
+            let mut known = engine.lock();
+            known.all.remove(&self.id);
+            if let Some(sid) = self.sid.get() {
+                known.by_sid.remove(sid);
+            }
+        }
+    }
+}
+
+async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {
+    let (parts, body) = response.into_parts();
+    // The library's bodies are in memory: there is nothing to wait for and nothing that fails.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    (parts, body)
+}
+
+/// `0{"sid":"…",…}`
+fn sid_of_open_packet(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Open {
+        sid: String,
+    }
+    serde_json::from_slice::<Open>(body.strip_prefix(b"0")?).ok().map(|open| open.sid)
+}
+
+/// As the library says it, which is as Engine.IO says it.
+fn unknown_session() -> Response {
+    engine_error("{\"code\":1,\"message\":\"Session ID unknown\"}")
+}
+
+fn bad_request() -> Response {
+    engine_error("{\"code\":3,\"message\":\"Bad request\"}")
+}
+
+fn engine_error(body: &'static str) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    (StatusCode::BAD_REQUEST, headers, body).into_response()
+}

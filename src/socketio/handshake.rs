@@ -1,0 +1,341 @@
+//! CONNECT: from `auth` to a session that the hub feeds.
+//!
+//! Handlers are registered in the middleware, because the library sends CONNECT before the connect handler runs; the hub
+//! takes the connection over in the connect handler, because before CONNECT nothing may be sent.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::protocol::{Reason, Refusal, ResyncReason};
+use fleetcast_core::domain::room::{Room, RoomRequest};
+use fleetcast_core::hub::Start;
+use fleetcast_core::hub::resume::Inspection;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value as Json};
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::{FromConnectParts, Value};
+use socketioxide::socket::{DisconnectReason, Socket};
+
+use super::encode::Outgoing;
+use super::engine::{Admission, EngineSession};
+use super::inbox::{Inbox, Received};
+use super::outlet::SocketOutlet;
+use crate::auth::Verifier;
+use crate::clock;
+use crate::lifecycle::Lifecycle;
+use crate::session::{Session, Sessions};
+use crate::telemetry::events;
+use crate::telemetry::labels::{Disconnect, Label, Namespace, Refused, ResumeOutcome};
+
+/// A look-up on the way in takes no longer: the client waits.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// For the answer of a broker about the end of a log: nobody waits for it.
+const END_LOOK_UP: Duration = Duration::from_secs(5);
+
+/// What a session wants to know of the log that it is resumed from.
+pub trait LogSource: Send + Sync {
+    /// Has the brokers asked anew for partitions and their ends. False if that took longer than `at_most`.
+    fn refreshed(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+
+    /// The end of the partition's log (the first offset that does not exist), as last heard.
+    fn end(&self, partition: u32) -> Option<i64>;
+}
+
+/// What it takes to let somebody in.
+pub struct Handshake {
+    pub sessions: Arc<Sessions>,
+    pub verifier: Arc<Verifier>,
+    pub log: Arc<dyn LogSource>,
+    pub admission: Admission,
+    pub lifecycle: Lifecycle,
+    /// The largest packet from a client, in bytes.
+    pub max_packet: usize,
+}
+
+/// The `auth` object of CONNECT as text, if there is one.
+pub(super) struct AuthText(Option<String>);
+
+impl FromConnectParts<LocalAdapter> for AuthText {
+    type Error = Infallible;
+
+    fn from_connect_parts(_: &Arc<Socket>, auth: &Option<Value>) -> Result<Self, Infallible> {
+        Ok(Self(match auth {
+            Some(Value::Str(text, _)) => Some(text.as_str().to_owned()),
+            Some(Value::Bytes(_)) | None => None,
+        }))
+    }
+}
+
+/// A person who may come in, between the middleware and the connect handler.
+struct Admitted {
+    session: Arc<Session>,
+    engine: Arc<EngineSession>,
+    namespace: Namespace,
+    rooms: Vec<Room>,
+    /// What was asked for and may not be joined, as the client wrote it.
+    refused: Vec<(Reason, String)>,
+    cursor: Option<String>,
+    meta: bool,
+}
+
+/// Said with a `connect_error` that nobody sees: the transport is closed already.
+const CLOSED: &str = "closed";
+
+impl Handshake {
+    /// The middleware. An error is the `connect_error`'s message, and final for stock clients.
+    pub(super) async fn admit(
+        self: Arc<Self>,
+        socket: SocketRef,
+        AuthText(auth): AuthText,
+    ) -> Result<(), &'static str> {
+        let metrics = &self.sessions.metrics;
+        let Some(engine) = socket.req_parts().extensions.get::<Arc<EngineSession>>().cloned() else {
+            return Err(Reason::Internal.as_str());
+        };
+        // Temporary: the client must try again, so it gets no answer but a closed transport.
+        if let Err(reason) = (self.admission)() {
+            events::refused(metrics, reason, "at CONNECT");
+            engine.close(reason.as_str());
+            return Err(CLOSED);
+        }
+        let mut auth = match auth.as_deref().map(serde_json::from_str::<Json>) {
+            Some(Ok(Json::Object(auth))) => auth,
+            _ => Map::new(),
+        };
+        let claims = match self.claims(&mut auth, &engine) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                let reason = Refused::parse(refusal.as_str()).expect("refusals are labels");
+                events::refused(metrics, reason, "at CONNECT");
+                return Err(refusal.as_str());
+            }
+        };
+        let session = Arc::new(Session::new(self.sessions.clone(), claims));
+        let (rooms, refused) = self.rooms(&session, auth.get("rooms"));
+        let cursor = cursor(auth.get("cursor"));
+        if let Some(cursor) = &cursor {
+            self.learn_partitions(&session.claims, cursor).await;
+        }
+        let namespace = Namespace::parse(socket.ns()).unwrap_or(Namespace::Root);
+        self.register(&socket, &session, &engine, namespace);
+        socket.extensions.insert(Arc::new(Admitted {
+            session,
+            engine,
+            namespace,
+            rooms,
+            refused,
+            cursor,
+            meta: auth.get("meta").and_then(Json::as_bool).unwrap_or(false),
+        }));
+        Ok(())
+    }
+
+    /// `auth.token`, else the header, else the query: the first that is there counts, also if it is wrong.
+    fn claims(&self, auth: &mut Map<String, Json>, engine: &EngineSession) -> Result<Claims, Refusal> {
+        let given = match auth.remove("token") {
+            Some(Json::String(token)) => Some(SecretString::from(token)),
+            Some(Json::Null) | None => None,
+            Some(_) => return Err(Refusal::TokenInvalid),
+        };
+        let credentials = &engine.credentials;
+        let token = given.as_ref().or(credentials.bearer.as_ref()).or(credentials.query.as_ref());
+        let token = token.filter(|token| !token.expose_secret().is_empty());
+        let token = token.ok_or(Refusal::TokenMissing)?;
+        self.verifier.verify(token.expose_secret(), clock::wall_ms() / 1000)
+    }
+
+    /// The own rooms, and those of `auth.rooms` that policy allows.
+    fn rooms(
+        &self,
+        session: &Session,
+        wanted: Option<&Json>,
+    ) -> (Vec<Room>, Vec<(Reason, String)>) {
+        let mut rooms = session.own_rooms().to_vec();
+        let mut refused = Vec::new();
+        let most = rooms.len() + self.sessions.max_rooms;
+        let own = &session.claims.organisation;
+        let wanted = match wanted {
+            None | Some(Json::Null) => return (rooms, refused),
+            Some(Json::Array(wanted)) => wanted.as_slice(),
+            Some(_) => {
+                return (rooms, vec![(Reason::BadRequest, "auth.rooms is not a list".to_owned())]);
+            }
+        };
+        for element in wanted {
+            let asked = RoomRequest::parse(element, own, 1).map_err(|bad| bad.reason());
+            let room = asked.and_then(|asked| {
+                let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
+                let room = asked.into_room(own);
+                let policy = &self.sessions.policy;
+                let allowed = policy.may_join(&session.claims, room.kind.as_str(), &room.id);
+                if !allowed {
+                    Err(Reason::Forbidden)
+                } else if rooms.len() >= most && !rooms.contains(&room) {
+                    Err(Reason::TooManyRooms)
+                } else {
+                    Ok(room)
+                }
+            });
+            match room {
+                Ok(room) if !rooms.contains(&room) => rooms.push(room),
+                Ok(_) => {}
+                Err(reason) => {
+                    let about: String = element.to_string().chars().take(100).collect();
+                    refused.push((reason, about));
+                    if reason == Reason::TooManyRooms {
+                        break;
+                    }
+                }
+            }
+        }
+        (rooms, refused)
+    }
+
+    /// A cursor may name partitions that another instance found first.
+    async fn learn_partitions(&self, claims: &Claims, cursor: &str) {
+        let unknown = self.sessions.hub.with(|hub, now| {
+            hub.inspect(&claims.organisation, cursor, now) == Inspection::Unknown
+        });
+        if unknown {
+            self.log.refreshed(LOOK_UP).await;
+        }
+    }
+
+    fn register(
+        self: &Arc<Self>,
+        socket: &SocketRef,
+        session: &Arc<Session>,
+        engine: &Arc<EngineSession>,
+        namespace: Namespace,
+    ) {
+        let inbox = Inbox::new(
+            socket.clone(),
+            engine.clone(),
+            session.clone(),
+            self.lifecycle.clone(),
+            self.max_packet,
+        );
+        socket.on_fallback(move |received: Received| {
+            inbox.push(received);
+            std::future::ready(())
+        });
+        let (session, engine) = (session.clone(), engine.clone());
+        socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
+            // Clears what holds the socket: its own handlers and the hub's outlet.
+            drop(socket.extensions.remove::<Arc<Admitted>>());
+            closed(&session, &engine, namespace, reason);
+            std::future::ready(())
+        });
+    }
+
+    /// The connect handler: CONNECT is on its way, so the hub may speak.
+    pub(super) fn connected(self: &Arc<Self>, socket: &SocketRef) {
+        let Some(admitted) = socket.extensions.remove::<Arc<Admitted>>() else { return };
+        let Admitted { session, engine, namespace, rooms, refused, cursor, meta } = &*admitted;
+        let transport = engine.add_socket(*namespace, socket.clone());
+        events::connected(&self.sessions.metrics, transport, *namespace, &session.connection_id);
+        let outlet = SocketOutlet {
+            socket: socket.clone(),
+            engine: engine.clone(),
+            session: session.clone(),
+            meta: *meta,
+        };
+        let organisation = &session.claims.organisation;
+        let ahead = self.sessions.hub.with(|hub, now| {
+            // Judged here and not before: between a judgement and this moment the window may have moved.
+            let start = match cursor {
+                None => Start::Fresh,
+                Some(text) => match hub.inspect(organisation, text, now) {
+                    Inspection::Resume(cursor) => Start::Resume(cursor, text.as_str().into()),
+                    Inspection::Resync(reason) => Start::Resync(reason),
+                    // The metadata is fresh by now, so what is still unknown is gone.
+                    Inspection::Unknown => Start::Resync(ResyncReason::TopicRecreated),
+                },
+            };
+            let (outcome, ahead) = match &start {
+                Start::Fresh => (None, Vec::new()),
+                Start::Resume(cursor, _) => (Some(ResumeOutcome::Resumed), hub.ahead(cursor)),
+                Start::Resync(ResyncReason::CursorInvalid | ResyncReason::CursorForeign) => {
+                    (Some(ResumeOutcome::BadCursor), Vec::new())
+                }
+                Start::Resync(_) => (Some(ResumeOutcome::Resync), Vec::new()),
+            };
+            let key = hub.connect(organisation, rooms.clone(), start, Box::new(outlet), now);
+            session.bind(key);
+            if let Some(outcome) = outcome {
+                events::resume(&self.sessions.metrics, &session.connection_id, outcome);
+            }
+            ahead
+        });
+        for (reason, about) in refused {
+            let outgoing = Outgoing::error((*reason).into(), about);
+            engine.way.note(outgoing.size(), socket.transport_type());
+            if outgoing.send(socket).is_err() {
+                engine.way.take_back();
+            }
+        }
+        if !ahead.is_empty() {
+            self.lifecycle.spawn("end-of-log", self.clone().check_ends(ahead));
+        }
+    }
+
+    /// Somebody has seen more of these partitions than this instance. Normally this instance will read it soon; but if
+    /// their logs end before that, what was seen was another topic of the same name.
+    async fn check_ends(self: Arc<Self>, partitions: Vec<u32>) {
+        if !self.log.refreshed(END_LOOK_UP).await {
+            return;
+        }
+        for partition in partitions {
+            if let Some(end) = self.log.end(partition) {
+                self.sessions.hub.with(|hub, now| hub.end_of_log(partition, end, now));
+            }
+        }
+    }
+}
+
+/// Anything but a string is a cursor that cannot be read: the client believes that it resumes, so it must be told.
+fn cursor(given: Option<&Json>) -> Option<String> {
+    match given {
+        None | Some(Json::Null) => None,
+        Some(Json::String(text)) => Some(text.clone()),
+        Some(_) => Some(String::new()),
+    }
+}
+
+fn closed(
+    session: &Session,
+    engine: &EngineSession,
+    namespace: Namespace,
+    reason: DisconnectReason,
+) {
+    if let Some(key) = session.key() {
+        session.shared.hub.with(|hub, _| hub.close(key));
+    }
+    let transport = engine.remove_socket(namespace);
+    let reason = match engine.end_reason() {
+        Some("write_stall") => Disconnect::WriteStall,
+        Some("draining") => Disconnect::Draining,
+        Some("protocol") => Disconnect::Protocol,
+        Some("server") => Disconnect::Server,
+        _ => match reason {
+            DisconnectReason::ClientNSDisconnect => Disconnect::Client,
+            DisconnectReason::HeartbeatTimeout => Disconnect::Heartbeat,
+            DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
+                Disconnect::Protocol
+            }
+            DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
+                Disconnect::Server
+            }
+            DisconnectReason::TransportClose | DisconnectReason::TransportError => {
+                Disconnect::Transport
+            }
+        },
+    };
+    let id = &session.connection_id;
+    events::disconnected(&session.shared.metrics, transport, namespace, id, reason);
+}

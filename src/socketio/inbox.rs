@@ -1,0 +1,202 @@
+//! Commands of one socket, in the order in which they were sent.
+//!
+//! The library calls the handler's closure on the receive path and spawns only the future that it returns. So the closure
+//! does the work, and returns a future that is ready: the order is that of arrival. Only when the way out is full do
+//! commands wait, here, for a task that carries them out one by one.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fleetcast_core::domain::protocol::Reason;
+use serde_json::value::{RawValue, to_raw_value};
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{AckSender, SocketRef};
+use socketioxide::handler::{FromMessageParts, Value};
+use socketioxide::socket::Socket;
+
+use super::encode::Outgoing;
+use super::engine::EngineSession;
+use crate::lifecycle::Lifecycle;
+use crate::session::{Answer, Failure, Session};
+
+/// Commands that wait to be carried out; later ones are refused.
+const WAITING: usize = 64;
+
+/// Refusals that wait to be told. A client that sends on although nothing comes back is cut off.
+const REFUSED: usize = 256;
+
+/// A command as it came: nothing in it has been checked.
+pub(super) struct Received {
+    /// `["event", …arguments]`
+    packet: String,
+    /// Binary attachments came with it: no command has any.
+    binary: bool,
+    ack: AckSender,
+    wants_ack: bool,
+}
+
+impl FromMessageParts<LocalAdapter> for Received {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        socket: &Arc<Socket>,
+        value: &mut Value,
+        ack_id: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        let (packet, binary) = match value {
+            Value::Str(text, attachments) => (text.as_str().to_owned(), attachments.is_some()),
+            Value::Bytes(_) => (String::new(), true),
+        };
+        let ack = AckSender::from_message_parts(socket, value, ack_id)?;
+        Ok(Self { packet, binary, ack, wants_ack: ack_id.is_some() })
+    }
+}
+
+/// Where the commands of one socket arrive.
+pub(super) struct Inbox {
+    pub(super) socket: SocketRef,
+    pub(super) engine: Arc<EngineSession>,
+    pub(super) session: Arc<Session>,
+    pub(super) lifecycle: Lifecycle,
+    /// The largest packet, in bytes: a polling payload may be larger than what a WebSocket lets through.
+    pub(super) max_packet: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// A task is carrying them out.
+    running: bool,
+}
+
+enum Waiting {
+    Command(Received),
+    Refused(Received),
+}
+
+impl Inbox {
+    pub(super) fn new(
+        socket: SocketRef,
+        engine: Arc<EngineSession>,
+        session: Arc<Session>,
+        lifecycle: Lifecycle,
+        max_packet: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { socket, engine, session, lifecycle, max_packet, queue: Mutex::default() })
+    }
+
+    /// Carries a command out, or lets it wait for its turn.
+    pub(super) fn push(self: &Arc<Self>, received: Received) {
+        let mut queue = self.lock();
+        if !queue.running && self.has_room() {
+            drop(queue);
+            self.carry_out(Waiting::Command(received));
+            return;
+        }
+        let waiting = queue.waiting.len();
+        if waiting >= WAITING + REFUSED {
+            drop(queue);
+            self.engine.close("protocol");
+            return;
+        }
+        queue.waiting.push_back(if waiting < WAITING {
+            Waiting::Command(received)
+        } else {
+            Waiting::Refused(received)
+        });
+        if !std::mem::replace(&mut queue.running, true) {
+            drop(queue);
+            self.lifecycle.spawn("commands", self.clone().drain());
+        }
+    }
+
+    async fn drain(self: Arc<Self>) {
+        loop {
+            while !self.has_room() {
+                if self.engine.is_closed() || !self.socket.connected() {
+                    // Nobody is left to be answered.
+                    self.lock().waiting.clear();
+                    return;
+                }
+                self.engine.way.room().await;
+            }
+            let mut queue = self.lock();
+            let Some(waiting) = queue.waiting.pop_front() else {
+                queue.running = false;
+                return;
+            };
+            drop(queue);
+            self.carry_out(waiting);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.engine.way.has_room(self.socket.transport_type())
+    }
+
+    fn carry_out(&self, waiting: Waiting) {
+        let (received, answer, event) = match waiting {
+            Waiting::Refused(received) => {
+                (received, self.session.refuse(Reason::RateLimited), String::new())
+            }
+            Waiting::Command(received) => {
+                let (answer, event) = self.execute(&received);
+                (received, answer, event)
+            }
+        };
+        self.tell(received, &answer, &event);
+        if answer.moves_cursor()
+            && let Some(key) = self.session.key()
+        {
+            self.session.shared.hub.with(|hub, now| hub.cursor(key, now));
+        }
+    }
+
+    fn execute(&self, received: &Received) -> (Answer, String) {
+        let refuse = |message| {
+            (self.session.refuse(Failure { reason: Reason::BadRequest, message }), String::new())
+        };
+        if received.binary {
+            return refuse("commands have no binary attachments");
+        }
+        if received.packet.len() > self.max_packet {
+            return refuse("the packet is too large");
+        }
+        let Ok(packet) = serde_json::from_str::<Vec<&RawValue>>(&received.packet) else {
+            return refuse("the packet is not a JSON array");
+        };
+        let event = packet.first().and_then(|event| serde_json::from_str::<String>(event.get()).ok());
+        match event {
+            Some(event) => (self.session.execute(&event, packet.get(1).copied()), event),
+            None => refuse("the first element names the event"),
+        }
+    }
+
+    /// Answers by acknowledgement; a failed command without one by an `error` event.
+    fn tell(&self, received: Received, answer: &Answer, event: &str) {
+        let way = &self.engine.way;
+        if received.wants_ack {
+            let body = to_raw_value(answer).expect("answers are plain data");
+            way.note(body.get().len(), self.socket.transport_type());
+            if received.ack.send(&body).is_err() {
+                // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
+                way.take_back();
+                self.engine.close("write_stall");
+            }
+        } else if let Some(failure) = answer.failure() {
+            let about: String = event.chars().take(64).collect();
+            let outgoing = Outgoing::error(failure, &about);
+            way.note(outgoing.size(), self.socket.transport_type());
+            if outgoing.send(&self.socket).is_err() {
+                way.take_back();
+                self.engine.close("write_stall");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

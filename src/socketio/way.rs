@@ -1,0 +1,226 @@
+//! How much is on its way out of one Engine.IO session, and whether more may follow.
+//!
+//! The library's queue drops what does not fit and tells nobody when there is room again, so both are kept here. Events and
+//! acknowledgements that are handed to the library are noted with their size; they are settled in the same order when the
+//! stream below has written their frames, or a poll was answered with them. Both namespaces of a session share the bound.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fleetcast_core::hub::ConnectionKey;
+use socketioxide::TransportType;
+use tokio::sync::Notify;
+
+use crate::net::Observer;
+use crate::session::SharedHub;
+
+/// A WebSocket may have so much between the hub and the kernel. The library's own queue (4,096 packets) is larger, so it
+/// never drops.
+const WEBSOCKET_PACKETS: usize = 1024;
+const WEBSOCKET_BYTES: usize = 1024 * 1024;
+
+/// python-engineio refuses a payload of more than 16 packets; the library adds a ping and a CONNECT of its own.
+const POLLING_PACKETS: usize = 14;
+
+/// A change of transport that takes longer is taken for given up, as the library does.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Engine.IO `message` packets that carry a Socket.IO EVENT or ACK: the ones that are noted.
+const NOTED: [&[u8]; 2] = [b"42", b"43"];
+
+#[derive(Debug, Clone, Copy)]
+enum Transport {
+    Polling,
+    /// Between the request for an upgrade and the end of it: nothing new may leave, or it leaves twice or never.
+    Upgrading { since: Instant },
+    WebSocket,
+}
+
+struct State {
+    transport: Transport,
+    /// Sizes of what is on its way, in the order in which it was handed over.
+    noted: VecDeque<usize>,
+    bytes: usize,
+    /// Connections of the hub that were told `Full`.
+    hungry: Vec<ConnectionKey>,
+}
+
+/// The way out of one Engine.IO session.
+pub(super) struct Way {
+    hub: Arc<SharedHub>,
+    /// Bytes of one polling answer: what does not fit waits in the library and is lost if the transport changes then.
+    polling_bytes: usize,
+    state: Mutex<State>,
+    /// There is room again: for commands that wait to be answered.
+    room: Notify,
+}
+
+impl Way {
+    pub(super) fn new(hub: Arc<SharedHub>, websocket: bool, max_payload: usize) -> Self {
+        let transport = if websocket { Transport::WebSocket } else { Transport::Polling };
+        Self {
+            hub,
+            polling_bytes: max_payload / 4 * 3,
+            state: Mutex::new(State {
+                transport,
+                noted: VecDeque::new(),
+                bytes: 0,
+                hungry: Vec::new(),
+            }),
+            room: Notify::new(),
+        }
+    }
+
+    /// Notes a packet of `size` bytes that is about to be handed to the library. False: there is no room, and `hungry`
+    /// will be told when there is. `transport` is what the library says now. An empty way takes any one packet.
+    pub(super) fn take(
+        &self,
+        size: usize,
+        transport: TransportType,
+        hungry: Option<ConnectionKey>,
+    ) -> bool {
+        let mut state = self.lock();
+        state.settle_transport(transport);
+        if self.fits(&state, size) {
+            state.note(size);
+            true
+        } else {
+            let news = hungry.filter(|key| !state.hungry.contains(key));
+            state.hungry.extend(news);
+            false
+        }
+    }
+
+    /// Whether an answer to a command may be handed over now.
+    pub(super) fn has_room(&self, transport: TransportType) -> bool {
+        let mut state = self.lock();
+        state.settle_transport(transport);
+        self.fits(&state, 0)
+    }
+
+    /// Notes a packet without asking: an answer, after [`has_room`](Self::has_room).
+    pub(super) fn note(&self, size: usize, transport: TransportType) {
+        let mut state = self.lock();
+        state.settle_transport(transport);
+        state.note(size);
+    }
+
+    fn fits(&self, state: &State, size: usize) -> bool {
+        let (packets, bytes) = match state.transport {
+            Transport::WebSocket => (WEBSOCKET_PACKETS, WEBSOCKET_BYTES),
+            Transport::Polling => (POLLING_PACKETS, self.polling_bytes),
+            Transport::Upgrading { .. } => return false,
+        };
+        state.noted.is_empty() || (state.noted.len() < packets && state.bytes + size <= bytes)
+    }
+
+    /// The packet noted last was not taken by the library.
+    pub(super) fn take_back(&self) {
+        let mut state = self.lock();
+        if let Some(size) = state.noted.pop_back() {
+            state.bytes -= size;
+        }
+    }
+
+    /// `count` noted packets have left.
+    fn settle(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        for _ in 0..count {
+            let Some(size) = state.noted.pop_front() else { break };
+            state.bytes -= size;
+        }
+        let low = match state.transport {
+            // Waking at every frame would hand out one publication at a time.
+            Transport::WebSocket => state.noted.len() <= WEBSOCKET_PACKETS / 2 && state.bytes <= WEBSOCKET_BYTES / 2,
+            Transport::Polling => true,
+            Transport::Upgrading { .. } => false,
+        };
+        if low {
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let hungry = std::mem::take(&mut state.hungry);
+        drop(state);
+        for key in hungry {
+            self.hub.ready(key);
+        }
+        self.room.notify_waiters();
+    }
+
+    /// Waits until something may have left. The caller asks [`take`](Self::take) again.
+    pub(super) async fn room(&self) {
+        // The time-out covers what no frame tells: an upgrade that ended, a session that was closed.
+        let waited = tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await;
+        drop(waited);
+    }
+
+    /// A request for an upgrade has come: until it is over every offer is full.
+    pub(super) fn upgrading(&self) {
+        self.lock().transport = Transport::Upgrading { since: Instant::now() };
+    }
+
+    /// The upgrade was refused: the session goes on polling.
+    pub(super) fn upgrade_failed(&self) {
+        let mut state = self.lock();
+        state.transport = Transport::Polling;
+        self.wake(state);
+    }
+
+    /// Whether an upgrade is under way, going by what the library says now. Once it is over, whoever was hungry is told.
+    pub(super) fn still_upgrading(&self, library: TransportType) -> bool {
+        let mut state = self.lock();
+        state.settle_transport(library);
+        let upgrading = matches!(state.transport, Transport::Upgrading { .. });
+        if !upgrading {
+            self.wake(state);
+        }
+        upgrading
+    }
+
+    /// A poll was answered with this body.
+    pub(super) fn polled(&self, body: &[u8]) {
+        self.settle(body.split(|byte| *byte == 0x1e).filter(|packet| is_noted(packet)).count());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, size: usize) {
+        self.noted.push_back(size);
+        self.bytes += size;
+    }
+
+    fn settle_transport(&mut self, library: TransportType) {
+        if let Transport::Upgrading { since } = self.transport {
+            if library == TransportType::Websocket {
+                self.transport = Transport::WebSocket;
+            } else if since.elapsed() > UPGRADE_TIMEOUT {
+                self.transport = Transport::Polling;
+            }
+        }
+    }
+}
+
+fn is_noted(packet: &[u8]) -> bool {
+    NOTED.iter().any(|prefix| packet.starts_with(prefix))
+}
+
+impl Observer for Way {
+    fn frame_written(&self, opcode: u8, head: &[u8], _payload_len: usize) {
+        const TEXT: u8 = 1;
+        if opcode == TEXT && is_noted(head) {
+            self.settle(1);
+        }
+    }
+
+    fn progress(&self) {}
+}
