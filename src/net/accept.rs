@@ -190,7 +190,10 @@ struct RareLog {
 impl RareLog {
     fn warn(&mut self, error: &io::Error) {
         let now = Instant::now();
-        if self.last.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) < LOG_INTERVAL)
+        {
             self.left_out += 1;
             return;
         }

@@ -15,7 +15,7 @@ pub fn raise_descriptor_limit() -> usize {
         }
     }
     // None means no limit.
-    limit
-        .current
-        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+    limit.current.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
 }

@@ -112,11 +112,13 @@ impl Frames {
                     }
                 }
                 At::Payload(left) => {
-                    let here = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    let here =
+                        usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
                     let (payload, rest) = bytes.split_at(here);
                     bytes = rest;
                     let keep = payload.len().min(HEAD_BYTES - self.head_len);
-                    self.head[self.head_len..self.head_len + keep].copy_from_slice(&payload[..keep]);
+                    self.head[self.head_len..self.head_len + keep]
+                        .copy_from_slice(&payload[..keep]);
                     self.head_len += keep;
                     let left = left - here as u64;
                     self.at = At::Payload(left);
@@ -155,7 +157,7 @@ fn payload_length(header: &[u8]) -> Option<u64> {
         [_, form, high, low] if form & 0x7f == 126 => {
             Some(u64::from(u16::from_be_bytes([*high, *low])))
         }
-        [_, _, a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])),
+        [_, _, long @ ..] => long.try_into().ok().map(u64::from_be_bytes),
         _ => None,
     }
 }

@@ -181,7 +181,8 @@ impl Guard {
     }
 
     pub(super) fn count_written(&self, bytes: usize) {
-        self.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes_written
+            .fetch_add(bytes as u64, Ordering::Relaxed);
         self.last_progress
             .store(clock::monotonic_ms(), Ordering::Relaxed);
     }

@@ -67,7 +67,9 @@ impl NetSettings {
     pub fn public(sessions: usize, slow_client_timeout: Duration, descriptors: usize) -> Self {
         let reserve = (descriptors / 8).clamp(8, 64);
         let wanted = sessions.saturating_mul(2).saturating_add(1000);
-        let possible = (descriptors - descriptors / 4).saturating_sub(reserve).max(1);
+        let possible = (descriptors - descriptors / 4)
+            .saturating_sub(reserve)
+            .max(1);
         if possible < wanted {
             tracing::warn!(
                 wanted,

@@ -57,7 +57,11 @@ impl ConnectionTable {
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
-            closed: self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            closed: self
+                .closed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 

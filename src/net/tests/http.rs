@@ -62,7 +62,10 @@ async fn a_request_head_that_trickles_is_cut_at_the_deadline() {
 async fn an_idle_keep_alive_connection_is_closed() {
     let net = TestNet::start(router(), settings());
     let answer = net.exchange(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("root"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("root"),
+        "{answer}"
+    );
     assert_eq!(net.closed("header_timeout"), 1);
     net.finish().await;
 }
@@ -71,7 +74,9 @@ async fn an_idle_keep_alive_connection_is_closed() {
 async fn a_held_request_outlives_the_header_deadline_and_ends_with_a_kick() {
     let net = TestNet::start(router(), settings());
     let mut peer = net.connect().await;
-    peer.write_all(b"GET /hold HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    peer.write_all(b"GET /hold HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(400)).await;
     let guard = net.only_guard().await;
     assert_eq!(guard.close_reason(), None);
@@ -104,13 +109,19 @@ async fn headers_over_the_limits_are_refused_and_the_connection_closed() {
         // The server may close before it has read everything.
         peer.write_all(request.as_bytes()).await.ok();
         let answer = read_to_close(&mut peer).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+            "{answer}"
+        );
     }
     let mut peer = net.connect().await;
     let target = format!("GET /{} HTTP/1.1\r\n\r\n", "u".repeat(1024 * 1024));
     peer.write_all(target.as_bytes()).await.ok();
     let answer = read_to_close(&mut peer).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+        "{answer}"
+    );
     eventually("counted", || net.closed("header_limit") == 3).await;
     net.finish().await;
 }
@@ -208,7 +219,9 @@ async fn a_full_listener_answers_probes_and_refuses_the_rest() {
         held.push(net.connect().await);
     }
     for _ in 0..5 {
-        let health = net.exchange(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let health = net
+            .exchange(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await;
         assert!(health.ends_with("alive"), "{health}");
         assert!(health.contains("connection: close"), "{health}");
     }
@@ -229,7 +242,13 @@ async fn a_full_listener_answers_probes_and_refuses_the_rest() {
 
 #[tokio::test]
 async fn stopping_closes_the_listener_and_keeps_connections() {
-    let net = TestNet::start(router(), NetSettings { header_timeout: LONG, ..settings() });
+    let net = TestNet::start(
+        router(),
+        NetSettings {
+            header_timeout: LONG,
+            ..settings()
+        },
+    );
     let mut peer = net.connect().await;
     net.only_guard().await;
     net.stop.cancel();

@@ -21,11 +21,16 @@ fn library() -> (Router, Arc<Room>, Arc<Recorder>) {
     // Long pings: what ends a connection in these tests is not the heartbeat.
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(4096)
-        .ping_interval(Duration::from_secs(60))
+        .ping_interval(Duration::from_mins(1))
         .build_layer();
     let (of_handler, observer) = (room.clone(), recorder.clone());
     io.ns("/", async move |socket: SocketRef| {
-        let guard = socket.req_parts().extensions.get::<Arc<Guard>>().unwrap().clone();
+        let guard = socket
+            .req_parts()
+            .extensions
+            .get::<Arc<Guard>>()
+            .unwrap()
+            .clone();
         guard.set_observer(observer);
         let gone = of_handler.clone();
         socket.on_disconnect(async move || {
@@ -50,7 +55,11 @@ async fn connect(net: &TestNet, room: &Room) -> WebSocketStream<TcpStream> {
 }
 
 async fn next_text(client: &mut WebSocketStream<TcpStream>) -> String {
-    let message = timeout(LONG, client.next()).await.unwrap().unwrap().unwrap();
+    let message = timeout(LONG, client.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     message.into_text().unwrap().to_string()
 }
 
@@ -63,7 +72,11 @@ async fn frames_of_the_library_are_observed() {
     let long = "x".repeat(70_000);
     for data in ["short", &"y".repeat(300), &long] {
         socket.emit("event", data).unwrap();
-        assert!(next_text(&mut client).await.ends_with(&format!("{data}\"]")));
+        assert!(
+            next_text(&mut client)
+                .await
+                .ends_with(&format!("{data}\"]"))
+        );
     }
     eventually("three frames", || recorder.frames().len() >= 3).await;
     let events: Vec<_> = recorder
@@ -72,7 +85,7 @@ async fn frames_of_the_library_are_observed() {
         .filter(|(_, head, _)| head.starts_with(b"42[\"event\""))
         .collect();
     let lengths: Vec<usize> = events.iter().map(|event| event.2).collect();
-    assert_eq!(lengths, [13 + 5, 13 + 300, 13 + 70_000]);
+    assert_eq!(lengths, [14 + 5, 14 + 300, 14 + 70_000]);
     assert!(events.iter().all(|event| event.0 == 1));
     // Open, CONNECT and ping came before or between.
     assert!(room.guards.lock().unwrap()[0].frames_out() >= 5);
@@ -95,7 +108,10 @@ async fn fill(room: &Room) -> Arc<Guard> {
 #[tokio::test]
 async fn a_kick_runs_the_disconnect_handler_though_the_window_is_full() {
     let (router, room, _) = library();
-    let patient = NetSettings { slow_client_timeout: LONG * 6, ..settings() };
+    let patient = NetSettings {
+        slow_client_timeout: LONG * 6,
+        ..settings()
+    };
     let net = TestNet::start(router, patient);
     let client = connect(&net, &room).await;
     let guard = fill(&room).await;
@@ -103,8 +119,15 @@ async fn a_kick_runs_the_disconnect_handler_though_the_window_is_full() {
     assert_eq!(room.disconnected.load(Ordering::SeqCst), 0);
     let start = Instant::now();
     guard.kick("slow_client");
-    eventually("disconnected", || room.disconnected.load(Ordering::SeqCst) == 1).await;
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    eventually("disconnected", || {
+        room.disconnected.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     eventually("closed", || net.table.is_empty()).await;
     assert_eq!(net.closed("slow_client"), 1);
     drop(client);
@@ -117,7 +140,10 @@ async fn a_stalled_client_of_the_library_is_closed_at_the_deadline() {
     let net = TestNet::start(router, settings());
     let client = connect(&net, &room).await;
     fill(&room).await;
-    eventually("disconnected", || room.disconnected.load(Ordering::SeqCst) == 1).await;
+    eventually("disconnected", || {
+        room.disconnected.load(Ordering::SeqCst) == 1
+    })
+    .await;
     eventually("closed", || net.table.is_empty()).await;
     assert_eq!(net.closed("write_stall"), 1);
     drop(client);

@@ -32,7 +32,9 @@ fn echo(tracker: TaskTracker, recorder: Arc<Recorder>) -> Router {
         let headers = [(CONNECTION, "upgrade"), (UPGRADE, "echo")];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     };
-    Router::new().route("/upgrade", any(upgrade)).route("/big", get(big))
+    Router::new()
+        .route("/upgrade", any(upgrade))
+        .route("/big", get(big))
 }
 
 fn plain() -> Router {
@@ -40,7 +42,9 @@ fn plain() -> Router {
 }
 
 async fn ask(peer: &mut TcpStream) {
-    peer.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    peer.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -52,8 +56,16 @@ async fn a_peer_that_stops_reading_is_closed_at_the_deadline() {
     eventually("blocked", || guard.write_blocked()).await;
     let start = Instant::now();
     eventually("closed", || net.table.is_empty()).await;
-    assert!(start.elapsed() > Duration::from_millis(400), "{:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_millis(400),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(net.closed("write_stall"), 1);
     assert!(guard.bytes_written() > 0 && guard.bytes_written() < PLENTY as u64);
     net.finish().await;
@@ -79,7 +91,10 @@ async fn a_peer_that_reads_a_trickle_stays() {
 
 #[tokio::test]
 async fn a_kick_ends_a_blocked_write_and_frees_the_socket() {
-    let patient = NetSettings { slow_client_timeout: LONG, ..settings() };
+    let patient = NetSettings {
+        slow_client_timeout: LONG,
+        ..settings()
+    };
     let net = TestNet::start(plain(), patient);
     let mut peer = net.connect_narrow().await;
     ask(&mut peer).await;
@@ -118,7 +133,11 @@ async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
     peer.write_all(b"\x012345678901234567890").await.unwrap();
     peer.read_exact(&mut [0; 2]).await.unwrap();
     eventually("three frames", || guard.frames_out() == 3).await;
-    let expected = [(1, b"abc".to_vec(), 3), (9, Vec::new(), 0), (2, b"2".to_vec(), 1)];
+    let expected = [
+        (1, b"abc".to_vec(), 3),
+        (9, Vec::new(), 0),
+        (2, b"2".to_vec(), 1),
+    ];
     assert_eq!(recorder.frames()[..3], expected);
     assert!(*recorder.progress.lock().unwrap() >= 2);
     drop(peer);
@@ -146,12 +165,21 @@ async fn frames_are_counted_when_the_kernel_takes_them_and_not_when_offered() {
     eventually("blocked", || guard.write_blocked()).await;
     let stalled = guard.frames_out();
     assert!(stalled < 1000, "{stalled}");
-    let whole = (guard.bytes_written() - stalled * 1028) as usize;
-    assert!(whole < 1028 + 200, "head and a part of one frame, not {whole} bytes");
+    let whole = guard.bytes_written() - stalled * 1028;
+    assert!(
+        whole < 1028 + 200,
+        "head and a part of one frame, not {whole} bytes"
+    );
     let mut all = vec![0; 1000 * 1028];
-    timeout(LONG, read.read_exact(&mut all)).await.unwrap().unwrap();
+    timeout(LONG, read.read_exact(&mut all))
+        .await
+        .unwrap()
+        .unwrap();
     let end = timeout(LONG, read.read(&mut all)).await.unwrap().unwrap();
-    assert!(end > 0 && end < 200, "the head shifts everything by its length: {end}");
+    assert!(
+        end > 0 && end < 200,
+        "the head shifts everything by its length: {end}"
+    );
     assert_eq!(guard.frames_out(), 1000);
     assert_eq!(recorder.frames().len(), 1000);
     drop((read, sender.await.unwrap().unwrap()));
