@@ -137,8 +137,11 @@ impl Door {
     /// Closes the oldest connection over the cap. A probe is answered within milliseconds, so whoever sits there longer is
     /// none.
     fn make_room(&mut self) {
-        if let Some(oldest) = self.reserve.pop_front() {
-            oldest.kick("connection_limit");
+        while let Some(oldest) = self.reserve.pop_front() {
+            if oldest.close_reason().is_none() {
+                oldest.kick("connection_limit");
+                return;
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ pub struct Guard {
     peer: SocketAddr,
     /// Weak, so that the descriptor is closed with the stream and not with the last guard.
     socket: Weak<TcpStream>,
-    kicked: AtomicBool,
+    ended: AtomicBool,
     reason: OnceLock<CloseReason>,
     upgraded: AtomicBool,
     write_blocked: AtomicBool,
@@ -80,7 +80,7 @@ impl Guard {
             id,
             peer,
             socket: Arc::downgrade(socket),
-            kicked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             reason: OnceLock::new(),
             upgraded: AtomicBool::new(false),
             write_blocked: AtomicBool::new(false),
@@ -96,17 +96,7 @@ impl Guard {
     ///
     /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is thrown away.
     pub fn kick(&self, reason: &'static str) {
-        self.note(CloseReason::Kicked(reason));
-        self.kicked.store(true, Ordering::Release);
-        let Some(socket) = self.socket.upgrade() else {
-            return;
-        };
-        // Shutting down both directions wakes whoever waits for the socket: epoll reports a hang-up even with a full window.
-        if let Err(error) = SockRef::from(&*socket).shutdown(Shutdown::Both)
-            && error.kind() != io::ErrorKind::NotConnected
-        {
-            tracing::debug!(%error, reason, "cannot shut a connection down; its next read or write fails");
-        }
+        self.end(CloseReason::Kicked(reason));
     }
 
     /// The other end of the TCP connection; behind a proxy that is the proxy.
@@ -168,8 +158,24 @@ impl Guard {
         self.reason.set(reason).ok();
     }
 
-    pub(super) fn is_kicked(&self) -> bool {
-        self.kicked.load(Ordering::Acquire)
+    /// Ends both directions, so that whoever reads learns of a write that failed, and the other way round.
+    pub(super) fn end(&self, reason: CloseReason) {
+        self.note(reason);
+        self.ended.store(true, Ordering::Release);
+        let Some(socket) = self.socket.upgrade() else {
+            return;
+        };
+        // Shutting down both directions wakes whoever waits for the socket: epoll reports a hang-up even with a full window.
+        if let Err(error) = SockRef::from(&*socket).shutdown(Shutdown::Both)
+            && error.kind() != io::ErrorKind::NotConnected
+        {
+            let reason = reason.label();
+            tracing::debug!(%error, reason, "cannot shut a connection down; its next read or write fails");
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     pub(super) fn set_upgraded(&self) {

@@ -152,3 +152,24 @@ impl hyper::body::Body for TimedBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_headers_are_equal_and_share_nothing() {
+        let buffer = Bytes::from_static(b"onetwo");
+        let mut headers = HeaderMap::new();
+        for range in [0..3, 3..6] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(range)).unwrap();
+            headers.append("x-twice", value);
+        }
+        headers.insert("cookie", HeaderValue::from_bytes(b"\xff=1").unwrap());
+        let copies = copied_headers(&headers);
+        assert_eq!(copies, headers);
+        for value in copies.get_all("x-twice") {
+            assert!(!buffer.as_ptr_range().contains(&value.as_bytes().as_ptr()));
+        }
+    }
+}

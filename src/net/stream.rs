@@ -49,7 +49,7 @@ impl GuardedStream {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            if self.guard.is_kicked() {
+            if self.guard.is_ended() {
                 return Poll::Ready(Err(closed_by_us(&self.guard)));
             }
             match self.socket.try_write_vectored(bufs) {
@@ -81,7 +81,7 @@ impl GuardedStream {
             Ok(taken) => self.taken(bufs, *taken),
             // Ours, or TCP_USER_TIMEOUT: whichever comes first.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.guard.note(CloseReason::WriteStall);
+                self.guard.end(CloseReason::WriteStall);
             }
             Err(_) => self.guard.note(CloseReason::Peer),
         }
@@ -129,14 +129,14 @@ impl AsyncRead for GuardedStream {
             return Poll::Ready(Ok(()));
         }
         loop {
-            if self.guard.is_kicked() {
+            if self.guard.is_ended() {
                 return Poll::Ready(Err(closed_by_us(&self.guard)));
             }
             ready!(self.socket.poll_read_ready(cx))?;
             match self.socket.try_read_buf(buf) {
                 Ok(read) => {
-                    // The flag again: what a kick has shut down reads as an end, too.
-                    if read == 0 && !self.guard.is_kicked() {
+                    // The flag again: what we have shut down reads as an end, too.
+                    if read == 0 && !self.guard.is_ended() {
                         self.guard.note(CloseReason::Peer);
                     }
                     return Poll::Ready(Ok(()));

@@ -129,7 +129,10 @@ async fn headers_over_the_limits_are_refused_and_the_connection_closed() {
 #[tokio::test]
 async fn what_is_no_request_is_refused_and_closed() {
     let net = TestNet::start(router(), settings());
-    let cases: [&[u8]; 9] = [
+    let cases: [&[u8]; 12] = [
+        b"GET / HTTP/1.1\r\nhost: x\r\na: b\0c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\na: b\rc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1 1\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: +5\r\n\r\nabcde",
@@ -148,7 +151,7 @@ async fn what_is_no_request_is_refused_and_closed() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{name:?}: {answer:?}");
         assert_eq!(responses(&answer), 1, "{name:?}: {answer:?}");
     }
-    assert_eq!(net.closed("bad_http"), 9);
+    assert_eq!(net.closed("bad_http"), 12);
     net.finish().await;
 }
 
@@ -168,6 +171,18 @@ async fn a_body_with_two_framings_never_yields_a_second_response() {
         assert_eq!(responses(&answer), 1, "{answer}");
         assert!(!answer.contains("alive"), "{answer}");
     }
+    net.finish().await;
+}
+
+/// RFC 9112 (2.2) lets a server take them, and hyper does.
+#[tokio::test]
+async fn bare_line_feeds_end_lines_and_yield_one_response() {
+    let net = TestNet::start(router(), settings());
+    let answer = net
+        .exchange(b"GET / HTTP/1.1\nhost: x\nx: y\nconnection: close\n\nGET /health HTTP/1.1\n\n")
+        .await;
+    assert_eq!(responses(&answer), 1, "{answer}");
+    assert!(answer.ends_with("root"), "{answer}");
     net.finish().await;
 }
 
