@@ -73,13 +73,18 @@ async fn a_peer_that_stops_reading_is_closed_at_the_deadline() {
 
 #[tokio::test]
 async fn a_peer_that_reads_a_trickle_stays() {
-    let net = TestNet::start(plain(), settings());
+    let patient = NetSettings {
+        slow_client_timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let net = TestNet::start(plain(), patient);
     let mut peer = net.connect_narrow().await;
     ask(&mut peer).await;
     let guard = net.only_guard().await;
     let mut buf = [0; 1024];
     for _ in 0..40 {
-        peer.read_exact(&mut buf).await.expect("still open");
+        let read = peer.read_exact(&mut buf).await;
+        assert!(read.is_ok(), "{read:?}, {guard:?}");
         sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(guard.close_reason(), None);
