@@ -1,1 +1,126 @@
+//! Bytes, no Socket.IO: how TCP connections come in, what is known of each, and how they end.
 //!
+//! - `accept`: the loop; caps, back-off, hyper per connection
+//! - `request`: what is done to each request before the router sees it
+//! - `stream`: the TCP stream below hyper, with its write deadline
+//! - `guard`: the handle that closes a connection, in the extensions of its requests
+//! - `table`: all open connections, for the drain and for metrics
+//! - `frames`: finds the WebSocket frames in what goes out
+//! - `descriptors`: how many connections the process can hold at all
+//!
+//! ```text
+//! accept ── ConnectionTable ── Guard ◄── request extensions, sessions, drain (kick)
+//!    └─ hyper ── GuardedStream ── Frames ──► Observer (outlet: what is on its way, room again)
+//! ```
+//!
+//! `axum::serve` would not do: it sets no deadline for request heads, no limits, and gives no handle to a connection.
+
+mod accept;
+mod descriptors;
+mod frames;
+mod guard;
+mod request;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+pub use accept::serve;
+pub use descriptors::raise_descriptor_limit;
+pub use frames::HEAD_BYTES;
+pub use guard::{CloseReason, Guard, Observer};
+pub use table::{ConnectionTable, NetStats};
+
+/// Connections that the kernel keeps for us while the loop is busy: a whole fleet comes back at once after a deploy.
+const BACKLOG: u32 = 4096;
+
+/// What a listener allows.
+#[derive(Debug, Clone)]
+pub struct NetSettings {
+    /// For a complete request head, from the accept or from the end of the request before: also ends idle connections.
+    pub header_timeout: Duration,
+    /// For a complete request body.
+    pub body_timeout: Duration,
+    /// A write of which the peer takes no byte for so long ends the connection.
+    pub slow_client_timeout: Duration,
+    /// Bytes of unsent data that the kernel keeps for a connection; Linux doubles the number for its own use.
+    pub send_buffer: usize,
+    /// Open TCP connections; over it only [`reserve_paths`](Self::reserve_paths) are answered.
+    pub max_connections: usize,
+    /// Connections on top of `max_connections`. When they are taken, too, the oldest of them makes room.
+    pub reserve: usize,
+    /// What is answered over `max_connections`; anything else gets 503 with Retry-After.
+    pub reserve_paths: &'static [&'static str],
+}
+
+impl NetSettings {
+    /// For the public listener. `sessions` are counted elsewhere; a polling one has two connections at times, and there are
+    /// those without a session, so the cap here is generous. But it leaves a quarter of the file `descriptors` to the rest
+    /// of the process: running out of them would take Kafka and the probes down with the clients.
+    pub fn public(sessions: usize, slow_client_timeout: Duration, descriptors: usize) -> Self {
+        let reserve = (descriptors / 8).clamp(8, 64);
+        let wanted = sessions.saturating_mul(2).saturating_add(1000);
+        let possible = (descriptors - descriptors / 4)
+            .saturating_sub(reserve)
+            .max(1);
+        if possible < wanted {
+            tracing::warn!(
+                wanted,
+                possible,
+                descriptors,
+                "the limit of open files caps connections; raise it (ulimit -n)"
+            );
+        }
+        Self {
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            slow_client_timeout,
+            send_buffer: 64 * 1024,
+            max_connections: wanted.min(possible),
+            reserve,
+            reserve_paths: &["/health", "/ready"],
+        }
+    }
+
+    /// For the internal listener: few connections, out of the quarter that the public one leaves.
+    pub fn internal(slow_client_timeout: Duration, descriptors: usize) -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            slow_client_timeout,
+            send_buffer: 64 * 1024,
+            max_connections: (descriptors / 16).clamp(8, 256),
+            reserve: 8,
+            reserve_paths: &["/health", "/ready", "/metrics"],
+        }
+    }
+
+    /// Makes an accepted socket ours.
+    fn apply(&self, socket: &TcpStream) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let options = SockRef::from(socket);
+        options.set_send_buffer_size(self.send_buffer)?;
+        // Ends peers that have vanished while nothing of ours waits to be written. It does not end one that reads a trickle.
+        options.set_tcp_user_timeout(Some(self.slow_client_timeout))
+    }
+}
+
+/// Opens a listener; port 0 picks a free one.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

@@ -1,0 +1,207 @@
+//! The accept loop: it never gives up, never spins, and never lets clients shut the probes out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::NetSettings;
+use super::guard::{CloseReason, Guard};
+use super::request::Entrance;
+use super::stream::GuardedStream;
+use super::table::ConnectionTable;
+
+/// hyper's buffer, and with it the limit of a request head.
+const MAX_HEAD: usize = 16 * 1024;
+/// Over the cap nobody is given long.
+const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_millis(500);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Serves `router` on `listener` until `stop`, then closes the listener. Connections live on, on `tracker`, until their peers
+/// or the caller's drain (`table.snapshot()`, [`Guard::kick`]) end them; to answer newcomers with 503 during the drain, let
+/// the router do it and cancel `stop` after the drain.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: NetSettings,
+    table: Arc<ConnectionTable>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let mut door = Door {
+        http: http(settings.header_timeout),
+        reserve_http: http(settings.header_timeout.min(RESERVE_HEADER_TIMEOUT)),
+        reserve: VecDeque::new(),
+        router,
+        settings,
+        table,
+        tracker,
+    };
+    let mut back_off = FIRST_BACK_OFF;
+    let mut log = RareLog::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                back_off = FIRST_BACK_OFF;
+                if let Err(error) = door.admit(socket, peer) {
+                    tracing::debug!(%error, %peer, "a connection was gone before it was served");
+                }
+            }
+            Err(error) if concerns_one_connection(&error) => door.table.count_accept_error(),
+            Err(error) => {
+                // No descriptor or no memory, mostly: the connection stays in the backlog, and asking again at once would
+                // only burn the processor.
+                door.table.count_accept_error();
+                log.warn(&error);
+                door.make_room();
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(back_off) => {}
+                }
+                back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+            }
+        }
+    }
+}
+
+struct Door {
+    http: http1::Builder,
+    reserve_http: http1::Builder,
+    /// Connections over the cap, oldest first; some of them may have ended.
+    reserve: VecDeque<Arc<Guard>>,
+    router: Router,
+    settings: NetSettings,
+    table: Arc<ConnectionTable>,
+    tracker: TaskTracker,
+}
+
+impl Door {
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        self.settings.apply(&socket)?;
+        let full = self.table.len() >= self.settings.max_connections;
+        let socket = Arc::new(socket);
+        let guard = self.table.insert(peer, &socket);
+        let stream = GuardedStream::new(
+            socket,
+            guard.clone(),
+            self.table.clone(),
+            self.settings.slow_client_timeout,
+        );
+        if full {
+            self.table.count_refused();
+            self.reserve.retain(|guard| guard.close_reason().is_none());
+            if self.reserve.len() >= self.settings.reserve {
+                self.make_room();
+            }
+            self.reserve.push_back(guard.clone());
+        }
+        let entrance = Entrance {
+            router: self.router.clone(),
+            guard: guard.clone(),
+            body_timeout: self.settings.body_timeout,
+            only: full.then_some(self.settings.reserve_paths),
+        };
+        let http = if full { &self.reserve_http } else { &self.http };
+        let service = service_fn(move |request| entrance.clone().call(request));
+        let connection = http
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        self.tracker.spawn(async move {
+            // Kept until the reason is noted: dropping it closes the socket and counts the reason.
+            let mut connection = std::pin::pin!(connection);
+            if let Err(error) = connection.as_mut().await {
+                guard.note(reason_of(&error));
+                tracing::debug!(%error, peer = %guard.peer(), "connection ended");
+            }
+        });
+        Ok(())
+    }
+
+    /// Closes the oldest connection over the cap. A probe is answered within milliseconds, so whoever sits there longer is
+    /// none.
+    fn make_room(&mut self) {
+        while let Some(oldest) = self.reserve.pop_front() {
+            if oldest.close_reason().is_none() {
+                oldest.kick("connection_limit");
+                return;
+            }
+        }
+    }
+}
+
+fn http(header_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // hyper's own limit of 100 headers stays: any other number costs an allocation for each request.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEAD);
+    http
+}
+
+fn reason_of(error: &hyper::Error) -> CloseReason {
+    if error.is_timeout() {
+        CloseReason::HeaderTimeout
+    } else if error.is_parse_too_large() {
+        CloseReason::HeaderLimit
+    } else if error.is_parse() {
+        CloseReason::BadHttp
+    } else if error.is_incomplete_message() || error.is_canceled() {
+        CloseReason::Peer
+    } else {
+        CloseReason::Server
+    }
+}
+
+/// Linux hands out errors of the network on `accept`, too (accept(2)); the next connection may be fine.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
+
+/// At most one line per second.
+#[derive(Default)]
+struct RareLog {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl RareLog {
+    fn warn(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) < LOG_INTERVAL)
+        {
+            self.left_out += 1;
+            return;
+        }
+        self.last = Some(now);
+        let left_out = std::mem::take(&mut self.left_out);
+        tracing::warn!(%error, left_out, "cannot accept connections, trying again");
+    }
+}

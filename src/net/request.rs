@@ -1,0 +1,175 @@
+//! What is done to each request before the router sees it, and to the response.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use axum::response::IntoResponse;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep};
+use tower::Service;
+
+use super::guard::{CloseReason, Guard};
+
+/// Seconds; a client that meets a full server should not come back in step with all others, stock ones add their own jitter.
+const RETRY_AFTER_SECONDS: &str = "5";
+const FULL: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections"}"#;
+
+/// The way from hyper to the router, one per connection.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub(super) router: Router,
+    pub(super) guard: Arc<Guard>,
+    pub(super) body_timeout: Duration,
+    /// The connection is over the cap: only these paths are answered, once.
+    pub(super) only: Option<&'static [&'static str]>,
+}
+
+impl Entrance {
+    pub(super) async fn call(
+        mut self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let close = self.only.is_some() || is_chunked(&request);
+        let mut response = match self.only {
+            Some(paths) if !paths.contains(&request.uri().path()) => full(),
+            _ => {
+                let request = self.own(request);
+                self.router.call(request).await?
+            }
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.guard.set_upgraded();
+        } else if close {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        Ok(response)
+    }
+
+    /// Detaches the request from hyper's 16 KB read buffer, which the library would otherwise pin for as long as the session
+    /// lives: headers and target are slices of it. And puts in what the parts behind need to know of the connection.
+    fn own(&self, request: Request<Incoming>) -> Request<Body> {
+        let (mut parts, body) = request.into_parts();
+        parts.headers = copied_headers(&parts.headers);
+        // A target that does not survive the round trip keeps the buffer; nothing else is wrong with it.
+        if let Ok(uri) = Uri::try_from(parts.uri.to_string()) {
+            parts.uri = uri;
+        }
+        let peer = self.guard.peer();
+        parts.extensions.insert(self.guard.clone());
+        parts.extensions.insert(peer);
+        parts.extensions.insert(ConnectInfo(peer));
+        let body = if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(TimedBody {
+                body,
+                guard: self.guard.clone(),
+                patience: self.body_timeout,
+                deadline: None,
+            })
+        };
+        Request::from_parts(parts, body)
+    }
+}
+
+/// hyper reads a request with both Content-Length and Transfer-Encoding by the latter and hides the former, so a proxy in
+/// front may have seen another end of it. RFC 9112 (6.1) asks to close the connection after such a request; since it cannot
+/// be told from an honest chunked one here, both are closed. Clients of ours do not send chunked bodies.
+fn is_chunked(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+fn full() -> Response<Body> {
+    let headers = [
+        (RETRY_AFTER, RETRY_AFTER_SECONDS),
+        (CONTENT_TYPE, "application/problem+json"),
+    ];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, FULL).into_response()
+}
+
+fn copied_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut copies = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            copies.append(name.clone(), copy);
+        }
+    }
+    copies
+}
+
+/// A request body that must be complete by a deadline, so that a trickle cannot hold a handler for ever.
+struct TimedBody {
+    body: Incoming,
+    guard: Arc<Guard>,
+    patience: Duration,
+    /// Runs from the first time that the body had to be waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BodyError {
+    #[error("request body did not come in time")]
+    Timeout,
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+impl hyper::body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)));
+        }
+        let patience = self.patience;
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(deadline.as_mut().poll(cx));
+        self.guard.note(CloseReason::BodyTimeout);
+        Poll::Ready(Some(Err(BodyError::Timeout)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_headers_are_equal_and_share_nothing() {
+        let buffer = Bytes::from_static(b"onetwo");
+        let mut headers = HeaderMap::new();
+        for range in [0..3, 3..6] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(range)).unwrap();
+            headers.append("x-twice", value);
+        }
+        headers.insert("cookie", HeaderValue::from_bytes(b"\xff=1").unwrap());
+        let copies = copied_headers(&headers);
+        assert_eq!(copies, headers);
+        for value in copies.get_all("x-twice") {
+            assert!(!buffer.as_ptr_range().contains(&value.as_bytes().as_ptr()));
+        }
+    }
+}

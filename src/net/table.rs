@@ -1,0 +1,94 @@
+//! Every open TCP connection of a listener, and what became of the others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpStream;
+
+use super::guard::{CloseReason, Guard};
+
+/// What a listener has seen since the start. The caller shows it as metrics when it is asked for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetStats {
+    pub open: usize,
+    pub accepted: u64,
+    /// Answered 503 because the listener was full, or closed to make room for a later one.
+    pub refused: u64,
+    /// Failures of `accept` itself, such as no file descriptor left.
+    pub accept_errors: u64,
+    /// By [`CloseReason::label`].
+    pub closed: BTreeMap<&'static str, u64>,
+}
+
+/// The open connections of a listener. A connection is in it exactly as long as its socket is open, also after an upgrade.
+#[derive(Debug, Default)]
+pub struct ConnectionTable {
+    open: Mutex<HashMap<u64, Arc<Guard>>>,
+    closed: Mutex<BTreeMap<&'static str, u64>>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    accept_errors: AtomicU64,
+}
+
+impl ConnectionTable {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    pub fn len(&self) -> usize {
+        self.open().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open().is_empty()
+    }
+
+    /// All that are open now, in no order: idle keep-alive connections, held polls and upgraded ones alike. For the drain,
+    /// which shuffles it and kicks one after another.
+    pub fn snapshot(&self) -> Vec<Arc<Guard>> {
+        self.open().values().cloned().collect()
+    }
+
+    pub fn stats(&self) -> NetStats {
+        NetStats {
+            open: self.len(),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            accept_errors: self.accept_errors.load(Ordering::Relaxed),
+            closed: self
+                .closed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+
+    pub(super) fn insert(&self, peer: SocketAddr, socket: &Arc<TcpStream>) -> Arc<Guard> {
+        let id = self.accepted.fetch_add(1, Ordering::Relaxed);
+        let guard = Arc::new(Guard::new(id, peer, socket));
+        self.open().insert(id, guard.clone());
+        guard
+    }
+
+    /// The socket of this guard closes now.
+    pub(super) fn remove(&self, guard: &Guard) {
+        self.open().remove(&guard.id());
+        let reason = guard.close_reason().unwrap_or(CloseReason::Server);
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed.entry(reason.label()).or_default() += 1;
+    }
+
+    pub(super) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Guard>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,170 @@
+//! The listener as a peer sees it: real sockets on loopback, short deadlines.
+
+mod descriptors;
+mod http;
+mod library;
+mod stall;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{ConnectionTable, Guard, NetSettings, Observer, bind, serve};
+
+/// What the tests wait for at most, on a busy machine.
+const LONG: Duration = Duration::from_secs(10);
+
+fn settings() -> NetSettings {
+    NetSettings {
+        header_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(300),
+        slow_client_timeout: Duration::from_millis(500),
+        send_buffer: 16 * 1024,
+        max_connections: 1000,
+        reserve: 2,
+        reserve_paths: &["/health", "/ready"],
+    }
+}
+
+struct TestNet {
+    address: SocketAddr,
+    table: Arc<ConnectionTable>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl TestNet {
+    fn start(router: Router, settings: NetSettings) -> Self {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self::on(listener, router, settings)
+    }
+
+    fn on(listener: TcpListener, router: Router, settings: NetSettings) -> Self {
+        let address = listener.local_addr().unwrap();
+        let (table, tracker, stop) = (
+            ConnectionTable::new(),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
+        tracker.spawn(serve(
+            listener,
+            router,
+            settings,
+            table.clone(),
+            tracker.clone(),
+            stop.clone(),
+        ));
+        Self {
+            address,
+            table,
+            tracker,
+            stop,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A peer whose window is full after a few KB.
+    async fn connect_narrow(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        // Loopback would use segments of 64 KB, which never fit this window: all would then hang on the kernel's probes.
+        SockRef::from(&socket).set_tcp_mss(536).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
+    /// Sends all of `input` and returns everything until the server closes.
+    async fn exchange(&self, input: &[u8]) -> String {
+        let mut peer = self.connect().await;
+        peer.write_all(input).await.unwrap();
+        read_to_close(&mut peer).await
+    }
+
+    fn closed(&self, reason: &str) -> u64 {
+        self.table.stats().closed.get(reason).copied().unwrap_or(0)
+    }
+
+    async fn only_guard(&self) -> Arc<Guard> {
+        eventually("one connection", || self.table.len() == 1).await;
+        self.table.snapshot().remove(0)
+    }
+
+    /// Whatever the test left open ends, and no task stays behind.
+    async fn finish(self) {
+        self.stop.cancel();
+        for guard in self.table.snapshot() {
+            guard.kick("test_over");
+        }
+        self.tracker.close();
+        timeout(LONG, self.tracker.wait())
+            .await
+            .expect("every connection's task ends");
+        // Upgraded ones belong to tasks of the library.
+        eventually("all closed", || self.table.is_empty()).await;
+    }
+}
+
+/// A reset counts as a close; what came before it is kept.
+async fn read_to_close(peer: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    loop {
+        match timeout(LONG, peer.read(&mut buf))
+            .await
+            .expect("the server closes")
+        {
+            Ok(0) | Err(_) => return String::from_utf8_lossy(&all).into_owned(),
+            Ok(n) => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LONG, "never: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn responses(text: &str) -> usize {
+    text.matches("HTTP/1.1 ").count()
+}
+
+fn guard_of(request: &Request) -> Arc<Guard> {
+    request.extensions().get::<Arc<Guard>>().unwrap().clone()
+}
+
+#[derive(Default)]
+struct Recorder {
+    frames: Mutex<Vec<(u8, Vec<u8>, usize)>>,
+    progress: Mutex<u64>,
+}
+
+impl Recorder {
+    fn frames(&self) -> Vec<(u8, Vec<u8>, usize)> {
+        self.frames.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Recorder {
+    fn frame_written(&self, opcode: u8, head: &[u8], payload_len: usize) {
+        let frame = (opcode, head.to_vec(), payload_len);
+        self.frames.lock().unwrap().push(frame);
+    }
+
+    fn progress(&self) {
+        *self.progress.lock().unwrap() += 1;
+    }
+}

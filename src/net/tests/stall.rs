@@ -1,0 +1,193 @@
+//! Peers that do not read, after an upgrade and before.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, UPGRADE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use hyper_util::rt::TokioIo;
+
+use super::*;
+
+const UPGRADE_REQUEST: &[u8] =
+    b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+
+/// More than all buffers on the way hold.
+const PLENTY: usize = 8 * 1024 * 1024;
+
+async fn big() -> Body {
+    Body::from(vec![b'x'; PLENTY])
+}
+
+/// After the upgrade: what comes in goes out.
+fn echo(tracker: TaskTracker, recorder: Arc<Recorder>) -> Router {
+    let upgrade = async move |mut request: Request| -> Response {
+        guard_of(&request).set_observer(recorder.clone());
+        let upgraded = hyper::upgrade::on(&mut request);
+        tracker.spawn(async move {
+            let Ok(upgraded) = upgraded.await else { return };
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+            tokio::io::copy(&mut read, &mut write).await.ok();
+        });
+        let headers = [(CONNECTION, "upgrade"), (UPGRADE, "echo")];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    };
+    Router::new()
+        .route("/upgrade", any(upgrade))
+        .route("/big", get(big))
+}
+
+fn plain() -> Router {
+    Router::new().route("/big", get(big))
+}
+
+async fn ask(peer: &mut TcpStream) {
+    peer.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_reading_is_closed_at_the_deadline() {
+    let net = TestNet::start(plain(), settings());
+    let mut peer = net.connect_narrow().await;
+    ask(&mut peer).await;
+    let guard = net.only_guard().await;
+    eventually("blocked", || guard.write_blocked()).await;
+    let start = Instant::now();
+    eventually("closed", || net.table.is_empty()).await;
+    assert!(
+        start.elapsed() > Duration::from_millis(400),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(net.closed("write_stall"), 1);
+    assert!(guard.bytes_written() > 0 && guard.bytes_written() < PLENTY as u64);
+    net.finish().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_a_trickle_stays() {
+    let patient = NetSettings {
+        slow_client_timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let net = TestNet::start(plain(), patient);
+    let mut peer = net.connect_narrow().await;
+    ask(&mut peer).await;
+    let guard = net.only_guard().await;
+    let mut buf = [0; 1024];
+    for _ in 0..40 {
+        let read = peer.read_exact(&mut buf).await;
+        assert!(read.is_ok(), "{read:?}, {guard:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(guard.close_reason(), None);
+    drop(peer);
+    eventually("gone", || net.table.is_empty()).await;
+    assert_eq!(net.closed("peer"), 1);
+    net.finish().await;
+}
+
+#[tokio::test]
+async fn a_kick_ends_a_blocked_write_and_frees_the_socket() {
+    let patient = NetSettings {
+        slow_client_timeout: LONG,
+        ..settings()
+    };
+    let net = TestNet::start(plain(), patient);
+    let mut peer = net.connect_narrow().await;
+    ask(&mut peer).await;
+    let guard = net.only_guard().await;
+    eventually("blocked", || guard.write_blocked()).await;
+    let start = Instant::now();
+    guard.kick("draining");
+    guard.kick("second");
+    eventually("closed", || net.table.is_empty()).await;
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(net.closed("draining"), 1);
+    assert_eq!(guard.close_reason().unwrap().label(), "draining");
+    read_to_close(&mut peer).await;
+    net.finish().await;
+}
+
+#[tokio::test]
+async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
+    let (tracker, recorder) = (TaskTracker::new(), Arc::new(Recorder::default()));
+    let net = TestNet::start(echo(tracker, recorder.clone()), settings());
+    let mut peer = net.connect().await;
+    peer.write_all(UPGRADE_REQUEST).await.unwrap();
+    let guard = net.only_guard().await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(LONG, peer.read_u8()).await.unwrap().unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    assert!(guard.upgraded());
+    assert_eq!(guard.frames_out(), 0);
+    // Longer than every deadline of the listener.
+    sleep(Duration::from_millis(700)).await;
+    peer.write_all(b"\x81\x03abc\x89\x00\x82").await.unwrap();
+    peer.read_exact(&mut [0; 8]).await.unwrap();
+    eventually("two frames", || guard.frames_out() == 2).await;
+    peer.write_all(b"\x012345678901234567890").await.unwrap();
+    peer.read_exact(&mut [0; 2]).await.unwrap();
+    eventually("three frames", || guard.frames_out() == 3).await;
+    let expected = [
+        (1, b"abc".to_vec(), 3),
+        (9, Vec::new(), 0),
+        (2, b"2".to_vec(), 1),
+    ];
+    assert_eq!(recorder.frames()[..3], expected);
+    assert!(*recorder.progress.lock().unwrap() >= 2);
+    drop(peer);
+    eventually("gone", || net.table.is_empty()).await;
+    net.finish().await;
+}
+
+#[tokio::test]
+async fn frames_are_counted_when_the_kernel_takes_them_and_not_when_offered() {
+    let (tracker, recorder) = (TaskTracker::new(), Arc::new(Recorder::default()));
+    let net = TestNet::start(echo(tracker, recorder.clone()), settings());
+    let peer = net.connect_narrow().await;
+    let (mut read, mut write) = peer.into_split();
+    write.write_all(UPGRADE_REQUEST).await.unwrap();
+    let guard = net.only_guard().await;
+    // 1000 frames of 1 KB, echoed to a peer that does not read.
+    let mut frame = vec![0x82, 126, 4, 0];
+    frame.resize(4 + 1024, b'z');
+    let sender = net.tracker.spawn(async move {
+        for _ in 0..1000 {
+            write.write_all(&frame).await?;
+        }
+        Ok::<_, std::io::Error>(write)
+    });
+    eventually("blocked", || guard.write_blocked()).await;
+    let stalled = guard.frames_out();
+    assert!(stalled < 1000, "{stalled}");
+    let whole = guard.bytes_written() - stalled * 1028;
+    assert!(
+        whole < 1028 + 200,
+        "head and a part of one frame, not {whole} bytes"
+    );
+    let mut all = vec![0; 1000 * 1028];
+    timeout(LONG, read.read_exact(&mut all))
+        .await
+        .unwrap()
+        .unwrap();
+    let end = timeout(LONG, read.read(&mut all)).await.unwrap().unwrap();
+    assert!(
+        end > 0 && end < 200,
+        "the head shifts everything by its length: {end}"
+    );
+    assert_eq!(guard.frames_out(), 1000);
+    assert_eq!(recorder.frames().len(), 1000);
+    drop((read, sender.await.unwrap().unwrap()));
+    eventually("gone", || net.table.is_empty()).await;
+    net.finish().await;
+}
