@@ -9,7 +9,7 @@ pub struct Event {
     pub topic: &'static str,
     /// The object that it is about: records of one object stay in order.
     pub key: String,
-    pub event: &'static str,
+    pub name: &'static str,
     pub organisation: &'static str,
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
@@ -27,7 +27,7 @@ impl Event {
             data: &'a Value,
         }
         let body = Body {
-            event_type: self.event,
+            event_type: self.name,
             organization_id: self.organisation,
             timestamp: iso8601(self.timestamp_ms),
             data: &self.data,

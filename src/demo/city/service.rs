@@ -80,14 +80,14 @@ impl Turn<'_> {
     pub(super) fn emit(
         &mut self,
         topic: &'static str,
-        event: &'static str,
+        name: &'static str,
         key: impl Into<String>,
         data: Value,
     ) {
         self.events.push(Event {
             topic,
             key: key.into(),
-            event,
+            name,
             organisation: self.organisation,
             timestamp_ms: self.wall_ms,
             data,

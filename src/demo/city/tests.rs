@@ -47,7 +47,7 @@ fn all_events_of_the_profile_occur_in_each_organisation_every_minute() {
             for minute in 0..10 {
                 let seen: BTreeSet<_> = within(&events, minute * 60, 60)
                     .filter(|event| event.organisation == organisation)
-                    .map(|event| (event.topic, event.event))
+                    .map(|event| (event.topic, event.name))
                     .collect();
                 let missing: Vec<_> = EVENTS
                     .iter()
@@ -69,7 +69,7 @@ fn a_visitor_sees_most_events_within_twenty_seconds() {
         let events = run(seed, 600);
         for window in 0..30 {
             let seen: BTreeSet<_> = within(&events, window * 20, 20)
-                .map(|event| event.event)
+                .map(|event| event.name)
                 .collect();
             assert!(seen.len() >= 13, "seed {seed}, window {window}: {seen:?}");
         }
@@ -122,7 +122,7 @@ fn values_have_the_shape_of_the_contract() {
         let value: Value = serde_json::from_str(&event.value()).unwrap();
         let object = value.as_object().unwrap();
         assert_eq!(object.len(), 4);
-        assert_eq!(object["event_type"], event.event);
+        assert_eq!(object["event_type"], event.name);
         assert_eq!(object["organization_id"], event.organisation);
         assert!(object["timestamp"].as_str().unwrap().ends_with('Z'));
         assert!(TOPICS.contains(&event.topic));
@@ -163,7 +163,7 @@ fn every_event_names_its_object_and_its_ids_fit_rooms() {
 fn vehicles_stay_in_the_city_and_drive_like_vehicles() {
     let mut before: BTreeMap<String, (u64, f64, f64)> = BTreeMap::new();
     for event in run(11, 900) {
-        if event.event != "asset_position_updated" {
+        if event.name != "asset_position_updated" {
             continue;
         }
         let (lat, lon) = (
@@ -198,7 +198,7 @@ fn incidents_live_legally() {
     let mut status: BTreeMap<&str, &str> = BTreeMap::new();
     for event in &events {
         let id = event.data["incident_id"].as_str().unwrap_or_default();
-        match event.event {
+        match event.name {
             "incident_created" => assert!(status.insert(id, "new").is_none(), "{id} twice"),
             "incident_updated" => assert_eq!(event.data["status"], status[id]),
             "incident_status_changed" => {
@@ -230,7 +230,7 @@ fn incidents_live_legally() {
 fn tasks_and_alerts_follow_their_order() {
     let mut last: BTreeMap<String, &str> = BTreeMap::new();
     for event in run(4, 600) {
-        let before = match event.event {
+        let before = match event.name {
             "task_assigned" | "alert_created" | "transmission_started" => None,
             "task_updated" => Some("task_assigned"),
             "task_completed" => Some("task_updated"),
@@ -241,7 +241,7 @@ fn tasks_and_alerts_follow_their_order() {
             _ => continue,
         };
         assert_eq!(
-            last.insert(event.key.clone(), event.event),
+            last.insert(event.key.clone(), event.name),
             before,
             "{}",
             event.key
