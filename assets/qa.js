@@ -161,7 +161,9 @@ function disconnect() {
 function ended(text, state = "off") {
   setStatus(state, text);
   lockForm(false);
-  byId("recovery").hidden = true;
+  for (const id of ["recovery", "who", "stale"]) byId(id).hidden = true;
+  for (const id of ["user", "organisation", "roles", "connection-id", "resume", "window"]) byId(id).textContent = "–";
+  showRooms([...rooms]); // what the next connect asks for
 }
 
 function forgetPosition() {
@@ -369,7 +371,7 @@ function summary(data) {
   const spoken = data.duration_ms === undefined ? undefined : `${(data.duration_ms / 1000).toFixed(1)} s on air`;
   const speaker = typeof data.call_sign === "string" ? data.call_sign : undefined;
   const opened = data.channel_name === undefined ? undefined : `on ${data.channel_name}`;
-  const main = data.text ?? data.message ?? data.outcome ?? data.note ?? change ?? data.title ?? tags ?? drive ?? spoken ?? opened ?? data.reason;
+  const main = data.text ?? data.message ?? data.outcome ?? data.note ?? change ?? data.title ?? tags ?? drive ?? spoken ?? opened ?? data.reason ?? data.resume;
   const parts = [data.text || data.message ? undefined : speaker, main].filter((part) => typeof part === "string");
   return parts.join(": ");
 }
