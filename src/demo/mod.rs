@@ -1,1 +1,144 @@
+//! What `fleetcast demo` has instead of a company: a broker in the process, a city that writes to it, five people.
 //!
+//! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
+//! - [`broker`]: librdkafka's mock cluster; integration tests use it, too
+//! - [`people`]: whose tokens the QA page offers
+//!
+//! The rest of the program does not know that it is a demo: the ordinary consumer reads the broker's address.
+
+pub mod broker;
+pub mod city;
+pub mod people;
+pub mod producer;
+
+use broker::{Broker, BrokerError};
+use city::City;
+use people::{Person, people};
+use producer::Driver;
+use rdkafka::error::KafkaError;
+
+/// Enough to see that order holds per partition and not across them.
+const PARTITIONS: i32 = 3;
+
+/// A running broker with its topics, and who may look. Keep it until the consumer has stopped.
+pub struct Demo {
+    /// `127.0.0.1:port`, for `bootstrap.servers`.
+    pub bootstrap: String,
+    pub people: Vec<Person>,
+    /// For further topics, such as those of the service itself.
+    pub broker: Broker,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("cannot create the simulator's Kafka client: {0}")]
+    Producer(KafkaError),
+}
+
+/// Starts the broker and creates the topics of the dispatch profile. The city begins to live when the driver is run:
+/// spawn [`Driver::run`] as a task of the lifecycle.
+pub fn start(topic_prefix: &str, seed: u64) -> Result<(Demo, Driver), DemoError> {
+    let broker = Broker::start()?;
+    for topic in city::TOPICS {
+        broker.create_topic(&format!("{topic_prefix}{topic}"), PARTITIONS)?;
+    }
+    let bootstrap = broker.bootstrap().to_owned();
+    let driver =
+        Driver::new(City::new(seed), &bootstrap, topic_prefix).map_err(DemoError::Producer)?;
+    let demo = Demo {
+        bootstrap,
+        people: people(),
+        broker,
+    };
+    Ok((demo, driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::{Duration, Instant};
+
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    fn consumer(bootstrap: &str) -> BaseConsumer {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("group.id", "demo-test")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .unwrap();
+        let mut partitions = TopicPartitionList::new();
+        for topic in city::TOPICS {
+            for partition in 0..PARTITIONS {
+                partitions
+                    .add_partition_offset(&format!("t.{topic}"), partition, Offset::Beginning)
+                    .unwrap();
+            }
+        }
+        consumer.assign(&partitions).unwrap();
+        consumer
+    }
+
+    #[tokio::test]
+    async fn the_city_reaches_kafka_with_order_per_object() {
+        let (demo, driver) = start("t.", 1).unwrap();
+        let deliveries = driver.deliveries();
+        let stopping = CancellationToken::new();
+        let consumer = consumer(&demo.bootstrap);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut records = Vec::new();
+            let deadline = Instant::now() + Duration::from_secs(8);
+            while Instant::now() < deadline {
+                if let Some(record) = consumer.poll(Duration::from_millis(50)) {
+                    let record = record.unwrap();
+                    let key = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
+                    records.push((record.topic().to_owned(), record.partition(), key));
+                }
+            }
+            records
+        });
+        let running = tokio::time::timeout(Duration::from_secs(30), async {
+            let stop = async {
+                let records = reading.await.unwrap();
+                stopping.cancel();
+                records
+            };
+            tokio::join!(driver.run(stopping.clone()), stop).1
+        });
+        let records = running.await.expect("the driver ends when it is told to");
+        assert!(records.len() > 80, "{} records in 8 s", records.len());
+        let topics: BTreeSet<_> = records.iter().map(|(topic, ..)| topic.as_str()).collect();
+        assert_eq!(topics.len(), city::TOPICS.len(), "{topics:?}");
+        let mut partition_of = BTreeMap::new();
+        for (topic, partition, key) in &records {
+            let first = partition_of.entry((topic, key)).or_insert(*partition);
+            assert_eq!(first, partition, "{key} is in one partition");
+        }
+        assert_eq!(deliveries.failed(), 0);
+        assert!(deliveries.delivered() >= records.len().try_into().unwrap());
+    }
+
+    #[tokio::test]
+    async fn without_a_broker_records_are_counted_and_the_driver_still_stops() {
+        let (demo, driver) = start("", 1).unwrap();
+        let deliveries = driver.deliveries();
+        drop(demo);
+        let stopping = CancellationToken::new();
+        let stop = async {
+            while deliveries.failed() == 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            stopping.cancel();
+        };
+        let both = async { tokio::join!(driver.run(stopping.clone()), stop) };
+        tokio::time::timeout(Duration::from_secs(20), both)
+            .await
+            .expect("failures are reported and the driver ends");
+    }
+}
