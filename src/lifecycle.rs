@@ -182,13 +182,11 @@ impl Lifecycle {
         {
             self.fail("shutdown", format!("did not end: {}", self.unfinished()));
         }
-        match lock(&self.shared.failure).clone() {
-            Some(failure) => Err(failure),
-            None => {
-                info!("stopped");
-                Ok(())
-            }
+        if let Some(failure) = lock(&self.shared.failure).clone() {
+            return Err(failure);
         }
+        info!("stopped");
+        Ok(())
     }
 
     fn start_thread(

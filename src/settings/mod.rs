@@ -1,1 +1,170 @@
+//! What the operator asked for: read once, checked as a whole, then trusted.
 //!
+//! This is the only reader of the environment. `table` declares every variable; `input` is what was written, `Settings` what is
+//! meant. All problems are reported at once, and any of them stops the start.
+
+pub mod docs;
+mod input;
+pub mod profile;
+mod properties;
+mod reader;
+pub mod report;
+pub mod show;
+pub mod table;
+pub mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use profile::Profile;
+pub use report::{Notice, NoticeKind, Problem, Problems};
+pub use values::Origin;
+
+use crate::telemetry::{LogSettings, events};
+use reader::Reader;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: Listen,
+    pub auth: AuthSettings,
+    pub kafka: KafkaSettings,
+    pub profile: Profile,
+    pub window: Window,
+    pub sockets: Sockets,
+    pub log: LogSettings,
+    /// What `announce` will say.
+    pub notices: Vec<Notice>,
+    of_kubernetes: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listen {
+    pub host: IpAddr,
+    /// 0 picks a free one.
+    pub port: u16,
+    pub internal_host: IpAddr,
+    pub internal_port: u16,
+    pub internal_token: Option<SecretString>,
+    pub qa_page: bool,
+    pub cors_origins: CorsOrigins,
+    pub allow_no_origin: bool,
+}
+
+/// Whose pages may connect, beside those of the same origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Sorted; may be empty.
+    Exact(Vec<Origin>),
+    Any,
+}
+
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    pub secret: SecretString,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub leeway: Duration,
+    pub allow_query_token: bool,
+}
+
+#[derive(Clone)]
+pub struct KafkaSettings {
+    pub bootstrap_servers: String,
+    /// librdkafka's names; none that Fleetcast sets itself.
+    pub properties: BTreeMap<String, String>,
+    pub topic_prefix: String,
+    pub group_id: String,
+    /// The broker is librdkafka's embedded one, which has quirks.
+    pub mock: bool,
+}
+
+/// Passwords are among the properties, so only their names are shown.
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("KafkaSettings")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("properties", &self.properties.keys())
+            .field("topic_prefix", &self.topic_prefix)
+            .field("group_id", &self.group_id)
+            .field("mock", &self.mock)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    pub duration: Duration,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Sockets {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    /// `usize::MAX`: no limit.
+    pub max_connections: usize,
+    pub max_http_buffer_size: usize,
+    pub max_message_bytes: usize,
+    pub max_event_bytes: usize,
+    pub slow_client_timeout: Duration,
+    /// `usize::MAX`: no limit.
+    pub max_rooms: usize,
+    /// Over which connections are closed at shutdown.
+    pub drain: Duration,
+}
+
+/// Values that a subcommand puts below the environment: the demo's address, secret and brokers.
+pub type Presets = BTreeMap<&'static str, String>;
+
+impl Settings {
+    /// From the environment of the process.
+    pub fn from_process_env(presets: &Presets) -> Result<Self, Problems> {
+        Self::from_map(&process_environment(), presets)
+    }
+
+    /// From a map: what tests use.
+    pub fn from_map(
+        environment: &BTreeMap<String, String>,
+        presets: &Presets,
+    ) -> Result<Self, Problems> {
+        Reader::new(environment, presets).settings()
+    }
+
+    /// Says in the log what the operator should know about the settings. Once, when the log is up.
+    pub fn announce(&self) {
+        if self.of_kubernetes > 0 {
+            events::service_variables_ignored(self.of_kubernetes);
+        }
+        for notice in &self.notices {
+            match &notice.what {
+                NoticeKind::WithoutEffect => events::setting_without_effect(&notice.name),
+                NoticeKind::Warning(warning) => events::setting_warning(&notice.name, warning),
+            }
+        }
+    }
+}
+
+/// The environment, as far as it is text. A variable of ours that is not text shows up as a wrong value, because its bytes are
+/// replaced by a character that no value may have.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one reader of the environment"
+)]
+pub fn process_environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .map(|(name, text)| {
+            (
+                name.to_string_lossy().into_owned(),
+                text.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

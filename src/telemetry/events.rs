@@ -173,8 +173,8 @@ pub fn fault(
 }
 
 /// A setting that this version knows but does not act on yet.
-pub fn setting_without_effect(name: &str, why: &str) {
-    warn!(name, why, "this setting has no effect in this version");
+pub fn setting_without_effect(name: &str) {
+    warn!(name, "this setting has no effect in this version");
 }
 
 /// Something about the settings that an operator should look at; the start goes on.

@@ -57,6 +57,7 @@ macro_rules! codes {
 codes! {
     /// Why a CONNECT is refused. The name is the whole `connect_error` message, and final: a stock client that gets one
     /// never tries again, so what a retry could cure (limits, draining, not ready) must never be said with one.
+    #[expect(clippy::enum_variant_names, reason = "the names are those on the wire")]
     Refusal {
         TokenMissing = 101, "token_missing", "no token was given";
         /// Not a token, wrong signature, wrong claims: one answer for all, the log knows which.

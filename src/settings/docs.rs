@@ -1,0 +1,135 @@
+//! docs/configuration.md, written from the table.
+
+use std::fmt::Write;
+
+use super::table::{Fallback, Later, Status, VARIABLES, Variable};
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Written by `fleetcast check --markdown` from src/settings/table.rs; a test compares. Change the table, not this page. -->
+
+Fleetcast is configured by environment variables. They are read once, at the start.
+
+- Each plain name also works with `FLEETCAST_` in front, and that one wins: `FLEETCAST_PORT` over `PORT`.
+- An empty value counts as not set (docker compose passes every variable that it lists).
+- A wrong value, a missing required one, or an unknown name that begins with `FLEETCAST_` stops the start with exit code 78. All
+  problems are reported at once. A plain name within two letters of one of ours (one letter for names of up to five) is a warning.
+- `fleetcast check` reads the settings and starts nothing; `fleetcast check --show` also prints each one as it holds, secrets
+  masked, and where it comes from.
+- What Kubernetes sets for a Service whose name begins with `fleetcast` (`FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`,
+  `FLEETCAST_PORT_8001_TCP_ADDR`, …) is ignored.
+- Times are seconds, or have a unit: `30`, `30s`, `500ms`, `5m`, `1h`. Sizes are bytes, or have a unit: `1000000`, `64KiB`,
+  `256MiB`, `1MB`. Switches are `true` or `false`.
+";
+
+const TAIL: &str = "
+## Properties of librdkafka
+
+`KAFKA_PROPERTIES_<NAME_WITH_UNDERSCORES>` passes a property through: `KAFKA_PROPERTIES_SECURITY_PROTOCOL=SASL_SSL` sets
+`security.protocol`. For a cluster with SASL over TLS:
+
+```
+KAFKA_PROPERTIES_SECURITY_PROTOCOL=SASL_SSL
+KAFKA_PROPERTIES_SASL_MECHANISM=SCRAM-SHA-512
+KAFKA_PROPERTIES_SASL_USERNAME=fleetcast
+KAFKA_PROPERTIES_SASL_PASSWORD=…
+KAFKA_PROPERTIES_SSL_CA_LOCATION=/etc/kafka/ca.pem
+```
+
+Properties that would break a promise stop the start: the group (`KAFKA_GROUP_ID` sets it), commits and stored offsets,
+`auto.offset.reset` (a hole in the log is told to clients, not skipped), `enable.partition.eof`, an `isolation.level` other than
+`read_committed`, and a few more; the message says why.
+
+## Known, but not in this version
+
+These names belong to parts that come later. Where somebody may rely on one for safety, asking for it stops the start; for the
+others a warning at the start says that it has no effect yet.
+";
+
+/// The page.
+pub fn markdown() -> String {
+    let mut page = HEAD.to_owned();
+    let mut section = "";
+    for variable in served() {
+        if variable.section != section {
+            section = variable.section;
+            push(
+                &mut page,
+                format_args!(
+                    "\n## {section}\n\n| variable | value | default | meaning |\n|---|---|---|---|\n"
+                ),
+            );
+        }
+        row(&mut page, variable);
+    }
+    page.push_str(TAIL);
+    page.push_str("\n| variable | asking for it | default | meaning |\n|---|---|---|---|\n");
+    for variable in VARIABLES {
+        if let Status::Later(what) = variable.status {
+            let answer = match what {
+                Later::Stops => "stops the start",
+                Later::Warns => "is a warning",
+            };
+            let (names, default) = (names(variable), default(variable));
+            push(
+                &mut page,
+                format_args!(
+                    "| {names} | {answer} | {default} | {} |\n",
+                    variable.meaning
+                ),
+            );
+        }
+    }
+    page
+}
+
+fn served() -> impl Iterator<Item = &'static Variable> {
+    VARIABLES
+        .iter()
+        .filter(|variable| variable.status == Status::Served)
+}
+
+fn row(page: &mut String, variable: &Variable) {
+    let (names, form, default) = (names(variable), variable.kind.form(), default(variable));
+    push(
+        page,
+        format_args!("| {names} | {form} | {default} | {} |\n", variable.meaning),
+    );
+}
+
+fn names(variable: &Variable) -> String {
+    match variable.alias {
+        Some(alias) => format!("`{}` (or `{alias}`)", variable.name),
+        None => format!("`{}`", variable.name),
+    }
+}
+
+fn default(variable: &Variable) -> String {
+    match variable.default {
+        Fallback::Required => "required".to_owned(),
+        Fallback::Unset => "-".to_owned(),
+        Fallback::Value("") => "empty".to_owned(),
+        Fallback::Value(text) => format!("`{text}`"),
+    }
+}
+
+fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
+    page.write_fmt(text)
+        .expect("writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_the_repository_is_the_one_that_the_table_gives() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == markdown(),
+            "write it anew: cargo run -- check --markdown > docs/configuration.md"
+        );
+    }
+}

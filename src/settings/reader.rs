@@ -1,0 +1,343 @@
+//! From what was written to what is meant: reads each variable once and collects what is wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::input::{Input, Origin as From};
+use super::profile::Profile;
+use super::report::{Notice, NoticeKind, Problems};
+use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
+use super::values::{self, Wrong};
+use super::{AuthSettings, CorsOrigins, KafkaSettings, Listen, Presets, Settings, Sockets, Window};
+use crate::telemetry::{LogFormat, LogSettings};
+
+/// What a polling payload holds beside the event: packet type, name, cursor.
+const EVENT_ENVELOPE: usize = 1_024;
+
+pub(super) struct Reader {
+    input: Input,
+}
+
+impl Reader {
+    pub(super) fn new(environment: &BTreeMap<String, String>, presets: &Presets) -> Self {
+        Self {
+            input: Input::collect(environment, presets),
+        }
+    }
+
+    /// Reads everything, so that everything wrong is found, and only then decides.
+    pub(super) fn settings(mut self) -> Result<Settings, Problems> {
+        self.refuse_what_is_not_there();
+        let listen = self.listen();
+        let auth = self.auth();
+        let kafka = self.kafka();
+        let sockets = self.sockets();
+        let window = self.window(&sockets);
+        let log = LogSettings {
+            filter: self.value("LOG_LEVEL", values::log_filter),
+            format: self.value("LOG_FORMAT", |text| match text {
+                "json" => Ok(LogFormat::Json),
+                "pretty" => Ok(LogFormat::Pretty),
+                "auto" => Ok(LogFormat::Auto),
+                _ => Err("it is none of auto, json, pretty".to_owned()),
+            }),
+        };
+        let prefix = kafka.topic_prefix.clone();
+        let profile = self.profile(&prefix, sockets.max_event_bytes);
+        match profile {
+            Some(profile) if self.input.problems.is_empty() => Ok(Settings {
+                listen,
+                auth,
+                kafka,
+                profile,
+                window,
+                sockets,
+                log,
+                notices: self.input.notices,
+                of_kubernetes: self.input.of_kubernetes,
+            }),
+            _ => Err(Problems(self.input.problems)),
+        }
+    }
+
+    fn listen(&mut self) -> Listen {
+        let listen = Listen {
+            host: self.value("HOST", values::host),
+            port: self.value("PORT", values::port),
+            internal_host: self.value("INTERNAL_HOST", values::host),
+            internal_port: self.value("INTERNAL_PORT", values::port),
+            internal_token: self.text("INTERNAL_TOKEN").map(SecretString::from),
+            qa_page: self.value("QA_PAGE", values::boolean),
+            cors_origins: self.cors_origins(),
+            allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
+        };
+        let one_port = listen.port == listen.internal_port && listen.port != 0;
+        let overlap = listen.host == listen.internal_host
+            || listen.host.is_unspecified()
+            || listen.internal_host.is_unspecified();
+        if one_port && overlap {
+            let port = listen.port;
+            self.input.problem(format!(
+                "PORT and INTERNAL_PORT are both {port}: the listeners need different ones"
+            ));
+        }
+        listen
+    }
+
+    fn cors_origins(&mut self) -> CorsOrigins {
+        let any_allowed = self.value("FLEETCAST_CORS_ANY", values::boolean);
+        if self.text("CORS_ORIGINS").as_deref() == Some("*") {
+            if any_allowed {
+                self.input.warn(
+                    "CORS_ORIGINS",
+                    "it is *: every web page may connect with a token that it holds",
+                );
+            } else {
+                let why = "it lets in every web page, which takes FLEETCAST_CORS_ANY=true as well";
+                self.input.wrong("CORS_ORIGINS", false, &why.to_owned());
+            }
+            return CorsOrigins::Any;
+        }
+        let exact = self.optional("CORS_ORIGINS", values::origins);
+        CorsOrigins::Exact(exact.unwrap_or_default())
+    }
+
+    fn auth(&mut self) -> AuthSettings {
+        let secret = self.required("JWT_SECRET");
+        if let Some(secret) = &secret
+            && let Err(why) = values::jwt_secret(secret)
+        {
+            self.input.wrong("JWT_SECRET", true, &why);
+        }
+        AuthSettings {
+            secret: SecretString::from(secret.unwrap_or_default()),
+            issuer: self.text("JWT_ISSUER"),
+            audience: self.text("JWT_AUDIENCE"),
+            leeway: self.value("JWT_LEEWAY", |text| {
+                at_most(text, Duration::from_mins(5), "the leeway")
+            }),
+            allow_query_token: self.value("ALLOW_QUERY_TOKEN", values::boolean),
+        }
+    }
+
+    fn kafka(&mut self) -> KafkaSettings {
+        let bootstrap_servers = if self.required("KAFKA_BOOTSTRAP_SERVERS").is_some() {
+            self.optional("KAFKA_BOOTSTRAP_SERVERS", values::brokers)
+        } else {
+            None
+        };
+        let properties = std::mem::take(&mut self.input.properties);
+        KafkaSettings {
+            bootstrap_servers: bootstrap_servers.unwrap_or_default(),
+            properties: properties
+                .into_iter()
+                .map(|(name, found)| (name, found.text))
+                .collect(),
+            topic_prefix: self.value("KAFKA_TOPIC_PREFIX", |text| {
+                topic_characters(text, 128).map(str::to_owned)
+            }),
+            group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
+            mock: false,
+        }
+    }
+
+    fn sockets(&mut self) -> Sockets {
+        let sockets = Sockets {
+            ping_interval: self.value("PING_INTERVAL", positive_duration),
+            ping_timeout: self.value("PING_TIMEOUT", positive_duration),
+            max_connections: self.value("MAX_CONNECTIONS", or_no_limit),
+            max_http_buffer_size: self.value("MAX_HTTP_BUFFER_SIZE", buffer),
+            max_message_bytes: self.value("MAX_MESSAGE_BYTES", buffer),
+            max_event_bytes: self.value("MAX_EVENT_BYTES", buffer),
+            slow_client_timeout: self.value("SLOW_CLIENT_TIMEOUT", positive_duration),
+            max_rooms: self.value("MAX_ROOMS", or_no_limit),
+            drain: self.value("DRAIN_SECONDS", values::duration),
+        };
+        if self.input.problems.is_empty() {
+            let payload = sockets.max_http_buffer_size;
+            if sockets.max_event_bytes + EVENT_ENVELOPE > payload {
+                let event = sockets.max_event_bytes;
+                self.input.problem(format!(
+                    "MAX_HTTP_BUFFER_SIZE is {payload}, but an event of MAX_EVENT_BYTES ({event}) and {EVENT_ENVELOPE} bytes around it must fit into one polling payload"
+                ));
+            }
+            if sockets.max_message_bytes > payload {
+                let message = sockets.max_message_bytes;
+                self.input.problem(format!(
+                    "MAX_HTTP_BUFFER_SIZE is {payload}, but a packet of MAX_MESSAGE_BYTES ({message}) must fit into one polling payload"
+                ));
+            }
+        }
+        sockets
+    }
+
+    fn window(&mut self, sockets: &Sockets) -> Window {
+        let window = Window {
+            duration: self.value("FLEETCAST_WINDOW", positive_duration),
+            bytes: self.value("FLEETCAST_WINDOW_BYTES", values::bytes),
+        };
+        let event = sockets.max_event_bytes as u64;
+        if self.input.problems.is_empty() && window.bytes < event {
+            let bytes = window.bytes;
+            self.input.problem(format!(
+                "FLEETCAST_WINDOW_BYTES is {bytes}: it must hold at least one event of MAX_EVENT_BYTES ({event})"
+            ));
+        }
+        window
+    }
+
+    fn profile(&mut self, prefix: &str, max_event_bytes: usize) -> Option<Profile> {
+        let name = self.text("FLEETCAST_PROFILE")?;
+        match Profile::load(&name, prefix, max_event_bytes) {
+            Ok(profile) => Some(profile),
+            Err(error) => {
+                let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
+                self.input.problem(problem);
+                None
+            }
+        }
+    }
+
+    /// Variables of parts that this version lacks: checked like the others, then refused or noted. Never silent.
+    fn refuse_what_is_not_there(&mut self) {
+        for variable in VARIABLES {
+            let Status::Later(what) = variable.status else {
+                continue;
+            };
+            let Some(found) = self.input.get(variable.name).cloned() else {
+                continue;
+            };
+            if let Err(why) = variable.kind.check(&found.text) {
+                self.input.wrong(variable.name, variable.secret, &why);
+                continue;
+            }
+            if asks_for_nothing(variable, &found.text) {
+                continue;
+            }
+            match what {
+                Later::Stops => {
+                    let why = "it is not available in this version, and going on without it would be unsafe";
+                    self.input
+                        .wrong(variable.name, variable.secret, &why.to_owned());
+                }
+                Later::Warns => {
+                    let name = match found.origin {
+                        From::Environment(name) => name,
+                        From::Preset | From::Default | From::Unset => variable.name.to_owned(),
+                    };
+                    self.input.notices.push(Notice {
+                        name,
+                        what: NoticeKind::WithoutEffect,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A variable with a default. A wrong text is recorded, and the default stands in for it until the problems are reported.
+    fn value<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Wrong>) -> T {
+        let default = declared(name)
+            .default_text()
+            .expect("only variables with a default are read by value()");
+        if let Some(text) = self.text(name).filter(|text| text != default) {
+            match parse(&text) {
+                Ok(value) => return value,
+                Err(why) => self.input.wrong(name, declared(name).secret, &why),
+            }
+        }
+        parse(default).expect("a test parses every default")
+    }
+
+    /// A variable that need not be set.
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        match parse(&self.text(name)?) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.input.wrong(name, declared(name).secret, &why);
+                None
+            }
+        }
+    }
+
+    /// A variable without which there is no start.
+    fn required(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name);
+        if text.is_none() {
+            let meaning = declared(name).meaning;
+            self.input.problem(format!("{name} is required: {meaning}"));
+        }
+        text
+    }
+
+    fn text(&self, name: &'static str) -> Option<String> {
+        let found = self.input.get(name).map(|found| found.text.clone());
+        found.or_else(|| declared(name).default_text().map(str::to_owned))
+    }
+}
+
+fn declared(name: &str) -> &'static Variable {
+    table::find(name).expect("every variable that is read is declared")
+}
+
+/// Is the text what holds without it, or the feature's "off"?
+fn asks_for_nothing(variable: &Variable, text: &str) -> bool {
+    use values::Kind;
+    let same = |one: &str| match variable.kind {
+        Kind::Bool => values::boolean(one) == values::boolean(text),
+        Kind::Count => values::count(one) == values::count(text),
+        Kind::Duration => values::duration(one) == values::duration(text),
+        Kind::Bytes => values::bytes(one) == values::bytes(text),
+        _ => one.eq_ignore_ascii_case(text),
+    };
+    match variable.default {
+        Fallback::Value(default) => same(default),
+        Fallback::Unset | Fallback::Required => {
+            matches!(variable.kind, Kind::Count | Kind::Duration | Kind::Bytes) && same("0")
+        }
+    }
+}
+
+fn positive_duration(text: &str) -> Result<Duration, Wrong> {
+    match values::duration(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn at_most(text: &str, longest: Duration, what: &str) -> Result<Duration, Wrong> {
+    let duration = values::duration(text)?;
+    if duration > longest {
+        let seconds = longest.as_secs();
+        return Err(format!("{what} may be at most {seconds} s"));
+    }
+    Ok(duration)
+}
+
+fn or_no_limit(text: &str) -> Result<usize, Wrong> {
+    values::count(text).map(|count| if count == 0 { usize::MAX } else { count })
+}
+
+/// Bytes that one buffer may hold: enough for the smallest packets, and within what a length field of 32 bits can say.
+fn buffer(text: &str) -> Result<usize, Wrong> {
+    let bytes = values::bytes(text)?;
+    usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| (1_024..=1 << 30).contains(bytes))
+        .ok_or_else(|| "it must be from 1024 bytes to 1 GiB".to_owned())
+}
+
+/// What Kafka allows in the name of a topic.
+fn topic_characters(text: &str, longest: usize) -> Result<&str, Wrong> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if text.len() <= longest && text.bytes().all(plain) {
+        Ok(text)
+    } else {
+        Err("names of topics have only A-Z, a-z, 0-9, `.`, `_` and `-`".to_owned())
+    }
+}

@@ -1,0 +1,144 @@
+//! `check --show`: every setting as it holds, and where it comes from. Secrets are masked.
+
+use std::collections::BTreeMap;
+
+use super::input::{Input, Origin};
+use super::table::{Fallback, KAFKA_PROPERTIES, Status, VARIABLES, Variable};
+use super::values::Kind;
+use super::{Presets, properties};
+
+/// What stands for a secret.
+const MASK: &str = "********";
+
+/// A setting for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub name: String,
+    /// Masked when secret; `-` when unset.
+    pub value: String,
+    /// `default`, `env NAME`, `demo`, or `not set`.
+    pub origin: String,
+    /// False: the part that acts on it is not in this version.
+    pub served: bool,
+}
+
+/// All settings in the order of the table, then librdkafka's properties. Works with wrong settings too.
+pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> Vec<Shown> {
+    let input = Input::collect(environment, presets);
+    let variables = VARIABLES.iter().map(|variable| shown(variable, &input));
+    let properties = input.properties.iter().map(|(name, found)| Shown {
+        name: format!(
+            "{KAFKA_PROPERTIES}{}",
+            name.to_ascii_uppercase().replace('.', "_")
+        ),
+        value: if properties::is_secret(name) {
+            MASK.to_owned()
+        } else {
+            quote_if_needed(&found.text)
+        },
+        origin: origin(&found.origin),
+        served: true,
+    });
+    variables.chain(properties).collect()
+}
+
+fn shown(variable: &Variable, input: &Input) -> Shown {
+    let (value, from) = match (input.get(variable.name), variable.default) {
+        (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.origin)),
+        (Some(found), _) if matches!(variable.kind, Kind::Url) => {
+            (mask_password(&found.text), origin(&found.origin))
+        }
+        (Some(found), _) => (quote_if_needed(&found.text), origin(&found.origin)),
+        (None, Fallback::Value(text)) => (quote_if_needed(text), origin(&Origin::Default)),
+        (None, Fallback::Unset | Fallback::Required) => ("-".to_owned(), origin(&Origin::Unset)),
+    };
+    Shown {
+        name: variable.name.to_owned(),
+        value,
+        origin: from,
+        served: variable.status == Status::Served,
+    }
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Environment(name) => format!("env {name}"),
+        Origin::Preset => "demo".to_owned(),
+        Origin::Default => "default".to_owned(),
+        Origin::Unset => "not set".to_owned(),
+    }
+}
+
+/// Control characters must not reach a terminal, and an empty text must be seen.
+fn quote_if_needed(text: &str) -> String {
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        format!("{text:?}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// `redis://user:password@host` without its password and query.
+fn mask_password(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or(url);
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => {
+            quote_if_needed(&format!("{scheme}://{MASK}@{host}"))
+        }
+        _ => quote_if_needed(url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(pairs: &[(&str, &str)]) -> Vec<Shown> {
+        let environment = pairs
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        let presets = Presets::from([("HOST", "127.0.0.1".to_owned())]);
+        effective(&environment, &presets)
+    }
+
+    #[test]
+    fn each_setting_says_where_it_comes_from() {
+        let all = show(&[("FLEETCAST_PORT", "9000"), ("JWT_SECRET_KEY", "hush")]);
+        let line = |name: &str| {
+            let shown = all.iter().find(|shown| shown.name == name).unwrap();
+            (shown.value.as_str(), shown.origin.as_str())
+        };
+        assert_eq!(line("PORT"), ("9000", "env FLEETCAST_PORT"));
+        assert_eq!(line("HOST"), ("127.0.0.1", "demo"));
+        assert_eq!(line("PING_INTERVAL"), ("25", "default"));
+        assert_eq!(line("JWT_SECRET"), (MASK, "env JWT_SECRET_KEY"));
+        assert_eq!(line("JWT_ISSUER"), ("-", "not set"));
+        assert_eq!(line("KAFKA_TOPIC_PREFIX"), ("\"\"", "default"));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let all = show(&[
+            ("JWT_SECRET", "hush-1"),
+            ("INTERNAL_TOKEN", "hush-2"),
+            ("GITHUB_WEBHOOK_SECRET", "hush-3"),
+            (
+                "REDIS_URL",
+                "redis://me:hush-4@redis:6379/0?password=hush-5",
+            ),
+            ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush-6"),
+            ("FLEETCAST_KAFKA_PROPERTIES_SSL_KEY_PEM", "hush-7"),
+            ("KAFKA_PROPERTIES_SASL_USERNAME", "reader"),
+        ]);
+        let text = format!("{all:?}");
+        assert!(!text.contains("hush"), "{text}");
+        for expected in [
+            "redis://********@redis:6379/0",
+            "KAFKA_PROPERTIES_SASL_PASSWORD",
+            "reader",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in {text}");
+        }
+    }
+}

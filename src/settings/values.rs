@@ -1,0 +1,481 @@
+//! From text to values. Each parser says what it wants instead; the name of the variable and its text are added by the reader.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use axum::http::Uri;
+
+use crate::telemetry::LogFilter;
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Secret,
+    Host,
+    Port,
+    Bool,
+    Count,
+    Duration,
+    Bytes,
+    Origins,
+    Brokers,
+    Url,
+    LogFilter,
+    OneOf(&'static [&'static str]),
+}
+
+/// What is wrong with a value, for a sentence such as `cannot use PORT="80a": …`.
+pub type Wrong = String;
+
+impl Kind {
+    /// Does the text fit, whoever reads it later?
+    pub fn check(self, text: &str) -> Result<(), Wrong> {
+        match self {
+            Self::Text | Self::Secret => Ok(()),
+            Self::Host => host(text).map(drop),
+            Self::Port => port(text).map(drop),
+            Self::Bool => boolean(text).map(drop),
+            Self::Count => count(text).map(drop),
+            Self::Duration => duration(text).map(drop),
+            Self::Bytes => bytes(text).map(drop),
+            Self::Origins if text == "*" => Ok(()),
+            Self::Origins => origins(text).map(drop),
+            Self::Brokers => brokers(text).map(drop),
+            Self::Url => url(text).map(drop),
+            Self::LogFilter => log_filter(text).map(drop),
+            Self::OneOf(words) => one_of(words, text).map(drop),
+        }
+    }
+
+    /// How to write one, for the documentation.
+    pub fn form(self) -> String {
+        let form = match self {
+            Self::Text => "text",
+            Self::Secret => "secret",
+            Self::Host => "IP address or `localhost`",
+            Self::Port => "0 to 65535",
+            Self::Bool => "`true` or `false`",
+            Self::Count => "number",
+            Self::Duration => "seconds, or `500ms`, `30s`, `5m`, `1h`",
+            Self::Bytes => "bytes, or `64KiB`, `256MiB`, `1GiB`, `1MB`",
+            Self::Origins => "list of origins",
+            Self::Brokers => "list of `host:port`",
+            Self::Url => "URL",
+            Self::LogFilter => "level",
+            Self::OneOf(words) => return format!("`{}`", words.join("`, `")),
+        };
+        form.to_owned()
+    }
+}
+
+pub fn host(text: &str) -> Result<IpAddr, Wrong> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Some(inner) = bracketed {
+        return inner
+            .parse::<Ipv6Addr>()
+            .map(IpAddr::V6)
+            .map_err(|_| "what stands in brackets is not an IPv6 address".to_owned());
+    }
+    text.parse()
+        .map_err(|_| "it is not an IP address (a listener needs one, not a name)".to_owned())
+}
+
+pub fn port(text: &str) -> Result<u16, Wrong> {
+    digits(text)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| "it is not a port from 0 to 65535".to_owned())
+}
+
+pub fn boolean(text: &str) -> Result<bool, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("it is neither true nor false".to_owned()),
+    }
+}
+
+pub fn count(text: &str) -> Result<usize, Wrong> {
+    digits(text)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| "it is not a whole number".to_owned())
+}
+
+/// The longest time that a setting may ask for: beyond it, it is a slip of the unit.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// `30` and `30s` are seconds; `500ms`, `5m`, `2h` also work.
+pub fn duration(text: &str) -> Result<Duration, Wrong> {
+    let wrong = || "it is not a time such as 30, 30s, 500ms or 5m".to_owned();
+    let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
+    let milliseconds = match unit.to_ascii_lowercase().as_str() {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" | "min" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err(wrong()),
+    };
+    milliseconds
+        .map(Duration::from_millis)
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "it is longer than a week".to_owned())
+}
+
+/// `1000000`, `64KiB`, `256MiB`, `1GiB`, and the decimal `kB`, `MB`, `GB`.
+pub fn bytes(text: &str) -> Result<u64, Wrong> {
+    let wrong = || "it is not a size such as 1000000, 64KiB or 256MiB".to_owned();
+    let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(factor)
+        .filter(|bytes| *bytes <= 1 << 46)
+        .ok_or_else(|| "it is more than any machine has".to_owned())
+}
+
+/// A browser's origin, as it stands in the `Origin` header: scheme, host, and the port if it is not the scheme's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin(String);
+
+impl Origin {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Normalised as browsers do: lower case, no port that goes without saying. Anything more than an origin is refused.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let wrong = |why: &str| format!("{text} {why}");
+        let (scheme, authority) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("lacks a scheme such as https://"))?;
+        let scheme = scheme.to_ascii_lowercase();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if scheme.is_empty() || !scheme.bytes().all(plain) {
+            return Err(wrong("has no valid scheme"));
+        }
+        if authority.contains(['/', '?', '#', '@', '*']) {
+            return Err(wrong(
+                "is more than scheme, host and port (patterns are not origins)",
+            ));
+        }
+        let authority: axum::http::uri::Authority = authority
+            .parse()
+            .map_err(|_| wrong("has no valid host and port"))?;
+        let host = authority.host().to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(wrong("has no host"));
+        }
+        let own_port = match scheme.as_str() {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => None,
+        };
+        let rest = &authority.as_str()[authority.host().len()..];
+        let port = match rest.strip_prefix(':') {
+            None => None,
+            Some(text) => Some(port(text).map_err(|_| wrong("has no valid port"))?),
+        };
+        Ok(Self(match port {
+            Some(port) if Some(port) != own_port => format!("{scheme}://{host}:{port}"),
+            _ => format!("{scheme}://{host}"),
+        }))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
+    let list: Vec<&str> = list(text).collect();
+    if list.contains(&"*") {
+        return Err("`*` stands alone or not at all".to_owned());
+    }
+    let mut origins = list
+        .into_iter()
+        .map(Origin::parse)
+        .collect::<Result<Vec<_>, _>>()?;
+    origins.sort();
+    origins.dedup();
+    Ok(origins)
+}
+
+/// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated.
+pub fn brokers(text: &str) -> Result<String, Wrong> {
+    let brokers: Vec<&str> = list(text).collect();
+    if brokers.is_empty() {
+        return Err("it names no broker".to_owned());
+    }
+    for broker in &brokers {
+        // librdkafka takes a scheme too: `SASL_SSL://host:9093`.
+        let address = broker.split_once("://").map_or(*broker, |(_, rest)| rest);
+        let (host, number) = match address.rsplit_once(':') {
+            Some((host, number)) if !number.ends_with(']') => (host, Some(number)),
+            _ => (address, None),
+        };
+        let sound = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+        if !sound || number.is_some_and(|number| port(number).is_err() || number == "0") {
+            return Err(format!("{broker} is not host:port"));
+        }
+    }
+    Ok(brokers.join(","))
+}
+
+pub fn url(text: &str) -> Result<String, Wrong> {
+    let sound = text
+        .parse::<Uri>()
+        .is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some_and(|host| !host.is_empty()));
+    if sound {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not a URL".to_owned())
+    }
+}
+
+pub fn log_filter(text: &str) -> Result<LogFilter, Wrong> {
+    text.parse::<LogFilter>().map_err(|error| error.to_string())
+}
+
+pub fn one_of(words: &[&'static str], text: &str) -> Result<&'static str, Wrong> {
+    words
+        .iter()
+        .find(|word| word.eq_ignore_ascii_case(text))
+        .copied()
+        .ok_or_else(|| format!("it is none of {}", words.join(", ")))
+}
+
+/// Text that some people write where a secret belongs. Compared without case and punctuation.
+const PLACEHOLDERS: &[&str] = &[
+    "changeme",
+    "changethis",
+    "changeit",
+    "replaceme",
+    "replacethis",
+    "replacewith",
+    "placeholder",
+    "yoursecret",
+    "yoursupersecret",
+    "yourjwtsecret",
+    "your256bitsecret",
+    "secretkeyhere",
+    "secrethere",
+    "astringsecretatleast256bitslong",
+];
+
+/// The shortest HS256 secret, in bytes: as long as the hash (RFC 7518, 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// The longest part whose repetition is no secret, in bytes.
+const LONGEST_REPEATED: usize = 8;
+
+/// An HS256 secret. The reasons never quote it.
+pub fn jwt_secret(text: &str) -> Result<(), Wrong> {
+    if text.len() < SHORTEST_SECRET {
+        let length = text.len();
+        return Err(format!(
+            "it has {length} bytes, at least {SHORTEST_SECRET} are needed (try: openssl rand -base64 48)"
+        ));
+    }
+    let letters: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect();
+    let known = PLACEHOLDERS.iter().any(|word| letters.contains(word));
+    // `secret-secret-…` repeats only without its punctuation.
+    let mostly_letters = letters.len() * 2 >= text.len();
+    if known || repeats(text.as_bytes()) || mostly_letters && repeats(letters.as_bytes()) {
+        return Err(
+            "it is a placeholder that everybody knows (try: openssl rand -base64 48)".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// `secretsecretsecret…`, `aaaa…`: one short part, over and over.
+fn repeats(text: &[u8]) -> bool {
+    (1..=LONGEST_REPEATED.min(text.len() / 2)).any(|period| {
+        text.iter()
+            .zip(&text[period..])
+            .all(|(one, next)| one == next)
+    })
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+/// Rust's number parsers take a sign; a setting has none.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let seconds = |text| duration(text).map(|duration| duration.as_secs_f64());
+        assert_eq!(seconds("30"), Ok(30.0));
+        assert_eq!(seconds("30s"), Ok(30.0));
+        assert_eq!(seconds("5m"), Ok(300.0));
+        assert_eq!(seconds("1 h"), Ok(3600.0));
+        assert_eq!(seconds("500ms"), Ok(0.5));
+        assert_eq!(seconds("0"), Ok(0.0));
+        assert_eq!(bytes("1000000"), Ok(1_000_000));
+        assert_eq!(bytes("256MiB"), Ok(268_435_456));
+        assert_eq!(bytes("64 kib"), Ok(65_536));
+        assert_eq!(bytes("1MB"), Ok(1_000_000));
+        for wrong in [
+            "",
+            "s",
+            "-1",
+            "+1",
+            "1.5s",
+            "30x",
+            "8d",
+            "1e3",
+            "5 m 3",
+            "99999999999999999999",
+            "170h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        for wrong in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "1Mi",
+            "1TB",
+            "18446744073709551615",
+            "99999999GiB",
+        ] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port_and_nothing_else() {
+        for (text, origin) in [
+            ("https://app.example.com", "https://app.example.com"),
+            ("HTTPS://App.Example.com:443", "https://app.example.com"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("capacitor://localhost", "capacitor://localhost"),
+        ] {
+            assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), Ok(origin));
+        }
+        for wrong in [
+            "app.example.com",
+            "https://",
+            "https://app.example.com/",
+            "https://*.example.com",
+            "https://user@example.com",
+            "https://example.com:x",
+            "https://example.com:",
+            "https://example.com:70000",
+            "https://exam ple.com",
+            "://example.com",
+            "null",
+        ] {
+            assert!(Origin::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            origins("http://b, http://a,,http://a").map(|list| list.len()),
+            Ok(2)
+        );
+        assert!(origins("http://a,*").is_err());
+    }
+
+    #[test]
+    fn addresses_ports_numbers_and_switches() {
+        for good in ["0.0.0.0", "::", "[::1]", "localhost"] {
+            assert!(host(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "example.com", "1.2.3", "[1.2.3.4]", "127.0.0.1:80"] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(port("0"), Ok(0));
+        for wrong in ["", "80a", "-1", "+80", "65536", " 80", "tcp://10.0.0.1:80"] {
+            assert!(port(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((boolean("TRUE"), boolean("off")), (Ok(true), Ok(false)));
+        assert!(boolean("maybe").is_err() && boolean("").is_err());
+        assert!(count("-3").is_err() && count("3x").is_err() && count("12") == Ok(12));
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_ports() {
+        assert_eq!(
+            brokers(" a:9092 , [::1]:9092,b ").as_deref(),
+            Ok("a:9092,[::1]:9092,b")
+        );
+        assert!(brokers("SASL_SSL://a:9093").is_ok());
+        for wrong in [
+            "",
+            " , ",
+            "a:",
+            ":9092",
+            "a:0",
+            "a:port",
+            "a b:9092",
+            "http://a:9092/x",
+        ] {
+            assert!(brokers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn placeholders_and_short_secrets_are_no_secrets() {
+        for weak in [
+            "short",
+            "0123456789abcdef0123456789abcde",
+            "changeme-changeme-changeme-changeme",
+            "please-CHANGE-ME-before-you-deploy-this",
+            "your-secret-key-your-secret-key-1234",
+            "your-256-bit-secret-your-256-bit-secret",
+            "secretsecretsecretsecretsecretsecret",
+            "secret-secret-secret-secret-secret-secret",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "................................................",
+            "a-string-secret-at-least-256-bits-long",
+        ] {
+            let wrong = jwt_secret(weak).expect_err(weak);
+            assert!(!wrong.contains(weak), "a reason must not quote the secret");
+        }
+        for good in [
+            "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
+            "fleetcast-tests-only-3kYbqzT0pW9sVn5x",
+        ] {
+            assert_eq!(jwt_secret(good), Ok(()));
+        }
+    }
+}
