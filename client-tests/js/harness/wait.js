@@ -11,7 +11,9 @@ export async function eventually(probe, what, timeout = 10_000) {
     const value = await probe();
     if (value) return value;
     if (performance.now() > deadline) {
-      throw new Error(`waited ${timeout} ms for ${typeof what === "function" ? what() : what}`);
+      throw new Error(
+        `waited ${timeout} ms for ${typeof what === "function" ? await what() : what}`,
+      );
     }
     await sleep(5);
   }

@@ -157,7 +157,14 @@ for (const command of ["subscribe", "unsubscribe"]) {
 
 test("s4_26_unknown_commands_are_answered", async () => {
   const client = await fleet.server.connect();
-  for (const command of ["", "nonsense", "__proto__", "incident_created", "cursor", "x".repeat(500)]) {
+  for (const command of [
+    "",
+    "nonsense",
+    "__proto__",
+    "incident_created",
+    "cursor",
+    "x".repeat(500),
+  ]) {
     assertError(await client.ask(command, { room: "channel:7" }), "unknown_event");
   }
   // The server's own events are not commands.

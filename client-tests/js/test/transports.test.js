@@ -96,7 +96,10 @@ test("s4_04_300_events_during_the_upgrade_are_neither_lost_nor_reordered", async
     );
     during += seenAtUpgrade.get(client) > 0 && seenAtUpgrade.get(client) < count - first ? 1 : 0;
   }
-  assert.ok(during > 0, "events have to arrive on both sides of an upgrade for this to mean anything");
+  assert.ok(
+    during > 0,
+    "events have to arrive on both sides of an upgrade for this to mean anything",
+  );
 });
 
 test("s4_04_a_burst_at_the_moment_of_the_upgrade_arrives_whole", async () => {
