@@ -108,7 +108,7 @@ export async function startFleet(env) {
 }
 
 /** The addresses of the JSON log line `listening`, whether its fields are nested or flat. */
-function listening(line) {
+export function listening(line) {
   let entry;
   try {
     entry = JSON.parse(line);
