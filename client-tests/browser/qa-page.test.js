@@ -1,0 +1,112 @@
+// The QA page of `fleetcast demo` in Chromium, as a tester meets it.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+import { binary, Process } from "../js/harness/process.js";
+import { listening } from "../js/harness/server.js";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const skip = existsSync(CHROMIUM)
+  ? false
+  : `${CHROMIUM} is not there: make setup installs it, CHROMIUM names another`;
+const PICTURES = fileURLToPath(new URL("../../target/browser/", import.meta.url));
+
+let demo, url, browser, page;
+const errors = [];
+
+before(async () => {
+  if (skip) return;
+  // The one bare setting: the port. Everything else has to come with the demo.
+  demo = new Process(binary("fleetcast"), ["demo"], {
+    PATH: process.env.PATH,
+    PORT: "0",
+    INTERNAL_PORT: "0",
+    LOG_FORMAT: "json",
+  });
+  url = `http://${(await demo.line(listening, "its log line `listening`")).open}`;
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      "--no-sandbox", // root in a container has none
+      "--disable-dev-shm-usage",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--no-first-run",
+    ],
+  });
+  page = await browser.newPage();
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+});
+
+after(async () => {
+  if (page) {
+    await mkdir(PICTURES, { recursive: true });
+    await page.screenshot({ path: `${PICTURES}/qa-page.png` });
+  }
+  await browser?.close();
+  if (demo) await demo.stop("SIGTERM", 15_000);
+});
+
+/** Rows of routed events, newest first. */
+const ROUTED = '#events li:not([data-family="protocol"])';
+
+test("s4_32_the_page_offers_people_and_shows_an_event_within_5_s", { skip }, async () => {
+  await page.goto(url);
+  await page.waitForFunction(() => document.querySelectorAll("#person option").length >= 5);
+  await page.selectOption("#person", { index: 0 });
+  const asked = performance.now();
+  await page.click("#connect");
+  await page.waitForSelector('#status[data-state="on"]', { timeout: 5_000 });
+  await page.waitForSelector(ROUTED, { timeout: 5_000 });
+  assert.ok(performance.now() - asked < 5_000);
+});
+
+test("s4_32_a_room_can_be_joined_and_left", { skip }, async () => {
+  const room = await page.getAttribute("#suggested button:visible", "data-room");
+  const [kind, id] = room.split(":");
+  await page.selectOption("#room-kind", kind);
+  await page.fill("#room-id", id);
+  await page.click("#join");
+  await page.waitForSelector(`#rooms li[data-room="${room}"]`);
+  assert.match(await page.textContent("#ack-short"), /success/);
+});
+
+test("s4_32_a_cut_connection_is_resumed", { skip }, async () => {
+  const connection = await page.textContent("#connection-id");
+  const held = await page.locator("#rooms li").count();
+  await page.click("#cut");
+  await page.waitForFunction(
+    (old) => document.querySelector("#connection-id").textContent !== old,
+    connection,
+    { timeout: 10_000 },
+  );
+  assert.match(await page.textContent("#resume"), /^resumed/);
+  assert.equal(await page.locator("#rooms li").count(), held);
+  assert.equal(await page.isVisible("#resync"), false);
+  const total = Number(await page.textContent("#total"));
+  await page.waitForFunction(
+    (before) => Number(document.querySelector("#total").textContent) > before,
+    total,
+    { timeout: 10_000 },
+  );
+});
+
+test("s4_32_the_page_is_usable_on_a_phone", { skip }, async () => {
+  await page.setViewportSize({ width: 375, height: 700 });
+  const overflow = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
+  assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
+});
+
+test("s4_32_the_page_reports_no_error", { skip }, () => {
+  assert.deepEqual(errors, []);
+});

@@ -1,0 +1,127 @@
+// Starting, being asked for its health, stopping.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { Broker } from "../harness/broker.js";
+import { resuming } from "../harness/client.js";
+import { toAll } from "../harness/records.js";
+import { Server } from "../harness/server.js";
+import { eventually } from "../harness/wait.js";
+
+let broker;
+before(async () => (broker = await Broker.open()));
+after(() => broker.close());
+
+const TRANSPORTS = {
+  websocket: { transports: ["websocket"] },
+  polling: { transports: ["polling"], upgrade: false },
+};
+
+for (const signal of ["SIGTERM", "SIGINT"]) {
+  test(`s4_04_${signal}_closes_the_transports_over_the_drain_time_and_exits_0`, async () => {
+    const drain = 2;
+    const server = await Server.start(broker, { DRAIN_SECONDS: String(drain) });
+    const clients = [];
+    for (let index = 0; index < 10; index++) {
+      clients.push(await server.connect(TRANSPORTS[index % 5 ? "websocket" : "polling"]));
+    }
+    const asked = performance.now();
+    server.process.child.kill(signal);
+    // While it drains it says so, and lets nobody in; a stock client would try again elsewhere.
+    await eventually(async () => {
+      try {
+        return (await fetch(`${server.url}/ready`)).status === 503;
+      } catch {
+        return true; // gone already
+      }
+    }, "503 from /ready");
+    const { code } = await server.process.stop("SIGCONT", 7_000);
+    assert.equal(code, 0);
+    assert.ok(performance.now() - asked < (drain + 5) * 1000);
+    for (const [index, client] of clients.entries()) {
+      await eventually(() => client.disconnects.length > 0, `the end of connection ${index}`);
+      assert.equal(client.disconnects.length, 1);
+      const allowed = index % 5 ? ["transport close"] : ["transport close", "transport error"];
+      assert.ok(allowed.includes(client.disconnects[0]), client.disconnects[0]);
+    }
+    server.closeClients();
+  });
+}
+
+test("s4_04_a_second_signal_cuts_the_drain_short", async () => {
+  const server = await Server.start(broker, { DRAIN_SECONDS: "30" });
+  for (let index = 0; index < 5; index++) await server.connect(TRANSPORTS.websocket);
+  server.process.child.kill("SIGTERM");
+  await eventually(async () => {
+    try {
+      return (await fetch(`${server.url}/ready`)).status === 503;
+    } catch {
+      return true;
+    }
+  }, "503 from /ready");
+  await server.process.stop("SIGTERM", 5_000);
+  server.closeClients();
+});
+
+test("s4_04_clients_of_a_stopped_server_come_back_to_the_next_one_and_miss_nothing", async () => {
+  const first = await Server.start(broker);
+  const port = new URL(first.url).port;
+  const lines = resuming();
+  const client = first.client(lines.options);
+  lines.follow(client);
+  await client.connect();
+  await broker.produce("incident", toAll(0));
+  await client.next("incident_created");
+  assert.equal((await first.process.stop("SIGTERM", 6_000)).code, 0);
+  for (let n = 1; n <= 5; n++) await broker.produce("incident", toAll(n));
+  const second = await Server.start(broker, { PORT: port });
+  try {
+    await eventually(() => client.numbers.length >= 6, "what was missed");
+    assert.deepEqual(client.numbers, [0, 1, 2, 3, 4, 5]);
+    assert.equal(client.welcome.resume, "resumed");
+  } finally {
+    client.close();
+    await second.stop();
+  }
+});
+
+test("s4_19_health_ready_stats_metrics", async () => {
+  const server = await Server.start(broker);
+  try {
+    await server.connect();
+    for (const base of [server.url, server.internal]) {
+      assert.equal((await fetch(`${base}/health`)).status, 200);
+      const ready = await fetch(`${base}/ready`);
+      assert.equal(ready.status, 200);
+      const body = await ready.json();
+      assert.equal(body.status, broker.mock ? body.status : "ready");
+      assert.ok(["ready", "degraded"].includes(body.status));
+      assert.ok(body.components.kafka, JSON.stringify(body));
+      const stats = await fetch(`${base}/stats`);
+      assert.equal(stats.status, 200);
+      assert.equal(typeof (await stats.json()), "object");
+    }
+    assert.equal(await server.metric("fleetcast_connections"), 1);
+    assert.equal((await fetch(`${server.url}/metrics`)).status, 404, "not on the public listener");
+    const missing = await fetch(`${server.url}/nowhere`);
+    assert.equal(missing.status, 404);
+    assert.match(missing.headers.get("content-type"), /^application\/problem\+json/);
+  } finally {
+    await server.stop();
+  }
+});
+
+test("s4_08_a_wrong_setting_stops_the_start_with_78", async () => {
+  for (const [env, name] of [
+    [{ PORT: "80a" }, "PORT"],
+    [{ JWT_SECRET: "short" }, "JWT_SECRET"],
+    [{ FLEETCAST_WINDWO: "300" }, "FLEETCAST_WINDOW"],
+  ]) {
+    await assert.rejects(Server.start(broker, env), (error) => {
+      assert.match(error.message, /it ended with 78/);
+      assert.ok(error.message.includes(name), error.message);
+      return true;
+    });
+  }
+});
