@@ -1,1 +1,3 @@
-//!
+//! The only reader of the environment and of files.
+
+pub mod profile;

@@ -30,8 +30,27 @@ impl Id {
         }
     }
 
+    /// A string that fits, or an integer of at most 64 bits as its decimal text. Floats are refused even when they are
+    /// whole: `7.0` and `1e3` are written back differently by every language, so they would name different rooms.
+    pub fn from_json(value: &serde_json::Value) -> Result<Self, InvalidId> {
+        match value {
+            serde_json::Value::String(text) => Self::parse(text),
+            serde_json::Value::Number(number) if number.is_i64() || number.is_u64() => {
+                Self::parse(&number.to_string())
+            }
+            _ => Err(InvalidId),
+        }
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The identifier's own text, shared.
+impl From<Id> for Arc<str> {
+    fn from(id: Id) -> Self {
+        id.0
     }
 }
 
@@ -58,6 +77,35 @@ mod tests {
         }
         for bad in ["", "a:org:b", "a b", "é", "a\0", "../x", &"x".repeat(65)] {
             assert!(Id::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn integers_become_their_decimal_text_and_nothing_else_does() {
+        let from_text = |text: &str| Id::from_json(&serde_json::from_str(text).expect("test JSON"));
+        for (json, expected) in [
+            ("\"7\"", "7"),
+            ("7", "7"),
+            ("-5", "-5"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            assert_eq!(
+                from_text(json).map(|id| id.to_string()).as_deref(),
+                Ok(expected)
+            );
+        }
+        for json in [
+            "-0",
+            "7.0",
+            "1e3",
+            "18446744073709551616",
+            "true",
+            "null",
+            "[7]",
+            "{}",
+            "\"\"",
+        ] {
+            assert_eq!(from_text(json), Err(InvalidId), "{json}");
         }
     }
 }

@@ -10,3 +10,7 @@ pub mod publication;
 pub mod record;
 pub mod room;
 pub mod route;
+pub mod spec;
+
+#[cfg(test)]
+mod properties;

@@ -1,1 +1,174 @@
-//!
+//! Who may join which room. Data from the profile; the organisation never comes from it: every room that is asked for
+//! is one of the caller's own organisation by construction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::claims::{Claims, ID_CLAIMS};
+use super::id::Id;
+use super::room::Kind;
+
+/// What a profile says about one kind of room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindPolicy {
+    /// Roles that may join every room of this kind.
+    #[serde(default)]
+    pub any: BTreeSet<String>,
+    /// Role -> claim that must list the id.
+    #[serde(default)]
+    pub listed: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    kinds: BTreeMap<String, KindPolicy>,
+}
+
+impl Policy {
+    /// Fails with the kind and what is wrong with it, for each mistake.
+    pub fn build(kinds: BTreeMap<String, KindPolicy>) -> Result<Self, Vec<(String, String)>> {
+        let mut problems = Vec::new();
+        for (kind, policy) in &kinds {
+            let mut complain = |message: String| problems.push((kind.clone(), message));
+            if matches!(kind.as_str(), "org" | "user") {
+                complain(
+                    "everybody is in the own org and user room: no policy can change that"
+                        .to_owned(),
+                );
+            } else if Kind::parse(kind).is_err() {
+                complain(format!("{kind:?} cannot be a kind of room"));
+            }
+            if policy.any.is_empty() && policy.listed.is_empty() {
+                complain("nobody may join: name a role in any or listed".to_owned());
+            }
+            for (role, claim) in &policy.listed {
+                if !ID_CLAIMS.contains(&claim.as_str()) {
+                    complain(format!(
+                        "role {role} needs claim {claim:?}, which is not one of {}",
+                        ID_CLAIMS.join(", ")
+                    ));
+                }
+                if policy.any.contains(role) {
+                    complain(format!("role {role} stands in any and in listed"));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { kinds })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one.
+    pub fn may_join(&self, claims: &Claims, kind: &str, id: &Id) -> bool {
+        match kind {
+            "org" => *id == claims.organisation,
+            "user" => *id == claims.user,
+            _ => self
+                .kinds
+                .get(kind)
+                .is_some_and(|policy| policy.allows(claims, id)),
+        }
+    }
+
+    /// The kinds that somebody may ask for, without `org` and `user`, which come by themselves.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
+    }
+}
+
+impl KindPolicy {
+    fn allows(&self, claims: &Claims, id: &Id) -> bool {
+        claims.roles.iter().any(|role| {
+            self.any.contains(role)
+                || self
+                    .listed
+                    .get(role)
+                    .and_then(|claim| claims.ids.get(claim))
+                    .is_some_and(|ids| ids.contains(id))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(any: &[&str], listed: &[(&str, &str)]) -> KindPolicy {
+        KindPolicy {
+            any: any.iter().map(|&role| role.to_owned()).collect(),
+            listed: listed
+                .iter()
+                .map(|&(role, claim)| (role.to_owned(), claim.to_owned()))
+                .collect(),
+        }
+    }
+
+    fn policy() -> Policy {
+        Policy::build(BTreeMap::from([
+            (
+                "channel".to_owned(),
+                kind(&["admin"], &[("field_unit", "channels")]),
+            ),
+            (
+                "incident".to_owned(),
+                kind(&["admin", "viewer"], &[("field_unit", "incidents")]),
+            ),
+        ]))
+        .expect("a good policy")
+    }
+
+    #[test]
+    fn s4_06_roles_decide_and_several_roles_give_the_union() {
+        let policy = policy();
+        for (roles, asked, id, allowed) in [
+            (json!(["admin"]), "channel", "9", true),
+            (json!(["admin"]), "asset", "9", false),
+            (json!(["field_unit"]), "channel", "7", true),
+            (json!(["field_unit"]), "channel", "9", false),
+            (json!(["field_unit"]), "incident", "7", false),
+            (json!(["viewer"]), "incident", "9", true),
+            (json!(["viewer"]), "channel", "7", false),
+            (json!(["viewer", "field_unit"]), "channel", "7", true),
+            (json!(["viewer", "field_unit"]), "incident", "9", true),
+            (json!(["stranger"]), "channel", "7", false),
+            (json!([]), "channel", "7", false),
+            (json!([]), "org", "o1", true),
+            (json!(["admin"]), "org", "o2", false),
+            (json!([]), "user", "u1", true),
+            (json!(["admin"]), "user", "u2", false),
+        ] {
+            let value =
+                json!({"sub": "u1", "org_id": "o1", "exp": 9, "roles": roles, "channels": [7]});
+            let claims = Claims::from_json(value.as_object().expect("object")).expect("claims");
+            let id = Id::parse(id).expect("id");
+            assert_eq!(
+                policy.may_join(&claims, asked, &id),
+                allowed,
+                "{roles} {asked} {id}"
+            );
+        }
+        assert_eq!(policy.kinds().collect::<Vec<_>>(), ["channel", "incident"]);
+    }
+
+    #[test]
+    fn every_mistake_of_a_policy_is_told() {
+        let problems = Policy::build(BTreeMap::from([
+            ("org".to_owned(), kind(&["admin"], &[])),
+            ("a:b".to_owned(), kind(&["admin"], &[])),
+            ("channel".to_owned(), kind(&[], &[])),
+            (
+                "asset".to_owned(),
+                kind(&["admin"], &[("admin", "assets"), ("field_unit", "asset")]),
+            ),
+        ]))
+        .expect_err("bad");
+        let kinds: Vec<_> = problems.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, ["a:b", "asset", "asset", "channel", "org"]);
+    }
+}
