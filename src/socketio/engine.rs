@@ -4,6 +4,7 @@
 //! handshake and never after a `connect_error`.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -16,8 +17,8 @@ use http_body_util::BodyExt;
 use secrecy::SecretString;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
-use socketioxide::service::SocketIoService;
 use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
 
 use super::query::EngineQuery;
 use super::way::Way;
@@ -37,7 +38,8 @@ const RETRY_AFTER_SECONDS: u32 = 2;
 /// Says whether new sessions may begin, and if not, why.
 pub type Admission = Arc<dyn Fn() -> Result<(), Refused> + Send + Sync>;
 
-pub type Library = SocketIoService<socketioxide::service::NotFoundService>;
+/// The library as a service: it answers everything, so it cannot fail.
+pub type Library = BoxCloneSyncService<Request<Body>, Response, Infallible>;
 
 pub struct EngineSettings {
     pub max_connections: usize,
@@ -293,7 +295,7 @@ impl Engine {
 
     async fn call(&self, request: Request<Body>) -> Response {
         match self.library.clone().oneshot(request).await {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => response,
             Err(never) => match never {},
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::protocol::{Reason, Refusal, ResyncReason};
+use fleetcast_core::domain::protocol::{Reason, ResyncReason};
 use fleetcast_core::domain::room::{Room, RoomRequest};
 use fleetcast_core::hub::Start;
 use fleetcast_core::hub::resume::Inspection;
@@ -24,12 +24,12 @@ use super::encode::Outgoing;
 use super::engine::{Admission, EngineSession};
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;
-use crate::auth::Verifier;
+use crate::auth::{Rejected, Verifier};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::{Session, Sessions};
 use crate::telemetry::events;
-use crate::telemetry::labels::{Disconnect, Label, Namespace, Refused, ResumeOutcome};
+use crate::telemetry::labels::{Disconnect, Label, Namespace, ResumeOutcome};
 
 /// A look-up on the way in takes no longer: the client waits.
 const LOOK_UP: Duration = Duration::from_secs(1);
@@ -109,10 +109,9 @@ impl Handshake {
         };
         let claims = match self.claims(&mut auth, &engine) {
             Ok(claims) => claims,
-            Err(refusal) => {
-                let reason = Refused::parse(refusal.as_str()).expect("refusals are labels");
-                events::refused(metrics, reason, "at CONNECT");
-                return Err(refusal.as_str());
+            Err(rejected) => {
+                rejected.report(metrics);
+                return Err(rejected.code.as_str());
             }
         };
         let session = Arc::new(Session::new(self.sessions.clone(), claims));
@@ -136,17 +135,16 @@ impl Handshake {
     }
 
     /// `auth.token`, else the header, else the query: the first that is there counts, also if it is wrong.
-    fn claims(&self, auth: &mut Map<String, Json>, engine: &EngineSession) -> Result<Claims, Refusal> {
+    fn claims(&self, auth: &mut Map<String, Json>, engine: &EngineSession) -> Result<Claims, Rejected> {
         let given = match auth.remove("token") {
             Some(Json::String(token)) => Some(SecretString::from(token)),
             Some(Json::Null) | None => None,
-            Some(_) => return Err(Refusal::TokenInvalid),
+            // Whatever it is, it is no token; as text it is refused as one.
+            Some(other) => Some(SecretString::from(other.to_string())),
         };
         let credentials = &engine.credentials;
         let token = given.as_ref().or(credentials.bearer.as_ref()).or(credentials.query.as_ref());
-        let token = token.filter(|token| !token.expose_secret().is_empty());
-        let token = token.ok_or(Refusal::TokenMissing)?;
-        self.verifier.verify(token.expose_secret(), clock::wall_ms() / 1000)
+        self.verifier.verify_given(token.map(ExposeSecret::expose_secret), clock::wall_ms() / 1000)
     }
 
     /// The own rooms, and those of `auth.rooms` that policy allows.

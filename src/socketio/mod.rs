@@ -15,14 +15,21 @@ mod outlet;
 mod query;
 mod way;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, Response};
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{ParserConfig, SocketIo};
+use tower::{Service, ServiceExt};
+use tower::util::BoxCloneSyncService;
 
 pub use encode::PROTOCOL_VERSION;
+use engine::Library;
 pub use engine::{Admission, Engine, EngineSettings};
 pub use handshake::{Handshake, LogSource};
 
@@ -79,9 +86,23 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
     }
     Engine::new(
         handshake.sessions.clone(),
-        library,
+        boxed(library),
         handshake.admission.clone(),
         settings.engine,
         handshake.lifecycle.clone(),
     )
+}
+
+/// Hides the library's types.
+fn boxed<S, B>(library: S) -> Library
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    BoxCloneSyncService::new(library.map_response(|response| response.map(Body::new)))
 }

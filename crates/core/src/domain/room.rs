@@ -111,6 +111,14 @@ pub enum BadRooms {
 }
 
 impl BadRooms {
+    /// Fixed text for people.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Malformed(message) => message,
+            Self::Foreign | Self::TooMany => self.reason().message(),
+        }
+    }
+
     pub const fn reason(self) -> Reason {
         match self {
             Self::Malformed(_) => Reason::BadRequest,

@@ -69,3 +69,9 @@ pub enum Offered {
 pub trait Outlet {
     fn offer(&mut self, item: Item<'_>) -> Offered;
 }
+
+impl<T: Outlet + ?Sized> Outlet for Box<T> {
+    fn offer(&mut self, item: Item<'_>) -> Offered {
+        (**self).offer(item)
+    }
+}
