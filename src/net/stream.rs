@@ -79,7 +79,7 @@ impl GuardedStream {
     fn sent(&mut self, bufs: &[IoSlice<'_>], result: io::Result<usize>) -> io::Result<usize> {
         match &result {
             Ok(taken) => self.taken(bufs, *taken),
-            // Ours, or TCP_USER_TIMEOUT: whichever comes first.
+            // Ours, or TCP_USER_TIMEOUT.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.guard.end(CloseReason::WriteStall);
             }
