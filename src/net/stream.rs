@@ -192,6 +192,7 @@ impl AsyncWrite for GuardedStream {
 impl Drop for GuardedStream {
     fn drop(&mut self) {
         self.guard.note(CloseReason::Server);
+        self.guard.clear_observer();
         // A peer that does not read would keep the kernel busy with our unsent bytes: reset it instead.
         if self.guard.write_blocked()
             && let Err(error) = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO))
