@@ -140,9 +140,17 @@ impl Guard {
     }
 
     /// Sets who is told of frames from now on, in place of any observer before. All namespaces of a WebSocket share the
-    /// stream and hence the one observer.
+    /// stream and hence the one observer. It is let go of when the connection ends, so it may hold this guard.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
+        let mut current = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Checked under the lock: `clear_observer` comes after the reason.
+        if self.close_reason().is_none() {
+            *current = Some(observer);
+        }
+    }
+
+    pub(super) fn clear_observer(&self) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {

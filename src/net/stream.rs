@@ -79,7 +79,7 @@ impl GuardedStream {
     fn sent(&mut self, bufs: &[IoSlice<'_>], result: io::Result<usize>) -> io::Result<usize> {
         match &result {
             Ok(taken) => self.taken(bufs, *taken),
-            // Ours, or TCP_USER_TIMEOUT: whichever comes first.
+            // Ours, or TCP_USER_TIMEOUT.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.guard.end(CloseReason::WriteStall);
             }
@@ -192,6 +192,7 @@ impl AsyncWrite for GuardedStream {
 impl Drop for GuardedStream {
     fn drop(&mut self) {
         self.guard.note(CloseReason::Server);
+        self.guard.clear_observer();
         // A peer that does not read would keep the kernel busy with our unsent bytes: reset it instead.
         if self.guard.write_blocked()
             && let Err(error) = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO))

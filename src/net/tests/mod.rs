@@ -28,6 +28,7 @@ fn settings() -> NetSettings {
         header_timeout: Duration::from_millis(200),
         body_timeout: Duration::from_millis(300),
         slow_client_timeout: Duration::from_millis(500),
+        user_timeout: LONG,
         send_buffer: 16 * 1024,
         max_connections: 1000,
         reserve: 2,

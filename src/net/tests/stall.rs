@@ -147,6 +147,7 @@ async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
     assert!(*recorder.progress.lock().unwrap() >= 2);
     drop(peer);
     eventually("gone", || net.table.is_empty()).await;
+    assert!(guard.observer().is_none(), "an observer may hold the guard");
     net.finish().await;
 }
 
