@@ -255,8 +255,8 @@ impl Places {
 }
 
 fn line_of(text: &str, span: &Range<usize>) -> usize {
-    let before = text.as_bytes().get(..span.start).unwrap_or_default();
-    before.iter().filter(|&&byte| byte == b'\n').count() + 1
+    let before = text.get(..span.start).unwrap_or_default();
+    before.matches('\n').count() + 1
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod publication;
 pub mod record;
 pub mod room;
 pub mod route;
+pub mod skip;
 pub mod spec;
 
 #[cfg(test)]

@@ -370,6 +370,10 @@ mod tests {
     /// A mistake made in a good table, the part it is reported for, and words of the message.
     type Case = (fn(&mut TableSpec), Part, &'static str);
 
+    fn alias(spec: &mut TableSpec, alias: &str, event: &str) {
+        spec.aliases.insert(alias.to_owned(), event.to_owned());
+    }
+
     #[test]
     fn a_good_table_has_its_topics_with_the_prefix() {
         let table = good().build().expect("good");
@@ -382,7 +386,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_with_its_part() {
-        let alias = |name: &str| Part::Alias(name.to_owned());
+        let of_alias = |name: &str| Part::Alias(name.to_owned());
         let cases: Vec<Case> = vec![
             (|s| s.topics.clear(), Part::Topics, "no topic"),
             (|s| s.topics.push(vec![]), Part::Topics, "no name"),
@@ -466,29 +470,15 @@ mod tests {
                 Part::Route(0),
                 "latest_of",
             ),
+            (|s| alias(s, "x", "y"), of_alias("x"), "no route"),
             (
-                |s| drop(s.aliases.insert("x".to_owned(), "y".to_owned())),
-                alias("x"),
-                "no route",
-            ),
-            (
-                |s| {
-                    drop(
-                        s.aliases
-                            .insert("error".to_owned(), "asset_moved".to_owned()),
-                    )
-                },
-                alias("error"),
+                |s| alias(s, "error", "asset_moved"),
+                of_alias("error"),
                 "reserved",
             ),
             (
-                |s| {
-                    drop(
-                        s.aliases
-                            .insert("asset.moved".to_owned(), "asset_moved".to_owned()),
-                    )
-                },
-                alias("asset.moved"),
+                |s| alias(s, "asset.moved", "asset_moved"),
+                of_alias("asset.moved"),
                 "already",
             ),
         ];
