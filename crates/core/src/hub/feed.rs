@@ -1,0 +1,32 @@
+//! What the consumer tells the hub.
+
+use std::sync::Arc;
+
+use crate::domain::publication::Publication;
+
+/// What the consumer tells the hub; order per partition is the log's order.
+#[derive(Debug)]
+pub enum Feed {
+    /// A partition is read from now on; `start` is the first offset that will come. `index` is dense, given by the consumer, never reused.
+    Partition {
+        index: u32,
+        topic: Arc<str>,
+        number: i32,
+        topic_id: Option<[u8; 16]>,
+        start: i64,
+    },
+    Publication {
+        partition: u32,
+        publication: Publication,
+    },
+    /// A record that reaches nobody (poison, unknown event): its offset counts as read.
+    Passed { partition: u32, offset: i64 },
+    /// The end was reached: everything below `next` was handed over (control records included).
+    End { partition: u32, next: i64 },
+    /// Offsets below `next` that were not handed over are gone (retention, truncation).
+    Gap { partition: u32, next: i64 },
+    /// The partition's topic is gone or was made anew; what follows comes under a new index.
+    Gone { partition: u32 },
+    /// Contact with the brokers: while false, "now" is not read up to.
+    Contact { up: bool },
+}
