@@ -1,1 +1,206 @@
+//! Reads the routed topics: every instance all partitions, by `assign`, without joining a group.
 //!
+//! Two threads. The *reader* (`reader.rs`) blocks on librdkafka's queue, routes each record and hands the hub batches of
+//! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
+//! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
+//! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
+//! stalls. `ffi.rs` takes events off the queue; `client.rs` configures; `status.rs` is what others may see.
+//!
+//! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
+//! hub keeps its assignment, and librdkafka's own threads keep the connections.
+
+mod client;
+mod contact;
+mod ffi;
+mod lanes;
+mod offsets;
+mod reader;
+mod scout;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::domain::record::Record;
+use fleetcast_core::hub::feed::Feed;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use client::ClientError;
+pub use status::{PartitionStatus, Status};
+
+use status::Shared;
+
+/// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
+pub trait Router: Send + Sync {
+    /// Full names of the topics to read.
+    fn topics(&self) -> Vec<Arc<str>>;
+
+    /// The publication, or the outcome's label for the metrics when the record reaches nobody.
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str>;
+}
+
+/// Counts one record: topic and outcome (`routed`, or the router's label).
+pub type Count = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Starts a named thread whose end the process waits for.
+pub type StartThread<'a> =
+    &'a mut dyn FnMut(&'static str, Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// Comma-separated.
+    pub bootstrap_servers: String,
+    /// librdkafka's, by their own names.
+    pub properties: BTreeMap<String, String>,
+    /// Reading starts so long ago, and 10 s more.
+    pub window: Duration,
+    /// The brokers are librdkafka's mock: it cannot look up offsets by time, so reading starts at the beginning.
+    pub mock: bool,
+    pub pace: Pace,
+}
+
+impl ConsumerSettings {
+    pub fn new(bootstrap_servers: &str) -> Self {
+        Self {
+            bootstrap_servers: bootstrap_servers.to_owned(),
+            properties: BTreeMap::new(),
+            window: Duration::from_mins(5),
+            mock: false,
+            pace: Pace::default(),
+        }
+    }
+}
+
+/// How often and how long. Tests shorten it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two looks at the brokers. New partitions are found within this and the time of the next refresh of librdkafka's
+    /// own metadata (5 s).
+    pub look: Duration,
+    /// The same after a failure, or while something is unsettled.
+    pub retry: Duration,
+    /// No answer for so long: contact is lost.
+    pub silence: Duration,
+    /// A partition whose log has moved on while its reading has not, for so long: the client is made anew.
+    pub stall: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            look: Duration::from_secs(5),
+            retry: Duration::from_secs(1),
+            silence: Duration::from_secs(10),
+            stall: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Checks the settings as far as that goes without asking a broker.
+pub fn check(settings: &ConsumerSettings) -> Result<(), ClientError> {
+    let config = client::config(settings)?;
+    client::source(&config, client::Context::new(settings)).map(drop)
+}
+
+/// Why the consumer did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a second
+/// of `stop` (four when a broker takes a question and does not answer), or when the feed's receiver is gone.
+///
+/// The feed is bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops
+/// fetching: nothing is dropped.
+pub fn spawn(
+    settings: &ConsumerSettings,
+    router: Arc<dyn Router>,
+    count: Count,
+    feed: mpsc::Sender<Vec<Feed>>,
+    stop: CancellationToken,
+    start_thread: StartThread<'_>,
+) -> Result<Handle, StartError> {
+    /// Reports that wait for the reader: a few, they repeat what matters.
+    const REPORTS: usize = 4;
+
+    check(settings)?;
+    let config = client::config(settings)?;
+    let context = client::Context::new(settings);
+    let shared = Arc::new(Shared::new());
+    let (reports, received) = mpsc::channel(REPORTS);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+    };
+
+    let scout = scout::Scout::new(
+        client::asker(&config, context.clone())?,
+        settings.clone(),
+        router.topics(),
+        Arc::clone(&shared),
+    );
+    let scout_stop = stop.clone();
+    let scout_runtime = runtime()?;
+    start_thread(
+        "kafka-scout",
+        Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
+    )?;
+
+    let reader = reader::Reader::new(
+        config,
+        context,
+        settings.pace,
+        router,
+        count,
+        Arc::clone(&shared),
+    );
+    let reader_runtime = runtime()?;
+    start_thread(
+        "kafka-reader",
+        Box::new(move || reader.run(&reader_runtime, received, &feed, &stop)),
+    )?;
+    Ok(Handle { shared })
+}
+
+/// Asks things of the running consumer. Never blocks.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub fn status(&self) -> Arc<Status> {
+        self.shared.status.load_full()
+    }
+
+    /// Has the brokers asked for topics and partitions soon: calls are collected for a fifth of a second.
+    pub fn refresh_metadata(&self) {
+        self.shared.ask();
+    }
+
+    /// Has `Feed::End` sent for a partition once everything was handed over that its log holds now. An index that is not read
+    /// is ignored.
+    pub fn query_end(&self, partition: u32) {
+        self.shared.want_end(partition);
+    }
+
+    /// Has the brokers asked, and waits until what they said (`Feed::Partition` for what is new) has been handed over. False
+    /// when that took longer than `at_most`.
+    pub async fn refreshed(&self, at_most: Duration) -> bool {
+        let number = self.shared.ask();
+        let mut answered = self.shared.answered.subscribe();
+        let reached = answered.wait_for(|answered| *answered >= number);
+        matches!(tokio::time::timeout(at_most, reached).await, Ok(Ok(_)))
+    }
+}

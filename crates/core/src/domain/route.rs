@@ -259,11 +259,5 @@ fn payload(value: &[u8]) -> Result<Box<RawValue>, Skip> {
 }
 
 #[cfg(test)]
-/// The record as it came, less any white space around it. The type remembers that it was found to be JSON.
-fn payload(value: &[u8]) -> Result<Box<RawValue>, Skip> {
-    let payload: &RawValue = serde_json::from_slice(value).map_err(|_| Skip::NotJson)?;
-    Ok(payload.to_owned())
-}
-
 #[path = "route_tests.rs"]
 mod tests;

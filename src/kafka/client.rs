@@ -1,0 +1,316 @@
+//! How librdkafka is set up, and where its log lines go.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use tracing::{debug, warn};
+
+use super::ConsumerSettings;
+use super::ffi::Source;
+use crate::clock;
+
+/// What the reader relies on: an operator's property of the same name is refused.
+const FIXED: [(&str, &str); 6] = [
+    // "Caught up" and the position past control records come from the end-of-partition events.
+    ("enable.partition.eof", "true"),
+    // Nothing is committed: every instance reads everything and starts by time.
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A hole is told, not skipped.
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// Better for this use than librdkafka's defaults; an operator's property wins.
+const PREFERRED: [(&str, &str); 17] = [
+    ("client.id", "fleetcast"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.timeout.ms", "10000"),
+    ("socket.connection.setup.timeout.ms", "5000"),
+    ("reconnect.backoff.ms", "100"),
+    // The default cap of 10 s is long for people who wait.
+    ("reconnect.backoff.max.ms", "2000"),
+    // A broker answers at once when there is something; this is how long it holds an empty answer.
+    ("fetch.wait.max.ms", "250"),
+    ("fetch.error.backoff.ms", "200"),
+    // With the default of 1 s a full local queue would pause a partition for that long while loading.
+    ("fetch.queue.backoff.ms", "20"),
+    // Bounds of what waits inside librdkafka (of all partitions together), and of one answer.
+    ("queued.max.messages.kbytes", "16384"),
+    ("queued.min.messages", "20000"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.max.bytes", "16777216"),
+    // A partition that was just made is unknown to the consumer's own cache until this refresh.
+    ("topic.metadata.refresh.interval.ms", "5000"),
+    ("topic.metadata.propagation.max.ms", "30000"),
+    ("log.connection.close", "false"),
+    // `assign` goes through librdkafka's group code although no group is ever joined: no name, no assignment.
+    ("group.id", "fleetcast"),
+];
+
+/// Why no client can be made from these settings. Nothing about brokers: none was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("Kafka property {0} is set by Fleetcast itself")]
+    Fixed(String),
+    #[error("Kafka property {0} is empty")]
+    Empty(String),
+    #[error(
+        "Kafka property security.protocol is {0}, so sasl.mechanism must be set: librdkafka's default needs Kerberos"
+    )]
+    NoMechanism(String),
+    #[error("librdkafka refuses its settings: {0}")]
+    Refused(#[from] KafkaError),
+    #[error("librdkafka made a consumer without a queue")]
+    NoQueue,
+}
+
+/// The configuration of every client of ours. A client made from it checks values, not brokers.
+pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, ClientError> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.bootstrap_servers);
+    for (name, value) in PREFERRED {
+        config.set(name, value);
+    }
+    if settings.mock {
+        // The mock broker sleeps the whole wait even when a record has come.
+        config.set("fetch.wait.max.ms", "10");
+    }
+    for (name, value) in &settings.properties {
+        if FIXED.iter().any(|(fixed, _)| fixed == name) {
+            return Err(ClientError::Fixed(name.clone()));
+        }
+        if value.is_empty() {
+            return Err(ClientError::Empty(name.clone()));
+        }
+        config.set(name, value);
+    }
+    if let Some(protocol) = settings.properties.get("security.protocol")
+        && protocol.to_ascii_lowercase().starts_with("sasl")
+        && !["sasl.mechanism", "sasl.mechanisms"]
+            .iter()
+            .any(|name| settings.properties.contains_key(*name))
+    {
+        return Err(ClientError::NoMechanism(protocol.clone()));
+    }
+    for (name, value) in FIXED {
+        config.set(name, value);
+    }
+    config.set_log_level(RDKafkaLogLevel::Notice);
+    Ok(config)
+}
+
+/// The client that reads records.
+pub(super) fn source(
+    config: &ClientConfig,
+    context: Context,
+) -> Result<Source<Context>, ClientError> {
+    let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
+    Source::new(consumer).ok_or(ClientError::NoQueue)
+}
+
+/// The client that asks: metadata and offsets. Its own connections, so that what it hears is independent of how the reader
+/// fares, and a slow answer delays no record.
+pub(super) fn asker(
+    config: &ClientConfig,
+    context: Context,
+) -> Result<BaseConsumer<Context>, ClientError> {
+    let mut config = config.clone();
+    // Without a group librdkafka serves its events from the main queue and asks no coordinator.
+    config.remove("group.id");
+    Ok(config.create_with_context(context)?)
+}
+
+/// Receives what librdkafka has to say.
+#[derive(Clone)]
+pub(super) struct Context {
+    log: Arc<Log>,
+}
+
+impl Context {
+    pub(super) fn new(settings: &ConsumerSettings) -> Self {
+        Self {
+            log: Arc::new(Log {
+                secrets: secrets(&settings.properties),
+                facilities: Mutex::default(),
+            }),
+        }
+    }
+
+    /// What may be shown to people of `text`: no secret of the configuration, and short.
+    pub(super) fn masked(&self, text: &str) -> String {
+        mask(text, &self.log.secrets)
+    }
+
+    /// One line of librdkafka, at most one per facility and ten seconds.
+    pub(super) fn line(&self, level: i32, facility: &str, text: &str) {
+        // Syslog's 4 is "warning". A broker away is one such line per connection and try; the reader tells the change itself.
+        if level > 4 {
+            debug!(target: "librdkafka", facility, "{}", self.masked(text));
+        } else if let Some(left_out) = self.log.pass(facility, clock::monotonic_ms()) {
+            warn!(target: "librdkafka", facility, left_out, "{}", self.masked(text));
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.line(level as i32, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", "{error}: {}", self.masked(reason));
+    }
+}
+
+impl ConsumerContext for Context {}
+
+struct Log {
+    secrets: Vec<String>,
+    /// When each facility (librdkafka has some dozens) last got a line, and how many were left out since.
+    facilities: Mutex<HashMap<String, (u64, u64)>>,
+}
+
+impl Log {
+    const QUIET_MS: u64 = 10_000;
+    const MOST_FACILITIES: usize = 128;
+
+    /// How many lines were left out before this one; `None` when this one is left out too.
+    fn pass(&self, facility: &str, now_ms: u64) -> Option<u64> {
+        let mut facilities = self
+            .facilities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((last_ms, left_out)) = facilities.get_mut(facility) {
+            if now_ms.saturating_sub(*last_ms) < Self::QUIET_MS {
+                *left_out += 1;
+                return None;
+            }
+            *last_ms = now_ms;
+            return Some(std::mem::take(left_out));
+        }
+        if facilities.len() >= Self::MOST_FACILITIES {
+            return None;
+        }
+        facilities.insert(facility.to_owned(), (now_ms, 0));
+        Some(0)
+    }
+}
+
+fn secrets(properties: &BTreeMap<String, String>) -> Vec<String> {
+    properties
+        .iter()
+        .filter(|(name, _)| {
+            ["password", "secret", "sasl.username", "key", "oauthbearer"]
+                .iter()
+                .any(|word| name.contains(word))
+        })
+        .map(|(_, value)| value.clone())
+        .filter(|value| !value.is_empty())
+        .collect()
+}
+
+fn mask(text: &str, secrets: &[String]) -> String {
+    const LONGEST: usize = 300;
+    let masked = secrets
+        .iter()
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
+    masked.chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(properties: &[(&str, &str)]) -> Result<ClientConfig, ClientError> {
+        config(&ConsumerSettings {
+            properties: properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..ConsumerSettings::new("127.0.0.1:1")
+        })
+    }
+
+    #[test]
+    fn what_the_reader_relies_on_cannot_be_changed() {
+        for (name, _) in FIXED {
+            assert!(
+                matches!(with(&[(name, "x")]), Err(ClientError::Fixed(_))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn preferences_give_way_to_the_operator() {
+        let config = with(&[("fetch.wait.max.ms", "77"), ("group.id", "mine")]).unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("77"));
+        assert_eq!(config.get("group.id"), Some("mine"));
+        assert_eq!(config.get("reconnect.backoff.max.ms"), Some("2000"));
+    }
+
+    #[test]
+    fn librdkafka_takes_our_settings() {
+        let settings = ConsumerSettings::new("127.0.0.1:1");
+        let config = config(&settings).unwrap();
+        source(&config, Context::new(&settings)).unwrap();
+        asker(&config, Context::new(&settings)).unwrap();
+    }
+
+    #[test]
+    fn sasl_needs_a_mechanism_and_empty_values_are_named() {
+        assert!(matches!(
+            with(&[("security.protocol", "SASL_SSL")]),
+            Err(ClientError::NoMechanism(_))
+        ));
+        assert!(
+            with(&[
+                ("security.protocol", "SASL_SSL"),
+                ("sasl.mechanism", "PLAIN")
+            ])
+            .is_ok()
+        );
+        assert!(matches!(
+            with(&[("ssl.ca.location", "")]),
+            Err(ClientError::Empty(_))
+        ));
+    }
+
+    #[test]
+    fn a_wrong_property_is_refused_without_a_broker() {
+        let settings = ConsumerSettings {
+            properties: BTreeMap::from([("no.such.property".to_owned(), "1".to_owned())]),
+            ..ConsumerSettings::new("127.0.0.1:1")
+        };
+        assert!(super::super::check(&settings).is_err());
+    }
+
+    #[test]
+    fn secrets_are_masked_and_long_texts_cut() {
+        let secrets = secrets(&BTreeMap::from([(
+            "sasl.password".to_owned(),
+            "hunter2".to_owned(),
+        )]));
+        assert_eq!(mask("no hunter2 here", &secrets), "no *** here");
+        assert_eq!(mask(&"x".repeat(5000), &[]).len(), 300);
+    }
+
+    #[test]
+    fn a_facility_gets_one_line_in_ten_seconds_and_says_what_it_left_out() {
+        let log = Log {
+            secrets: Vec::new(),
+            facilities: Mutex::default(),
+        };
+        assert_eq!(log.pass("FAIL", 0), Some(0));
+        assert_eq!(log.pass("FAIL", 5_000), None);
+        assert_eq!(log.pass("ERROR", 5_000), Some(0));
+        assert_eq!(log.pass("FAIL", 10_000), Some(1));
+    }
+}

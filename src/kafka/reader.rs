@@ -1,0 +1,527 @@
+//! The blocking poll loop: records and ends go to the hub, reports of the scout are acted on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetcast_core::hub::feed::Feed;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::client::{self, Context};
+use super::contact::Contact;
+use super::ffi::{Event, Source};
+use super::lanes::{Lanes, Verdict};
+use super::offsets::{Bounds, Place};
+use super::scout::{Found, Report};
+use super::status::{Shared, Status};
+use super::{Count, Pace, Router};
+use crate::clock;
+
+pub(super) struct Reader {
+    config: ClientConfig,
+    context: Context,
+    pace: Pace,
+    router: Arc<dyn Router>,
+    count: Count,
+    shared: Arc<Shared>,
+    /// `None` until it is made, and to have it made anew at the lanes' positions.
+    source: Option<Source<Context>>,
+    /// Not before this may a client be made (again), in monotonic milliseconds.
+    next_source_ms: u64,
+    lanes: Lanes,
+    contact: Contact,
+    /// What the hub will be told next.
+    batch: Vec<Feed>,
+    status: Status,
+    published_ms: u64,
+    /// All partitions of the start are known.
+    found_all: bool,
+    /// The newest call that the reports have answered, to be told once their feed is handed over.
+    answered: u64,
+}
+
+/// An event as it is remembered when its borrow has ended.
+enum Seen {
+    Nothing,
+    Lost(Place),
+    Error {
+        code: RDKafkaErrorCode,
+        text: String,
+    },
+}
+
+impl Reader {
+    /// How many events one batch takes in at most.
+    const BATCH: usize = 256;
+    /// How long the queue is waited on when nothing comes; reports and the stop wait so long.
+    const WAIT: Duration = Duration::from_millis(100);
+    const PUBLISH_MS: u64 = 200;
+    /// Between two clients. One that cannot be made, or is lost at once, is not tried in a spin.
+    const SOURCE_PAUSE_MS: u64 = 1_000;
+
+    pub(super) fn new(
+        config: ClientConfig,
+        context: Context,
+        pace: Pace,
+        router: Arc<dyn Router>,
+        count: Count,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            config,
+            context,
+            pace,
+            router,
+            count,
+            shared,
+            source: None,
+            next_source_ms: 0,
+            lanes: Lanes::default(),
+            contact: Contact::default(),
+            batch: Vec::new(),
+            status: Status::default(),
+            published_ms: 0,
+            found_all: false,
+            answered: 0,
+        }
+    }
+
+    pub(super) fn run(
+        mut self,
+        runtime: &Runtime,
+        mut reports: mpsc::Receiver<Report>,
+        feed: &mpsc::Sender<Vec<Feed>>,
+        stop: &CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            self.keep_source();
+            self.drain_queue(runtime, stop);
+            loop {
+                match reports.try_recv() {
+                    Ok(report) => self.act_on(report),
+                    Err(TryRecvError::Empty) => break,
+                    // The scout ends only with us, or by a panic that the process will hear of.
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            self.tell_due_ends();
+            self.tell_contact();
+            if !self.hand_over(runtime, feed, stop) {
+                break;
+            }
+            self.publish();
+        }
+        // Destroying the client may take a moment; by now nobody waits for it but the thread's end.
+        debug!("kafka reader ends");
+    }
+
+    /// Makes the client, or makes it anew, and has it read on from where the lanes stand.
+    fn keep_source(&mut self) {
+        let now_ms = clock::monotonic_ms();
+        if self.source.is_some() || now_ms < self.next_source_ms {
+            return;
+        }
+        self.next_source_ms = now_ms + Self::SOURCE_PAUSE_MS;
+        let source = match client::source(&self.config, self.context.clone()) {
+            Ok(source) => source,
+            Err(problem) => {
+                error!("cannot make a Kafka client, trying again: {problem}");
+                self.status.last_error = Some(problem.to_string());
+                return;
+            }
+        };
+        let mut positions = TopicPartitionList::new();
+        for lane in self.lanes.iter_mut() {
+            lane.restarted();
+            add(&mut positions, &lane.topic, lane.number, lane.next);
+        }
+        if let Err(problem) = source.consumer().assign(&positions) {
+            error!("cannot assign partitions, trying again: {problem}");
+            self.status.last_error = Some(problem.to_string());
+            return;
+        }
+        self.source = Some(source);
+    }
+
+    /// Has the client made anew. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
+    fn restart(&mut self, why: &str) {
+        if self.source.take().is_some() {
+            info!(why, "making the Kafka client anew");
+            self.status.restarts += 1;
+        }
+    }
+
+    fn drain_queue(&mut self, runtime: &Runtime, stop: &CancellationToken) {
+        let mut timeout = Self::WAIT;
+        for _ in 0..Self::BATCH {
+            let Some(source) = self.source.take() else {
+                // Between two clients: reports still come.
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(timeout) => {}
+                    }
+                });
+                return;
+            };
+            let seen = source.poll(timeout, |event| self.see(event));
+            self.source = Some(source);
+            match seen {
+                None => return,
+                Some(Seen::Nothing) => {}
+                Some(Seen::Lost((topic, number))) => {
+                    if let Some(lane) = self.lanes.get(&topic, number) {
+                        lane.lost(clock::monotonic_ms());
+                        self.shared.ask();
+                    }
+                }
+                Some(Seen::Error { code, text }) => self.on_error(code, text),
+            }
+            timeout = Duration::ZERO;
+        }
+    }
+
+    fn see(&mut self, event: Event<'_>) -> Seen {
+        match event {
+            Event::Record(record) => {
+                let Some(lane) = self.lanes.get(record.topic, record.partition) else {
+                    return Seen::Nothing;
+                };
+                if !lane.record(record.offset, clock::monotonic_ms()) {
+                    // Never seen from librdkafka, which skips to the offset it was given. Should a log have been made anew
+                    // below us, the scout will find its end below our position.
+                    self.shared.ask();
+                    return Seen::Nothing;
+                }
+                let partition = lane.index;
+                match self.router.route(&record, &lane.topic) {
+                    Ok(publication) => {
+                        (self.count)(record.topic, "routed");
+                        self.batch.push(Feed::Publication {
+                            partition,
+                            publication,
+                        });
+                    }
+                    Err(outcome) => {
+                        (self.count)(record.topic, outcome);
+                        self.batch.push(Feed::Passed {
+                            partition,
+                            offset: record.offset,
+                        });
+                    }
+                }
+                Seen::Nothing
+            }
+            Event::End {
+                topic,
+                partition,
+                next,
+            } => {
+                if let Some(lane) = self.lanes.get(topic, partition) {
+                    lane.end(next, clock::monotonic_ms());
+                    self.batch.push(Feed::End {
+                        partition: lane.index,
+                        next: lane.next,
+                    });
+                }
+                Seen::Nothing
+            }
+            Event::Failed {
+                at: Some((topic, partition)),
+                code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                ..
+            } => Seen::Lost((Arc::from(topic), partition)),
+            Event::Failed { at, code, text } => {
+                let text = self.context.masked(text);
+                Seen::Error {
+                    code,
+                    text: match at {
+                        Some((topic, partition)) => format!("{topic}/{partition}: {text}"),
+                        None => text,
+                    },
+                }
+            }
+            Event::Log {
+                level,
+                facility,
+                text,
+            } => {
+                self.context.line(level, facility, text);
+                Seen::Nothing
+            }
+            Event::Other => Seen::Nothing,
+        }
+    }
+
+    fn on_error(&mut self, code: RDKafkaErrorCode, text: String) {
+        debug!(?code, "from the Kafka client: {text}");
+        match code {
+            RDKafkaErrorCode::AllBrokersDown => {
+                self.contact.lose(clock::monotonic_ms());
+                self.shared.ask();
+            }
+            RDKafkaErrorCode::Fatal => self.restart("fatal error"),
+            // The scout tells what is there; librdkafka goes on trying by itself.
+            RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition => {
+                self.shared.ask();
+            }
+            _ => {}
+        }
+        self.status.last_error = Some(text);
+    }
+
+    fn act_on(&mut self, report: Report) {
+        let now_ms = clock::monotonic_ms();
+        if let Some(problem) = &report.error {
+            self.status.last_error = Some(problem.clone());
+        }
+        self.contact
+            .look(report.answered, report.asked_ms, now_ms, self.pace.silence);
+        for place in &report.gone {
+            if self.close(place) {
+                self.restart("a topic is gone");
+            }
+        }
+        self.open(&report.found);
+        for (place, bounds) in &report.bounds {
+            self.judge(place, *bounds, report.asked_ms, now_ms);
+        }
+        for lane in self.lanes.iter_mut() {
+            if report.ends_wanted.contains(&lane.index)
+                && let Some(bounds) = report.bounds.get(&(Arc::clone(&lane.topic), lane.number))
+                && lane.want_end(*bounds)
+            {
+                self.batch.push(Feed::End {
+                    partition: lane.index,
+                    next: lane.next,
+                });
+            }
+        }
+        if report.answered {
+            self.contact.aim(report.asked_ms, || {
+                let goal = |lane: &super::lanes::Lane| {
+                    let place = (Arc::clone(&lane.topic), lane.number);
+                    Some((lane.index, report.bounds.get(&place)?.high))
+                };
+                self.lanes.iter().filter_map(goal).collect()
+            });
+            self.status.missing = report.missing;
+            self.status.leaderless = report.leaderless;
+            self.answered = report.number;
+        }
+        self.found_all |= report.answered && report.complete;
+        self.status.connected_since = match (self.contact.reachable(), self.status.connected_since)
+        {
+            (true, None) => Some(clock::wall_ms()),
+            (true, since) => since,
+            (false, _) => None,
+        };
+    }
+
+    fn open(&mut self, found: &[Found]) {
+        if found.is_empty() {
+            return;
+        }
+        let mut positions = TopicPartitionList::new();
+        for found in found {
+            let lane = self.lanes.open(found, clock::monotonic_ms());
+            debug!(
+                topic = &*lane.topic,
+                partition = lane.number,
+                start = lane.start,
+                "reading"
+            );
+            self.batch.push(Feed::Partition {
+                index: lane.index,
+                topic: Arc::clone(&lane.topic),
+                number: lane.number,
+                // For DescribeTopics, which tells a topic from one of the same name that was made anew.
+                topic_id: None,
+                start: lane.start,
+            });
+            add(&mut positions, &lane.topic, lane.number, lane.start);
+        }
+        if let Some(source) = &self.source
+            && let Err(problem) = source.consumer().incremental_assign(&positions)
+        {
+            warn!("cannot add partitions: {problem}");
+            self.restart("adding partitions failed");
+        }
+    }
+
+    fn close(&mut self, place: &Place) -> bool {
+        let Some(lane) = self.lanes.close(place) else {
+            return false;
+        };
+        info!(
+            topic = &*lane.topic,
+            partition = lane.number,
+            "a partition is gone"
+        );
+        self.batch.push(Feed::Gone {
+            partition: lane.index,
+        });
+        true
+    }
+
+    fn judge(&mut self, place: &Place, bounds: Bounds, asked_ms: u64, now_ms: u64) {
+        let Some(lane) = self.lanes.get(&place.0, place.1) else {
+            return;
+        };
+        let verdict = lane.judge(bounds, asked_ms, now_ms, self.pace.stall);
+        if lane.stuck_for(now_ms) >= self.pace.stall / 3 {
+            // The scout gets through, the reader does not: "now" is not read up to.
+            self.contact.lose(now_ms);
+        }
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Suspicious => {
+                self.shared.ask();
+            }
+            Verdict::AtEnd => {
+                lane.end(lane.next, now_ms);
+                self.batch.push(Feed::End {
+                    partition: lane.index,
+                    next: lane.next,
+                });
+            }
+            Verdict::Gap(next) => {
+                warn!(
+                    topic = &*lane.topic,
+                    partition = lane.number,
+                    lost = next - lane.next,
+                    "records were deleted before they were read"
+                );
+                lane.skip_to(next, now_ms);
+                self.batch.push(Feed::Gap {
+                    partition: lane.index,
+                    next,
+                });
+                self.restart("records were deleted before they were read");
+            }
+            Verdict::Anew(start) => {
+                warn!(
+                    topic = &*lane.topic,
+                    partition = lane.number,
+                    position = lane.next,
+                    end = bounds.high,
+                    "the log ends below what was read: made anew, or cut"
+                );
+                self.close(place);
+                // First without the client: the new lane must not be added beside the old one.
+                self.restart("a log was made anew or cut");
+                self.open(&[Found {
+                    place: place.clone(),
+                    start,
+                    bounds,
+                    early: false,
+                }]);
+            }
+            Verdict::Restart => self.restart("a partition does not move on"),
+        }
+    }
+
+    fn tell_due_ends(&mut self) {
+        for lane in self.lanes.iter_mut() {
+            if lane.take_due_end() {
+                self.batch.push(Feed::End {
+                    partition: lane.index,
+                    next: lane.next,
+                });
+            }
+        }
+    }
+
+    fn tell_contact(&mut self) {
+        let lanes = &self.lanes;
+        if let Some(up) = self.contact.edge(|index, goal| {
+            lanes
+                .iter()
+                .find(|lane| lane.index == index)
+                .is_none_or(|lane| lane.next >= goal)
+        }) {
+            if up {
+                info!("in contact with Kafka");
+            } else {
+                let last_error = self.status.last_error.as_deref().unwrap_or_default();
+                warn!(last_error, "no contact with Kafka, trying for ever");
+            }
+            self.batch.push(Feed::Contact { up });
+        }
+    }
+
+    /// False when there is nobody to hand over to any more.
+    fn hand_over(
+        &mut self,
+        runtime: &Runtime,
+        feed: &mpsc::Sender<Vec<Feed>>,
+        stop: &CancellationToken,
+    ) -> bool {
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            match feed.try_send(batch) {
+                Ok(()) => {}
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(batch)) => {
+                    let sent = runtime.block_on(async {
+                        tokio::select! {
+                            biased;
+                            () = stop.cancelled() => false,
+                            sent = feed.send(batch) => sent.is_ok(),
+                        }
+                    });
+                    if !sent {
+                        return false;
+                    }
+                    self.lanes.iter_mut().for_each(super::lanes::Lane::excuse);
+                }
+            }
+        }
+        self.shared.answered.send_if_modified(|answered| {
+            let newer = *answered < self.answered;
+            *answered = self.answered.max(*answered);
+            newer
+        });
+        true
+    }
+
+    /// Makes the picture that others see, when it is old.
+    fn publish(&mut self) {
+        let now_ms = clock::monotonic_ms();
+        let up = self.contact.up();
+        if now_ms < self.published_ms + Self::PUBLISH_MS && up == self.status.contact {
+            return;
+        }
+        self.published_ms = now_ms;
+        self.status.contact = up;
+        self.status.caught_up |=
+            self.found_all && self.lanes.iter().all(|lane| lane.reached || !lane.early);
+        self.status.partitions = self.lanes.iter().map(super::lanes::Lane::status).collect();
+        self.status
+            .partitions
+            .sort_unstable_by_key(|partition| partition.index);
+        (self.status.loaded, self.status.to_load) = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.early)
+            .map(super::lanes::Lane::loading)
+            .fold((0, 0), |(read, all), lane| (read + lane.0, all + lane.1));
+        self.shared.status.store(Arc::new(self.status.clone()));
+    }
+}
+
+fn add(positions: &mut TopicPartitionList, topic: &str, number: i32, next: i64) {
+    positions
+        .add_partition_offset(topic, number, Offset::Offset(next))
+        .expect("offsets of the log are not negative");
+}

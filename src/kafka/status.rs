@@ -1,0 +1,106 @@
+//! What the rest of the program may know about the consumer, and may ask of it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+/// A picture of the consumer, at most a fifth of a second old while the reader runs.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Milliseconds since the Unix epoch from which on the brokers have answered; `None` while they do not.
+    pub connected_since: Option<u64>,
+    /// As the hub was told: everything up to "now" is read, apart from what `lag` says.
+    pub contact: bool,
+    /// What went wrong last, in words for an operator, secrets masked.
+    pub last_error: Option<String>,
+    /// Every partition of the start has been read to its end once. Stays true.
+    pub caught_up: bool,
+    /// Records handed over of the partitions of the start, and how many they held when they were found.
+    pub loaded: u64,
+    pub to_load: u64,
+    /// In the order of their index.
+    pub partitions: Vec<PartitionStatus>,
+    /// Topics that the brokers do not have (or do not show us). Read from their beginning when they appear.
+    pub missing: Vec<Arc<str>>,
+    /// Partitions that nobody leads, so that they can be neither read nor written: topic and number.
+    pub leaderless: Vec<(Arc<str>, i32)>,
+    /// How often the client was made anew: after a stall, a hole in the log, or a topic that went away.
+    pub restarts: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStatus {
+    pub index: u32,
+    pub topic: Arc<str>,
+    pub number: i32,
+    /// The next offset to come.
+    pub position: i64,
+    /// The end of the log when the brokers last said, never below `position`.
+    pub high: i64,
+    /// In offsets, so transaction markers count too.
+    pub lag: u64,
+}
+
+/// Between the two threads and the `Handle`.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) status: ArcSwap<Status>,
+    /// Counts the calls for a fresh look at the brokers.
+    asked: AtomicU64,
+    pub(super) call: Notify,
+    /// The newest call whose answer has been handed to the hub.
+    pub(super) answered: watch::Sender<u64>,
+    /// Indexes of partitions whose end somebody wants told; at most as many as there are partitions.
+    ends_wanted: Mutex<BTreeSet<u32>>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            status: ArcSwap::default(),
+            asked: AtomicU64::new(0),
+            call: Notify::new(),
+            answered: watch::Sender::new(0),
+            ends_wanted: Mutex::default(),
+        }
+    }
+
+    /// Calls for a fresh look; the number goes up to `answered` when it has been had.
+    pub(super) fn ask(&self) -> u64 {
+        let number = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.call.notify_one();
+        number
+    }
+
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn want_end(&self, index: u32) {
+        let known = self
+            .status
+            .load()
+            .partitions
+            .iter()
+            .any(|partition| partition.index == index);
+        if known {
+            self.ends_wanted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(index);
+            self.ask();
+        }
+    }
+
+    pub(super) fn take_ends_wanted(&self) -> BTreeSet<u32> {
+        std::mem::take(
+            &mut *self
+                .ends_wanted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}

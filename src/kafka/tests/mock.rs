@@ -1,0 +1,214 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use super::super::ConsumerSettings;
+use super::rig::{Rig, produce, producer, settings, values};
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster(topics: &[(&str, i32)]) -> (Cluster, ConsumerSettings) {
+    let cluster = MockCluster::new(1).unwrap();
+    for (topic, partitions) in topics {
+        cluster.create_topic(topic, *partitions, 1).unwrap();
+    }
+    let settings = ConsumerSettings {
+        mock: true,
+        ..settings(&cluster.bootstrap_servers())
+    };
+    (cluster, settings)
+}
+
+#[test]
+fn what_is_there_is_loaded_and_what_comes_follows_in_order() {
+    let (cluster, settings) = cluster(&[("incident", 3), ("task", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let mut all = Vec::new();
+    for partition in 0..3 {
+        let old = values(&format!("old{partition}"), 50);
+        produce(&producer, "incident", partition, &old);
+        all.extend(old);
+    }
+    let mut rig = Rig::start(settings, &["incident", "task"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    assert!(rig.has_exactly("incident", &all));
+    assert_eq!(rig.contacts, [true]);
+    assert_eq!((rig.status().loaded, rig.status().to_load), (150, 150));
+    // `task` is empty and has the same partition number: its end is its own.
+    let task = rig
+        .indexes
+        .values()
+        .find(|seen| seen.topic == "task")
+        .unwrap();
+    assert_eq!(task.ends, [0]);
+
+    let new = values("new", 20);
+    produce(&producer, "incident", 1, &new);
+    all.extend(new.clone());
+    rig.until("live records", |rig| rig.has_exactly("incident", &all));
+    let partition = rig
+        .indexes
+        .values()
+        .find(|seen| (seen.topic.as_str(), seen.number) == ("incident", 1))
+        .unwrap();
+    assert_eq!(partition.values[50..], new);
+    rig.until("no lag", |rig| {
+        rig.status()
+            .partitions
+            .iter()
+            .map(|partition| partition.position)
+            .sum::<i64>()
+            == 170
+    });
+    assert!(
+        rig.status()
+            .partitions
+            .iter()
+            .all(|partition| partition.lag == 0)
+    );
+    assert_eq!(rig.counts.lock().unwrap()["routed"], 170);
+    assert!(rig.stop() < Duration::from_secs(2));
+}
+
+#[test]
+fn poison_passes() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let mixed: Vec<String> = ["a", "poison", "b", "poison", "poison"]
+        .map(str::to_owned)
+        .into();
+    produce(&producer, "incident", 0, &mixed);
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    let seen = &rig.indexes[&0];
+    assert_eq!(seen.values, ["a", "b"]);
+    assert_eq!(seen.passed, [1, 3, 4]);
+    assert_eq!(seen.ends.last(), Some(&5));
+    assert_eq!(rig.counts.lock().unwrap()["not_json"], 3);
+}
+
+#[test]
+fn a_topic_that_appears_later_is_read_from_its_beginning() {
+    let (cluster, mut settings) = cluster(&[("incident", 1)]);
+    // The regular look is far away: only asking for one finds the topic.
+    settings.pace.look = Duration::from_mins(10);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let mut rig = Rig::start(settings, &["incident", "task"]);
+    rig.until("caught up without it", |rig| rig.status().caught_up);
+    assert_eq!(rig.status().missing.len(), 1);
+
+    cluster.create_topic("task", 2, 1).unwrap();
+    let all = values("early", 10);
+    produce(&producer, "task", 1, &all);
+    assert!(rig.refreshed());
+    rig.until("its partitions", |rig| rig.indexes.len() == 3);
+    rig.until("its records", |rig| rig.has_exactly("task", &all));
+    rig.until("none missing", |rig| rig.status().missing.is_empty());
+    assert_eq!(rig.contacts, [true]);
+}
+
+#[test]
+fn the_end_is_told_when_asked_for() {
+    let (cluster, mut settings) = cluster(&[("incident", 1)]);
+    settings.pace.look = Duration::from_mins(10);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    produce(&producer, "incident", 0, &values("x", 3));
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    let before = rig.indexes[&0].ends.len();
+    rig.handle.query_end(0);
+    rig.handle.query_end(77);
+    rig.until("an end more", |rig| rig.indexes[&0].ends.len() > before);
+    assert_eq!(rig.indexes[&0].ends.last(), Some(&3));
+}
+
+#[test]
+fn a_broker_away_loses_contact_but_no_record() {
+    let (cluster, settings) = cluster(&[("incident", 2)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let mut all = values("before", 10);
+    produce(&producer, "incident", 0, &all);
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+
+    for (round, edges) in [
+        (1, [true, false, true].as_slice()),
+        (2, &[true, false, true, false, true]),
+    ] {
+        cluster.broker_down(-1).unwrap();
+        rig.until("no contact", |rig| rig.contacts == edges[..edges.len() - 1]);
+        rig.until("shown", |rig| {
+            rig.status().connected_since.is_none() && !rig.status().contact
+        });
+        cluster.broker_up(-1).unwrap();
+        let new = values(&format!("after{round}"), 10);
+        produce(&producer, "incident", 1, &new);
+        all.extend(new);
+        rig.until("contact", |rig| rig.contacts == edges);
+        rig.until("all", |rig| rig.has_exactly("incident", &all));
+    }
+    assert!(rig.status().caught_up);
+    assert!(rig.status().last_error.is_some());
+}
+
+#[test]
+fn a_broker_that_comes_late_is_waited_for() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    cluster.broker_down(-1).unwrap();
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("an error", |rig| rig.status().last_error.is_some());
+    assert!(rig.indexes.is_empty() && rig.contacts.is_empty() && !rig.status().caught_up);
+    cluster.broker_up(-1).unwrap();
+    rig.until("caught up", |rig| rig.status().caught_up);
+    rig.until("contact", |rig| rig.contacts == [true]);
+}
+
+#[test]
+fn shutdown_is_quick_when_the_broker_is_away() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    cluster.broker_down(-1).unwrap();
+    rig.until("no contact", |rig| rig.contacts == [true, false]);
+    let took = rig.stop();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_full_feed_holds_the_reader_and_loses_nothing() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let all = values("x", 3_000);
+    produce(&producer, "incident", 0, &all);
+    let mut rig = Rig::with_feed_of(settings, &["incident"], 1);
+    let routed = |rig: &Rig| rig.routed.load(Ordering::Relaxed);
+    let deadline = std::time::Instant::now() + super::rig::SOON;
+    while routed(&rig) == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    // One batch waits in the channel, one in the reader's hand (and the batch of `Partition`).
+    assert!(routed(&rig) < 3 * 256 + 1);
+    rig.until("all", |rig| rig.has_exactly("incident", &all));
+
+    // Held up again, it still ends at once.
+    produce(&producer, "incident", 0, &values("y", 3_000));
+    let before = routed(&rig);
+    while routed(&rig) < before + 256 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert!(rig.stop() < Duration::from_secs(2));
+}
+
+#[test]
+fn it_ends_when_nobody_takes_the_feed() {
+    let (_cluster, settings) = cluster(&[("incident", 1)]);
+    let mut rig = Rig::start(settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    rig.drop_feed();
+    rig.handle.query_end(0);
+    rig.until("the end", Rig::has_ended);
+}

@@ -1,0 +1,10 @@
+//! The consumer against brokers: librdkafka's mock cluster (`mock.rs`), and real Kafka (`real.rs`) where the mock knows nothing
+//! of the matter.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "there is no lifecycle here: the rig starts the threads itself, and real Kafka's address is in the environment"
+)]
+
+mod mock;
+mod real;
+mod rig;

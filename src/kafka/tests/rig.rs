@@ -1,0 +1,329 @@
+//! A consumer with its feed collected, and a producer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::publication::{Class, Publication};
+use fleetcast_core::domain::record::Record;
+use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::feed::Feed;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{ConsumerSettings, Handle, Pace, Router, Status, spawn};
+
+pub(super) const SOON: Duration = Duration::from_secs(30);
+
+/// Every value is a payload, apart from `poison`.
+struct Plain {
+    topics: Vec<Arc<str>>,
+    routed: Arc<AtomicU64>,
+}
+
+impl Router for Plain {
+    fn topics(&self) -> Vec<Arc<str>> {
+        self.topics.clone()
+    }
+
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str> {
+        self.routed.fetch_add(1, Ordering::Relaxed);
+        let value = record.value.ok_or("tombstone")?;
+        if value == b"poison" {
+            return Err("not_json");
+        }
+        let organisation = Id::parse("o1").unwrap();
+        Ok(Publication {
+            topic: Arc::clone(topic),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: None,
+            event: Arc::from("event"),
+            rooms: vec![Room::organisation(&organisation)],
+            organisation,
+            class: Class::Event,
+            latest_of: None,
+            ack: false,
+            payload: Bytes::copy_from_slice(value),
+        })
+    }
+}
+
+/// What the hub would know of one index.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Seen {
+    pub(super) topic: String,
+    pub(super) number: i32,
+    pub(super) start: i64,
+    pub(super) values: Vec<String>,
+    pub(super) passed: Vec<i64>,
+    pub(super) ends: Vec<i64>,
+    pub(super) gaps: Vec<i64>,
+    pub(super) gone: bool,
+    next: i64,
+}
+
+pub(super) struct Rig {
+    pub(super) handle: Handle,
+    feed: Option<mpsc::Receiver<Vec<Feed>>>,
+    runtime: tokio::runtime::Runtime,
+    stop: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+    pub(super) indexes: BTreeMap<u32, Seen>,
+    pub(super) contacts: Vec<bool>,
+    pub(super) counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// How many records were shown to the router, also of batches that nobody has taken yet.
+    pub(super) routed: Arc<AtomicU64>,
+}
+
+impl Rig {
+    pub(super) fn start(settings: ConsumerSettings, topics: &[&str]) -> Self {
+        Self::with_feed_of(settings, topics, 1024)
+    }
+
+    pub(super) fn with_feed_of(settings: ConsumerSettings, topics: &[&str], bound: usize) -> Self {
+        let (sender, feed) = mpsc::channel(bound);
+        let stop = CancellationToken::new();
+        let mut threads = Vec::new();
+        let counts: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
+        let counted = Arc::clone(&counts);
+        let routed = Arc::new(AtomicU64::new(0));
+        let handle = spawn(
+            &settings,
+            Arc::new(Plain {
+                topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
+                routed: Arc::clone(&routed),
+            }),
+            Arc::new(move |_topic, outcome| {
+                *counted
+                    .lock()
+                    .unwrap()
+                    .entry(outcome.to_owned())
+                    .or_default() += 1;
+            }),
+            sender,
+            stop.clone(),
+            &mut |_name, run| {
+                threads.push(std::thread::spawn(run));
+                Ok(())
+            },
+        )
+        .unwrap();
+        Self {
+            handle,
+            feed: Some(feed),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap(),
+            stop,
+            threads,
+            indexes: BTreeMap::new(),
+            contacts: Vec::new(),
+            counts,
+            routed,
+        }
+    }
+
+    /// Takes batches until `done`, and fails after `SOON`.
+    pub(super) fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "not in time: {what}; {:#?} {:?} {:#?}",
+                self.indexes,
+                self.contacts,
+                self.handle.status()
+            );
+            self.take(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes what comes for so long.
+    pub(super) fn take_for(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            self.take(Duration::from_millis(20));
+        }
+    }
+
+    fn take(&mut self, wait: Duration) {
+        let Some(feed) = &mut self.feed else { return };
+        let batch = self
+            .runtime
+            .block_on(async { tokio::time::timeout(wait, feed.recv()).await });
+        for item in batch.ok().flatten().unwrap_or_default() {
+            self.note(item);
+        }
+    }
+
+    /// Notes one item, and holds it to what the hub may rely on.
+    fn note(&mut self, item: Feed) {
+        match item {
+            Feed::Partition {
+                index,
+                topic,
+                number,
+                start,
+                ..
+            } => {
+                assert_eq!(index as usize, self.indexes.len(), "dense, never reused");
+                let seen = Seen {
+                    topic: topic.to_string(),
+                    number,
+                    start,
+                    next: start,
+                    ..Seen::default()
+                };
+                self.indexes.insert(index, seen);
+            }
+            Feed::Publication {
+                partition,
+                publication,
+            } => {
+                let seen = self.live(partition);
+                assert!(
+                    publication.offset >= seen.next,
+                    "in order, once: {publication:?}"
+                );
+                assert_eq!(*publication.topic, *seen.topic);
+                assert_eq!(publication.partition, seen.number);
+                seen.next = publication.offset + 1;
+                seen.values.push(publication.payload_str().to_owned());
+            }
+            Feed::Passed { partition, offset } => {
+                let seen = self.live(partition);
+                assert!(offset >= seen.next, "in order, once");
+                seen.next = offset + 1;
+                seen.passed.push(offset);
+            }
+            Feed::End { partition, next } => {
+                let seen = self.live(partition);
+                assert!(next >= seen.next, "an end is not below what came");
+                seen.next = next;
+                seen.ends.push(next);
+            }
+            Feed::Gap { partition, next } => {
+                let seen = self.live(partition);
+                assert!(next > seen.next);
+                seen.next = next;
+                seen.gaps.push(next);
+            }
+            Feed::Gone { partition } => self.live(partition).gone = true,
+            Feed::Contact { up } => {
+                assert_ne!(self.contacts.last(), Some(&up), "edges only");
+                self.contacts.push(up);
+            }
+        }
+    }
+
+    fn live(&mut self, index: u32) -> &mut Seen {
+        let seen = self.indexes.get_mut(&index).expect("Partition comes first");
+        assert!(!seen.gone, "nothing comes after Gone");
+        seen
+    }
+
+    pub(super) fn status(&self) -> Arc<Status> {
+        self.handle.status()
+    }
+
+    /// All values of a topic, of all indexes.
+    pub(super) fn values(&self, topic: &str) -> Vec<String> {
+        self.indexes
+            .values()
+            .filter(|seen| seen.topic == topic)
+            .flat_map(|seen| seen.values.clone())
+            .collect()
+    }
+
+    /// Whether exactly `all` came, each once.
+    pub(super) fn has_exactly(&self, topic: &str, all: &[String]) -> bool {
+        let values = self.values(topic);
+        let unique: BTreeSet<_> = values.iter().collect();
+        assert_eq!(unique.len(), values.len(), "something came twice");
+        values.len() >= all.len() && all.iter().collect::<BTreeSet<_>>() == unique
+    }
+
+    pub(super) fn refreshed(&mut self) -> bool {
+        let handle = self.handle.clone();
+        self.runtime
+            .block_on(async move { handle.refreshed(SOON).await })
+    }
+
+    /// Stops the consumer and says how long its threads took to end.
+    pub(super) fn stop(&mut self) -> Duration {
+        let begin = Instant::now();
+        self.stop.cancel();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+        begin.elapsed()
+    }
+
+    /// As when the hub ends.
+    pub(super) fn drop_feed(&mut self) {
+        self.feed = None;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub(super) fn settings(bootstrap: &str) -> ConsumerSettings {
+    ConsumerSettings {
+        pace: Pace {
+            look: Duration::from_millis(500),
+            retry: Duration::from_millis(200),
+            silence: Duration::from_secs(3),
+            stall: Duration::from_secs(6),
+        },
+        ..ConsumerSettings::new(bootstrap)
+    }
+}
+
+pub(super) fn producer(bootstrap: &str, more: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("linger.ms", "0");
+    for (name, value) in more {
+        config.set(*name, *value);
+    }
+    config.create().unwrap()
+}
+
+/// Produces and waits until all of it is in the log.
+pub(super) fn produce(producer: &BaseProducer, topic: &str, partition: i32, values: &[String]) {
+    for value in values {
+        producer
+            .send(
+                BaseRecord::<(), String>::to(topic)
+                    .partition(partition)
+                    .payload(value),
+            )
+            .unwrap();
+    }
+    producer.flush(SOON).unwrap();
+}
+
+/// `name-0`, `name-1`, ...
+pub(super) fn values(name: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{name}-{number}"))
+        .collect()
+}
