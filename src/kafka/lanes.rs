@@ -21,10 +21,10 @@ pub(super) struct Lane {
     /// The end of the log when the lane was made.
     first_high: i64,
     high: i64,
+    /// The end of the log as the brokers last told it, and when they were asked (monotonic milliseconds).
+    heard: (i64, u64),
     /// When `next` last changed, in monotonic milliseconds.
     moved_ms: u64,
-    /// The end was reached, and nothing has come since.
-    at_end: bool,
     /// The end was reached once.
     pub(super) reached: bool,
     /// Since when the log has been ahead of a reading that does not move.
@@ -41,7 +41,7 @@ pub(super) struct Lane {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fine,
-    /// The lane stands at the end of the log, and nobody was told so yet.
+    /// Everything that the log held when the brokers were asked has been read.
     AtEnd,
     /// The log may be shorter than what was read: ask once more.
     Suspicious,
@@ -61,7 +61,6 @@ impl Lane {
         }
         self.next = offset + 1;
         self.moved(now_ms);
-        self.at_end = false;
         true
     }
 
@@ -71,11 +70,17 @@ impl Lane {
             self.next = next;
             self.moved(now_ms);
         }
-        self.at_end = true;
         self.reached = true;
         if self.end_wanted.is_some_and(|wanted| wanted <= self.next) {
             self.end_wanted = None;
         }
+    }
+
+    /// The latest moment (monotonic milliseconds) at which the log is known to have held no more than what was read. An
+    /// event of the end alone proves nothing about time: it may have waited in the queue while the process was stopped.
+    pub(super) fn confirmed(&self) -> Option<u64> {
+        let (end, asked_ms) = self.heard;
+        (self.next >= end && self.lost_ms.is_none()).then_some(asked_ms)
     }
 
     /// Takes note that librdkafka has given the partition up because `next` is outside the log.
@@ -87,14 +92,12 @@ impl Lane {
     pub(super) fn skip_to(&mut self, next: i64, now_ms: u64) {
         self.next = next;
         self.moved(now_ms);
-        self.at_end = false;
     }
 
     /// Reading starts over at `next` in a new client.
     pub(super) fn restarted(&mut self) {
         self.lost_ms = None;
         self.behind_ms = None;
-        self.at_end = false;
     }
 
     /// The reader itself stood still, waiting for the hub: that is no stall of the client.
@@ -125,9 +128,15 @@ impl Lane {
         stall: Duration,
     ) -> Verdict {
         self.high = bounds.high.max(self.next);
+        self.heard = (bounds.high, asked_ms);
         if asked_ms <= self.moved_ms || self.lost_ms.is_some_and(|since| asked_ms <= since) {
             // The answer may be older than what has been read since.
-            return Verdict::Fine;
+            let read_it_all = self.next >= bounds.high && self.lost_ms.is_none();
+            return if read_it_all {
+                Verdict::AtEnd
+            } else {
+                Verdict::Fine
+            };
         }
         if bounds.high < self.next {
             self.beyond += 1;
@@ -149,11 +158,7 @@ impl Lane {
         }
         if self.next == bounds.high {
             self.behind_ms = None;
-            return if self.at_end {
-                Verdict::Fine
-            } else {
-                Verdict::AtEnd
-            };
+            return Verdict::AtEnd;
         }
         self.behind_ms.get_or_insert(now_ms);
         if self.stuck_for(now_ms) >= stall {
@@ -208,7 +213,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// A new lane, under an index that none had before.
-    pub(super) fn open(&mut self, found: &Found, now_ms: u64) -> &mut Lane {
+    pub(super) fn open(&mut self, found: &Found, asked_ms: u64, now_ms: u64) -> &mut Lane {
         let (topic, number) = &found.place;
         let index = self.next_index;
         self.next_index += 1;
@@ -222,8 +227,8 @@ impl Lanes {
             early: found.early,
             first_high: found.bounds.high,
             high: found.bounds.high.max(found.start),
+            heard: (found.bounds.high, asked_ms),
             moved_ms: now_ms,
-            at_end: false,
             reached: false,
             behind_ms: None,
             beyond: 0,

@@ -94,7 +94,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            look: Duration::from_secs(5),
+            look: Duration::from_secs(1),
             retry: Duration::from_secs(1),
             silence: Duration::from_secs(10),
             stall: Duration::from_secs(15),

@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::client::{self, Context};
 use super::contact::Contact;
 use super::ffi::{Event, Source};
-use super::lanes::{Lanes, Verdict};
+use super::lanes::{Lane, Lanes, Verdict};
 use super::offsets::{Bounds, Place};
 use super::scout::{Found, Report};
 use super::status::{Shared, Status};
@@ -227,10 +227,7 @@ impl Reader {
             } => {
                 if let Some(lane) = self.lanes.get(topic, partition) {
                     lane.end(next, clock::monotonic_ms());
-                    self.batch.push(Feed::End {
-                        partition: lane.index,
-                        next: lane.next,
-                    });
+                    self.batch.push(end_of(lane));
                 }
                 Seen::Nothing
             }
@@ -292,7 +289,7 @@ impl Reader {
                 self.restart("a topic is gone");
             }
         }
-        self.open(&report.found);
+        self.open(&report.found, report.asked_ms);
         for (place, bounds) in &report.bounds {
             self.judge(place, *bounds, report.asked_ms, now_ms);
         }
@@ -301,15 +298,12 @@ impl Reader {
                 && let Some(bounds) = report.bounds.get(&(Arc::clone(&lane.topic), lane.number))
                 && lane.want_end(*bounds)
             {
-                self.batch.push(Feed::End {
-                    partition: lane.index,
-                    next: lane.next,
-                });
+                self.batch.push(end_of(lane));
             }
         }
         if report.answered {
             self.contact.aim(report.asked_ms, || {
-                let goal = |lane: &super::lanes::Lane| {
+                let goal = |lane: &Lane| {
                     let place = (Arc::clone(&lane.topic), lane.number);
                     Some((lane.index, report.bounds.get(&place)?.high))
                 };
@@ -328,13 +322,13 @@ impl Reader {
         };
     }
 
-    fn open(&mut self, found: &[Found]) {
+    fn open(&mut self, found: &[Found], asked_ms: u64) {
         if found.is_empty() {
             return;
         }
         let mut positions = TopicPartitionList::new();
         for found in found {
-            let lane = self.lanes.open(found, clock::monotonic_ms());
+            let lane = self.lanes.open(found, asked_ms, clock::monotonic_ms());
             debug!(
                 topic = &*lane.topic,
                 partition = lane.number,
@@ -390,10 +384,7 @@ impl Reader {
             }
             Verdict::AtEnd => {
                 lane.end(lane.next, now_ms);
-                self.batch.push(Feed::End {
-                    partition: lane.index,
-                    next: lane.next,
-                });
+                self.batch.push(end_of(lane));
             }
             Verdict::Gap(next) => {
                 warn!(
@@ -425,7 +416,7 @@ impl Reader {
                     start,
                     bounds,
                     early: false,
-                }]);
+                }], asked_ms);
             }
             Verdict::Restart => self.restart("a partition does not move on"),
         }
@@ -434,10 +425,7 @@ impl Reader {
     fn tell_due_ends(&mut self) {
         for lane in self.lanes.iter_mut() {
             if lane.take_due_end() {
-                self.batch.push(Feed::End {
-                    partition: lane.index,
-                    next: lane.next,
-                });
+                self.batch.push(end_of(lane));
             }
         }
     }
@@ -483,7 +471,7 @@ impl Reader {
                     if !sent {
                         return false;
                     }
-                    self.lanes.iter_mut().for_each(super::lanes::Lane::excuse);
+                    self.lanes.iter_mut().for_each(Lane::excuse);
                 }
             }
         }
@@ -506,7 +494,7 @@ impl Reader {
         self.status.contact = up;
         self.status.caught_up |=
             self.found_all && self.lanes.iter().all(|lane| lane.reached || !lane.early);
-        self.status.partitions = self.lanes.iter().map(super::lanes::Lane::status).collect();
+        self.status.partitions = self.lanes.iter().map(Lane::status).collect();
         self.status
             .partitions
             .sort_unstable_by_key(|partition| partition.index);
@@ -514,7 +502,7 @@ impl Reader {
             .lanes
             .iter()
             .filter(|lane| lane.early)
-            .map(super::lanes::Lane::loading)
+            .map(Lane::loading)
             .fold((0, 0), |(read, all), lane| (read + lane.0, all + lane.1));
         self.shared.status.store(Arc::new(self.status.clone()));
     }
@@ -524,4 +512,11 @@ fn add(positions: &mut TopicPartitionList, topic: &str, number: i32, next: i64) 
     positions
         .add_partition_offset(topic, number, Offset::Offset(next))
         .expect("offsets of the log are not negative");
+}
+
+fn end_of(lane: &Lane) -> Feed {
+    let asked = lane.confirmed().map_or(0, |asked_ms| {
+        clock::wall_ms().saturating_sub(clock::monotonic_ms().saturating_sub(asked_ms))
+    });
+    Feed::End { partition: lane.index, next: lane.next, asked }
 }

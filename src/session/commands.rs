@@ -39,7 +39,10 @@ pub struct Failure {
 
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
-        Self { reason, message: reason.message() }
+        Self {
+            reason,
+            message: reason.message(),
+        }
     }
 }
 
@@ -68,7 +71,10 @@ impl Session {
 
     /// Answers without carrying out: too much at once, or nothing that can be read.
     pub fn refuse(&self, failure: impl Into<Failure>) -> Answer {
-        self.count(Answer { command: Command::Unknown, result: Err(failure.into()) })
+        self.count(Answer {
+            command: Command::Unknown,
+            result: Err(failure.into()),
+        })
     }
 
     fn count(&self, answer: Answer) -> Answer {
@@ -101,7 +107,10 @@ impl Session {
             }
             Ok(new > 0)
         })?;
-        Ok(Done { moved, ..self.done("subscribed", Some(&wanted)) })
+        Ok(Done {
+            moved,
+            ..self.done("subscribed", Some(&wanted))
+        })
     }
 
     fn unsubscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
@@ -109,7 +118,10 @@ impl Session {
         let own = self.own_rooms();
         if wanted.iter().any(|room| own.contains(room)) {
             let message = "your organisation's room and your own are held while you are connected";
-            return Err(Failure { reason: Reason::BadRequest, message });
+            return Err(Failure {
+                reason: Reason::BadRequest,
+                message,
+            });
         }
         let key = self.key().ok_or(Reason::Internal)?;
         self.shared.hub.with(|hub, _| {
@@ -130,18 +142,28 @@ impl Session {
             reason: bad.reason(),
             message: bad.message(),
         })?;
-        Ok(requests.into_iter().map(|request| request.into_room(own)).collect())
+        Ok(requests
+            .into_iter()
+            .map(|request| request.into_room(own))
+            .collect())
     }
 
     fn done(&self, message: &'static str, wanted: Option<&[Room]>) -> Done {
         let rooms = self.key().map_or(Vec::new(), |key| {
-            self.shared.hub.with(|hub, _| hub.rooms(key).iter().map(Room::to_string).collect())
+            self.shared
+                .hub
+                .with(|hub, _| hub.rooms(key).iter().map(Room::to_string).collect())
         });
         let room = match wanted {
             Some([room]) => Some(room.to_string()),
             _ => None,
         };
-        Done { message, room, rooms, moved: false }
+        Done {
+            message,
+            room,
+            rooms,
+            moved: false,
+        }
     }
 }
 
@@ -159,7 +181,10 @@ impl Serialize for Answer {
                 shape.serialize_field("status", "success")?;
                 shape.serialize_field("success", &true)?;
                 shape.serialize_field("message", done.message)?;
-                let data = Data { room: &done.room, rooms: &done.rooms };
+                let data = Data {
+                    room: &done.room,
+                    rooms: &done.rooms,
+                };
                 shape.serialize_field("data", &data)?;
             }
             Err(failure) => {

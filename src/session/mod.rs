@@ -37,7 +37,12 @@ pub struct Session {
 impl Session {
     pub fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
         let connection_id = format!("c-{:016x}", rand::random::<u64>());
-        Self { shared, connection_id, claims, key: OnceLock::new() }
+        Self {
+            shared,
+            connection_id,
+            claims,
+            key: OnceLock::new(),
+        }
     }
 
     pub fn key(&self) -> Option<ConnectionKey> {

@@ -91,9 +91,9 @@ impl SharedHub {
                 let now = now();
                 for feed in batch.by_ref().take(ITEMS_PER_SLICE) {
                     let timed = match &feed {
-                        Feed::Publication { publication, .. } => {
-                            publication.timestamp.map(|at| (publication.event.clone(), at))
-                        }
+                        Feed::Publication { publication, .. } => publication
+                            .timestamp
+                            .map(|at| (publication.event.clone(), at)),
                         _ => None,
                     };
                     let reached = hub.apply(feed, now);
@@ -123,7 +123,10 @@ impl SharedHub {
 }
 
 fn now() -> Now {
-    Now { monotonic: clock::monotonic_ms(), wall: clock::wall_ms() }
+    Now {
+        monotonic: clock::monotonic_ms(),
+        wall: clock::wall_ms(),
+    }
 }
 
 /// A panic inside the hub is counted and logged by the panic hook; the state it leaves is checked by no one, but the

@@ -65,7 +65,10 @@ struct Welcome<'a> {
 impl<'a> Outgoing<'a> {
     pub(super) fn item(item: Item<'a>, session: &Session, meta: bool) -> Self {
         match item {
-            Item::Publication { publication, cursor } => Self {
+            Item::Publication {
+                publication,
+                cursor,
+            } => Self {
                 event: &publication.event,
                 body: Body::Record(&publication.payload),
                 meta: meta.then(|| Meta {
@@ -75,10 +78,18 @@ impl<'a> Outgoing<'a> {
                 }),
                 cursor: Some(cursor),
             },
-            Item::Cursor { cursor } => {
-                Self { event: "cursor", body: Body::None, meta: None, cursor: Some(cursor) }
-            }
-            Item::Welcome { resumed, rooms, window_seconds, cursor } => {
+            Item::Cursor { cursor } => Self {
+                event: "cursor",
+                body: Body::None,
+                meta: None,
+                cursor: Some(cursor),
+            },
+            Item::Welcome {
+                resumed,
+                rooms,
+                window_seconds,
+                cursor,
+            } => {
                 let welcome = Welcome {
                     protocol_version: PROTOCOL_VERSION,
                     connection_id: &session.connection_id,
@@ -92,7 +103,11 @@ impl<'a> Outgoing<'a> {
                 };
                 Self::made("connection_established", welcome, Some(cursor))
             }
-            Item::Resync { reason, rooms, cursor } => {
+            Item::Resync {
+                reason,
+                rooms,
+                cursor,
+            } => {
                 #[derive(Serialize)]
                 struct Resync {
                     reason: &'static str,
@@ -100,16 +115,27 @@ impl<'a> Outgoing<'a> {
                     rooms: Vec<String>,
                 }
                 let rooms = rooms.iter().map(ToString::to_string).collect();
-                let resync = Resync { reason: reason.as_str(), code: reason.number(), rooms };
+                let resync = Resync {
+                    reason: reason.as_str(),
+                    code: reason.number(),
+                    rooms,
+                };
                 Self::made("resync_required", resync, Some(cursor))
             }
-            Item::Stale { stale, since, cursor } => {
+            Item::Stale {
+                stale,
+                since,
+                cursor,
+            } => {
                 #[derive(Serialize)]
                 struct Stale {
                     stale: bool,
                     since: String,
                 }
-                let stale = Stale { stale, since: clock::rfc3339(since) };
+                let stale = Stale {
+                    stale,
+                    since: clock::rfc3339(since),
+                };
                 Self::made("stale", stale, Some(cursor))
             }
         }
@@ -124,13 +150,29 @@ impl<'a> Outgoing<'a> {
             message: &'static str,
             about: &'a str,
         }
-        Self::made("error", Error { failure, message: failure.message, about }, None)
+        Self::made(
+            "error",
+            Error {
+                failure,
+                message: failure.message,
+                about,
+            },
+            None,
+        )
     }
 
     fn made(event: &'a str, data: impl Serialize, cursor: Option<&'a str>) -> Self {
-        let envelope = Envelope { data, timestamp: clock::rfc3339(clock::wall_ms()) };
+        let envelope = Envelope {
+            data,
+            timestamp: clock::rfc3339(clock::wall_ms()),
+        };
         let body = to_raw_value(&envelope).expect("our own events are plain data");
-        Self { event, body: Body::Made(body), meta: None, cursor }
+        Self {
+            event,
+            body: Body::Made(body),
+            meta: None,
+            cursor,
+        }
     }
 
     /// Bytes on the wire, within [`FRAMING`].
@@ -140,7 +182,10 @@ impl<'a> Outgoing<'a> {
             Body::Made(body) => body.get().len(),
             Body::None => 0,
         };
-        let meta = self.meta.as_ref().map_or(0, |meta| 64 + meta.id.len() + meta.key.map_or(0, str::len));
+        let meta = self
+            .meta
+            .as_ref()
+            .map_or(0, |meta| 64 + meta.id.len() + meta.key.map_or(0, str::len));
         FRAMING + self.event.len() + body + meta + self.cursor.map_or(0, str::len)
     }
 
@@ -157,4 +202,3 @@ impl<'a> Outgoing<'a> {
         }
     }
 }
-

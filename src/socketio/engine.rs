@@ -191,9 +191,11 @@ impl Engine {
         guard: &Arc<Guard>,
     ) -> Option<Arc<EngineSession>> {
         let most = self.settings.max_connections;
-        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (most == 0 || open < most).then_some(open + 1)
-        });
+        let taken = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (most == 0 || open < most).then_some(open + 1)
+            });
         taken.ok()?;
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -208,7 +210,11 @@ impl Engine {
             closed: OnceLock::new(),
             carrier: Mutex::new(Carrier {
                 guard: websocket.then(|| guard.clone()),
-                transport: if websocket { Transport::WebSocket } else { Transport::Polling },
+                transport: if websocket {
+                    Transport::WebSocket
+                } else {
+                    Transport::Polling
+                },
                 sockets: Vec::new(),
             }),
             open: self.open.clone(),
@@ -219,18 +225,30 @@ impl Engine {
 
     /// Takes the tokens out of the request: what is kept of it, and what the library may log, has none.
     fn credentials(&self, request: &mut Request<Body>, query: &EngineQuery) -> Credentials {
-        let bearer = request.headers_mut().remove(header::AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(token.trim()))
-        });
+        let bearer = request
+            .headers_mut()
+            .remove(header::AUTHORIZATION)
+            .and_then(|value| {
+                let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+                scheme
+                    .eq_ignore_ascii_case("bearer")
+                    .then(|| SecretString::from(token.trim()))
+            });
         if query.token.is_some() {
             let path = request.uri().path().to_owned();
             let masked = EngineQuery::without_token(request.uri().query().unwrap_or_default());
-            *request.uri_mut() =
-                format!("{path}?{masked}").parse().unwrap_or_else(|_| Uri::from_static("/"));
+            *request.uri_mut() = format!("{path}?{masked}")
+                .parse()
+                .unwrap_or_else(|_| Uri::from_static("/"));
         }
-        let query = query.token.clone().filter(|_| self.settings.allow_query_token);
-        Credentials { bearer, query: query.map(SecretString::from) }
+        let query = query
+            .token
+            .clone()
+            .filter(|_| self.settings.allow_query_token);
+        Credentials {
+            bearer,
+            query: query.map(SecretString::from),
+        }
     }
 
     /// A request of a session that began by polling.
@@ -279,7 +297,8 @@ impl Engine {
         guard.set_observer(session.way.clone());
         let response = self.call(request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.lifecycle.spawn("upgrade", session.finish_upgrade(self.clone()));
+            self.lifecycle
+                .spawn("upgrade", session.finish_upgrade(self.clone()));
         } else {
             session.way.upgrade_failed();
             session.carrier().guard = None;
@@ -290,7 +309,9 @@ impl Engine {
     fn refuse(&self, reason: Refused, status: StatusCode) -> Response {
         events::refused(&self.sessions.metrics, reason, "at the Engine.IO handshake");
         let detail = "no new connections at the moment: try again";
-        Problem::new(status, reason.as_str(), detail).retry_after(RETRY_AFTER_SECONDS).into_response()
+        Problem::new(status, reason.as_str(), detail)
+            .retry_after(RETRY_AFTER_SECONDS)
+            .into_response()
     }
 
     async fn call(&self, request: Request<Body>) -> Response {
@@ -333,7 +354,13 @@ impl EngineSession {
 
     /// Why it ended: our reason, or what the stream below found.
     pub(super) fn end_reason(&self) -> Option<&'static str> {
-        let found = || self.carrier().guard.as_ref()?.close_reason().map(|reason| reason.label());
+        let found = || {
+            self.carrier()
+                .guard
+                .as_ref()?
+                .close_reason()
+                .map(|reason| reason.label())
+        };
         self.closed.get().copied().or_else(found)
     }
 
@@ -357,8 +384,15 @@ impl EngineSession {
             if self.is_closed() {
                 return;
             }
-            let library = self.carrier().sockets.first().map(|(_, socket)| socket.transport_type());
-            if !self.way.still_upgrading(library.unwrap_or(TransportType::Polling)) {
+            let library = self
+                .carrier()
+                .sockets
+                .first()
+                .map(|(_, socket)| socket.transport_type());
+            if !self
+                .way
+                .still_upgrading(library.unwrap_or(TransportType::Polling))
+            {
                 let mut carrier = self.carrier();
                 if library == Some(TransportType::Websocket) {
                     carrier.transport = Transport::WebSocket;
@@ -395,7 +429,11 @@ impl Drop for EngineSession {
 async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {
     let (parts, body) = response.into_parts();
     // The library's bodies are in memory: there is nothing to wait for and nothing that fails.
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     (parts, body)
 }
 
@@ -405,7 +443,9 @@ fn sid_of_open_packet(body: &[u8]) -> Option<String> {
     struct Open {
         sid: String,
     }
-    serde_json::from_slice::<Open>(body.strip_prefix(b"0")?).ok().map(|open| open.sid)
+    serde_json::from_slice::<Open>(body.strip_prefix(b"0")?)
+        .ok()
+        .map(|open| open.sid)
 }
 
 /// As the library says it, which is as Engine.IO says it.
@@ -419,6 +459,9 @@ fn bad_request() -> Response {
 
 fn engine_error(body: &'static str) -> Response {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     (StatusCode::BAD_REQUEST, headers, body).into_response()
 }

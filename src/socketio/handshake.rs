@@ -94,7 +94,12 @@ impl Handshake {
         AuthText(auth): AuthText,
     ) -> Result<(), &'static str> {
         let metrics = &self.sessions.metrics;
-        let Some(engine) = socket.req_parts().extensions.get::<Arc<EngineSession>>().cloned() else {
+        let Some(engine) = socket
+            .req_parts()
+            .extensions
+            .get::<Arc<EngineSession>>()
+            .cloned()
+        else {
             return Err(Reason::Internal.as_str());
         };
         // Temporary: the client must try again, so it gets no answer but a closed transport.
@@ -135,7 +140,11 @@ impl Handshake {
     }
 
     /// `auth.token`, else the header, else the query: the first that is there counts, also if it is wrong.
-    fn claims(&self, auth: &mut Map<String, Json>, engine: &EngineSession) -> Result<Claims, Rejected> {
+    fn claims(
+        &self,
+        auth: &mut Map<String, Json>,
+        engine: &EngineSession,
+    ) -> Result<Claims, Rejected> {
         let given = match auth.remove("token") {
             Some(Json::String(token)) => Some(SecretString::from(token)),
             Some(Json::Null) | None => None,
@@ -143,8 +152,14 @@ impl Handshake {
             Some(other) => Some(SecretString::from(other.to_string())),
         };
         let credentials = &engine.credentials;
-        let token = given.as_ref().or(credentials.bearer.as_ref()).or(credentials.query.as_ref());
-        self.verifier.verify_given(token.map(ExposeSecret::expose_secret), clock::wall_ms() / 1000)
+        let token = given
+            .as_ref()
+            .or(credentials.bearer.as_ref())
+            .or(credentials.query.as_ref());
+        self.verifier.verify_given(
+            token.map(ExposeSecret::expose_secret),
+            clock::wall_ms() / 1000,
+        )
     }
 
     /// The own rooms, and those of `auth.rooms` that policy allows.
@@ -161,7 +176,10 @@ impl Handshake {
             None | Some(Json::Null) => return (rooms, refused),
             Some(Json::Array(wanted)) => wanted.as_slice(),
             Some(_) => {
-                return (rooms, vec![(Reason::BadRequest, "auth.rooms is not a list".to_owned())]);
+                return (
+                    rooms,
+                    vec![(Reason::BadRequest, "auth.rooms is not a list".to_owned())],
+                );
             }
         };
         for element in wanted {
@@ -196,9 +214,10 @@ impl Handshake {
 
     /// A cursor may name partitions that another instance found first.
     async fn learn_partitions(&self, claims: &Claims, cursor: &str) {
-        let unknown = self.sessions.hub.with(|hub, now| {
-            hub.inspect(&claims.organisation, cursor, now) == Inspection::Unknown
-        });
+        let unknown = self
+            .sessions
+            .hub
+            .with(|hub, now| hub.inspect(&claims.organisation, cursor, now) == Inspection::Unknown);
         if unknown {
             self.log.refreshed(LOOK_UP).await;
         }
@@ -233,10 +252,25 @@ impl Handshake {
 
     /// The connect handler: CONNECT is on its way, so the hub may speak.
     pub(super) fn connected(self: &Arc<Self>, socket: &SocketRef) {
-        let Some(admitted) = socket.extensions.remove::<Arc<Admitted>>() else { return };
-        let Admitted { session, engine, namespace, rooms, refused, cursor, meta } = &*admitted;
+        let Some(admitted) = socket.extensions.remove::<Arc<Admitted>>() else {
+            return;
+        };
+        let Admitted {
+            session,
+            engine,
+            namespace,
+            rooms,
+            refused,
+            cursor,
+            meta,
+        } = &*admitted;
         let transport = engine.add_socket(*namespace, socket.clone());
-        events::connected(&self.sessions.metrics, transport, *namespace, &session.connection_id);
+        events::connected(
+            &self.sessions.metrics,
+            transport,
+            *namespace,
+            &session.connection_id,
+        );
         let outlet = SocketOutlet {
             socket: socket.clone(),
             engine: engine.clone(),
@@ -278,7 +312,8 @@ impl Handshake {
             }
         }
         if !ahead.is_empty() {
-            self.lifecycle.spawn("end-of-log", self.clone().check_ends(ahead));
+            self.lifecycle
+                .spawn("end-of-log", self.clone().check_ends(ahead));
         }
     }
 
@@ -290,7 +325,9 @@ impl Handshake {
         }
         for partition in partitions {
             if let Some(end) = self.log.end(partition) {
-                self.sessions.hub.with(|hub, now| hub.end_of_log(partition, end, now));
+                self.sessions
+                    .hub
+                    .with(|hub, now| hub.end_of_log(partition, end, now));
             }
         }
     }

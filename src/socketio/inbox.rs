@@ -49,7 +49,12 @@ impl FromMessageParts<LocalAdapter> for Received {
             Value::Bytes(_) => (String::new(), true),
         };
         let ack = AckSender::from_message_parts(socket, value, ack_id)?;
-        Ok(Self { packet, binary, ack, wants_ack: ack_id.is_some() })
+        Ok(Self {
+            packet,
+            binary,
+            ack,
+            wants_ack: ack_id.is_some(),
+        })
     }
 }
 
@@ -84,7 +89,14 @@ impl Inbox {
         lifecycle: Lifecycle,
         max_packet: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { socket, engine, session, lifecycle, max_packet, queue: Mutex::default() })
+        Arc::new(Self {
+            socket,
+            engine,
+            session,
+            lifecycle,
+            max_packet,
+            queue: Mutex::default(),
+        })
     }
 
     /// Carries a command out, or lets it wait for its turn.
@@ -138,9 +150,11 @@ impl Inbox {
 
     fn carry_out(&self, waiting: Waiting) {
         let (received, answer, event) = match waiting {
-            Waiting::Refused(received) => {
-                (received, self.session.refuse(Reason::RateLimited), String::new())
-            }
+            Waiting::Refused(received) => (
+                received,
+                self.session.refuse(Reason::RateLimited),
+                String::new(),
+            ),
             Waiting::Command(received) => {
                 let (answer, event) = self.execute(&received);
                 (received, answer, event)
@@ -150,13 +164,22 @@ impl Inbox {
         if answer.moves_cursor()
             && let Some(key) = self.session.key()
         {
-            self.session.shared.hub.with(|hub, now| hub.cursor(key, now));
+            self.session
+                .shared
+                .hub
+                .with(|hub, now| hub.cursor(key, now));
         }
     }
 
     fn execute(&self, received: &Received) -> (Answer, String) {
         let refuse = |message| {
-            (self.session.refuse(Failure { reason: Reason::BadRequest, message }), String::new())
+            (
+                self.session.refuse(Failure {
+                    reason: Reason::BadRequest,
+                    message,
+                }),
+                String::new(),
+            )
         };
         if received.binary {
             return refuse("commands have no binary attachments");
@@ -167,7 +190,9 @@ impl Inbox {
         let Ok(packet) = serde_json::from_str::<Vec<&RawValue>>(&received.packet) else {
             return refuse("the packet is not a JSON array");
         };
-        let event = packet.first().and_then(|event| serde_json::from_str::<String>(event.get()).ok());
+        let event = packet
+            .first()
+            .and_then(|event| serde_json::from_str::<String>(event.get()).ok());
         match event {
             Some(event) => (self.session.execute(&event, packet.get(1).copied()), event),
             None => refuse("the first element names the event"),

@@ -25,8 +25,8 @@ use axum::http::{Request, Response};
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{ParserConfig, SocketIo};
-use tower::{Service, ServiceExt};
 use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
 
 pub use encode::PROTOCOL_VERSION;
 use engine::Library;
@@ -34,7 +34,12 @@ pub use engine::{Admission, Engine, EngineSettings};
 pub use handshake::{Handshake, LogSource};
 
 /// Where clients find Engine.IO: `io(url)` and `io(url, {path: "/ws/socket.io"})`.
-pub const PATHS: [&str; 4] = ["/socket.io", "/socket.io/", "/ws/socket.io", "/ws/socket.io/"];
+pub const PATHS: [&str; 4] = [
+    "/socket.io",
+    "/socket.io/",
+    "/ws/socket.io",
+    "/ws/socket.io/",
+];
 
 /// Namespaces; both share one space of rooms.
 const NAMESPACES: [&str; 2] = ["/", "/ws"];

@@ -24,7 +24,11 @@ impl Outlet for SocketOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let outgoing = Outgoing::item(item, &self.session, self.meta);
         let way = &self.engine.way;
-        if !way.take(outgoing.size(), self.socket.transport_type(), self.session.key()) {
+        if !way.take(
+            outgoing.size(),
+            self.socket.transport_type(),
+            self.session.key(),
+        ) {
             return Offered::Full;
         }
         match outgoing.send(&self.socket) {
@@ -39,14 +43,24 @@ impl Outlet for SocketOutlet {
                 way.take_back();
                 let metrics = &self.session.shared.metrics;
                 events::undelivered(metrics, Undelivered::Closed, 1);
-                events::fault(metrics, Component::SocketIo, "the library's queue is full", "closing");
+                events::fault(
+                    metrics,
+                    Component::SocketIo,
+                    "the library's queue is full",
+                    "closing",
+                );
                 self.engine.close("server");
             }
             Err(SendError::Serialize(error)) => {
                 way.take_back();
                 let metrics = &self.session.shared.metrics;
                 events::undelivered(metrics, Undelivered::Encoding, 1);
-                events::fault(metrics, Component::SocketIo, "cannot encode an event", &error);
+                events::fault(
+                    metrics,
+                    Component::SocketIo,
+                    "cannot encode an event",
+                    &error,
+                );
             }
         }
         Offered::Taken

@@ -12,7 +12,9 @@ pub(super) struct EngineQuery {
 impl EngineQuery {
     pub(super) fn parse(query: &str) -> Self {
         let value = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         Self {
             sid: value("sid").map(str::to_owned),
@@ -23,14 +25,19 @@ impl EngineQuery {
 
     /// The query without any token, for everything that keeps or logs it.
     pub(super) fn without_token(query: &str) -> String {
-        let kept: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("token=")).collect();
+        let kept: Vec<_> = query
+            .split('&')
+            .filter(|pair| !pair.starts_with("token="))
+            .collect();
         kept.join("&")
     }
 }
 
 /// A token needs no escapes, but a client library may escape its dots all the same. What is no escape stays as it is.
 fn percent_decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]

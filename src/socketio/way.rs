@@ -33,7 +33,9 @@ const NOTED: [&[u8]; 2] = [b"42", b"43"];
 enum Transport {
     Polling,
     /// Between the request for an upgrade and the end of it: nothing new may leave, or it leaves twice or never.
-    Upgrading { since: Instant },
+    Upgrading {
+        since: Instant,
+    },
     WebSocket,
 }
 
@@ -58,7 +60,11 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new(hub: Arc<SharedHub>, websocket: bool, max_payload: usize) -> Self {
-        let transport = if websocket { Transport::WebSocket } else { Transport::Polling };
+        let transport = if websocket {
+            Transport::WebSocket
+        } else {
+            Transport::Polling
+        };
         Self {
             hub,
             polling_bytes: max_payload / 4 * 3,
@@ -130,12 +136,16 @@ impl Way {
         }
         let mut state = self.lock();
         for _ in 0..count {
-            let Some(size) = state.noted.pop_front() else { break };
+            let Some(size) = state.noted.pop_front() else {
+                break;
+            };
             state.bytes -= size;
         }
         let low = match state.transport {
             // Waking at every frame would hand out one publication at a time.
-            Transport::WebSocket => state.noted.len() <= WEBSOCKET_PACKETS / 2 && state.bytes <= WEBSOCKET_BYTES / 2,
+            Transport::WebSocket => {
+                state.noted.len() <= WEBSOCKET_PACKETS / 2 && state.bytes <= WEBSOCKET_BYTES / 2
+            }
             Transport::Polling => true,
             Transport::Upgrading { .. } => false,
         };
@@ -162,7 +172,9 @@ impl Way {
 
     /// A request for an upgrade has come: until it is over every offer is full.
     pub(super) fn upgrading(&self) {
-        self.lock().transport = Transport::Upgrading { since: Instant::now() };
+        self.lock().transport = Transport::Upgrading {
+            since: Instant::now(),
+        };
     }
 
     /// The upgrade was refused: the session goes on polling.
@@ -185,7 +197,11 @@ impl Way {
 
     /// A poll was answered with this body.
     pub(super) fn polled(&self, body: &[u8]) {
-        self.settle(body.split(|byte| *byte == 0x1e).filter(|packet| is_noted(packet)).count());
+        self.settle(
+            body.split(|byte| *byte == 0x1e)
+                .filter(|packet| is_noted(packet))
+                .count(),
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -259,6 +259,7 @@ impl World {
                     Feed::End {
                         partition: partition as u32,
                         next,
+                        asked: now.wall,
                     },
                     now,
                 );

@@ -4,18 +4,11 @@ use std::sync::Arc;
 
 use crate::domain::publication::Publication;
 
-<<<<<<< HEAD
 /// One thing that the consumer learned. Per partition the order is the log's order.
 #[derive(Debug)]
 pub enum Feed {
     /// A partition is read from now on; `start` is the first offset that will come. `index` is dense, given by the
     /// consumer and never reused.
-=======
-/// What the consumer tells the hub; order per partition is the log's order.
-#[derive(Debug)]
-pub enum Feed {
-    /// A partition is read from now on; `start` is the first offset that will come. `index` is dense, given by the consumer, never reused.
->>>>>>> kafka
     Partition {
         index: u32,
         topic: Arc<str>,
@@ -29,21 +22,17 @@ pub enum Feed {
     },
     /// A record that reaches nobody (poison, unknown event): its offset counts as read.
     Passed { partition: u32, offset: i64 },
-<<<<<<< HEAD
-    /// The end was reached: everything below `next` was handed over (control records included). Confirmed about once a
-    /// second while it stays so, from answers of the broker that are not older than that.
-=======
-    /// The end was reached: everything below `next` was handed over (control records included).
->>>>>>> kafka
-    End { partition: u32, next: i64 },
+    /// The end was reached: everything below `next` was handed over (control records included), and at the moment `asked`
+    /// (wall time, milliseconds) the log held no more. Confirmed about once a second while it stays so.
+    End {
+        partition: u32,
+        next: i64,
+        asked: u64,
+    },
     /// Offsets below `next` that were not handed over are gone (retention, truncation).
     Gap { partition: u32, next: i64 },
     /// The partition's topic is gone or was made anew; what follows comes under a new index.
     Gone { partition: u32 },
-<<<<<<< HEAD
     /// Contact with the brokers was lost or found again.
-=======
-    /// Contact with the brokers: while false, "now" is not read up to.
->>>>>>> kafka
     Contact { up: bool },
 }

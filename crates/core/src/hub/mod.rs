@@ -192,7 +192,13 @@ impl<O: Outlet> Hub<O> {
                     self.counts.repeated += 1;
                 }
             }
-            Feed::End { partition, next } => self.positions.end(partition, next, now),
+            Feed::End {
+                partition,
+                next,
+                asked,
+            } => {
+                self.positions.end(partition, next, asked.min(now.wall));
+            }
             Feed::Partition {
                 index,
                 topic,

@@ -119,10 +119,10 @@ impl Positions {
         }
     }
 
-    pub(super) fn end(&mut self, index: u32, next: i64, now: Now) {
+    pub(super) fn end(&mut self, index: u32, next: i64, asked: u64) {
         if let Some(partition) = self.get_mut(index) {
             partition.next = partition.next.max(next);
-            partition.end_seen = now.wall;
+            partition.end_seen = partition.end_seen.max(asked);
         }
     }
 
