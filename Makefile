@@ -7,7 +7,6 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
-RELEASE := target/release/fleetcast
 # The demo is built without optimisation: the first start takes half the time, and 20 records a second need no more.
 DEMO := target/debug/fleetcast
 IMAGE ?= fleetcast:local
@@ -73,15 +72,15 @@ format: node-modules ## Format everything
 
 ##@ Test in parts
 .PHONY: client-tests
-client-tests: node-modules $(RELEASE) ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
+client-tests: node-modules build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
 	@cd client-tests/js && npm test --silent
 
 .PHONY: browser-test
-browser-test: node-modules $(RELEASE) ## The QA page in Chromium
+browser-test: node-modules build ## The QA page in Chromium
 	@cd client-tests/browser && npm test --silent
 
 .PHONY: kafka-tests
-kafka-tests: node-modules $(RELEASE) ## Integration and client tests on real Apache Kafka, started and stopped here
+kafka-tests: node-modules build ## Integration and client tests on real Apache Kafka, started and stopped here
 	@scripts/kafka.sh run bash -euc 'cargo test --workspace --locked -- --ignored; $(MAKE) --no-print-directory client-tests'
 
 .PHONY: load
@@ -93,10 +92,6 @@ node-modules: client-tests/js/node_modules/.package-lock.json client-tests/brows
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@cd $* && npm ci --silent
 	@touch $@
-
-# Built once; `make build` is what brings it up to date.
-$(RELEASE):
-	@$(MAKE) --no-print-directory build
 
 ##@ Docker
 .PHONY: docker-build

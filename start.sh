@@ -52,6 +52,7 @@ redis="${FLEETCAST_REDIS_URL:-${REDIS_URL:-}}"
 [[ -n $kafka ]] || die "KAFKA_BOOTSTRAP_SERVERS is not set"
 
 reachable() { # host port
+  # shellcheck disable=SC2016 # expanded by the inner shell
   timeout 3 bash -c 'exec 3<>"/dev/tcp/$1/$2"' reachable "$1" "$2" 2>/dev/null
 }
 
