@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { Kafka, logLevel, Partitioners } from "kafkajs";
 
 import { binary, Process } from "./process.js";
+import { eventually } from "./wait.js";
 
 export const PARTITIONS = 3;
 const FAMILIES = ["transmission", "incident", "task", "asset", "alert"];
@@ -33,13 +34,7 @@ export class Broker {
       retry: { retries: 8, initialRetryTime: 50 },
     });
     if (!broker.mock) {
-      const admin = broker.kafka.admin();
-      await admin.connect();
-      await admin.createTopics({
-        waitForLeaders: true,
-        topics: names.map((topic) => ({ topic, numPartitions: PARTITIONS })),
-      });
-      await admin.disconnect();
+      await createTopics(broker.kafka.admin(), names);
     }
     broker.producer = broker.kafka.producer({
       createPartitioner: Partitioners.DefaultPartitioner,
@@ -75,5 +70,26 @@ export class Broker {
       this.process.child.stdin.end();
       await this.process.exited;
     }
+  }
+}
+
+async function createTopics(admin, names) {
+  await admin.connect();
+  try {
+    const topics = names.map((topic) => ({ topic, numPartitions: PARTITIONS }));
+    // The library's own wait for leaders fails when the broker does not know a topic yet that it has just made.
+    await admin.createTopics({ waitForLeaders: false, topics });
+    await eventually(async () => {
+      try {
+        const metadata = await admin.fetchTopicMetadata({ topics: names });
+        return metadata.topics.every(({ partitions }) =>
+          partitions.every(({ leader }) => leader >= 0),
+        );
+      } catch {
+        return false;
+      }
+    }, "leaders of the new topics");
+  } finally {
+    await admin.disconnect();
   }
 }

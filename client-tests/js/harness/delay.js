@@ -3,18 +3,26 @@
 import { connect, createServer } from "node:net";
 import { once } from "node:events";
 
-/** Listens on a free port and passes bytes on, `milliseconds` late each way. */
-export async function delayed(target, milliseconds) {
+/**
+ * Listens on a free port and passes bytes on, `milliseconds` late each way. Only WebSocket connections are delayed:
+ * polling goes on beside an upgrade that takes its time.
+ */
+export async function slowWebSockets(target, milliseconds) {
   const { hostname, port } = new URL(target);
   const open = new Set();
   const proxy = createServer((near) => {
     const far = connect(Number(port), hostname);
-    pipeLate(near, far, milliseconds);
-    pipeLate(far, near, milliseconds);
+    near.once("data", (request) => {
+      const late = request.includes("transport=websocket") ? milliseconds : 0;
+      passLate(near, far, late);
+      passLate(far, near, late);
+      near.emit("data", request);
+    });
     for (const end of [near, far]) {
       open.add(end);
       end.setNoDelay(true);
       end.on("close", () => open.delete(end));
+      end.on("error", () => {}); // "close" follows
     }
   });
   proxy.listen(0, "127.0.0.1");
@@ -28,10 +36,9 @@ export async function delayed(target, milliseconds) {
   };
 }
 
-function pipeLate(from, to, milliseconds) {
+function passLate(from, to, milliseconds) {
   // Timers of one length fire in the order in which they were set, so bytes keep theirs.
   const later = (action) => setTimeout(action, milliseconds);
   from.on("data", (bytes) => later(() => to.writable && to.write(bytes)));
   from.on("close", () => later(() => to.destroy()));
-  from.on("error", () => {}); // "close" follows
 }

@@ -1,0 +1,133 @@
+# Fleetcast's commands. `make help` lists them; `make demo` is the one to start with.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Each target may rely on what stands before it in a list.
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+# The demo is built without optimisation: the first start takes half the time, and 20 records a second need no more.
+DEMO := target/debug/fleetcast
+IMAGE ?= fleetcast:local
+CONTAINER ?= fleetcast
+ARGS ?=
+SCRIPTS := .ci/run start.sh $(wildcard scripts/*.sh)
+
+##@ Start here
+.PHONY: demo
+demo: ## Install what is missing, build, and run a city with its own Kafka and a QA page on port 8001
+	@scripts/setup.sh build
+	@cargo build --locked --bin fleetcast
+	@exec $(DEMO) demo $(ARGS)
+
+.PHONY: test
+test: ## Install what is missing and test everything, against real Kafka too
+	@scripts/test.sh
+
+.PHONY: test-fast
+test-fast: ## The same without what needs Java
+	@scripts/test.sh fast
+
+##@ Develop
+.PHONY: setup install
+setup: ## Install what building and testing need (apt-get only for what is absent)
+	@scripts/setup.sh
+	@$(MAKE) --no-print-directory node-modules
+install: setup ## The same
+
+.PHONY: dev
+dev: ## The demo from a debug build, with debug logs
+	@cargo build --locked --bin fleetcast
+	@LOG_LEVEL=debug exec $(DEMO) demo $(ARGS)
+
+.PHONY: build
+build: ## Optimised binaries into target/release
+	@cargo build --release --locked --workspace --bins
+
+.PHONY: run
+run: build ## Serve with the settings of .env, once Kafka and Redis are within reach
+	@exec ./start.sh $(ARGS)
+
+.PHONY: check
+check: lint doc ## All that needs no test run: format, lints, docs, dependencies
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: skipped"; fi
+	@if command -v cargo-machete >/dev/null; then cargo machete; else echo "cargo-machete is not installed: skipped"; fi
+
+.PHONY: lint
+lint: node-modules ## Formatting and lints of Rust, shell and JavaScript, warnings refused
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
+	@cd client-tests/js && npm run --silent lint
+
+.PHONY: doc
+doc: ## API documentation with private items, broken links refused
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+
+.PHONY: format
+format: node-modules ## Format everything
+	@cargo fmt --all
+	@cd client-tests/js && npm run --silent format
+
+##@ Test in parts
+.PHONY: client-tests
+client-tests: node-modules build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
+	@cd client-tests/js && npm test --silent
+
+.PHONY: browser-test
+browser-test: node-modules build ## The QA page in Chromium
+	@cd client-tests/browser && npm test --silent
+
+.PHONY: kafka-tests
+kafka-tests: node-modules build ## Integration and client tests on real Apache Kafka, started and stopped here
+	@scripts/kafka.sh run bash -euc 'cargo test --workspace --locked -- --ignored; $(MAKE) --no-print-directory client-tests'
+
+.PHONY: load
+load: build ## The load generator; make load ARGS="--help"
+	@exec target/release/loadgen $(ARGS)
+
+.PHONY: node-modules
+node-modules: client-tests/js/node_modules/.package-lock.json client-tests/browser/node_modules/.package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	@cd $* && npm ci --silent
+	@touch $@
+
+##@ Docker
+.PHONY: docker-build
+docker-build: ## Build the image
+	@docker build --tag $(IMAGE) .
+
+.PHONY: docker-run
+docker-run: ## Run the image with the settings of .env
+	@docker run --detach --name $(CONTAINER) --publish 8001:8001 --env-file .env --restart unless-stopped $(IMAGE)
+
+.PHONY: docker-stop
+docker-stop: ## Stop and remove that container, after its drain time
+	@docker stop --time 20 $(CONTAINER)
+	@docker rm $(CONTAINER)
+
+.PHONY: docker-logs
+docker-logs: ## Follow its log
+	@docker logs --follow --tail 100 $(CONTAINER)
+
+##@ Look at a running server
+.PHONY: health
+health: ## Is it alive and ready? (ADDRESS=http://127.0.0.1:8001)
+	@curl --fail-with-body --silent --show-error --max-time 5 $(ADDRESS)/ready && echo
+
+.PHONY: stats
+stats: ## What it is doing
+	@curl --fail-with-body --silent --show-error --max-time 5 $(ADDRESS)/stats && echo
+ADDRESS ?= http://127.0.0.1:8001
+
+##@ Clean up
+.PHONY: clean
+clean: ## Remove what was built and installed here (not the jars in .cache)
+	@cargo clean --quiet
+	@rm -rf client-tests/js/node_modules client-tests/browser/node_modules
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z -]*:.*## / { sub(/ .*/, "", $$1); printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what a bare Debian 12 with Rust, Node 20, Python 3.11 and Java 17 lacks; quick when nothing is missing.
+#
+#   scripts/setup.sh          everything that `make test` needs
+#   scripts/setup.sh build    what a build needs, no more (`make demo`)
+#
+# Packages are installed only when absent, as root or through sudo. What has to be there already is named if it is not.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+# librdkafka and the TLS libraries are built from source by cargo.
+build=(gcc g++ make pkg-config zlib1g-dev libssl-dev python3)
+full=("${build[@]}" curl shellcheck)
+
+case "${1:-all}" in
+  build) wanted=("${build[@]}") ;;
+  all)
+    wanted=("${full[@]}")
+    # By command, for these may well have come by another way than Debian's packages.
+    command -v mvn >/dev/null || wanted+=(maven)
+    command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
+    command -v chromium >/dev/null || wanted+=(chromium)
+    ;;
+  *) die "unknown part \"$1\": build, or nothing for everything" ;;
+esac
+
+command -v cargo >/dev/null || die "Rust is missing: install it with rustup; rust-toolchain.toml names the version"
+if [[ ${1:-all} == all ]]; then
+  node=$(node --version 2>/dev/null || true)
+  node=${node#v}
+  [[ ${node%%.*} -ge 20 ]] 2>/dev/null || die "Node.js 20 or later is missing (found: ${node:-none})"
+  command -v npm >/dev/null || die "npm is missing"
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+  # A tool that is there serves, whatever package it is from; of libraries only the package tells.
+  command -v "$package" >/dev/null && continue
+  [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true) == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+
+command -v apt-get >/dev/null || die "no apt-get here: install these, or what your system calls them: ${missing[*]}"
+as_root=()
+if ((EUID != 0)); then
+  command -v sudo >/dev/null || die "run as root, or install these: ${missing[*]}"
+  as_root=(sudo)
+fi
+say "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

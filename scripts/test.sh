@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that is tested, cheap and likely failures first.
+#
+#   scripts/test.sh         all of it
+#   scripts/test.sh fast    without what needs Java (real Kafka)
+#
+# The step that comes last ends with its runner's own summary.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+make=(make --no-print-directory)
+step() { # what, command...
+  printf '\n== %s (after %d s)\n' "$1" "$SECONDS" >&2
+  shift
+  "$@"
+}
+
+step "what is missing" scripts/setup.sh
+step "format and lints" "${make[@]}" lint
+step "documentation" "${make[@]}" doc
+step "unit and integration tests" cargo test --workspace --locked --quiet
+step "release build" "${make[@]}" build
+step "the QA page in a browser" "${make[@]}" browser-test
+step "real clients, embedded broker" "${make[@]}" client-tests
+[[ ${1:-} == fast ]] && exit
+
+# One broker for both: its jars are fetched once, then cached.
+step "fetch Apache Kafka" scripts/kafka.sh fetch
+# shellcheck disable=SC2016 # expanded by the inner shell
+step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run bash -euc '
+  cargo test --workspace --locked --quiet -- --ignored
+  make --no-print-directory client-tests'
