@@ -81,6 +81,11 @@ impl Lifecycle {
         });
     }
 
+    /// For tasks that come by the thousand and are told apart by nobody, such as connections: they are waited for all the same.
+    pub fn tasks(&self) -> TaskTracker {
+        self.shared.tasks.clone()
+    }
+
     /// Starts a task that the process cannot do without: if it fails, panics, or ends before the soft token is cancelled, the
     /// process stops and fails.
     pub fn critical(

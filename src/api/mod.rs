@@ -1,1 +1,139 @@
-//!
+//! HTTP for operators and probes. Everything is asked through [`Probes`]: this module knows none of the parts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+
+/// Where the answers come from.
+#[derive(Clone)]
+pub struct Probes {
+    pub ready: Arc<dyn Fn() -> ReadyReport + Send + Sync>,
+    pub stats: Arc<dyn Fn() -> Value + Send + Sync>,
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadyStatus {
+    Ready,
+    /// Serving, but a part is not well.
+    Degraded,
+    Starting,
+    Draining,
+}
+
+impl ReadyStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Starting => "starting",
+            Self::Draining => "draining",
+        }
+    }
+
+    fn code(self) -> StatusCode {
+        match self {
+            Self::Ready | Self::Degraded => StatusCode::OK,
+            Self::Starting | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// What `/ready` says of one part.
+#[derive(Debug, Clone, Serialize)]
+pub struct Component {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Component {
+    pub fn well(remark: Option<String>) -> Self {
+        Self {
+            status: "ok",
+            reason: remark,
+        }
+    }
+
+    pub fn ill(reason: String) -> Self {
+        Self {
+            status: "failing",
+            reason: Some(reason),
+        }
+    }
+
+    pub fn is_well(&self) -> bool {
+        self.status == "ok"
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ReadyReport {
+    pub status: ReadyStatus,
+    pub components: Vec<(&'static str, Component)>,
+}
+
+impl ReadyReport {
+    /// What is wrong with the first part that is not well.
+    pub fn why(&self) -> Option<&str> {
+        let ill = self
+            .components
+            .iter()
+            .find(|(_, component)| !component.is_well())?;
+        ill.1.reason.as_deref()
+    }
+}
+
+impl IntoResponse for ReadyReport {
+    fn into_response(self) -> Response {
+        let components: BTreeMap<_, _> = self.components.into_iter().collect();
+        let body = json!({ "status": self.status, "components": components });
+        (self.status.code(), Json(body)).into_response()
+    }
+}
+
+/// `/health`, `/ready`, `/stats`: on both listeners.
+pub fn probes(probes: &Probes) -> Router {
+    let (ready, stats) = (probes.ready.clone(), probes.stats.clone());
+    Router::new()
+        .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route("/ready", get(move || async move { ready() }))
+        .route("/stats", get(move || async move { Json(stats()) }))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// The internal listener.
+pub fn internal(answers: &Probes) -> Router {
+    let metrics = answers.metrics.clone();
+    probes(answers)
+        .route(
+            "/metrics",
+            get(move || async move { prometheus(metrics()) }),
+        )
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+fn prometheus(text: String) -> Response {
+    const FORMAT: HeaderValue =
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, FORMAT)], text).into_response()
+}
+
+pub async fn not_found() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    let detail = "this path answers to other methods";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", detail).into_response()
+}

@@ -1,1 +1,285 @@
-//!
+//! The only place where the parts meet: what is built, in which order it starts, and in which it stops.
+
+mod demo_people;
+mod log_reader;
+mod origins;
+mod public;
+mod ready;
+mod stats;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use fleetcast_core::hub::Settings as HubSettings;
+use rand::seq::SliceRandom;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Probes};
+use crate::auth::Verifier;
+use crate::demo;
+use crate::lifecycle::Lifecycle;
+use crate::net::{self, ConnectionTable, NetSettings};
+use crate::session::{Sessions, SharedHub};
+use crate::settings::Settings;
+use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
+use crate::telemetry::{Metrics, events};
+
+use demo_people::DemoPeople;
+use ready::Readiness;
+use stats::Scrape;
+
+/// Batches between Kafka's thread and the hub. When the hub is busy for longer, Kafka's thread waits, and librdkafka stops
+/// fetching.
+const FEED: usize = 16;
+
+/// Closed sessions need a moment until the library has let go of them.
+const AFTERMATH: Duration = Duration::from_millis(200);
+
+/// Whose records are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Those of the brokers in the settings.
+    Serve,
+    /// Those of the simulated city, through the embedded broker.
+    Demo,
+}
+
+/// Builds the parts, joins them, starts them through `lifecycle`, and returns once the process is stopping and the connections
+/// are drained. An error is one that the process cannot live with.
+pub async fn run(
+    mut settings: Settings,
+    mode: Mode,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+) -> anyhow::Result<()> {
+    let descriptors = net::raise_descriptor_limit();
+    let city = match mode {
+        Mode::Serve => None,
+        Mode::Demo => {
+            let (demo, driver) = demo::start(&settings.kafka.topic_prefix, rand::random())
+                .context("cannot start the embedded broker")?;
+            settings.kafka.bootstrap_servers.clone_from(&demo.bootstrap);
+            Some((demo, driver))
+        }
+    };
+
+    // What must go on until the last connection is closed listens to this, not to the first signal.
+    let over = lifecycle.killed().child_token();
+    let hub = SharedHub::new(HubSettings {
+        window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
+        window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
+    });
+    let (feed, fed) = mpsc::channel(FEED);
+    let log = log_reader::start(&settings, &metrics, feed, &over, &lifecycle)?;
+    let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let sessions = Arc::new(Sessions {
+        hub: hub.clone(),
+        policy: settings.profile.policy.clone(),
+        max_rooms: settings.sockets.max_rooms,
+        metrics: metrics.clone(),
+    });
+    let verifier = Verifier::new(&settings.auth);
+    let engine = socket_io(
+        &settings,
+        sessions,
+        verifier,
+        log.clone(),
+        &readiness,
+        &lifecycle,
+    );
+    let scrape = Scrape::new(
+        metrics.clone(),
+        hub.clone(),
+        log,
+        engine.clone(),
+        settings.profile.routes.events(),
+    );
+    let probes = Probes {
+        ready: {
+            let readiness = readiness.clone();
+            Arc::new(move || readiness.report())
+        },
+        stats: {
+            let scrape = scrape.clone();
+            Arc::new(move || scrape.stats())
+        },
+        metrics: Arc::new(move || scrape.render()),
+    };
+
+    let people = match &city {
+        Some((demo, _)) => Some(DemoPeople::mint(demo, &settings.auth)?),
+        None => None,
+    };
+    let public = public::router(
+        &settings.listen,
+        engine.clone(),
+        &probes,
+        people.as_ref(),
+        &metrics,
+    );
+    let internal = api::internal(&probes);
+    let slow = settings.sockets.slow_client_timeout;
+    let max_sessions = settings.sockets.max_connections;
+    let listen = &settings.listen;
+    let front = Front::bind(listen.host, listen.port, "public")?;
+    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
+    let addresses = (front.address, back.address);
+    let tables = [front.table.clone(), back.table.clone()];
+    let limits = NetSettings::public(max_sessions, slow, descriptors);
+    front.serve("public listener", public, limits, &over, &lifecycle);
+    let limits = NetSettings::internal(slow, descriptors);
+    back.serve("internal listener", internal, limits, &over, &lifecycle);
+    events::listening(addresses.0, addresses.1);
+
+    let delivered = stats::delivery_times(&metrics, settings.profile.routes.events());
+    let drive = {
+        let (hub, over) = (hub.clone(), over.clone());
+        async move { hub.drive(fed, delivered, over).await }
+    };
+    lifecycle.critical("hub", async move {
+        anyhow::ensure!(drive.await, "the reader of Kafka has ended");
+        Ok(())
+    });
+    lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
+    // The broker lives in `demo`, so it must outlast everything that reads from it.
+    let broker = city.map(|(demo, driver)| {
+        lifecycle.spawn("city", driver.run(lifecycle.stopping()));
+        if let Some(people) = &people {
+            people.print(addresses.0);
+        }
+        demo
+    });
+
+    lifecycle.stopping().cancelled().await;
+    readiness.drain();
+    drain(
+        &engine,
+        &tables,
+        settings.sockets.drain,
+        &lifecycle.killed(),
+    )
+    .await;
+    over.cancel();
+    drop(broker);
+    Ok(())
+}
+
+fn socket_io(
+    settings: &Settings,
+    sessions: Arc<Sessions>,
+    verifier: Verifier,
+    log: Arc<log_reader::LogReader>,
+    readiness: &Arc<Readiness>,
+    lifecycle: &Lifecycle,
+) -> Arc<Engine> {
+    let sockets = &settings.sockets;
+    let admission = {
+        let readiness = readiness.clone();
+        Arc::new(move || readiness.admits())
+    };
+    let handshake = Handshake {
+        sessions,
+        verifier: Arc::new(verifier),
+        log,
+        admission,
+        lifecycle: lifecycle.clone(),
+        max_packet: sockets.max_message_bytes,
+    };
+    let engine = EngineSettings {
+        max_connections: sockets.max_connections,
+        max_payload: sockets.max_http_buffer_size,
+        allow_query_token: settings.auth.allow_query_token,
+    };
+    let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
+    socketio::build(
+        handshake,
+        SocketIoSettings {
+            ping_interval,
+            ping_timeout,
+            engine,
+        },
+    )
+}
+
+/// A listener and the connections that came in by it.
+struct Front {
+    listener: TcpListener,
+    address: SocketAddr,
+    table: Arc<ConnectionTable>,
+}
+
+impl Front {
+    fn bind(host: IpAddr, port: u16, name: &str) -> anyhow::Result<Self> {
+        let asked = SocketAddr::new(host, port);
+        let failed = || format!("cannot listen on {asked} ({name})");
+        let listener = net::bind(asked).with_context(failed)?;
+        let address = listener.local_addr().with_context(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            table: ConnectionTable::new(),
+        })
+    }
+
+    fn serve(
+        self,
+        name: &'static str,
+        router: Router,
+        settings: NetSettings,
+        over: &CancellationToken,
+        lifecycle: &Lifecycle,
+    ) {
+        let over = over.clone();
+        let tasks = lifecycle.tasks();
+        let served = net::serve(
+            self.listener,
+            router,
+            settings,
+            self.table,
+            tasks,
+            over.clone(),
+        );
+        lifecycle.critical(name, async move {
+            served.await;
+            anyhow::ensure!(over.is_cancelled(), "the accept loop has ended");
+            Ok(())
+        });
+    }
+}
+
+/// Closes every connection, in random order and evenly over `spread`, so that the clients do not all knock at the other
+/// instances at once. `cut_short` ends the spreading.
+async fn drain(
+    engine: &Engine,
+    tables: &[Arc<ConnectionTable>],
+    spread: Duration,
+    cut_short: &CancellationToken,
+) {
+    const REASON: &str = "draining";
+    let mut sessions = engine.closers();
+    sessions.shuffle(&mut rand::rng());
+    let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+    let start = Instant::now();
+    for (close, nth) in sessions.into_iter().zip(0_u32..) {
+        let due = start + spread.mul_f64(f64::from(nth) / f64::from(count));
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = cut_short.cancelled() => {}
+        }
+        close(REASON);
+    }
+    tokio::time::sleep(AFTERMATH).await;
+    // Those that came in while the others left, and connections without a session.
+    for close in engine.closers() {
+        close(REASON);
+    }
+    for guard in tables.iter().flat_map(|table| table.snapshot()) {
+        guard.kick(REASON);
+    }
+}

@@ -411,12 +411,15 @@ impl Reader {
                 self.close(place);
                 // First without the client: the new lane must not be added beside the old one.
                 self.restart("a log was made anew or cut");
-                self.open(&[Found {
-                    place: place.clone(),
-                    start,
-                    bounds,
-                    early: false,
-                }], asked_ms);
+                self.open(
+                    &[Found {
+                        place: place.clone(),
+                        start,
+                        bounds,
+                        early: false,
+                    }],
+                    asked_ms,
+                );
             }
             Verdict::Restart => self.restart("a partition does not move on"),
         }
@@ -518,5 +521,9 @@ fn end_of(lane: &Lane) -> Feed {
     let asked = lane.confirmed().map_or(0, |asked_ms| {
         clock::wall_ms().saturating_sub(clock::monotonic_ms().saturating_sub(asked_ms))
     });
-    Feed::End { partition: lane.index, next: lane.next, asked }
+    Feed::End {
+        partition: lane.index,
+        next: lane.next,
+        asked,
+    }
 }

@@ -95,7 +95,7 @@ impl Session {
             return Err(Reason::Forbidden.into());
         }
         let key = self.key().ok_or(Reason::Internal)?;
-        let most = self.shared.max_rooms + self.own_rooms().len();
+        let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
         let moved = self.shared.hub.with(|hub, now| {
             let held = hub.rooms(key);
             let new = wanted.iter().filter(|room| !held.contains(room)).count();
@@ -137,7 +137,7 @@ impl Session {
         let payload: Value =
             serde_json::from_str(payload.get()).map_err(|_| Failure::from(Reason::BadRequest))?;
         let own = &self.claims.organisation;
-        let most = self.shared.max_rooms + self.own_rooms().len();
+        let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
         let requests = RoomRequest::parse(&payload, own, most).map_err(|bad| Failure {
             reason: bad.reason(),
             message: bad.message(),

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -39,7 +38,7 @@ const RETRY_AFTER_SECONDS: u32 = 2;
 pub type Admission = Arc<dyn Fn() -> Result<(), Refused> + Send + Sync>;
 
 /// The library as a service: it answers everything, so it cannot fail.
-pub type Library = BoxCloneSyncService<Request<Body>, Response, Infallible>;
+pub(super) type Library = BoxCloneSyncService<Request<Body>, Response, Infallible>;
 
 pub struct EngineSettings {
     pub max_connections: usize,
@@ -77,7 +76,6 @@ pub(super) struct Credentials {
 pub(super) struct EngineSession {
     pub(super) way: Arc<Way>,
     pub(super) credentials: Credentials,
-    pub(super) peer: SocketAddr,
     id: u64,
     engine: Weak<Engine>,
     sid: OnceLock<String>,
@@ -194,7 +192,7 @@ impl Engine {
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (most == 0 || open < most).then_some(open + 1)
+                (open < most).then_some(open + 1)
             });
         taken.ok()?;
         let credentials = self.credentials(request, query);
@@ -203,7 +201,6 @@ impl Engine {
         let session = Arc::new(EngineSession {
             way: Arc::new(Way::new(hub, websocket, self.settings.max_payload)),
             credentials,
-            peer: guard.peer(),
             id,
             engine: Arc::downgrade(self),
             sid: OnceLock::new(),

@@ -170,7 +170,7 @@ impl Handshake {
     ) -> (Vec<Room>, Vec<(Reason, String)>) {
         let mut rooms = session.own_rooms().to_vec();
         let mut refused = Vec::new();
-        let most = rooms.len() + self.sessions.max_rooms;
+        let most = self.sessions.max_rooms.saturating_add(rooms.len());
         let own = &session.claims.organisation;
         let wanted = match wanted {
             None | Some(Json::Null) => return (rooms, refused),

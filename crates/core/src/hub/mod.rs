@@ -545,6 +545,11 @@ impl<O: Outlet> Hub<O> {
         }
     }
 
+    /// The wall time (milliseconds) up to which everything is known to be read; 0 before the start is over.
+    pub fn read_up_to(&self, now: Now) -> u64 {
+        self.positions.read_up_to(now)
+    }
+
     /// The end of the partition's log lies at `high`: a client that says it has seen more saw another topic of that name.
     pub fn end_of_log(&mut self, partition: u32, high: i64, now: Now) {
         let Some(hash) = self

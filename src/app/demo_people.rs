@@ -1,0 +1,59 @@
+//! Tokens for the people of the demo: for its page, and on the terminal.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+
+use crate::clock;
+use crate::demo::Demo;
+use crate::demo::people::people_json;
+use crate::settings::AuthSettings;
+
+/// A working day: whoever leaves the page open overnight starts the demo anew.
+const TOKEN_SECONDS: u64 = 12 * 3600;
+
+pub(super) struct DemoPeople {
+    json: String,
+    /// Title and token, in the order of the page.
+    tokens: Vec<(String, String)>,
+}
+
+impl DemoPeople {
+    pub(super) fn mint(demo: &Demo, auth: &AuthSettings) -> anyhow::Result<Self> {
+        let expires = clock::wall_ms() / 1000 + TOKEN_SECONDS;
+        let mint = |claims: &serde_json::Map<String, serde_json::Value>| {
+            let mut claims = claims.clone();
+            claims.insert("exp".to_owned(), expires.into());
+            crate::auth::sign(&claims, auth)
+        };
+        let tokens = demo
+            .people
+            .iter()
+            .map(|person| {
+                Ok((
+                    format!("{}, {}", person.name, person.title),
+                    mint(&person.claims)?,
+                ))
+            })
+            .collect::<anyhow::Result<_>>()
+            .context("cannot mint the demo's tokens")?;
+        let json = people_json(&demo.people, |claims| mint(claims))?;
+        Ok(Self { json, tokens })
+    }
+
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// For a person at a terminal: standard output, beside the log.
+    pub(super) fn print(&self, address: SocketAddr) {
+        let mut text = format!("\n  Fleetcast demo: http://{address}/\n\n");
+        for (who, token) in &self.tokens {
+            text.push_str(&format!("  {who}\n    {token}\n"));
+        }
+        text.push('\n');
+        // Nobody may be reading.
+        drop(std::io::stdout().write_all(text.as_bytes()));
+    }
+}

@@ -1,0 +1,135 @@
+//! Kafka as the rest sees it: the profile routes its records, the hub is fed, sessions ask about the log.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::domain::record::Record;
+use fleetcast_core::domain::route::RouteTable;
+use fleetcast_core::hub::feed::Feed;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status};
+use crate::lifecycle::Lifecycle;
+use crate::settings::Settings;
+use crate::socketio::LogSource;
+use crate::telemetry::labels::{Label, RecordOutcome};
+use crate::telemetry::metrics::TopicMetrics;
+use crate::telemetry::{Metrics, events};
+
+/// The running consumer.
+pub(super) struct LogReader(Handle);
+
+impl LogReader {
+    pub(super) fn status(&self) -> Arc<Status> {
+        self.0.status()
+    }
+}
+
+impl LogSource for LogReader {
+    fn refreshed(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(self.0.refreshed(at_most))
+    }
+
+    fn end(&self, partition: u32) -> Option<i64> {
+        let status = self.0.status();
+        let found = status
+            .partitions
+            .iter()
+            .find(|known| known.index == partition);
+        found.map(|known| known.high)
+    }
+}
+
+/// The profile's table, with counters of its topics.
+struct Routes {
+    table: Arc<RouteTable>,
+    topics: Vec<(Arc<str>, TopicMetrics)>,
+    metrics: Metrics,
+}
+
+impl Router for Routes {
+    fn topics(&self) -> Vec<Arc<str>> {
+        self.topics.iter().map(|(topic, _)| topic.clone()).collect()
+    }
+
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str> {
+        let routed = self.table.route(record, topic);
+        let counters = self.topics.iter().find(|(name, _)| name == topic);
+        if let Some((_, counters)) = counters {
+            match &routed {
+                Ok(_) => counters.increment(RecordOutcome::Routed),
+                Err(skip) => {
+                    let outcome = RecordOutcome::parse(skip.outcome());
+                    let outcome = outcome.expect("every skip is a label: a test compares them");
+                    let (partition, offset) = (record.partition, record.offset);
+                    events::record_skipped(
+                        &self.metrics,
+                        counters,
+                        outcome,
+                        topic,
+                        partition,
+                        offset,
+                    );
+                }
+            }
+        }
+        routed.map_err(fleetcast_core::domain::route::Skip::outcome)
+    }
+}
+
+/// Starts the consumer on threads of its own.
+pub(super) fn start(
+    settings: &Settings,
+    metrics: &Metrics,
+    feed: mpsc::Sender<Vec<Feed>>,
+    stop: &CancellationToken,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Arc<LogReader>> {
+    let table = settings.profile.routes.clone();
+    let topics = table
+        .topics()
+        .map(|topic| (Arc::from(topic), metrics.topic(topic)))
+        .collect();
+    let routes = Routes {
+        table,
+        topics,
+        metrics: metrics.clone(),
+    };
+    let consumer = ConsumerSettings {
+        bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
+        properties: settings.kafka.properties.clone(),
+        window: settings.window.duration,
+        mock: settings.kafka.mock,
+        pace: Pace::default(),
+    };
+    let handle = kafka::spawn(
+        consumer,
+        Arc::new(routes),
+        // The routes count, because they know the reason with its place.
+        Arc::new(|_, _| {}),
+        feed,
+        stop.clone(),
+        &mut |name, work| lifecycle.thread(name, work),
+    );
+    Ok(Arc::new(LogReader(
+        handle.context("cannot start the consumer of Kafka")?,
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetcast_core::domain::route::Skip;
+
+    use super::*;
+
+    #[test]
+    fn every_skip_can_be_counted() {
+        for skip in Skip::ALL {
+            assert!(RecordOutcome::parse(skip.outcome()).is_some(), "{skip}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The public listener: Socket.IO, probes, and the QA page where it is wanted.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::demo_people::DemoPeople;
+use super::origins::Origins;
+use crate::api::{self, Probes};
+use crate::problem::Problem;
+use crate::settings::Listen;
+use crate::socketio::{self, Engine};
+use crate::telemetry::labels::Refused;
+use crate::telemetry::{Metrics, events};
+
+/// assets/README.md says why it is enough.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Path, content type and bytes of what the QA page is made of.
+const PAGE: [(&str, &str, &[u8]); 4] = [
+    (
+        "/",
+        "text/html; charset=utf-8",
+        include_bytes!("../../assets/qa.html"),
+    ),
+    (
+        "/assets/qa.css",
+        "text/css; charset=utf-8",
+        include_bytes!("../../assets/qa.css"),
+    ),
+    (
+        "/assets/qa.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../assets/qa.js"),
+    ),
+    (
+        "/assets/socket.io.min.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../assets/socket.io.min.js"),
+    ),
+];
+
+pub(super) fn router(
+    listen: &Listen,
+    engine: Arc<Engine>,
+    probes: &Probes,
+    people: Option<&DemoPeople>,
+    metrics: &Metrics,
+) -> Router {
+    let mut router = sockets(listen, &engine, metrics).merge(api::probes(probes));
+    if listen.qa_page {
+        for (path, content_type, bytes) in PAGE {
+            router = router.route(path, get(move || async move { page(content_type, bytes) }));
+        }
+    }
+    if let Some(people) = people {
+        let json = people.json().to_owned();
+        let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
+        router = router.route("/demo/people.json", get(answer));
+    }
+    router.fallback(api::not_found)
+}
+
+fn sockets(listen: &Listen, engine: &Arc<Engine>, metrics: &Metrics) -> Router {
+    let origins = Origins::new(listen);
+    let mut router = Router::new();
+    for path in socketio::PATHS {
+        let engine = engine.clone();
+        let handle = move |request: Request<Body>| engine.handle(request);
+        router = router.route(path, any(handle));
+    }
+    let cors = {
+        let origins = origins.clone();
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(
+                move |origin: &HeaderValue, request| origins.allow(origin, &request.headers),
+            ))
+            .allow_credentials(true)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+    };
+    let metrics = metrics.clone();
+    let guard = move |request: Request<Body>, next: Next| {
+        let (origins, metrics) = (origins.clone(), metrics.clone());
+        async move {
+            if origins.admit(request.headers()) {
+                return next.run(request).await;
+            }
+            events::refused(
+                &metrics,
+                Refused::Origin,
+                "a page of this origin may not connect",
+            );
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                "origin",
+                "this origin may not connect",
+            )
+            .into_response()
+        }
+    };
+    // The outermost layer comes last: a foreign page is refused before CORS answers its preflight.
+    router.layer(cors).layer(middleware::from_fn(guard))
+}
+
+fn page(content_type: &'static str, bytes: &'static [u8]) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, bytes).into_response()
+}

@@ -1,0 +1,151 @@
+//! `/ready`: whether new connections are let in, and why not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fleetcast_core::domain::route::RouteTable;
+use tokio_util::sync::CancellationToken;
+
+use super::log_reader::LogReader;
+use crate::api::{Component, ReadyReport, ReadyStatus};
+use crate::clock;
+use crate::session::SharedHub;
+use crate::telemetry::events;
+use crate::telemetry::labels::Refused;
+
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The brokers have confirmed what was read at most so long ago: cursors issued now are good.
+const CONFIRMED_WITHIN_MS: u64 = 10_000;
+
+pub(super) struct Readiness {
+    log: Arc<LogReader>,
+    hub: Arc<SharedHub>,
+    routes: Arc<RouteTable>,
+    /// The window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
+    /// other instances have the same Kafka.
+    started: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    pub(super) fn new(
+        log: Arc<LogReader>,
+        hub: Arc<SharedHub>,
+        routes: Arc<RouteTable>,
+    ) -> Arc<Self> {
+        let (started, draining) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self {
+            log,
+            hub,
+            routes,
+            started,
+            draining,
+        })
+    }
+
+    /// Whether a new connection may come in.
+    pub(super) fn admits(&self) -> Result<(), Refused> {
+        if self.draining.load(Ordering::Relaxed) {
+            Err(Refused::Draining)
+        } else if self.started.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(Refused::Starting)
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end of the start, then tells each change.
+    pub(super) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
+        let start = clock::monotonic_ms();
+        let mut told = ReadyStatus::Starting;
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return events::readiness("draining", "stopping"),
+                _ = ticks.tick() => {}
+            }
+            if !self.started.load(Ordering::Relaxed) && self.is_loaded() {
+                self.hub.with(|hub, _| hub.loaded());
+                self.started.store(true, Ordering::Relaxed);
+                let took = Duration::from_millis(clock::monotonic_ms().saturating_sub(start));
+                events::caught_up(self.log.status().partitions.len(), took);
+                ticks = tokio::time::interval(Duration::from_millis(250));
+            }
+            let report = self.report();
+            if report.status != told {
+                told = report.status;
+                events::readiness(told.as_str(), report.why().unwrap_or("all parts are well"));
+            }
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        self.log.status().caught_up
+            && self
+                .hub
+                .with(|hub, now| now.wall.saturating_sub(hub.read_up_to(now)) < CONFIRMED_WITHIN_MS)
+    }
+
+    pub(super) fn report(&self) -> ReadyReport {
+        let kafka = self.kafka();
+        let status = match self.admits() {
+            Err(Refused::Draining) => ReadyStatus::Draining,
+            Err(_) => ReadyStatus::Starting,
+            Ok(()) if kafka.is_well() => ReadyStatus::Ready,
+            Ok(()) => ReadyStatus::Degraded,
+        };
+        ReadyReport {
+            status,
+            components: vec![("kafka", kafka), ("window", self.window())],
+        }
+    }
+
+    fn kafka(&self) -> Component {
+        let status = self.log.status();
+        if !status.contact {
+            let error = status
+                .last_error
+                .as_deref()
+                .unwrap_or("no broker has answered yet");
+            return Component::ill(format!("no contact: {error}"));
+        }
+        if !status.leaderless.is_empty() {
+            let (topic, number) = &status.leaderless[0];
+            let count = status.leaderless.len();
+            return Component::ill(format!(
+                "{count} partitions have no leader, first {topic}/{number}"
+            ));
+        }
+        // A profile may know several names for one topic; one of them is enough.
+        let is_missing = |name: &Arc<str>| status.missing.contains(name);
+        let missing: Vec<&str> = self
+            .routes
+            .topic_groups()
+            .filter(|names| names.iter().all(is_missing))
+            .filter_map(|names| names.first().map(AsRef::as_ref))
+            .collect();
+        if missing.is_empty() {
+            Component::well(None)
+        } else {
+            Component::well(Some(format!("no such topics yet: {}", missing.join(", "))))
+        }
+    }
+
+    fn window(&self) -> Component {
+        let status = self.log.status();
+        if self.started.load(Ordering::Relaxed) {
+            Component::well(None)
+        } else {
+            Component::ill(format!(
+                "loading: {} of {} records",
+                status.loaded, status.to_load
+            ))
+        }
+    }
+}

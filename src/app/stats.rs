@@ -1,0 +1,160 @@
+//! What is counted by parts that know nothing of metrics, shown when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleetcast_core::domain::protocol::ResyncReason;
+use fleetcast_core::hub::Snapshot;
+use fleetcast_core::hub::outlet::Resumed;
+use serde_json::{Value, json};
+
+use super::log_reader::LogReader;
+use crate::clock;
+use crate::session::{OnDelivered, SharedHub};
+use crate::socketio::Engine;
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::Undelivered;
+use crate::telemetry::metrics::EventMetrics;
+
+pub(super) struct Scrape {
+    metrics: Metrics,
+    hub: Arc<SharedHub>,
+    log: Arc<LogReader>,
+    engine: Arc<Engine>,
+    events: BTreeMap<String, EventMetrics>,
+    started_ms: u64,
+}
+
+impl Scrape {
+    pub(super) fn new<'a>(
+        metrics: Metrics,
+        hub: Arc<SharedHub>,
+        log: Arc<LogReader>,
+        engine: Arc<Engine>,
+        events: impl Iterator<Item = &'a str>,
+    ) -> Arc<Self> {
+        let events = events
+            .map(|event| (event.to_owned(), metrics.event(event)))
+            .collect();
+        Arc::new(Self {
+            metrics,
+            hub,
+            log,
+            engine,
+            events,
+            started_ms: clock::monotonic_ms(),
+        })
+    }
+
+    /// `/metrics`, in Prometheus' text format.
+    pub(super) fn render(&self) -> String {
+        let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
+        for (event, count) in &snapshot.counts.deliveries {
+            if let Some(metrics) = self.events.get(&**event) {
+                metrics.deliveries.absolute(*count);
+            }
+        }
+        let behind = snapshot.counts.resyncs[ResyncReason::Evicted as usize];
+        self.metrics
+            .undelivered
+            .absolute(Undelivered::BehindWindow, behind);
+        self.metrics.lagging.set(to_f64(snapshot.lagging));
+        self.metrics
+            .window_seconds
+            .set(seconds(snapshot.window_age_ms));
+        self.metrics.window_bytes.set(to_f64(snapshot.window_bytes));
+        let status = self.log.status();
+        self.metrics
+            .kafka_up
+            .set(if status.contact { 1.0 } else { 0.0 });
+        for partition in &status.partitions {
+            let lag = usize::try_from(partition.lag).unwrap_or(usize::MAX);
+            self.metrics
+                .partition_lag(&partition.topic, partition.number)
+                .set(to_f64(lag));
+        }
+        self.metrics.render()
+    }
+
+    /// `/stats`: a superset of what the neighbouring services show.
+    pub(super) fn stats(&self) -> Value {
+        let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
+        let status = self.log.status();
+        let partitions: Vec<Value> = status
+            .partitions
+            .iter()
+            .map(|partition| {
+                json!({
+                    "topic": &*partition.topic,
+                    "partition": partition.number,
+                    "position": partition.position,
+                    "high": partition.high,
+                    "lag": partition.lag,
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": clock::monotonic_ms().saturating_sub(self.started_ms) / 1000,
+            "connections": snapshot.connections,
+            "sessions": self.engine.open(),
+            "lagging": snapshot.lagging,
+            "organizations": snapshot.organisations,
+            "rooms": rooms(&snapshot),
+            "records_published": snapshot.counts.publications,
+            "events_emitted": snapshot.counts.deliveries.values().sum::<u64>(),
+            "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
+            "starts": Resumed::ALL.iter().map(|resumed| (resumed.as_str().to_owned(), json!(snapshot.counts.starts[*resumed as usize]))).collect::<serde_json::Map<_, _>>(),
+            "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),
+            "window": {
+                "seconds": snapshot.window_age_ms / 1000,
+                "bytes": snapshot.window_bytes,
+                "publications": snapshot.window_entries,
+                "evicted_early": snapshot.counts.evicted_early,
+            },
+            "kafka": {
+                "connected": status.contact,
+                "caught_up": status.caught_up,
+                "lag": status.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
+                "missing_topics": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "partitions": partitions,
+            },
+        })
+    }
+}
+
+/// By kind, as people look for them: `{"channel:*": {"rooms": 3, "members": 12}}`.
+fn rooms(snapshot: &Snapshot) -> Value {
+    let rooms = snapshot.rooms.iter().map(|(kind, count)| {
+        (
+            format!("{kind}:*"),
+            json!({ "rooms": count.rooms, "members": count.members }),
+        )
+    });
+    Value::Object(rooms.collect())
+}
+
+/// Times deliveries from the append in Kafka: once per publication that somebody got.
+pub(super) fn delivery_times<'a>(
+    metrics: &Metrics,
+    events: impl Iterator<Item = &'a str>,
+) -> OnDelivered {
+    let events: BTreeMap<String, EventMetrics> = events
+        .map(|event| (event.to_owned(), metrics.event(event)))
+        .collect();
+    Box::new(move |event, timestamp| {
+        if let Some(metrics) = events.get(event) {
+            let taken = clock::wall_ms().saturating_sub(u64::try_from(timestamp).unwrap_or(0));
+            metrics.delivery_seconds.record(seconds(taken));
+        }
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn to_f64(count: usize) -> f64 {
+    count as f64
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    std::time::Duration::from_millis(milliseconds).as_secs_f64()
+}
