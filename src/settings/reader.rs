@@ -192,9 +192,11 @@ impl Reader {
         let name = self.text("FLEETCAST_PROFILE")?;
         match Profile::load(&name, prefix, max_event_bytes) {
             Ok(profile) => Some(profile),
-            Err(error) => {
-                let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
-                self.input.problem(problem);
+            Err(errors) => {
+                for error in errors.0 {
+                    let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
+                    self.input.problem(problem);
+                }
                 None
             }
         }

@@ -1,5 +1,6 @@
 use secrecy::ExposeSecret;
 
+use super::values::Kind;
 use super::*;
 use crate::settings::table::{Later, Status, VARIABLES};
 
@@ -55,7 +56,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
     assert_eq!(settings.kafka.topic_prefix, "");
     assert_eq!(settings.kafka.group_id, "fleetcast");
     assert_eq!(settings.profile.name, "dispatch");
-    assert_eq!(settings.window.duration, Duration::from_secs(300));
+    assert_eq!(settings.window.duration, Duration::from_mins(5));
     assert_eq!(settings.window.bytes, 256 << 20);
     assert_eq!(settings.sockets.max_connections, 10_000);
     assert_eq!(settings.sockets.max_event_bytes, 262_144);
@@ -178,7 +179,6 @@ fn what_this_version_lacks_is_never_silent() {
         let Status::Later(what) = variable.status else {
             continue;
         };
-        use values::Kind;
         let asked = match variable.kind {
             Kind::Bool => "true",
             Kind::Count | Kind::Duration => "77",

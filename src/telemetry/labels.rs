@@ -1,5 +1,8 @@
 //! Every value that a closed label may take. docs/operations.md lists them and a test compares.
 
+use fleetcast_core::domain::decode::Skip;
+use fleetcast_core::domain::protocol::{Reason, Refusal};
+
 /// A closed list of label values: only these can be counted, and all of them exist, at zero, from the start.
 pub trait Label: Copy + 'static {
     /// The label's name in the metric.
@@ -63,6 +66,7 @@ labels! {
     RecordOutcome as "outcome" {
         Routed = "routed",
         Tombstone = "tombstone",
+        Empty = "empty",
         NotUtf8 = "not_utf8",
         NotJson = "not_json",
         NotObject = "not_object",
@@ -169,6 +173,29 @@ labels! {
     }
 }
 
+impl From<Reason> for CommandOutcome {
+    fn from(reason: Reason) -> Self {
+        Self::parse(reason.as_str()).expect("a test compares the two lists")
+    }
+}
+
+impl From<Skip> for RecordOutcome {
+    fn from(skip: Skip) -> Self {
+        Self::parse(skip.outcome()).expect("a test compares the two lists")
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TokenMissing => Self::TokenMissing,
+            Refusal::TokenInvalid => Self::TokenInvalid,
+            Refusal::TokenExpired => Self::TokenExpired,
+            Refusal::TokenRevoked => Self::TokenRevoked,
+        }
+    }
+}
+
 labels! {
     /// Parts whose faults are counted.
     Component as "component" {
@@ -188,6 +215,29 @@ mod tests {
         for (place, value) in L::ALL.iter().enumerate() {
             assert_eq!(value.index(), place);
             assert_eq!(L::parse(value.as_str()), Some(*value));
+        }
+    }
+
+    #[test]
+    fn what_the_core_decides_has_a_label() {
+        for skip in Skip::ALL {
+            assert_eq!(RecordOutcome::from(*skip).as_str(), skip.outcome());
+        }
+        assert_eq!(
+            RecordOutcome::ALL.len(),
+            Skip::ALL.len() + 1,
+            "and `routed`"
+        );
+        for reason in Reason::ALL {
+            assert_eq!(CommandOutcome::from(*reason).as_str(), reason.as_str());
+        }
+        assert_eq!(
+            CommandOutcome::ALL.len(),
+            Reason::ALL.len() + 1,
+            "and `success`"
+        );
+        for refusal in Refusal::ALL {
+            assert_eq!(Refused::from(*refusal).as_str(), refusal.as_str());
         }
     }
 

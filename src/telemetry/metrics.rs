@@ -518,7 +518,7 @@ mod tests {
     #[test]
     fn two_servers_in_one_process_count_apart() {
         let (one, other) = (Metrics::new(), Metrics::new());
-        one.clone().refused.increment(Refused::Origin);
+        one.refused.increment(Refused::Origin);
         let counted = r#"fleetcast_refused_total{reason="origin"} 1"#;
         assert!(one.render().contains(counted));
         assert!(!other.render().contains(counted));

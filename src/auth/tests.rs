@@ -1,0 +1,319 @@
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::*;
+
+const SECRET: &str = "fleetcast-tests-only-3kYbqzT0pW9sVn5x";
+const OTHER_SECRET: &str = "fleetcast-tests-only-another-5xQ0m2Lr";
+const NOW: u64 = 1_800_000_000;
+
+fn settings(issuer: Option<&str>, audience: Option<&str>) -> AuthSettings {
+    AuthSettings {
+        secret: SecretString::from(SECRET),
+        issuer: issuer.map(str::to_owned),
+        audience: audience.map(str::to_owned),
+        leeway: Duration::from_secs(10),
+        allow_query_token: true,
+    }
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(&settings(None, None))
+}
+
+/// Good claims with `changes` over them; `null` removes a claim.
+fn claims(changes: &Value) -> Value {
+    let mut claims =
+        json!({"sub": "u1", "organization_id": "o1", "roles": ["dispatcher"], "exp": NOW + 600});
+    let (Value::Object(map), Value::Object(changes)) = (&mut claims, changes) else {
+        panic!("claims are an object");
+    };
+    for (name, value) in changes {
+        if value.is_null() {
+            map.remove(name);
+        } else {
+            map.insert(name.clone(), value.clone());
+        }
+    }
+    claims
+}
+
+fn sign(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
+}
+
+fn token(changes: &Value) -> String {
+    sign(Algorithm::HS256, SECRET, &claims(changes))
+}
+
+/// Signed as it stands, also what no JSON library would write.
+fn raw(header: &str, payload: &str) -> String {
+    let (header, payload) = (
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(payload),
+    );
+    let message = format!("{header}.{payload}");
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+
+fn refused(token: &str) -> Rejected {
+    verifier()
+        .verify(token, NOW)
+        .expect_err("it should be refused")
+}
+
+#[test]
+fn a_good_token_gives_its_claims() {
+    let token = token(
+        &json!({"name": "Ada", "channels": [7, "8"], "nbf": NOW, "iat": NOW, "aud": "whoever"}),
+    );
+    let claims = verifier().verify(&token, NOW).unwrap();
+    assert_eq!(
+        (claims.user.as_str(), claims.organisation.as_str()),
+        ("u1", "o1")
+    );
+    assert!(claims.roles.contains("dispatcher"));
+    assert_eq!(claims.expires, NOW + 600);
+    assert_eq!(claims.ids["channels"].len(), 2);
+}
+
+#[test]
+fn wrong_claims_are_refused_each_for_its_reason() {
+    for (changes, why) in [
+        (json!({"exp": null}), Why::MissingClaim("exp")),
+        (json!({"exp": "1900000000"}), Why::NotATime("exp")),
+        (json!({"exp": 1_900_000_000.5}), Why::NotATime("exp")),
+        (json!({"exp": 1_900_000_000.0}), Why::NotATime("exp")),
+        (json!({"exp": -1}), Why::NotATime("exp")),
+        (json!({"exp": true}), Why::NotATime("exp")),
+        // jsonwebtoken reads the registered claims too, and stumbles over a list here.
+        (json!({"exp": [NOW + 600]}), Why::Malformed),
+        (json!({"exp": NOW - 10}), Why::Expired),
+        (json!({"exp": 0}), Why::Expired),
+        (json!({"nbf": NOW + 11}), Why::NotYet),
+        (json!({"nbf": (NOW - 1).to_string()}), Why::NotATime("nbf")),
+        (json!({"iat": 4_070_908_800_u64}), Why::IssuedInFuture),
+        (json!({"iat": "now"}), Why::NotATime("iat")),
+        (
+            json!({"sub": null}),
+            Why::Claims(ClaimsError::Missing("sub")),
+        ),
+        (
+            json!({"organization_id": null}),
+            Why::Claims(ClaimsError::Missing("organization_id")),
+        ),
+    ] {
+        assert_eq!(refused(&token(&changes)).why, why, "{changes}");
+    }
+    for organisation in [
+        json!(["o1"]),
+        json!({}),
+        json!(""),
+        json!("a:org:b"),
+        json!("ö"),
+        json!("a\u{0}"),
+        json!(1.5),
+    ] {
+        let refused = refused(&token(&json!({"organization_id": organisation})));
+        assert!(matches!(refused.why, Why::Claims(_)), "{organisation}");
+        assert_eq!(refused.code, Refusal::TokenInvalid);
+    }
+}
+
+#[test]
+fn only_the_pinned_algorithm_and_the_right_key_are_accepted() {
+    let good = claims(&json!({}));
+    let payload = URL_SAFE_NO_PAD.encode(good.to_string());
+    let unsigned = |header: &str| format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(header));
+    for (token, why) in [
+        (sign(Algorithm::HS256, OTHER_SECRET, &good), Why::Signature),
+        (sign(Algorithm::HS384, SECRET, &good), Why::Algorithm),
+        (sign(Algorithm::HS512, SECRET, &good), Why::Algorithm),
+        (unsigned(r#"{"alg":"none"}"#), Why::Algorithm),
+        (unsigned(r#"{"alg":"None"}"#), Why::Algorithm),
+        (unsigned(r#"{"alg":"RS256"}"#), Why::Algorithm),
+        (unsigned(r#"{"alg":["HS256"]}"#), Why::Algorithm),
+        (unsigned("{}"), Why::Algorithm),
+        (unsigned(HS256), Why::Signature),
+        (raw(r#"{"alg":"hs256"}"#, &good.to_string()), Why::Algorithm),
+        (
+            raw(
+                r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+                &good.to_string(),
+            ),
+            Why::Critical,
+        ),
+    ] {
+        assert_eq!(refused(&token).why, why, "{token}");
+    }
+    let accepted = raw(
+        r#"{"alg":"HS256","typ":"JWT","kid":"1"}"#,
+        &good.to_string(),
+    );
+    assert!(verifier().verify(&accepted, NOW).is_ok());
+}
+
+#[test]
+fn garbage_is_one_answer() {
+    let good = token(&json!({}));
+    let mut garbage: Vec<String> = [
+        "x",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "null",
+        "{}",
+        "Bearer x",
+        "\u{0}",
+        "é.é.é",
+        "....",
+        " ",
+        "eyJ.eyJ.eyJ",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    garbage.extend((1..good.len()).map(|end| good[..end].to_owned()));
+    garbage.push(format!("{good}.x"));
+    garbage.push(format!("{good}="));
+    garbage.push(format!(" {good}"));
+    garbage.push(good.to_uppercase());
+    garbage.push("x".repeat(MAX_TOKEN));
+    garbage.push("x".repeat(1 << 20));
+    garbage.push(format!("{good}{}", "A".repeat(1 << 20)));
+    for payload in [
+        "",
+        "null",
+        "[]",
+        "7",
+        "\"text\"",
+        "{",
+        "{\"exp\":1e400}",
+        "{\"exp\":NaN}",
+        "{\"exp\":1900000000,\"exp\":1900000001}",
+    ] {
+        garbage.push(raw(HS256, payload));
+    }
+    garbage.push(raw(HS256, &"[".repeat(9_000)));
+    garbage.push(raw(
+        &format!("{{\"alg\":\"HS256\",\"x\":{}", "[".repeat(5_000)),
+        "{}",
+    ));
+    for token in garbage {
+        let refused = refused(&token);
+        assert_eq!(refused.code, Refusal::TokenInvalid, "{token:.60}");
+    }
+    assert_eq!(
+        verifier().verify_given(None, NOW).unwrap_err().code,
+        Refusal::TokenMissing
+    );
+    assert_eq!(
+        verifier().verify_given(Some(""), NOW).unwrap_err().code,
+        Refusal::TokenMissing
+    );
+}
+
+#[test]
+fn the_leeway_counts_both_ways_and_ends_sharply() {
+    let token = token(&json!({"exp": NOW, "nbf": NOW, "iat": NOW}));
+    let code = |now| {
+        verifier()
+            .verify(&token, now)
+            .map_err(|rejected| rejected.code)
+    };
+    assert_eq!(code(NOW - 11).unwrap_err(), Refusal::TokenInvalid);
+    assert!(code(NOW - 10).is_ok());
+    assert!(code(NOW + 9).is_ok());
+    assert_eq!(code(NOW + 10).unwrap_err(), Refusal::TokenExpired);
+    assert_eq!(code(u64::MAX).unwrap_err(), Refusal::TokenExpired);
+}
+
+#[test]
+fn issuer_and_audience_are_required_once_they_are_configured() {
+    let verifier = Verifier::new(&settings(Some("issuer"), Some("fleetcast")));
+    let check = |changes: Value| {
+        verifier
+            .verify(&token(&changes), NOW)
+            .map(drop)
+            .map_err(|rejected| rejected.why)
+    };
+    assert_eq!(check(json!({"iss": "issuer", "aud": "fleetcast"})), Ok(()));
+    assert_eq!(
+        check(json!({"iss": "issuer", "aud": ["other", "fleetcast"]})),
+        Ok(())
+    );
+    for (changes, why) in [
+        (json!({"aud": "fleetcast"}), Why::MissingClaim("iss")),
+        (json!({"iss": "issuer"}), Why::MissingClaim("aud")),
+        (json!({"iss": "other", "aud": "fleetcast"}), Why::Issuer),
+        (json!({"iss": ["issuer"], "aud": "fleetcast"}), Why::Issuer),
+        (json!({"iss": "issuer", "aud": "other"}), Why::Audience),
+        (json!({"iss": "issuer", "aud": []}), Why::Audience),
+        (
+            json!({"iss": "issuer", "aud": ["fleetcast", 7]}),
+            Why::Audience,
+        ),
+        (
+            json!({"iss": "issuer", "aud": {"fleetcast": true}}),
+            Why::Audience,
+        ),
+        (json!({"iss": "Issuer", "aud": "fleetcast"}), Why::Issuer),
+    ] {
+        assert_eq!(check(changes.clone()), Err(why), "{changes}");
+    }
+}
+
+#[test]
+fn no_reason_quotes_the_token_or_a_claim() {
+    let token = token(&json!({"sub": "hush hush", "organization_id": "a:org:hush"}));
+    let rejected = refused(&token);
+    let text = format!("{rejected} {rejected:?} {:?}", verifier());
+    assert!(
+        !text.contains("hush") && !text.contains(&token) && !text.contains(SECRET),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_minted_is_accepted_and_what_would_be_refused_is_not_minted() {
+    let settings = settings(Some("issuer"), Some("fleetcast"));
+    let mut grant = Grant {
+        user: "u1".to_owned(),
+        organisation: "o1".to_owned(),
+        roles: vec!["field_unit".to_owned()],
+        name: Some("Unit 7".to_owned()),
+        ids: BTreeMap::from([("channels".to_owned(), vec!["1".to_owned(), "2".to_owned()])]),
+        scopes: vec!["publish".to_owned()],
+    };
+    let token = mint(&settings, &grant, NOW, 3600).unwrap();
+    let claims = Verifier::new(&settings).verify(&token, NOW).unwrap();
+    assert_eq!((claims.user.as_str(), claims.expires), ("u1", NOW + 3600));
+    assert!(claims.scopes.contains("publish") && claims.ids["channels"].len() == 2);
+    grant.organisation = "a:org:b".to_owned();
+    assert!(matches!(
+        mint(&settings, &grant, NOW, 3600),
+        Err(MintError::Claims(_))
+    ));
+}
+
+#[test]
+fn a_refusal_is_counted_by_its_code() {
+    let metrics = Metrics::new();
+    refused("x").report(&metrics);
+    refused("y").report(&metrics);
+    assert!(
+        metrics
+            .render()
+            .contains(r#"fleetcast_refused_total{reason="token_invalid"} 2"#)
+    );
+}
