@@ -59,7 +59,11 @@ fn live(settings: Settings, mode: Mode) -> anyhow::Result<Exit> {
     let deadline = settings.sockets.drain + AFTER_DRAIN;
     let outcome = runtime.block_on(async {
         let signals = Signals::install().context("cannot catch signals")?;
-        events::starting(&settings.profile.name, &settings.kafka.bootstrap_servers);
+        let brokers = match mode {
+            Mode::Serve => settings.kafka.bootstrap_servers.as_str(),
+            Mode::Demo => "embedded",
+        };
+        events::starting(&settings.profile.name, brokers);
         let lifecycle = Lifecycle::new();
         metrics.keep_up(&lifecycle);
         lifecycle.critical("app", app::run(settings, mode, metrics, lifecycle.clone()));

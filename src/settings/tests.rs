@@ -142,6 +142,15 @@ fn an_empty_value_is_not_set() {
 }
 
 #[test]
+fn a_short_internal_token_is_a_warning() {
+    assert_eq!(
+        notices(&good(&[("INTERNAL_TOKEN", "short")])),
+        ["INTERNAL_TOKEN: it has fewer than 16 bytes and can be guessed"]
+    );
+    assert_eq!(notices(&good(&[("INTERNAL_TOKEN", SECRET)])), [""; 0]);
+}
+
+#[test]
 fn kubernetes_variables_are_ignored_and_the_port_of_ours_is_not() {
     let settings = good(&[
         ("FLEETCAST_PORT", "tcp://10.96.0.12:8001"),
