@@ -135,6 +135,22 @@ impl Settings {
         Reader::new(environment, presets).settings()
     }
 
+    /// Only what tokens are checked and made with: the command line does not need brokers for that.
+    pub fn auth_from_map(environment: &BTreeMap<String, String>) -> Result<AuthSettings, Problems> {
+        Reader::new(environment, &Presets::new()).only(Reader::auth)
+    }
+
+    /// Only where the server listens.
+    pub fn listen_from_map(environment: &BTreeMap<String, String>) -> Result<Listen, Problems> {
+        Reader::new(environment, &Presets::new()).only(Reader::listen)
+    }
+
+    /// For the demo: whatever was said about brokers is about others. The address is put in once the broker runs.
+    pub fn use_embedded_broker(&mut self) {
+        self.kafka.mock = true;
+        self.kafka.properties.clear();
+    }
+
     /// Says in the log what the operator should know about the settings. Once, when the log is up.
     pub fn announce(&self) {
         if self.of_kubernetes > 0 {

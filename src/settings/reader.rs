@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::input::{Input, Origin as From};
 use super::profile::Profile;
@@ -15,6 +15,9 @@ use crate::telemetry::{LogFormat, LogSettings};
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
 const EVENT_ENVELOPE: usize = 1_024;
+
+/// An internal token below this length is warned of, in bytes.
+const SHORT_TOKEN: usize = 16;
 
 pub(super) struct Reader {
     input: Input,
@@ -62,7 +65,18 @@ impl Reader {
         }
     }
 
-    fn listen(&mut self) -> Listen {
+    /// Reads one part, and tells only what is wrong with that.
+    pub(super) fn only<T>(mut self, part: impl FnOnce(&mut Self) -> T) -> Result<T, Problems> {
+        self.input.problems.clear();
+        let value = part(&mut self);
+        if self.input.problems.is_empty() {
+            Ok(value)
+        } else {
+            Err(Problems(self.input.problems))
+        }
+    }
+
+    pub(super) fn listen(&mut self) -> Listen {
         let listen = Listen {
             host: self.value("HOST", values::host),
             port: self.value("PORT", values::port),
@@ -73,6 +87,11 @@ impl Reader {
             cors_origins: self.cors_origins(),
             allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
         };
+        let token = listen.internal_token.as_ref();
+        if token.is_some_and(|token| token.expose_secret().len() < SHORT_TOKEN) {
+            let warning = format!("it has fewer than {SHORT_TOKEN} bytes and can be guessed");
+            self.input.warn("INTERNAL_TOKEN", &warning);
+        }
         let one_port = listen.port == listen.internal_port && listen.port != 0;
         let overlap = listen.host == listen.internal_host
             || listen.host.is_unspecified()
@@ -104,7 +123,7 @@ impl Reader {
         CorsOrigins::Exact(exact.unwrap_or_default())
     }
 
-    fn auth(&mut self) -> AuthSettings {
+    pub(super) fn auth(&mut self) -> AuthSettings {
         let secret = self.required("JWT_SECRET");
         if let Some(secret) = &secret
             && let Err(why) = values::jwt_secret(secret)
@@ -192,9 +211,11 @@ impl Reader {
         let name = self.text("FLEETCAST_PROFILE")?;
         match Profile::load(&name, prefix, max_event_bytes) {
             Ok(profile) => Some(profile),
-            Err(error) => {
-                let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
-                self.input.problem(problem);
+            Err(errors) => {
+                for error in errors.0 {
+                    let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
+                    self.input.problem(problem);
+                }
                 None
             }
         }

@@ -172,7 +172,7 @@ pub const VARIABLES: &[Variable] = &[
     secret(alias("JWT_SECRET_KEY", served(TOKENS, "JWT_SECRET", Kind::Secret, Required, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused."))),
     served(TOKENS, "JWT_ISSUER", Kind::Text, Unset, "What `iss` must be. Unset: not looked at."),
     served(TOKENS, "JWT_AUDIENCE", Kind::Text, Unset, "What `aud` must be or contain. Unset: not looked at."),
-    served(TOKENS, "JWT_LEEWAY", Kind::Duration, Value("10"), "How far the issuer's clock may be off when `exp`, `nbf` and `iat` are checked."),
+    served(TOKENS, "JWT_LEEWAY", Kind::Duration, Value("10"), "How far the issuer's clock may be off when `exp`, `nbf` and `iat` are checked; at most 5 minutes."),
     served(TOKENS, "ALLOW_QUERY_TOKEN", Kind::Bool, Value("true"), "Accepts `?token=` in the URL, which proxies like to log; the `auth` field and the header always work."),
     later(Stops, TOKENS, "JWT_PUBLIC_KEY_FILE", Kind::Text, Unset, "PEM file with a public key."),
     later(Stops, TOKENS, "JWT_JWKS", Kind::Text, Unset, "File or URL of a JWKS."),

@@ -1,5 +1,6 @@
 use secrecy::ExposeSecret;
 
+use super::values::Kind;
 use super::*;
 use crate::settings::table::{Later, Status, VARIABLES};
 
@@ -55,7 +56,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
     assert_eq!(settings.kafka.topic_prefix, "");
     assert_eq!(settings.kafka.group_id, "fleetcast");
     assert_eq!(settings.profile.name, "dispatch");
-    assert_eq!(settings.window.duration, Duration::from_secs(300));
+    assert_eq!(settings.window.duration, Duration::from_mins(5));
     assert_eq!(settings.window.bytes, 256 << 20);
     assert_eq!(settings.sockets.max_connections, 10_000);
     assert_eq!(settings.sockets.max_event_bytes, 262_144);
@@ -141,6 +142,15 @@ fn an_empty_value_is_not_set() {
 }
 
 #[test]
+fn a_short_internal_token_is_a_warning() {
+    assert_eq!(
+        notices(&good(&[("INTERNAL_TOKEN", "short")])),
+        ["INTERNAL_TOKEN: it has fewer than 16 bytes and can be guessed"]
+    );
+    assert_eq!(notices(&good(&[("INTERNAL_TOKEN", SECRET)])), [""; 0]);
+}
+
+#[test]
 fn kubernetes_variables_are_ignored_and_the_port_of_ours_is_not() {
     let settings = good(&[
         ("FLEETCAST_PORT", "tcp://10.96.0.12:8001"),
@@ -178,7 +188,6 @@ fn what_this_version_lacks_is_never_silent() {
         let Status::Later(what) = variable.status else {
             continue;
         };
-        use values::Kind;
         let asked = match variable.kind {
             Kind::Bool => "true",
             Kind::Count | Kind::Duration => "77",

@@ -108,7 +108,7 @@ pub fn count(text: &str) -> Result<usize, Wrong> {
 }
 
 /// The longest time that a setting may ask for: beyond it, it is a slip of the unit.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(7 * 24);
 
 /// `30` and `30s` are seconds; `500ms`, `5m`, `2h` also work.
 pub fn duration(text: &str) -> Result<Duration, Wrong> {

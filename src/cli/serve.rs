@@ -1,0 +1,79 @@
+//! `serve` and `demo`: settings, log, runtime, parts, and the wait for the end.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::Rng;
+
+use super::{Exit, bad_configuration};
+use crate::app::{self, Mode};
+use crate::lifecycle::{self, Lifecycle, Signals};
+use crate::settings::{Presets, Settings};
+use crate::telemetry::{self, Metrics, events};
+
+/// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
+const AFTER_DRAIN: Duration = Duration::from_secs(10);
+
+pub(super) fn serve() -> anyhow::Result<Exit> {
+    match Settings::from_process_env(&Presets::new()) {
+        Ok(settings) => live(settings, Mode::Serve),
+        Err(problems) => Ok(bad_configuration(&problems)),
+    }
+}
+
+pub(super) fn demo() -> anyhow::Result<Exit> {
+    match Settings::from_process_env(&demo_presets()) {
+        Ok(mut settings) => {
+            settings.use_embedded_broker();
+            live(settings, Mode::Demo)
+        }
+        Err(problems) => Ok(bad_configuration(&problems)),
+    }
+}
+
+/// What the demo has instead of the operator's settings. The brokers' address is put in when they run.
+fn demo_presets() -> Presets {
+    let secret: [u8; 32] = rand::rng().random();
+    let hexadecimal = secret.iter().map(|byte| format!("{byte:02x}"));
+    Presets::from([
+        ("HOST", "127.0.0.1".to_owned()),
+        ("QA_PAGE", "true".to_owned()),
+        ("JWT_SECRET", hexadecimal.collect()),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
+    ])
+}
+
+/// From good settings to the end of the process.
+fn live(settings: Settings, mode: Mode) -> anyhow::Result<Exit> {
+    telemetry::init(&settings.log).context("cannot set up the log")?;
+    let metrics = Metrics::new();
+    let panics = metrics.panics.clone();
+    lifecycle::log_panics(move || panics.increment(1));
+    settings.announce();
+
+    // Order and tail latency are best on one thread; Kafka's poll loop has its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let deadline = settings.sockets.drain + AFTER_DRAIN;
+    let outcome = runtime.block_on(async {
+        let signals = Signals::install().context("cannot catch signals")?;
+        let brokers = match mode {
+            Mode::Serve => settings.kafka.bootstrap_servers.as_str(),
+            Mode::Demo => "embedded",
+        };
+        events::starting(&settings.profile.name, brokers);
+        let lifecycle = Lifecycle::new();
+        metrics.keep_up(&lifecycle);
+        lifecycle.critical("app", app::run(settings, mode, metrics, lifecycle.clone()));
+        anyhow::Ok(lifecycle.run(signals, deadline).await)
+    })?;
+    // A blocking call that hangs (DNS, a file) must not hold up the exit.
+    runtime.shutdown_background();
+    Ok(match outcome {
+        Ok(()) => Exit::Clean,
+        // The log has said why.
+        Err(_) => Exit::Failed,
+    })
+}

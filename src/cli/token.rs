@@ -1,0 +1,237 @@
+//! `token mint` and `token inspect`: for trying things out, and for finding out why somebody is refused.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetcast_core::domain::claims::Claims;
+use serde_json::{Map, Value};
+
+use super::{Exit, bad_configuration, print};
+use crate::auth::{Grant, MAX_TOKEN, Verifier, mint};
+use crate::clock;
+use crate::settings::{AuthSettings, Settings, process_environment, values};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a token, signed with JWT_SECRET
+    ///
+    /// Prints the token and nothing else. JWT_ISSUER and JWT_AUDIENCE are put in if they are set. Roles of the dispatch profile:
+    /// admin, supervisor, dispatcher (every room of their organisation), field_unit (the ids given here), viewer (incidents).
+    #[command(
+        after_help = "Example: fleetcast token mint --sub u1 --org o1 --role field_unit --channels 1,2 --expires-in 8h"
+    )]
+    Mint(Box<Mint>),
+    /// Verify a token and explain it: claims, times, and why it is refused
+    ///
+    /// Checks with the same settings as the server would. Exit code 0 if the token is accepted, 1 if not.
+    Inspect(Inspect),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Mint {
+    /// User: 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+    #[arg(long, value_name = "USER")]
+    sub: String,
+    /// Organisation, written as the user
+    #[arg(long, value_name = "ORGANISATION")]
+    org: String,
+    /// A role; may be given more than once
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// Name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Channels that a scoped role may join
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    channels: Vec<String>,
+    /// Assets that a scoped role may join
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    assets: Vec<String>,
+    /// Incidents that a scoped role may join
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    incidents: Vec<String>,
+    /// A scope, such as publish; may be given more than once
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// How long it is good: 30m, 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
+    expires_in: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Inspect {
+    /// The token; without it (or with -) it is read from standard input, which keeps it out of the shell's history
+    token: Option<String>,
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+    let settings = match Settings::auth_from_map(&process_environment()) {
+        Ok(settings) => settings,
+        Err(problems) => return Ok(bad_configuration(&problems)),
+    };
+    match command {
+        Command::Mint(arguments) => run_mint(&settings, *arguments),
+        Command::Inspect(arguments) => run_inspect(&settings, arguments),
+    }
+}
+
+fn run_mint(settings: &AuthSettings, arguments: Mint) -> anyhow::Result<Exit> {
+    let listed = [
+        ("channels", arguments.channels),
+        ("assets", arguments.assets),
+        ("incidents", arguments.incidents),
+    ];
+    let grant = Grant {
+        user: arguments.sub,
+        organisation: arguments.org,
+        roles: arguments.role,
+        name: arguments.name,
+        ids: listed
+            .into_iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .map(|(claim, ids)| (claim.to_owned(), ids))
+            .collect::<BTreeMap<_, _>>(),
+        scopes: arguments.scope,
+    };
+    let token = mint(settings, &grant, now(), arguments.expires_in.as_secs())
+        .context("no server would accept such a token")?;
+    print(&format!("{token}\n"))?;
+    Ok(Exit::Clean)
+}
+
+fn run_inspect(settings: &AuthSettings, arguments: Inspect) -> anyhow::Result<Exit> {
+    let token = match arguments.token {
+        Some(token) if token != "-" => token,
+        _ => from_standard_input()?,
+    };
+    let token = token.trim();
+    let token = token.strip_prefix("Bearer ").unwrap_or(token);
+    let now = now();
+    let verdict = Verifier::new(settings).verify(token, now);
+    let mut text = String::new();
+    match unverified(token) {
+        Some((header, claims)) => describe(&mut text, &header, &claims, now)?,
+        None => writeln!(text, "it does not even look like a token")?,
+    }
+    match &verdict {
+        Ok(claims) => accepted(&mut text, claims)?,
+        Err(rejected) => writeln!(text, "refused: {rejected}")?,
+    }
+    print(&text)?;
+    Ok(if verdict.is_ok() {
+        Exit::Clean
+    } else {
+        Exit::Failed
+    })
+}
+
+fn from_standard_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    // One byte more than is looked at, so that a token that is too long is refused as that.
+    let limit = u64::try_from(MAX_TOKEN + 1)?;
+    io::stdin()
+        .take(limit)
+        .read_to_string(&mut text)
+        .context("cannot read the token from standard input")?;
+    if text.trim().is_empty() {
+        bail!("there is no token: give it as an argument or on standard input");
+    }
+    Ok(text)
+}
+
+/// Header and claims as they stand there, whoever wrote them: for people, never for a decision.
+fn unverified(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
+    let mut parts = token.split('.').map(|part| {
+        let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    });
+    Some((parts.next()??, parts.next()??))
+}
+
+fn describe(
+    text: &mut String,
+    header: &Map<String, Value>,
+    claims: &Map<String, Value>,
+    now: u64,
+) -> anyhow::Result<()> {
+    writeln!(text, "header: {}", plain(&serde_json::to_string(header)?))?;
+    writeln!(text, "claims:")?;
+    for (name, value) in claims {
+        let time = matches!(name.as_str(), "exp" | "nbf" | "iat");
+        let relative = value.as_u64().filter(|_| time);
+        let note = relative.map_or(String::new(), |at| format!("   ({})", relative_to(at, now)));
+        let (name, value) = (plain(name), plain(&value.to_string()));
+        writeln!(text, "  {name}: {value}{note}")?;
+    }
+    Ok(())
+}
+
+fn accepted(text: &mut String, claims: &Claims) -> anyhow::Result<()> {
+    let roles: Vec<&str> = claims.roles.iter().map(String::as_str).collect();
+    let roles = match roles.as_slice() {
+        [] => "no role".to_owned(),
+        roles => plain(&roles.join(", ")),
+    };
+    writeln!(
+        text,
+        "accepted: user {} of organisation {}, {roles}",
+        claims.user, claims.organisation
+    )?;
+    Ok(())
+}
+
+/// What somebody else wrote must not steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// `in 59 min`, `3 days ago`.
+fn relative_to(at: u64, now: u64) -> String {
+    let apart = at.abs_diff(now);
+    let amount = match apart {
+        0..120 => format!("{apart} s"),
+        120..7_200 => format!("{} min", apart / 60),
+        7_200..172_800 => format!("{} h", apart / 3_600),
+        _ => format!("{} days", apart / 86_400),
+    };
+    if at >= now {
+        format!("in {amount}")
+    } else {
+        format!("{amount} ago")
+    }
+}
+
+fn now() -> u64 {
+    clock::wall_ms() / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_words() {
+        for (at, words) in [
+            (1_000_000, "in 0 s"),
+            (1_000_060, "in 60 s"),
+            (1_003_600, "in 60 min"),
+            (990_000, "2 h ago"),
+            (0, "11 days ago"),
+        ] {
+            assert_eq!(relative_to(at, 1_000_000), words);
+        }
+    }
+}
