@@ -1,6 +1,6 @@
 //! Reads the routed topics: every instance all partitions, by `assign`, without joining a group.
 //!
-//! Two threads. The *reader* (`reader.rs`) blocks on librdkafka's queue, routes each record and hands the hub batches of
+//! Two threads. The *reader* (`reader`) blocks on librdkafka's queue, routes each record and hands the hub batches of
 //! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
 //! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
 //! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
