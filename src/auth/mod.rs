@@ -13,7 +13,7 @@ use fleetcast_core::domain::claims::{Claims, ClaimsError};
 use fleetcast_core::domain::protocol::Refusal;
 use secrecy::ExposeSecret;
 
-pub use mint::{Grant, MintError, mint};
+pub use mint::{Grant, MintError, mint, sign};
 
 use crate::settings::AuthSettings;
 use crate::telemetry::labels::Refused;

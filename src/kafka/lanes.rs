@@ -275,7 +275,7 @@ mod tests {
             bounds,
             early: true,
         };
-        lanes.open(&found, 0)
+        lanes.open(&found, 0, 0)
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) struct Scout {
 
 impl Scout {
     /// Longer after failures, up to the second: a slow network must not look like a dead one, a shutdown must not wait long.
-    const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+    const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
     /// Calls for a look are collected for so long.
     const COLLECT: Duration = Duration::from_millis(200);
     /// A broker that has just started may not know all topics yet. What looks deleted is believed after so many answers.

@@ -386,6 +386,11 @@ impl<L: Label> Counters<L> {
     pub fn add(&self, value: L, count: u64) {
         self.counters[value.index()].increment(count);
     }
+
+    /// For what is counted elsewhere and shown here: the total so far.
+    pub fn absolute(&self, value: L, total: u64) {
+        self.counters[value.index()].absolute(total);
+    }
 }
 
 /// One counter for each pair of values of two closed labels.

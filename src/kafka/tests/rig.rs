@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::record::Record;
@@ -14,6 +13,7 @@ use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::feed::Feed;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -44,14 +44,23 @@ impl Router for Plain {
             partition: record.partition,
             offset: record.offset,
             timestamp: record.timestamp,
-            key: None,
-            event: Arc::from("event"),
+            key: record
+                .key
+                .map(|key| Arc::from(std::str::from_utf8(key).unwrap())),
+            event: Arc::from(
+                record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| format!("{name}={}", value.escape_ascii()))
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
             rooms: vec![Room::organisation(&organisation)],
             organisation,
             class: Class::Event,
             latest_of: None,
             ack: false,
-            payload: Bytes::copy_from_slice(value),
+            payload: to_raw_value(std::str::from_utf8(value).unwrap()).unwrap(),
         })
     }
 }
@@ -63,6 +72,8 @@ pub(super) struct Seen {
     pub(super) number: i32,
     pub(super) start: i64,
     pub(super) values: Vec<String>,
+    /// Timestamp, key and headers of the same.
+    pub(super) others: Vec<(Option<i64>, Option<String>, String)>,
     pub(super) passed: Vec<i64>,
     pub(super) ends: Vec<i64>,
     pub(super) gaps: Vec<i64>,
@@ -84,11 +95,11 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    pub(super) fn start(settings: ConsumerSettings, topics: &[&str]) -> Self {
+    pub(super) fn start(settings: &ConsumerSettings, topics: &[&str]) -> Self {
         Self::with_feed_of(settings, topics, 1024)
     }
 
-    pub(super) fn with_feed_of(settings: ConsumerSettings, topics: &[&str], bound: usize) -> Self {
+    pub(super) fn with_feed_of(settings: &ConsumerSettings, topics: &[&str], bound: usize) -> Self {
         let (sender, feed) = mpsc::channel(bound);
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
@@ -96,7 +107,7 @@ impl Rig {
         let counted = Arc::clone(&counts);
         let routed = Arc::new(AtomicU64::new(0));
         let handle = spawn(
-            &settings,
+            settings,
             Arc::new(Plain {
                 topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
                 routed: Arc::clone(&routed),
@@ -147,14 +158,6 @@ impl Rig {
         }
     }
 
-    /// Takes what comes for so long.
-    pub(super) fn take_for(&mut self, time: Duration) {
-        let deadline = Instant::now() + time;
-        while Instant::now() < deadline {
-            self.take(Duration::from_millis(20));
-        }
-    }
-
     fn take(&mut self, wait: Duration) {
         let Some(feed) = &mut self.feed else { return };
         let batch = self
@@ -197,7 +200,13 @@ impl Rig {
                 assert_eq!(*publication.topic, *seen.topic);
                 assert_eq!(publication.partition, seen.number);
                 seen.next = publication.offset + 1;
-                seen.values.push(publication.payload_str().to_owned());
+                seen.values
+                    .push(serde_json::from_str(publication.payload.get()).unwrap());
+                seen.others.push((
+                    publication.timestamp,
+                    publication.key.as_deref().map(str::to_owned),
+                    publication.event.to_string(),
+                ));
             }
             Feed::Passed { partition, offset } => {
                 let seen = self.live(partition);
@@ -205,7 +214,9 @@ impl Rig {
                 seen.next = offset + 1;
                 seen.passed.push(offset);
             }
-            Feed::End { partition, next } => {
+            Feed::End {
+                partition, next, ..
+            } => {
                 let seen = self.live(partition);
                 assert!(next >= seen.next, "an end is not below what came");
                 seen.next = next;
@@ -326,4 +337,13 @@ pub(super) fn values(name: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("{name}-{number}"))
         .collect()
+}
+
+/// Looks until it is so, without taking anything off a feed.
+pub(super) fn eventually(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -1,4 +1,6 @@
-//! The blocking poll loop: records and ends go to the hub, reports of the scout are acted on.
+//! The blocking poll loop: records and ends go to the hub, reports of the scout are acted on (`act.rs`).
+
+mod act;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +20,9 @@ use tracing::{debug, error, info, warn};
 use super::client::{self, Context};
 use super::contact::Contact;
 use super::ffi::{Event, Source};
-use super::lanes::{Lane, Lanes, Verdict};
-use super::offsets::{Bounds, Place};
-use super::scout::{Found, Report};
+use super::lanes::{Lane, Lanes};
+use super::offsets::Place;
+use super::scout::Report;
 use super::status::{Shared, Status};
 use super::{Count, Pace, Router};
 use crate::clock;
@@ -277,154 +279,6 @@ impl Reader {
         self.status.last_error = Some(text);
     }
 
-    fn act_on(&mut self, report: Report) {
-        let now_ms = clock::monotonic_ms();
-        if let Some(problem) = &report.error {
-            self.status.last_error = Some(problem.clone());
-        }
-        self.contact
-            .look(report.answered, report.asked_ms, now_ms, self.pace.silence);
-        for place in &report.gone {
-            if self.close(place) {
-                self.restart("a topic is gone");
-            }
-        }
-        self.open(&report.found, report.asked_ms);
-        for (place, bounds) in &report.bounds {
-            self.judge(place, *bounds, report.asked_ms, now_ms);
-        }
-        for lane in self.lanes.iter_mut() {
-            if report.ends_wanted.contains(&lane.index)
-                && let Some(bounds) = report.bounds.get(&(Arc::clone(&lane.topic), lane.number))
-                && lane.want_end(*bounds)
-            {
-                self.batch.push(end_of(lane));
-            }
-        }
-        if report.answered {
-            self.contact.aim(report.asked_ms, || {
-                let goal = |lane: &Lane| {
-                    let place = (Arc::clone(&lane.topic), lane.number);
-                    Some((lane.index, report.bounds.get(&place)?.high))
-                };
-                self.lanes.iter().filter_map(goal).collect()
-            });
-            self.status.missing = report.missing;
-            self.status.leaderless = report.leaderless;
-            self.answered = report.number;
-        }
-        self.found_all |= report.answered && report.complete;
-        self.status.connected_since = match (self.contact.reachable(), self.status.connected_since)
-        {
-            (true, None) => Some(clock::wall_ms()),
-            (true, since) => since,
-            (false, _) => None,
-        };
-    }
-
-    fn open(&mut self, found: &[Found], asked_ms: u64) {
-        if found.is_empty() {
-            return;
-        }
-        let mut positions = TopicPartitionList::new();
-        for found in found {
-            let lane = self.lanes.open(found, asked_ms, clock::monotonic_ms());
-            debug!(
-                topic = &*lane.topic,
-                partition = lane.number,
-                start = lane.start,
-                "reading"
-            );
-            self.batch.push(Feed::Partition {
-                index: lane.index,
-                topic: Arc::clone(&lane.topic),
-                number: lane.number,
-                // For DescribeTopics, which tells a topic from one of the same name that was made anew.
-                topic_id: None,
-                start: lane.start,
-            });
-            add(&mut positions, &lane.topic, lane.number, lane.start);
-        }
-        if let Some(source) = &self.source
-            && let Err(problem) = source.consumer().incremental_assign(&positions)
-        {
-            warn!("cannot add partitions: {problem}");
-            self.restart("adding partitions failed");
-        }
-    }
-
-    fn close(&mut self, place: &Place) -> bool {
-        let Some(lane) = self.lanes.close(place) else {
-            return false;
-        };
-        info!(
-            topic = &*lane.topic,
-            partition = lane.number,
-            "a partition is gone"
-        );
-        self.batch.push(Feed::Gone {
-            partition: lane.index,
-        });
-        true
-    }
-
-    fn judge(&mut self, place: &Place, bounds: Bounds, asked_ms: u64, now_ms: u64) {
-        let Some(lane) = self.lanes.get(&place.0, place.1) else {
-            return;
-        };
-        let verdict = lane.judge(bounds, asked_ms, now_ms, self.pace.stall);
-        if lane.stuck_for(now_ms) >= self.pace.stall / 3 {
-            // The scout gets through, the reader does not: "now" is not read up to.
-            self.contact.lose(now_ms);
-        }
-        match verdict {
-            Verdict::Fine => {}
-            Verdict::Suspicious => {
-                self.shared.ask();
-            }
-            Verdict::AtEnd => {
-                lane.end(lane.next, now_ms);
-                self.batch.push(end_of(lane));
-            }
-            Verdict::Gap(next) => {
-                warn!(
-                    topic = &*lane.topic,
-                    partition = lane.number,
-                    lost = next - lane.next,
-                    "records were deleted before they were read"
-                );
-                lane.skip_to(next, now_ms);
-                self.batch.push(Feed::Gap {
-                    partition: lane.index,
-                    next,
-                });
-                self.restart("records were deleted before they were read");
-            }
-            Verdict::Anew(start) => {
-                warn!(
-                    topic = &*lane.topic,
-                    partition = lane.number,
-                    position = lane.next,
-                    end = bounds.high,
-                    "the log ends below what was read: made anew, or cut"
-                );
-                self.close(place);
-                // First without the client: the new lane must not be added beside the old one.
-                self.restart("a log was made anew or cut");
-                self.open(
-                    &[Found {
-                        place: place.clone(),
-                        start,
-                        bounds,
-                        early: false,
-                    }],
-                    asked_ms,
-                );
-            }
-            Verdict::Restart => self.restart("a partition does not move on"),
-        }
-    }
-
     fn tell_due_ends(&mut self) {
         for lane in self.lanes.iter_mut() {
             if lane.take_due_end() {
@@ -517,7 +371,7 @@ fn add(positions: &mut TopicPartitionList, topic: &str, number: i32, next: i64) 
         .expect("offsets of the log are not negative");
 }
 
-fn end_of(lane: &Lane) -> Feed {
+pub(super) fn end_of(lane: &Lane) -> Feed {
     let asked = lane.confirmed().map_or(0, |asked_ms| {
         clock::wall_ms().saturating_sub(clock::monotonic_ms().saturating_sub(asked_ms))
     });
