@@ -60,7 +60,7 @@ pub struct ConsumerSettings {
     pub properties: BTreeMap<String, String>,
     /// Reading starts so long ago, and 10 s more.
     pub window: Duration,
-    /// The brokers are librdkafka's mock: it cannot look up offsets by time, so reading starts at the beginning.
+    /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub pace: Pace,
 }

@@ -53,10 +53,9 @@ pub(super) fn since<C: ConsumerContext>(
 
 /// Where a partition of the start is read from. The bounds must have been asked *before* the look-up by time: what is appended
 /// between the two questions is then either found by its time or lies above `high`.
-pub(super) fn start(bounds: Bounds, by_time: Option<i64>, mock: bool) -> i64 {
+pub(super) fn start(bounds: Bounds, by_time: Option<i64>, tells_times: bool) -> i64 {
     match by_time {
-        // The mock broker answers -1 whatever it holds.
-        _ if mock => bounds.low,
+        _ if !tells_times => bounds.low,
         Some(offset) if offset >= 0 => offset.max(bounds.low),
         // Nothing that young: "the end" as a number, since what comes after now must come.
         _ => bounds.high,
@@ -115,15 +114,19 @@ mod tests {
     #[test]
     fn reading_starts_within_the_log() {
         let bounds = Bounds { low: 10, high: 90 };
-        for (by_time, mock, expected) in [
-            (Some(40), false, 40),
-            (Some(3), false, 10),
-            (Some(-1), false, 90),
-            (None, false, 90),
-            (Some(95), false, 95),
-            (Some(-1), true, 10),
+        for (by_time, tells_times, expected) in [
+            (Some(40), true, 40),
+            (Some(3), true, 10),
+            (Some(-1), true, 90),
+            (None, true, 90),
+            (Some(95), true, 95),
+            (Some(-1), false, 10),
         ] {
-            assert_eq!(start(bounds, by_time, mock), expected, "{by_time:?} {mock}");
+            assert_eq!(
+                start(bounds, by_time, tells_times),
+                expected,
+                "{by_time:?} {tells_times}"
+            );
         }
     }
 }

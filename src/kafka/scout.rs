@@ -166,10 +166,12 @@ impl Scout {
             .filter(|(_, early)| *early)
             .map(|(place, _)| place.clone())
             .collect();
-        let by_time = if self.settings.mock || stop.is_cancelled() {
-            HashMap::new()
+        let (by_time, tells_times) = if stop.is_cancelled() {
+            (HashMap::new(), true)
         } else {
-            offsets::since(&self.client, &early, self.window_start(), self.timeout)?
+            let by_time = offsets::since(&self.client, &early, self.window_start(), self.timeout)?;
+            let tells_times = self.tells_times(&by_time, &bounds)?;
+            (by_time, tells_times)
         };
         for (place, early) in new {
             let by_time = by_time.get(&place).copied();
@@ -177,12 +179,12 @@ impl Scout {
                 report.complete = false;
                 continue;
             };
-            if early && by_time.is_none() && !self.settings.mock {
+            if early && by_time.is_none() {
                 report.complete = false;
                 continue;
             }
             let start = if early {
-                offsets::start(bounds, by_time, self.settings.mock)
+                offsets::start(bounds, by_time, tells_times)
             } else {
                 bounds.low
             };
@@ -196,6 +198,27 @@ impl Scout {
         }
         report.bounds = bounds;
         Ok(())
+    }
+
+    /// Whether these brokers can look up offsets by time. librdkafka's mock broker cannot: it answers "none that young" even
+    /// for the year 1970, also where there are records.
+    fn tells_times(
+        &self,
+        by_time: &HashMap<Place, i64>,
+        bounds: &HashMap<Place, Bounds>,
+    ) -> Result<bool, KafkaError> {
+        let holds_some = |place: &&Place| bounds.get(*place).is_some_and(|b| b.low < b.high);
+        if by_time
+            .iter()
+            .any(|(place, offset)| *offset >= 0 && holds_some(&place))
+        {
+            return Ok(true);
+        }
+        let Some(place) = by_time.keys().find(holds_some) else {
+            return Ok(true);
+        };
+        let first = offsets::since(&self.client, std::slice::from_ref(place), 0, self.timeout)?;
+        Ok(first.values().all(|offset| *offset >= 0))
     }
 
     /// Instances keep the window and 10 s more, and promise the window.

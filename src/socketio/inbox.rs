@@ -181,9 +181,6 @@ impl Inbox {
                 String::new(),
             )
         };
-        if received.binary {
-            return refuse("commands have no binary attachments");
-        }
         if received.packet.len() > self.max_packet {
             return refuse("the packet is too large");
         }
@@ -194,7 +191,11 @@ impl Inbox {
             .first()
             .and_then(|event| serde_json::from_str::<String>(event.get()).ok());
         match event {
-            Some(event) => (self.session.execute(&event, packet.get(1).copied()), event),
+            // No command has binary attachments, so what came with some is as good as nothing.
+            Some(event) => {
+                let payload = packet.get(1).copied().filter(|_| !received.binary);
+                (self.session.execute(&event, payload), event)
+            }
             None => refuse("the first element names the event"),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::decode::{self, Decoded, Fields, Slot};
-use super::id::Id;
+use super::id::{Id, InvalidId};
 use super::protocol::is_reserved_event;
 use super::publication::{Class, Publication};
 use super::record::Record;
@@ -167,31 +167,28 @@ impl RouteTable {
             .ok_or(Skip::UnknownEvent)
     }
 
-    /// Every source that is there must say the same. To believe one of two would show one organisation's record to the
-    /// other as soon as a producer fills in the wrong one.
+    /// The first source that is there decides: headers before the body before the top. A source that is there but is no
+    /// organisation refuses the record; it is not passed over for one that is about somebody else.
     fn organisation(&self, headers: &[(&str, &[u8])], fields: &Decoded<'_>) -> Result<Id, Skip> {
-        let in_headers = self.organisation.headers.iter().flat_map(|name| {
-            let named = headers.iter().filter(move |(header, _)| *header == &**name);
-            named.map(|(_, value)| {
-                let text = std::str::from_utf8(value).map_err(|_| Skip::BadOrganisation)?;
-                Id::parse(text).map_err(|_| Skip::BadOrganisation)
+        let in_headers = self.organisation.headers.iter().find_map(|name| {
+            // Kafka's own rule for a header that repeats: the last one counts.
+            let (_, value) = headers.iter().rfind(|(header, _)| *header == &**name)?;
+            Some(
+                std::str::from_utf8(value)
+                    .map_err(|_| InvalidId)
+                    .and_then(Id::parse),
+            )
+        });
+        let in_fields = || {
+            self.organisation.fields.iter().find_map(|&slot| {
+                fields
+                    .in_body(slot)
+                    .or_else(|| fields.at_top(slot))
+                    .map(decode::id)
             })
-        });
-        let in_fields = self.organisation.fields.iter().flat_map(|&slot| {
-            let values = [fields.in_body(slot), fields.at_top(slot)];
-            let ids = values.map(|value| value.map(decode::id));
-            ids.into_iter().flatten()
-        });
-        let in_fields = in_fields.map(|id| id.map_err(|_| Skip::BadOrganisation));
-        let mut found: Option<Id> = None;
-        for id in in_headers.chain(in_fields) {
-            let id = id?;
-            if found.as_ref().is_some_and(|found| *found != id) {
-                return Err(Skip::AmbiguousField);
-            }
-            found = Some(id);
-        }
-        found.ok_or(Skip::NoOrganisation)
+        };
+        let named = in_headers.or_else(in_fields).ok_or(Skip::NoOrganisation)?;
+        named.map_err(|_| Skip::BadOrganisation)
     }
 }
 
