@@ -57,7 +57,7 @@ impl Latencies {
             .saturating_record(now.saturating_sub(sent) / 1_000);
         match acknowledged {
             Some(time) => {
-                self.since_ack[group as usize].saturating_record(now.saturating_sub(time) / 1_000)
+                self.since_ack[group as usize].saturating_record(now.saturating_sub(time) / 1_000);
             }
             None => self.before_ack += 1,
         }

@@ -34,7 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Hold clients, produce records, and report deliveries, latency, loss, repeats, order and leaks
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Put broken records between good ones: only the good ones may arrive
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served

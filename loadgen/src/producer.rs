@@ -248,10 +248,10 @@ impl PacedProducer {
         let mut late = Duration::ZERO;
         for number in 0..pace.records {
             let due = Duration::from_nanos(number * 1_000_000_000 / u64::from(pace.rate));
-            match due.checked_sub(start.elapsed()) {
-                Some(wait) => std::thread::sleep(wait),
-                None => late = late.max(start.elapsed().saturating_sub(due)),
+            if let Some(wait) = due.checked_sub(start.elapsed()) {
+                std::thread::sleep(wait);
             }
+            late = late.max(start.elapsed().saturating_sub(due));
             let rooms = self.rooms.len() as u64;
             let index = usize::try_from(number % rooms).context("room index")?;
             let sequence =

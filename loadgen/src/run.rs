@@ -421,7 +421,7 @@ fn produce_and_watch(
     let mut shown = Duration::ZERO;
     while !thread.is_finished() {
         std::thread::sleep(Duration::from_millis(50));
-        if start.elapsed() - shown >= Duration::from_secs(10) {
+        if start.elapsed() >= shown + Duration::from_secs(10) {
             shown = start.elapsed();
             note(&format!(
                 "{:>3} of {} s: {} delivered",
