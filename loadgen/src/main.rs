@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod commands;
 mod latency;
+mod layout;
 mod metrics;
 mod poison;
 mod probe;
@@ -34,7 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Hold clients, produce records, and report deliveries, latency, loss, repeats, order and leaks
-    Run(Box<run::Args>),
+    Run(Box<layout::Args>),
     /// Put broken records between good ones: only the good ones may arrive
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served

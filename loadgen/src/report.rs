@@ -8,9 +8,10 @@ use serde::Serialize;
 use crate::check::{Faults, Verdict};
 use crate::client::{Story, Temper};
 use crate::latency::{Latencies, Summaries, Summary, ratio};
+use crate::layout::Args;
 use crate::process::Usage;
 use crate::producer::Produced;
-use crate::run::{Args, Sample};
+use crate::run::Sample;
 
 /// One client at the end of the run.
 #[derive(Debug)]
