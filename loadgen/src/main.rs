@@ -1,1 +1,116 @@
-fn main() {}
+//! Load, latency, loss, order and abuse against a running Fleetcast, from outside: nothing of the server is imported.
+//!
+//! `run` measures and checks, `poison` breaks records, `commands` breaks client packets. Exit code 0: all as promised;
+//! 1: a promise was broken; 2: the run itself could not be made.
+
+mod check;
+mod client;
+mod clock;
+mod commands;
+mod latency;
+mod layout;
+mod metrics;
+mod poison;
+mod probe;
+mod process;
+mod producer;
+mod protocol;
+mod record;
+mod report;
+mod run;
+mod socket;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Hold clients, produce records, and report deliveries, latency, loss, repeats, order and leaks
+    Run(Box<layout::Args>),
+    /// Put broken records between good ones: only the good ones may arrive
+    Poison(poison::Args),
+    /// Send broken commands: each is answered or the connection closed, and neighbours are served
+    Commands(commands::Args),
+}
+
+/// What all subcommands need.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Public listener of the server
+    #[arg(long, default_value = "http://127.0.0.1:8001")]
+    url: String,
+    /// Path of Engine.IO
+    #[arg(long, default_value = "/socket.io/")]
+    path: String,
+    /// Kafka bootstrap servers
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    brokers: String,
+    /// HS256 secret of the server, to mint tokens with
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    secret: String,
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a command line says on stderr why it failed"
+)]
+fn main() -> ExitCode {
+    let clean = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Poison(args) => poison::run(&args),
+        Command::Commands(args) => commands::run(&args),
+    };
+    match clean {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("loadgen: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `20s`, `500ms`, `2m`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration such as 20s or 500ms"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(format!("{unit:?} is not a unit: ms, s or m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_defined() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_duration("3"), Ok(Duration::from_secs(3)));
+        assert!(parse_duration("s").is_err() && parse_duration("5x").is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! CPU time and memory of a process, from `/proc`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// `/proc` counts in ticks; Linux shows a hundredth of a second to user space on every architecture we run on.
+const TICK: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// User and system time.
+    pub(crate) cpu: Duration,
+    pub(crate) rss_kib: u64,
+    /// The most that it ever was.
+    pub(crate) peak_rss_kib: u64,
+}
+
+/// `pid`: a number, or `self`.
+pub(crate) fn usage(pid: &str) -> Result<Usage> {
+    let read = |file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    };
+    let ticks =
+        cpu_ticks(&read("stat")?).with_context(|| format!("/proc/{pid}/stat has another form"))?;
+    let status = read("status")?;
+    Ok(Usage {
+        cpu: TICK * u32::try_from(ticks).unwrap_or(u32::MAX),
+        rss_kib: kib(&status, "VmRSS:").unwrap_or(0),
+        peak_rss_kib: kib(&status, "VmHWM:").unwrap_or(0),
+    })
+}
+
+/// Fields 14 and 15; the program's name before them may hold spaces and brackets.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_with_brackets_does_not_shift_the_fields() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 10 0 0 0 120 30 0 0 20 0 1 0 100 1000 50";
+        assert_eq!(cpu_ticks(stat), Some(150));
+        assert_eq!(kib("Name:\tx\nVmRSS:\t  1234 kB\n", "VmRSS:"), Some(1234));
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        assert!(usage("self").expect("Linux").rss_kib > 0);
+    }
+}
