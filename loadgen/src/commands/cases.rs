@@ -93,7 +93,6 @@ fn subscriptions(cases: &mut Vec<Case>) {
         ("type a list", ",{\"type\":[\"channel\"],\"id\":\"7\"}"),
         ("type unknown", ",{\"type\":\"nope\",\"id\":\"7\"}"),
         ("type __proto__", ",{\"type\":\"__proto__\",\"id\":\"7\"}"),
-        ("rooms empty", ",{\"rooms\":[]}"),
         ("rooms a string", ",{\"rooms\":\"channel:1\"}"),
         ("rooms of numbers", ",{\"rooms\":[1,2]}"),
         (
@@ -430,12 +429,13 @@ fn packets(cases: &mut Vec<Case>) {
         ("message without content", "4", Rejected),
         ("unknown Socket.IO packet", "49", Rejected),
         ("non-ASCII packet type", "\u{e9}", Rejected),
+        // No command of ours: the library drops events of namespaces that the session is not connected to.
         (
             "event in another namespace",
             "42/nope,[\"rooms\"]",
-            Rejected,
+            Harmless,
         ),
-        ("event in an endless namespace", "42/nope", Rejected),
+        ("event in an endless namespace", "42/nope", Harmless),
         ("CONNECT to /admin", "40/admin,{}", Rejected),
         ("CONNECT to /../", "40/../,{}", Rejected),
         (

@@ -171,24 +171,30 @@ impl RouteTable {
     /// organisation refuses the record; it is not passed over for one that is about somebody else.
     fn organisation(&self, headers: &[(&str, &[u8])], fields: &Decoded<'_>) -> Result<Id, Skip> {
         let in_headers = self.organisation.headers.iter().find_map(|name| {
-            // Kafka's own rule for a header that repeats: the last one counts.
-            let (_, value) = headers.iter().rfind(|(header, _)| *header == &**name)?;
-            Some(
-                std::str::from_utf8(value)
+            let mut values = headers
+                .iter()
+                .filter(|(header, _)| *header == &**name)
+                .map(|(_, value)| *value);
+            let first = values.next()?;
+            // Kafka lets a header repeat. Two that differ are two organisations, and either could be the wrong one.
+            Some(if values.any(|other| other != first) {
+                Err(Skip::AmbiguousField)
+            } else {
+                std::str::from_utf8(first)
                     .map_err(|_| InvalidId)
-                    .and_then(Id::parse),
-            )
+                    .and_then(Id::parse)
+                    .map_err(|_| Skip::BadOrganisation)
+            })
         });
         let in_fields = || {
             self.organisation.fields.iter().find_map(|&slot| {
                 fields
                     .in_body(slot)
                     .or_else(|| fields.at_top(slot))
-                    .map(decode::id)
+                    .map(|value| decode::id(value).map_err(|_| Skip::BadOrganisation))
             })
         };
-        let named = in_headers.or_else(in_fields).ok_or(Skip::NoOrganisation)?;
-        named.map_err(|_| Skip::BadOrganisation)
+        in_headers.or_else(in_fields).ok_or(Skip::NoOrganisation)?
     }
 }
 

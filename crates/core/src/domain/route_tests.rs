@@ -294,7 +294,7 @@ fn a81_the_first_source_names_the_organisation_and_a_bad_one_is_not_passed_over(
             r#","organization_id":"o1","organization_id":"o1""#,
             "ambiguous_field",
         ),
-        (&[O1, O2], "", "alert_created org:o2"),
+        (&[O1, O2], "", "ambiguous_field"),
         (
             &[("organization_id", b"\xff")],
             r#","organization_id":"o1""#,
