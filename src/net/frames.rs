@@ -25,7 +25,7 @@ pub(super) struct Frame<'a> {
     pub(super) payload_len: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum At {
     /// HTTP responses; nothing is looked at.
     Http,
@@ -39,7 +39,7 @@ enum At {
     Payload(u64),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Frames {
     at: At,
     header: [u8; MAX_HEADER],
@@ -74,32 +74,71 @@ impl Frames {
     }
 
     /// Between two frames: the only place where another writer may put frames of its own.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the lane will ask"))]
     pub(super) fn at_boundary(&self) -> bool {
         matches!(self.at, At::Header(0))
     }
 
     /// Follows bytes that the kernel has taken and reports each frame that they complete.
     pub(super) fn advance(&mut self, mut bytes: &[u8], report: &mut impl FnMut(Frame<'_>)) {
-        while let Some((&byte, rest)) = bytes.split_first() {
+        while !bytes.is_empty() {
+            let (used, frame) = self.next(bytes);
+            bytes = &bytes[used..];
+            if let Some(frame) = frame {
+                report(frame);
+            }
+        }
+    }
+
+    /// Looks ahead at bytes that are about to be written: where the first frame begins that must not go out, and what
+    /// `forbid` says of it. A frame of which a part is out already is let through.
+    pub(super) fn find_forbidden<T>(
+        &self,
+        bytes: &[u8],
+        mut forbid: impl FnMut(Frame<'_>) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        let mut ahead = self.clone();
+        let mut start = ahead.at_boundary().then_some(0);
+        let mut at = 0;
+        while at < bytes.len() {
+            let (used, frame) = ahead.next(&bytes[at..]);
+            at += used;
+            if let Some(frame) = frame {
+                if let (Some(start), Some(why)) = (start, forbid(frame)) {
+                    return Some((start, why));
+                }
+                start = Some(at);
+            } else if start.is_none() && ahead.at_boundary() {
+                start = Some(at);
+            }
+        }
+        None
+    }
+
+    /// Follows bytes up to the end of the next frame, or all of them. Returns how many, at least one if there are any.
+    fn next(&mut self, bytes: &[u8]) -> (usize, Option<Frame<'_>>) {
+        let mut used = 0;
+        while let Some(&byte) = bytes.get(used) {
             match self.at {
-                At::Http => return,
+                At::Http => return (bytes.len(), None),
                 At::StatusLine(matched) => {
-                    bytes = rest;
+                    used += 1;
                     self.at = match follow(STATUS_LINE, matched, byte) {
                         Some(matched) => At::StatusLine(matched),
                         None => At::Head(0),
                     };
                 }
                 At::Head(matched) => {
-                    bytes = rest;
-                    self.at = match follow(END_OF_HEAD, matched, byte) {
-                        Some(matched) => At::Head(matched),
-                        None => At::Header(0),
-                    };
+                    used += 1;
+                    match follow(END_OF_HEAD, matched, byte) {
+                        Some(matched) => self.at = At::Head(matched),
+                        None => {
+                            self.at = At::Header(0);
+                            return (used, None);
+                        }
+                    }
                 }
                 At::Header(seen) => {
-                    bytes = rest;
+                    used += 1;
                     self.header[seen] = byte;
                     self.at = At::Header(seen + 1);
                     if let Some(length) = payload_length(&self.header[..=seen]) {
@@ -107,15 +146,16 @@ impl Frames {
                         self.head_len = 0;
                         self.at = At::Payload(length);
                         if length == 0 {
-                            self.complete(report);
+                            return (used, Some(self.complete()));
                         }
                     }
                 }
                 At::Payload(left) => {
+                    let rest = &bytes[used..];
                     let here =
-                        usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                    let (payload, rest) = bytes.split_at(here);
-                    bytes = rest;
+                        usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+                    let payload = &rest[..here];
+                    used += here;
                     let keep = payload.len().min(HEAD_BYTES - self.head_len);
                     self.head[self.head_len..self.head_len + keep]
                         .copy_from_slice(&payload[..keep]);
@@ -123,20 +163,21 @@ impl Frames {
                     let left = left - here as u64;
                     self.at = At::Payload(left);
                     if left == 0 {
-                        self.complete(report);
+                        return (used, Some(self.complete()));
                     }
                 }
             }
         }
+        (used, None)
     }
 
-    fn complete(&mut self, report: &mut impl FnMut(Frame<'_>)) {
+    fn complete(&mut self) -> Frame<'_> {
         self.at = At::Header(0);
-        report(Frame {
+        Frame {
             opcode: self.header[0] & 0x0f,
             head: &self.head[..self.head_len],
             payload_len: usize::try_from(self.payload_len).unwrap_or(usize::MAX),
-        });
+        }
     }
 }
 
@@ -197,6 +238,24 @@ mod tests {
                 (*opcode, head, payload.len())
             })
             .collect()
+    }
+
+    #[test]
+    fn a_forbidden_frame_is_found_where_it_begins() {
+        let close = |frame: Frame<'_>| (frame.head == b"1").then_some(());
+        let written = [frame(1, b"42[]"), frame(1, b"1"), frame(8, b"")].concat();
+        let (_, mut parser) = run([UPGRADE]);
+        assert_eq!(parser.find_forbidden(&written, close), Some((6, ())));
+        assert_eq!(parser.find_forbidden(&written[..6], close), None);
+        // Half of it is out: too late.
+        parser.advance(&written[..8], &mut |_| {});
+        assert_eq!(parser.find_forbidden(&written[8..], close), None);
+        let (_, parser) = run([&UPGRADE[..20]]);
+        let rest = [&UPGRADE[20..], &written].concat();
+        assert_eq!(
+            parser.find_forbidden(&rest, close),
+            Some((UPGRADE.len() - 20 + 6, ()))
+        );
     }
 
     fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Frames) {

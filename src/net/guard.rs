@@ -15,6 +15,10 @@ pub trait Observer: Send + Sync {
     /// The kernel has taken the last byte of a frame. `head` is the start of its payload, at most
     /// [`HEAD_BYTES`](super::frames::HEAD_BYTES).
     fn frame_written(&self, opcode: u8, head: &[u8], payload_len: usize);
+    /// Asked before a frame goes out: a reason closes the connection in its place.
+    fn forbids(&self, _opcode: u8, _head: &[u8], _payload_len: usize) -> Option<&'static str> {
+        None
+    }
     /// The kernel has taken bytes; after the reports of the frames that they completed.
     fn progress(&self);
 }

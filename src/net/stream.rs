@@ -48,6 +48,18 @@ impl GuardedStream {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let censored;
+        let bufs = if self.guard.upgraded() {
+            // One buffer at a time: what must not go out is looked for in it.
+            let first = bufs
+                .iter()
+                .find(|buf| !buf.is_empty())
+                .map_or(&[][..], |buf| &**buf);
+            censored = [IoSlice::new(self.without_forbidden(first))];
+            &censored
+        } else {
+            bufs
+        };
         loop {
             if self.guard.is_ended() {
                 return Poll::Ready(Err(closed_by_us(&self.guard)));
@@ -73,6 +85,28 @@ impl GuardedStream {
                 result => result,
             };
             return Poll::Ready(self.sent(bufs, result));
+        }
+    }
+
+    /// The part of `buf` before the first frame that the observer does not let out. If it begins with that frame, the
+    /// connection ends here.
+    fn without_forbidden<'b>(&mut self, buf: &'b [u8]) -> &'b [u8] {
+        if self.frames.is_http() {
+            self.frames.expect_upgrade();
+        }
+        let Some(observer) = self.guard.observer() else {
+            return buf;
+        };
+        let forbidden = self.frames.find_forbidden(buf, |frame| {
+            observer.forbids(frame.opcode, frame.head, frame.payload_len)
+        });
+        match forbidden {
+            Some((0, why)) => {
+                self.guard.kick(why);
+                buf
+            }
+            Some((start, _)) => &buf[..start],
+            None => buf,
         }
     }
 

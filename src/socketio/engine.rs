@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::query::EngineQuery;
-use super::way::Way;
+use super::way::{LIBRARY_CLOSES, Way};
 use crate::lifecycle::Lifecycle;
 use crate::net::Guard;
 use crate::problem::Problem;
@@ -271,7 +271,10 @@ impl Engine {
         if session.is_closed() {
             return unknown_session();
         }
-        session.way.polled(&body);
+        if !session.way.polled(&body) {
+            session.close(LIBRARY_CLOSES);
+            return unknown_session();
+        }
         Response::from_parts(parts, Body::from(body))
     }
 

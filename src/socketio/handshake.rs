@@ -231,14 +231,13 @@ impl Handshake {
         namespace: Namespace,
     ) {
         let inbox = Inbox::new(
-            socket.clone(),
             engine.clone(),
             session.clone(),
             self.lifecycle.clone(),
             self.max_packet,
         );
-        socket.on_fallback(move |received: Received| {
-            inbox.push(received);
+        socket.on_fallback(move |socket: SocketRef, received: Received| {
+            inbox.push(socket, received);
             std::future::ready(())
         });
         let (session, engine) = (session.clone(), engine.clone());

@@ -58,9 +58,8 @@ impl FromMessageParts<LocalAdapter> for Received {
     }
 }
 
-/// Where the commands of one socket arrive.
+/// Where the commands of one socket arrive. The socket owns it by its handler, so it must not own the socket.
 pub(super) struct Inbox {
-    pub(super) socket: SocketRef,
     pub(super) engine: Arc<EngineSession>,
     pub(super) session: Arc<Session>,
     pub(super) lifecycle: Lifecycle,
@@ -83,14 +82,12 @@ enum Waiting {
 
 impl Inbox {
     pub(super) fn new(
-        socket: SocketRef,
         engine: Arc<EngineSession>,
         session: Arc<Session>,
         lifecycle: Lifecycle,
         max_packet: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
-            socket,
             engine,
             session,
             lifecycle,
@@ -100,11 +97,11 @@ impl Inbox {
     }
 
     /// Carries a command out, or lets it wait for its turn.
-    pub(super) fn push(self: &Arc<Self>, received: Received) {
+    pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
-        if !queue.running && self.has_room() {
+        if !queue.running && self.has_room(&socket) {
             drop(queue);
-            self.carry_out(Waiting::Command(received));
+            self.carry_out(&socket, Waiting::Command(received));
             return;
         }
         let waiting = queue.waiting.len();
@@ -120,14 +117,14 @@ impl Inbox {
         });
         if !std::mem::replace(&mut queue.running, true) {
             drop(queue);
-            self.lifecycle.spawn("commands", self.clone().drain());
+            self.lifecycle.spawn("commands", self.clone().drain(socket));
         }
     }
 
-    async fn drain(self: Arc<Self>) {
+    async fn drain(self: Arc<Self>, socket: SocketRef) {
         loop {
-            while !self.has_room() {
-                if self.engine.is_closed() || !self.socket.connected() {
+            while !self.has_room(&socket) {
+                if self.engine.is_closed() || !socket.connected() {
                     // Nobody is left to be answered.
                     self.lock().waiting.clear();
                     return;
@@ -140,15 +137,15 @@ impl Inbox {
                 return;
             };
             drop(queue);
-            self.carry_out(waiting);
+            self.carry_out(&socket, waiting);
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.engine.way.has_room(self.socket.transport_type())
+    fn has_room(&self, socket: &SocketRef) -> bool {
+        self.engine.way.has_room(socket.transport_type())
     }
 
-    fn carry_out(&self, waiting: Waiting) {
+    fn carry_out(&self, socket: &SocketRef, waiting: Waiting) {
         let (received, answer, event) = match waiting {
             Waiting::Refused(received) => (
                 received,
@@ -160,7 +157,7 @@ impl Inbox {
                 (received, answer, event)
             }
         };
-        self.tell(received, &answer, &event);
+        self.tell(socket, received, &answer, &event);
         if answer.moves_cursor()
             && let Some(key) = self.session.key()
         {
@@ -201,11 +198,11 @@ impl Inbox {
     }
 
     /// Answers by acknowledgement; a failed command without one by an `error` event.
-    fn tell(&self, received: Received, answer: &Answer, event: &str) {
+    fn tell(&self, socket: &SocketRef, received: Received, answer: &Answer, event: &str) {
         let way = &self.engine.way;
         if received.wants_ack {
             let body = to_raw_value(answer).expect("answers are plain data");
-            way.note(body.get().len(), self.socket.transport_type());
+            way.note(body.get().len(), socket.transport_type());
             if received.ack.send(&body).is_err() {
                 // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
                 way.take_back();
@@ -214,8 +211,8 @@ impl Inbox {
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
             let outgoing = Outgoing::error(failure, &about);
-            way.note(outgoing.size(), self.socket.transport_type());
-            if outgoing.send(&self.socket).is_err() {
+            way.note(outgoing.size(), socket.transport_type());
+            if outgoing.send(socket).is_err() {
                 way.take_back();
                 self.engine.close("write_stall");
             }

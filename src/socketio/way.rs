@@ -195,13 +195,13 @@ impl Way {
         upgrading
     }
 
-    /// A poll was answered with this body.
-    pub(super) fn polled(&self, body: &[u8]) {
-        self.settle(
-            body.split(|byte| *byte == 0x1e)
-                .filter(|packet| is_noted(packet))
-                .count(),
-        );
+    /// A poll is to be answered with this body. False: it says goodbye, which must not be said.
+    pub(super) fn polled(&self, body: &[u8]) -> bool {
+        /// Between the packets of a polling payload (Engine.IO protocol 4).
+        const SEPARATOR: u8 = 0x1e;
+        let packets = || body.split(|byte| *byte == SEPARATOR);
+        self.settle(packets().filter(|packet| is_noted(packet)).count());
+        packets().all(|packet| packet != CLOSE)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -230,9 +230,23 @@ fn is_noted(packet: &[u8]) -> bool {
     NOTED.iter().any(|prefix| packet.starts_with(prefix))
 }
 
+/// WebSocket opcode of Engine.IO's text packets.
+const TEXT: u8 = 1;
+
+/// Engine.IO `close`: the library sends it when it ends a session, for example for want of a pong.
+const CLOSE: &[u8] = b"1";
+
+/// The reason that the stream is given when the library wanted to say goodbye.
+pub(super) const LIBRARY_CLOSES: &str = "library";
+
 impl Observer for Way {
+    /// A client that is told goodbye never comes back (python-socketio) or not for long (Java); one whose transport is
+    /// closed is back within a second.
+    fn forbids(&self, opcode: u8, head: &[u8], _payload_len: usize) -> Option<&'static str> {
+        (opcode == TEXT && head == CLOSE).then_some(LIBRARY_CLOSES)
+    }
+
     fn frame_written(&self, opcode: u8, head: &[u8], _payload_len: usize) {
-        const TEXT: u8 = 1;
         if opcode == TEXT && is_noted(head) {
             self.settle(1);
         }
