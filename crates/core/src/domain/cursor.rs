@@ -227,10 +227,14 @@ impl Cursor {
 
 fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
+        bytes.push(lowest_byte(value) | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push(lowest_byte(value));
+}
+
+fn lowest_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Takes bytes off the front, and never past the end.
