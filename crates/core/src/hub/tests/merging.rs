@@ -23,14 +23,14 @@ fn a_merging_connection_never_gets_the_instances_own_cursor() {
     right.turns();
     let came: Vec<_> = moved.pipe.borrow_mut().taken.drain(..).collect();
     assert_eq!(came.len(), 6, "the welcome and five of partition 1");
-    for (nth, (seen, cursor)) in came.iter().enumerate() {
+    for (nth, (seen, cursor)) in (0..).zip(&came) {
         let (zero, one) = (right.position(cursor, 0), right.position(cursor, 1));
         assert_eq!(
             zero,
             Some(6),
             "{seen:?}: it has seen so much of partition 0"
         );
-        assert!(one.unwrap_or(0) <= nth as i64, "{seen:?}: {one:?}");
+        assert!(one.unwrap_or(0) <= nth, "{seen:?}: {one:?}");
     }
     // A cursor while the instance is still behind.
     right.hub.cursor(moved.key, right.now);
@@ -51,7 +51,8 @@ fn a_merging_connection_never_gets_the_instances_own_cursor() {
     assert_eq!(right.hub.snapshot(right.now).lagging, 0);
     let mut fresh = right.live(&["1"]);
     right.publish(1, "o1", &["1"]);
-    (moved.read(), fresh.read());
+    moved.read();
+    fresh.read();
     assert_eq!(moved.cursor, fresh.cursor, "shared again");
 }
 
@@ -165,4 +166,27 @@ fn partitions_of_long_ago_are_left_out() {
     rig.pass(30_000);
     client.read();
     assert_eq!(named(&rig, &client.cursor), [false, false, false]);
+}
+
+#[test]
+fn a_partition_that_was_read_from_the_middle_is_named_until_enough_of_it_is_known() {
+    let mut rig = Rig::new(0);
+    for (index, start) in [(0, 0), (1, 500)] {
+        rig.next.push(start);
+        rig.apply(Feed::Partition {
+            index,
+            topic: TOPIC.into(),
+            number: index.cast_signed(),
+            topic_id: None,
+            start,
+        });
+    }
+    rig.confirm();
+    // Another instance may still hold an old record of partition 1 that it read late.
+    let mut client = rig.live(&["1"]);
+    assert_eq!(rig.position(&client.cursor, 0), None);
+    assert_eq!(rig.position(&client.cursor, 1), Some(500));
+    rig.pass(KEPT_MS + 20_000);
+    client.read();
+    assert_eq!(rig.position(&client.cursor, 1), None);
 }

@@ -81,20 +81,17 @@ fn each_cursor_is_judged() {
             "A"
         },
     );
+    let foreign = of_o2.encode(None);
     let unknown_table = Cursor {
         positions: vec![(5, 5)],
-        ..of_o2.clone()
+        ..of_o2
     }
     .encode(Some(&crate::domain::cursor::Table::new(vec![5, 6])));
     for (what, given, expected) in [
         ("empty", String::new(), Err(CursorInvalid)),
         ("not a cursor", "v1.!".to_owned(), Err(CursorInvalid)),
         ("damaged", damaged, Err(CursorInvalid)),
-        (
-            "foreign",
-            of_o2.encode(None).to_string(),
-            Err(CursorForeign),
-        ),
+        ("foreign", foreign.to_string(), Err(CursorForeign)),
         ("now", text(now, &at), Ok(true)),
         ("names nothing", text(now, &[]), Ok(true)),
         ("at the window's edge", text(now - WINDOW_MS, &at), Ok(true)),
