@@ -108,9 +108,5 @@ async fn a_polling_session_that_goes_silent_is_forgotten() {
         metrics.value("fleetcast_disconnects_total{reason=\"heartbeat\"}"),
         1.0
     );
-    let answer = client.get().await;
-    assert_eq!(
-        (answer.status, answer.json()["code"].clone()),
-        (400, json!(1))
-    );
+    assert_eq!(client.get().await.status, 400);
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
@@ -46,10 +46,17 @@ pub(crate) async fn request(
     }
     text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = BufReader::new(TcpStream::connect(address).await?);
         stream.write_all(text.as_bytes()).await?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
+        // What follows a 101 is no HTTP.
+        while !(answer.starts_with(b"HTTP/1.1 101") && answer.ends_with(b"\r\n\r\n")) {
+            let mut byte = [0];
+            if stream.read(&mut byte).await? == 0 {
+                break;
+            }
+            answer.push(byte[0]);
+        }
         std::io::Result::Ok(answer)
     };
     let answer = timeout(PATIENCE, exchange)

@@ -240,6 +240,7 @@ impl Client {
     pub(crate) async fn read_until(&mut self, tally: &mut Tally, count: usize) {
         while tally.count < count {
             let event = self.event().await;
+            assert_ne!(event.name, "resync_required", "{event:?}");
             tally.note(&event);
         }
     }
