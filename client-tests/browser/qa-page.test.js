@@ -10,6 +10,7 @@ import { chromium } from "playwright-core";
 
 import { binary, Process } from "../js/harness/process.js";
 import { listening } from "../js/harness/server.js";
+import { eventually } from "../js/harness/wait.js";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const skip = existsSync(CHROMIUM)
@@ -30,6 +31,7 @@ before(async () => {
     LOG_FORMAT: "json",
   });
   url = `http://${(await demo.line(listening, "its log line `listening`")).open}`;
+  await eventually(async () => (await fetch(`${url}/ready`)).status === 200, "200 from /ready");
   browser = await chromium.launch({
     executablePath: CHROMIUM,
     args: [

@@ -11,6 +11,7 @@ use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::hub::feed::Feed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status};
 use crate::lifecycle::Lifecycle;
@@ -21,21 +22,30 @@ use crate::telemetry::metrics::TopicMetrics;
 use crate::telemetry::{Metrics, events};
 
 /// The running consumer.
-pub(super) struct LogReader(Handle);
+pub(super) struct LogReader {
+    handle: Handle,
+    threads: TaskTracker,
+}
 
 impl LogReader {
     pub(super) fn status(&self) -> Arc<Status> {
-        self.0.status()
+        self.handle.status()
+    }
+
+    /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
+    pub(super) async fn stopped(&self) {
+        self.threads.close();
+        self.threads.wait().await;
     }
 }
 
 impl LogSource for LogReader {
     fn refreshed(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(self.0.refreshed(at_most))
+        Box::pin(self.handle.refreshed(at_most))
     }
 
     fn end(&self, partition: u32) -> Option<i64> {
-        let status = self.0.status();
+        let status = self.handle.status();
         let found = status
             .partitions
             .iter()
@@ -105,6 +115,7 @@ pub(super) fn start(
         mock: settings.kafka.mock,
         pace: Pace::default(),
     };
+    let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer,
         Arc::new(routes),
@@ -112,9 +123,14 @@ pub(super) fn start(
         Arc::new(|_, _| {}),
         feed,
         stop.clone(),
-        &mut |name, work| lifecycle.thread(name, work),
+        &mut |name, work| {
+            let running = threads.token();
+            lifecycle.thread(name, move || {
+                let _running = running;
+                work();
+            })
+        },
     );
-    Ok(Arc::new(LogReader(
-        handle.context("cannot start the consumer of Kafka")?,
-    )))
+    let handle = handle.context("cannot start the consumer of Kafka")?;
+    Ok(Arc::new(LogReader { handle, threads }))
 }

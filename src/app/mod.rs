@@ -96,7 +96,7 @@ pub async fn run(
     let scrape = Scrape::new(
         metrics.clone(),
         hub.clone(),
-        log,
+        log.clone(),
         engine.clone(),
         settings.profile.routes.events(),
     );
@@ -147,12 +147,22 @@ pub async fn run(
         Ok(())
     });
     lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
+    if let Some(people) = people {
+        let (readiness, stopping) = (readiness.clone(), lifecycle.stopping());
+        lifecycle.spawn("people", async move {
+            // Whoever follows the address before that would be sent away.
+            if stopping
+                .run_until_cancelled(readiness.started())
+                .await
+                .is_some()
+            {
+                people.print(addresses.0);
+            }
+        });
+    }
     // The broker lives in `demo`, so it must outlast everything that reads from it.
     let broker = city.map(|(demo, driver)| {
         lifecycle.spawn("city", driver.run(lifecycle.stopping()));
-        if let Some(people) = &people {
-            people.print(addresses.0);
-        }
         demo
     });
 
@@ -166,6 +176,9 @@ pub async fn run(
     )
     .await;
     over.cancel();
+    if broker.is_some() {
+        log.stopped().await;
+    }
     drop(broker);
     Ok(())
 }

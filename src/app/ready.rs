@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::route::RouteTable;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log_reader::LogReader;
@@ -25,7 +26,7 @@ pub(super) struct Readiness {
     routes: Arc<RouteTable>,
     /// The window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
     /// other instances have the same Kafka.
-    started: AtomicBool,
+    started: watch::Sender<bool>,
     draining: AtomicBool,
 }
 
@@ -35,7 +36,7 @@ impl Readiness {
         hub: Arc<SharedHub>,
         routes: Arc<RouteTable>,
     ) -> Arc<Self> {
-        let (started, draining) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
             log,
             hub,
@@ -49,7 +50,7 @@ impl Readiness {
     pub(super) fn admits(&self) -> Result<(), Refused> {
         if self.draining.load(Ordering::Relaxed) {
             Err(Refused::Draining)
-        } else if self.started.load(Ordering::Relaxed) {
+        } else if *self.started.borrow() {
             Ok(())
         } else {
             Err(Refused::Starting)
@@ -58,6 +59,12 @@ impl Readiness {
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until connections are let in; for ever, if they never are.
+    pub(super) async fn started(&self) {
+        // The sender lives in `self`, so there is always somebody to wait for.
+        drop(self.started.subscribe().wait_for(|started| *started).await);
     }
 
     /// Waits for the end of the start, then tells each change.
@@ -70,9 +77,9 @@ impl Readiness {
                 () = stopping.cancelled() => return events::readiness("draining", "stopping"),
                 _ = ticks.tick() => {}
             }
-            if !self.started.load(Ordering::Relaxed) && self.is_loaded() {
+            if !*self.started.borrow() && self.is_loaded() {
                 self.hub.with(|hub, _| hub.loaded());
-                self.started.store(true, Ordering::Relaxed);
+                self.started.send_replace(true);
                 let took = Duration::from_millis(clock::monotonic_ms().saturating_sub(start));
                 events::caught_up(self.log.status().partitions.len(), took);
                 ticks = tokio::time::interval(Duration::from_millis(250));
@@ -139,7 +146,7 @@ impl Readiness {
 
     fn window(&self) -> Component {
         let status = self.log.status();
-        if self.started.load(Ordering::Relaxed) {
+        if *self.started.borrow() {
             Component::well(None)
         } else {
             Component::ill(format!(

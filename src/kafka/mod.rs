@@ -95,7 +95,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             look: Duration::from_secs(1),
-            retry: Duration::from_secs(1),
+            retry: Duration::from_millis(250),
             silence: Duration::from_secs(10),
             stall: Duration::from_secs(15),
         }
