@@ -24,7 +24,7 @@ async fn over_max_connections_newcomers_are_told_to_try_again() {
     let metrics = app.metrics().await;
     assert_eq!(
         metrics.value("fleetcast_refused_total{reason=\"max_connections\"}"),
-        2.0
+        2
     );
 
     first.cut();
@@ -62,7 +62,7 @@ async fn a_page_of_a_foreign_origin_may_not_connect() {
     let metrics = app.metrics().await;
     assert_eq!(
         metrics.value("fleetcast_refused_total{reason=\"origin\"}"),
-        10.0
+        10
     );
 }
 

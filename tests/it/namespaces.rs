@@ -84,7 +84,7 @@ async fn a_second_namespace_has_rooms_and_a_cursor_of_its_own() {
     for namespace in ["/", "/ws"] {
         let series =
             format!("fleetcast_connections{{transport=\"websocket\",namespace=\"{namespace}\"}}");
-        assert_eq!(metrics.value(&series), 1.0);
+        assert_eq!(metrics.value(&series), 1);
     }
 
     // One of the two leaves, the other goes on.

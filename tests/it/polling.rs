@@ -45,7 +45,7 @@ async fn a_client_that_polls_slowly_gets_everything_in_order_in_small_answers() 
     client.post("41").await;
     eventually("it has left", async || {
         let left = app.metrics().await;
-        (left.value("fleetcast_disconnects_total{reason=\"client\"}") == 1.0).then_some(())
+        (left.value("fleetcast_disconnects_total{reason=\"client\"}") == 1).then_some(())
     })
     .await;
 }
@@ -86,11 +86,11 @@ async fn an_upgrade_in_the_midst_of_a_replay_loses_and_repeats_nothing() {
     let metrics = app.metrics().await;
     assert_eq!(
         metrics.value("fleetcast_resumes_total{outcome=\"resumed\"}"),
-        50.0
+        50
     );
     assert_eq!(
-        metrics.sum("fleetcast_deliveries_total") % 120.0,
-        0.0,
+        metrics.sum("fleetcast_deliveries_total") % 120,
+        0,
         "each once to each"
     );
 }
@@ -106,7 +106,7 @@ async fn a_polling_session_that_goes_silent_is_forgotten() {
     let metrics = app.metrics().await;
     assert_eq!(
         metrics.value("fleetcast_disconnects_total{reason=\"heartbeat\"}"),
-        1.0
+        1
     );
     assert_eq!(client.get().await.status, 400);
 }

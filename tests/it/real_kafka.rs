@@ -123,7 +123,7 @@ async fn a_topic_made_anew_at_once_is_told_and_read() {
 }
 
 async fn made_anew(records: usize, gone_for_a_while: bool) {
-    let kafka = Kafka::real(&[("incident", 1), ("transmission", 1)]).await;
+    let mut kafka = Kafka::real(&[("incident", 1), ("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
     let mut stream = Stream::new(&kafka, 1, 50);

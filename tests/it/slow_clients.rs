@@ -53,7 +53,7 @@ async fn a_client_that_stops_reading_costs_nobody_anything_and_gets_all_in_the_e
         join_all(reads).await;
     }
     let metrics = app.metrics().await;
-    assert_eq!(metrics.value("fleetcast_lagging_connections"), 1.0);
+    assert_eq!(metrics.value("fleetcast_lagging_connections"), 1);
     let resident = app.resident();
     assert!(resident < RESIDENT, "{resident} bytes");
 
@@ -61,12 +61,12 @@ async fn a_client_that_stops_reading_costs_nobody_anything_and_gets_all_in_the_e
     stopped.read_until(&mut tally, RECORDS).await;
     eventually("it is live again", async || {
         let metrics = app.metrics().await;
-        (metrics.value("fleetcast_lagging_connections") == 0.0).then_some(())
+        (metrics.value("fleetcast_lagging_connections") == 0).then_some(())
     })
     .await;
     stream.produce(&kafka, 6).await;
     stopped.read_until(&mut tally, RECORDS + 6).await;
-    assert_eq!(app.metrics().await.sum("fleetcast_disconnects_total"), 0.0);
+    assert_eq!(app.metrics().await.sum("fleetcast_disconnects_total"), 0);
 }
 
 #[tokio::test]
@@ -87,13 +87,13 @@ async fn a_client_that_never_reads_again_is_closed() {
     eventually("they are closed", async || {
         let metrics = app.metrics().await;
         let stalled = metrics.value("fleetcast_disconnects_total{reason=\"write_stall\"}");
-        (stalled == 3.0 && metrics.sum("fleetcast_connections") == 1.0).then_some(())
+        (stalled == 3 && metrics.sum("fleetcast_connections") == 1).then_some(())
     })
     .await;
     assert!(begin.elapsed() < Duration::from_secs(8));
     assert_eq!(
         app.metrics().await.value("fleetcast_lagging_connections"),
-        0.0
+        0
     );
     stream.produce(&kafka, 6).await;
     fast.read_until(&mut tally, stream.total()).await;
@@ -142,7 +142,7 @@ async fn a_wire_that_goes_dead_is_found_by_the_heartbeat_and_resumed() {
     app.empty().await;
     let metrics = app.metrics().await;
     let lost = metrics.value("fleetcast_disconnects_total{reason=\"heartbeat\"}");
-    assert_eq!(lost, 1.0);
+    assert_eq!(lost, 1);
 
     wire.restore();
     let mut resume = auth("u1", "o1", &["channel:7"]);

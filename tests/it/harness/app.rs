@@ -117,7 +117,7 @@ impl TestApp {
         eventually("no connection is left", async || {
             let open = self.metrics().await.sum("fleetcast_connections");
             let stats = self.get("/stats").await.json();
-            (open == 0.0 && stats["sessions"] == 0 && stats["connections"] == 0).then_some(())
+            (open == 0 && stats["sessions"] == 0 && stats["connections"] == 0).then_some(())
         })
         .await;
     }
@@ -234,24 +234,28 @@ fn collect(output: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) ->
 pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The value of one series, written as Prometheus does: `name{label="value"}`.
-    pub(crate) fn value(&self, series: &str) -> f64 {
-        let line = self
-            .0
+    /// The value of one series, written as Prometheus does: `name{label="value"}`. Counts are whole.
+    pub(crate) fn value(&self, series: &str) -> u64 {
+        let found = |line: &str| Some(whole(line.strip_prefix(series)?.strip_prefix(' ')?));
+        self.0
             .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in:\n{}", self.0))
-            .parse()
-            .unwrap()
+            .find_map(found)
+            .unwrap_or_else(|| panic!("no {series} in:\n{}", self.0))
     }
 
     /// Over all labels.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
-        let series = self.0.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        });
-        let values = series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
-        values.sum()
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let value = rest.rsplit(' ').next()?;
+            rest.starts_with(['{', ' ']).then(|| whole(value))
+        };
+        self.0.lines().filter_map(value).sum()
     }
+}
+
+fn whole(value: &str) -> u64 {
+    value
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {value:?}"))
 }

@@ -42,9 +42,10 @@ pub(crate) async fn request(
     let mut text =
         format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text.extend([name, ": ", value, "\r\n"]);
     }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let length = body.len().to_string();
+    text.extend(["Content-Length: ", &length, "\r\n\r\n", body]);
     let exchange = async {
         let mut stream = BufReader::new(TcpStream::connect(address).await?);
         stream.write_all(text.as_bytes()).await?;

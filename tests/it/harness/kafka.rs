@@ -45,16 +45,10 @@ impl Kafka {
     async fn with(address: String, broker: Option<Broker>, topics: &[(&str, i32)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &address)
-            .set("linger.ms", "1")
-            .set("message.timeout.ms", "20000")
-            .set("topic.metadata.refresh.interval.ms", "1000");
         let kafka = Self {
             prefix: format!("it{}-{number}-", clock::wall_ms()),
-            producer: config.create().unwrap(),
-            admin: config.create().unwrap(),
+            producer: config(&address).create().unwrap(),
+            admin: config(&address).create().unwrap(),
             address,
             broker,
         };
@@ -103,7 +97,9 @@ impl Kafka {
         .await;
     }
 
-    pub(crate) async fn delete_topic(&self, name: &str) {
+    pub(crate) async fn delete_topic(&mut self, name: &str) {
+        // A producer that knows the topic would have the broker make it again.
+        self.producer = config(&self.address).create().unwrap();
         let topic = self.topic(name);
         let done = self.admin.delete_topics(&[&topic], &options()).await;
         assert!(done.unwrap().iter().all(Result::is_ok));
@@ -162,6 +158,16 @@ impl Kafka {
         producer.init_transactions(SOON).unwrap();
         producer
     }
+}
+
+fn config(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", address)
+        .set("linger.ms", "1")
+        .set("message.timeout.ms", "20000")
+        .set("topic.metadata.refresh.interval.ms", "1000");
+    config
 }
 
 fn options() -> AdminOptions {

@@ -64,7 +64,7 @@ impl Packet {
         let mut namespace = "/".to_owned();
         if rest.starts_with('/') {
             let (name, more) = rest.split_once(',').unwrap_or((rest, ""));
-            namespace = name.to_owned();
+            name.clone_into(&mut namespace);
             rest = more;
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
