@@ -11,12 +11,13 @@ on_both_brokers! {
 async fn two_thousand_records_of_six_partitions_come_in_order_to_twenty(kafka: Kafka) {
     const RECORDS: usize = 2000;
     let app = TestApp::start(&kafka).await;
-    let clients = (0..20).map(async |number| {
+    let clients = (0..20).map(|number| {
         let auth = auth(&format!("u{number}"), "o1", &["channel:7"]);
-        Client::connect(app.public, &auth).await
+        let address = app.public;
+        async move { Client::connect(address, &auth).await }
     });
     let clients = join_all(clients).await;
-    let readers = clients.into_iter().map(async |mut client| {
+    let readers = clients.into_iter().map(|mut client| async move {
         let mut tally = Tally::default();
         client.read_until(&mut tally, RECORDS).await;
         client

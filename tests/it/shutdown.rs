@@ -25,7 +25,7 @@ async fn a_signal_closes_fifty_connections_over_the_drain_without_a_goodbye() {
 
     app.terminate();
     let begin = Instant::now();
-    let ends = join_all(clients.into_iter().map(async |mut client| {
+    let ends = join_all(clients.into_iter().map(|mut client| async move {
         // Fails at a packet that tells the client never to come back.
         let mut tally = Tally::default();
         for event in client.read_to_end().await {

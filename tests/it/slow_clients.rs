@@ -128,7 +128,7 @@ async fn ten_thousand_commands_without_reading_hurt_nobody_else() {
 #[tokio::test]
 async fn a_wire_that_goes_dead_is_found_by_the_heartbeat_and_resumed() {
     let kafka = Kafka::mock(&[("transmission", 3)]).await;
-    let more = [("PING_INTERVAL", "1"), ("PING_TIMEOUT", "1")];
+    let more = [("PING_INTERVAL", "1"), ("PING_TIMEOUT", "2")];
     let app = TestApp::start_with(&kafka, &more).await;
     let wire = Proxy::to(app.public).await;
     let mut client = Client::connect(wire.address, &auth("u1", "o1", &[])).await;
