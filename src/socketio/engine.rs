@@ -465,3 +465,30 @@ fn engine_error(body: &'static str) -> Response {
     );
     (StatusCode::BAD_REQUEST, headers, body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_id_is_found_in_an_open_packet_only() {
+        let open = r#"0{"sid":"AAAAABCD_-12","upgrades":["websocket"],"pingInterval":25000}"#;
+        assert_eq!(
+            sid_of_open_packet(open.as_bytes()).as_deref(),
+            Some("AAAAABCD_-12")
+        );
+        for other in [
+            "",
+            "0",
+            "0{}",
+            "0{\"sid\":7}",
+            "{\"sid\":\"a\"}",
+            "40{\"sid\":\"a\"}",
+            "1{\"sid\":\"a\"}",
+            "0{\"sid\":\"a\"}\u{1e}2",
+        ] {
+            assert_eq!(sid_of_open_packet(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(sid_of_open_packet(b"0{\"sid\":\"\xff\"}"), None);
+    }
+}
