@@ -5,6 +5,7 @@ mod log_reader;
 mod origins;
 mod public;
 mod ready;
+mod receipts;
 mod stats;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ use crate::auth::Verifier;
 use crate::demo;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
+use crate::session::receipts::Outstanding;
 use crate::session::{Sessions, SharedHub};
 use crate::settings::Settings;
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
@@ -78,11 +80,14 @@ pub async fn run(
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &metrics, feed, &over, &lifecycle)?;
     let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
         policy: settings.profile.policy.clone(),
         max_rooms: settings.sockets.max_rooms,
         metrics: metrics.clone(),
+        receipts,
+        outstanding: Outstanding::default(),
     });
     let verifier = Verifier::new(&settings.auth);
     let engine = socket_io(
@@ -175,6 +180,9 @@ pub async fn run(
         &lifecycle.killed(),
     )
     .await;
+    if let Some(producer) = receipts_producer {
+        receipts::flush(producer).await;
+    }
     over.cancel();
     if broker.is_some() {
         log.stopped().await;

@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use secrecy::SecretString;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -74,6 +75,8 @@ pub(super) struct Credentials {
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
+    /// For what is waited for on behalf of its sockets.
+    pub(super) tasks: TaskTracker,
     pub(super) way: Arc<Way>,
     pub(super) credentials: Credentials,
     id: u64,
@@ -199,6 +202,7 @@ impl Engine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let hub = self.sessions.hub.clone();
         let session = Arc::new(EngineSession {
+            tasks: self.lifecycle.tasks(),
             way: Arc::new(Way::new(hub, websocket, self.settings.max_payload)),
             credentials,
             id,

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
-    ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Disconnect, Label, Namespace, ReceiptOutcome,
+    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use crate::clock;
@@ -140,6 +140,28 @@ pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
         outcome = outcome.as_str(),
         "command"
     );
+}
+
+/// A client was asked to acknowledge an event, or what came of that.
+pub fn asked(metrics: &Metrics, event: &str, outcome: AskOutcome, after: Option<Duration>) {
+    metrics.acknowledgements.increment(outcome);
+    if let Some(after) = after.filter(|_| outcome == AskOutcome::Acknowledged) {
+        metrics.acknowledgement_seconds.record(after.as_secs_f64());
+    }
+    debug!(event, outcome = outcome.as_str(), "acknowledgement");
+}
+
+/// A receipt is with the brokers.
+pub fn receipt_kept(metrics: &Metrics) {
+    metrics.receipts.increment(ReceiptOutcome::Kept);
+}
+
+/// A receipt was not written. Throttled.
+pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    metrics.receipts.increment(ReceiptOutcome::Lost);
+    if let Some(left_out) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
+        warn!(why = %why, left_out, "a receipt was not written");
+    }
 }
 
 /// A client asked to go on from a cursor.

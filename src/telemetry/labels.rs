@@ -136,6 +136,7 @@ labels! {
         Subscribe = "subscribe",
         Unsubscribe = "unsubscribe",
         Rooms = "rooms",
+        Ack = "ack",
         Unknown = "unknown",
     }
 }
@@ -151,6 +152,27 @@ labels! {
         TooManyRooms = "too_many_rooms",
         BadCursor = "bad_cursor",
         Internal = "internal",
+    }
+}
+
+labels! {
+    /// What became of asking clients to acknowledge an event.
+    AskOutcome as "outcome" {
+        Asked = "asked",
+        Acknowledged = "acknowledged",
+        /// No answer in time, or the connection ended before.
+        Missing = "missing",
+        /// Too many answers were outstanding: the event went out without a question.
+        NotAsked = "not_asked",
+    }
+}
+
+labels! {
+    /// What became of a receipt.
+    ReceiptOutcome as "outcome" {
+        Kept = "kept",
+        /// The brokers did not take it in time, or its queue was full.
+        Lost = "lost",
     }
 }
 
@@ -251,6 +273,8 @@ mod tests {
         check::<Refused>();
         check::<Command>();
         check::<CommandOutcome>();
+        check::<AskOutcome>();
+        check::<ReceiptOutcome>();
         check::<Disconnect>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);
