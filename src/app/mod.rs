@@ -123,7 +123,7 @@ pub async fn run(
     };
     let public = public::router(
         &settings.listen,
-        engine.clone(),
+        &engine,
         &probes,
         people.as_ref(),
         &metrics,

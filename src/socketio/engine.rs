@@ -23,7 +23,7 @@ use tower::util::BoxCloneSyncService;
 use super::query::EngineQuery;
 use super::way::{LIBRARY_CLOSES, Way};
 use crate::lifecycle::Lifecycle;
-use crate::net::Guard;
+use crate::net::{CloseReason, Guard};
 use crate::problem::Problem;
 use crate::session::Sessions;
 use crate::telemetry::events;
@@ -363,7 +363,7 @@ impl EngineSession {
                 .guard
                 .as_ref()?
                 .close_reason()
-                .map(|reason| reason.label())
+                .map(CloseReason::label)
         };
         self.closed.get().copied().or_else(found)
     }

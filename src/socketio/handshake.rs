@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::protocol::{Reason, ResyncReason};
-use fleetcast_core::domain::room::{Room, RoomRequest};
+use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};
 use fleetcast_core::hub::Start;
 use fleetcast_core::hub::resume::Inspection;
 use secrecy::{ExposeSecret, SecretString};
@@ -183,7 +183,7 @@ impl Handshake {
             }
         };
         for element in wanted {
-            let asked = RoomRequest::parse(element, own, 1).map_err(|bad| bad.reason());
+            let asked = RoomRequest::parse(element, own, 1).map_err(BadRooms::reason);
             let room = asked.and_then(|asked| {
                 let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
                 let room = asked.into_room(own);
