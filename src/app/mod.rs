@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
@@ -282,7 +283,6 @@ async fn drain(
     spread: Duration,
     cut_short: &CancellationToken,
 ) {
-    const REASON: &str = "draining";
     let mut sessions = engine.closers();
     sessions.shuffle(&mut rand::rng());
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
@@ -293,14 +293,14 @@ async fn drain(
             () = tokio::time::sleep_until(due) => {}
             () = cut_short.cancelled() => {}
         }
-        close(REASON);
+        close(CloseReason::Draining);
     }
     tokio::time::sleep(AFTERMATH).await;
     // Those that came in while the others left, and connections without a session.
     for close in engine.closers() {
-        close(REASON);
+        close(CloseReason::Draining);
     }
     for guard in tables.iter().flat_map(|table| table.snapshot()) {
-        guard.kick(REASON);
+        guard.kick(CloseReason::Draining.as_str());
     }
 }

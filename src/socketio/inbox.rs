@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fleetcast_core::domain::protocol::Reason;
+use fleetcast_core::domain::protocol::{CloseReason, Reason};
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -111,7 +111,7 @@ impl Inbox {
         let waiting = queue.waiting.len();
         if waiting >= WAITING + REFUSED {
             drop(queue);
-            self.engine.close("protocol");
+            self.engine.close(CloseReason::MessageRate);
             return;
         }
         queue.waiting.push_back(if waiting < WAITING {
@@ -227,7 +227,7 @@ impl Inbox {
             if received.ack.send(&body).is_err() {
                 // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
                 way.take_back();
-                self.engine.close("write_stall");
+                self.engine.close(CloseReason::TooSlow);
             }
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
@@ -235,7 +235,7 @@ impl Inbox {
             way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 way.take_back();
-                self.engine.close("write_stall");
+                self.engine.close(CloseReason::TooSlow);
             }
         }
     }

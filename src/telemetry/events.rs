@@ -7,10 +7,11 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Disconnect, Label, Namespace, ReceiptOutcome,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
     RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
@@ -125,7 +126,7 @@ pub fn disconnected(
     transport: Transport,
     namespace: Namespace,
     connection_id: &str,
-    reason: Disconnect,
+    reason: CloseReason,
 ) {
     metrics.disconnects.increment(reason);
     metrics.connections.get(transport, namespace).decrement(1.0);
