@@ -5,6 +5,7 @@ mod log_reader;
 mod origins;
 mod public;
 mod ready;
+mod receipts;
 mod stats;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
@@ -25,6 +27,7 @@ use crate::auth::Verifier;
 use crate::demo;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
+use crate::session::receipts::Outstanding;
 use crate::session::{Sessions, SharedHub};
 use crate::settings::Settings;
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
@@ -78,11 +81,14 @@ pub async fn run(
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &metrics, feed, &over, &lifecycle)?;
     let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
         policy: settings.profile.policy.clone(),
         max_rooms: settings.sockets.max_rooms,
         metrics: metrics.clone(),
+        receipts,
+        outstanding: Outstanding::default(),
     });
     let verifier = Verifier::new(&settings.auth);
     let engine = socket_io(
@@ -93,8 +99,14 @@ pub async fn run(
         &readiness,
         &lifecycle,
     );
+    let listen = &settings.listen;
+    let front = Front::bind(listen.host, listen.port, "public")?;
+    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
+    let addresses = (front.address, back.address);
+    let tables = [front.table.clone(), back.table.clone()];
     let scrape = Scrape::new(
         metrics.clone(),
+        tables.clone(),
         hub.clone(),
         log.clone(),
         engine.clone(),
@@ -126,11 +138,6 @@ pub async fn run(
     let internal = api::internal(&probes);
     let slow = settings.sockets.slow_client_timeout;
     let max_sessions = settings.sockets.max_connections;
-    let listen = &settings.listen;
-    let front = Front::bind(listen.host, listen.port, "public")?;
-    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
-    let addresses = (front.address, back.address);
-    let tables = [front.table.clone(), back.table.clone()];
     let limits = NetSettings::public(max_sessions, slow, descriptors);
     front.serve("public listener", public, limits, &over, &lifecycle);
     let limits = NetSettings::internal(slow, descriptors);
@@ -162,7 +169,7 @@ pub async fn run(
     }
     // The broker lives in `demo`, so it must outlast everything that reads from it.
     let broker = city.map(|(demo, driver)| {
-        lifecycle.spawn("city", driver.run(lifecycle.stopping()));
+        lifecycle.spawn("city", driver.run(metrics.clone(), lifecycle.stopping()));
         demo
     });
 
@@ -175,6 +182,9 @@ pub async fn run(
         &lifecycle.killed(),
     )
     .await;
+    if let Some(producer) = receipts_producer {
+        receipts::flush(producer).await;
+    }
     over.cancel();
     if broker.is_some() {
         log.stopped().await;
@@ -274,7 +284,6 @@ async fn drain(
     spread: Duration,
     cut_short: &CancellationToken,
 ) {
-    const REASON: &str = "draining";
     let mut sessions = engine.closers();
     sessions.shuffle(&mut rand::rng());
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
@@ -285,14 +294,14 @@ async fn drain(
             () = tokio::time::sleep_until(due) => {}
             () = cut_short.cancelled() => {}
         }
-        close(REASON);
+        close(CloseReason::Draining);
     }
     tokio::time::sleep(AFTERMATH).await;
     // Those that came in while the others left, and connections without a session.
     for close in engine.closers() {
-        close(REASON);
+        close(CloseReason::Draining);
     }
     for guard in tables.iter().flat_map(|table| table.snapshot()) {
-        guard.kick(REASON);
+        guard.kick(CloseReason::Draining.as_str());
     }
 }

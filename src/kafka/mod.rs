@@ -14,6 +14,7 @@ mod contact;
 mod ffi;
 mod lanes;
 mod offsets;
+mod producer;
 mod reader;
 mod scout;
 mod status;
@@ -32,8 +33,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
+pub use producer::{Producer, WriteError};
 pub use status::{PartitionStatus, Status};
 
+use crate::telemetry::Metrics;
 use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
@@ -126,6 +129,7 @@ pub fn spawn(
     settings: &ConsumerSettings,
     router: Arc<dyn Router>,
     count: Count,
+    metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: CancellationToken,
     start_thread: StartThread<'_>,
@@ -163,6 +167,7 @@ pub fn spawn(
         settings.pace,
         router,
         count,
+        metrics.clone(),
         Arc::clone(&shared),
     );
     let reader_runtime = runtime()?;

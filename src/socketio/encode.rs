@@ -5,8 +5,10 @@
 
 use fleetcast_core::hub::outlet::Item;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::SendError;
+use socketioxide::ack::AckStream;
 use socketioxide::extract::SocketRef;
 
 use crate::clock;
@@ -191,11 +193,7 @@ impl<'a> Outgoing<'a> {
 
     /// Bytes on the wire, within [`FRAMING`].
     pub(super) fn size(&self) -> usize {
-        let body = match &self.body {
-            Body::Record(body) => body.get().len(),
-            Body::Made(body) => body.get().len(),
-            Body::None => 0,
-        };
+        let body = self.body().map_or(0, |body| body.get().len());
         let meta = self.meta.as_ref().map_or(0, |meta| meta.get().len());
         FRAMING + self.event.len() + body + meta + self.cursor.map_or(0, str::len)
     }
@@ -204,16 +202,29 @@ impl<'a> Outgoing<'a> {
         socket.emit(self.event, &self.arguments())
     }
 
+    /// As `send`, and asks for an acknowledgement: stock clients see it as a callback behind the last argument, and do not
+    /// take that argument for their resume offset. So a `cursor` event must follow at once.
+    pub(super) fn send_asking(
+        &self,
+        socket: &SocketRef,
+    ) -> Result<AckStream<IgnoredAny>, SendError> {
+        socket.emit_with_ack(self.event, &self.arguments())
+    }
+
     fn arguments(&self) -> Arguments<'_> {
-        let body = match &self.body {
-            Body::Record(body) => *body,
-            Body::Made(body) => &**body,
-            Body::None => return Arguments::Cursor((self.cursor,)),
-        };
-        match (&self.meta, self.cursor) {
-            (Some(meta), cursor) => Arguments::BodyMetaCursor((body, meta, cursor)),
-            (None, Some(cursor)) => Arguments::BodyCursor((body, cursor)),
-            (None, None) => Arguments::Body((body,)),
+        match (self.body(), &self.meta, self.cursor) {
+            (None, _, cursor) => Arguments::Cursor((cursor,)),
+            (Some(body), Some(meta), cursor) => Arguments::BodyMetaCursor((body, meta, cursor)),
+            (Some(body), None, Some(cursor)) => Arguments::BodyCursor((body, cursor)),
+            (Some(body), None, None) => Arguments::Body((body,)),
+        }
+    }
+
+    fn body(&self) -> Option<&RawValue> {
+        match &self.body {
+            Body::Record(body) => Some(body),
+            Body::Made(body) => Some(body),
+            Body::None => None,
         }
     }
 }
@@ -234,6 +245,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::session::receipts::{CountOnly, Outstanding};
     use crate::session::{Sessions, SharedHub};
     use crate::telemetry::Metrics;
 
@@ -247,6 +259,8 @@ mod tests {
             policy: Arc::new(Policy::build(BTreeMap::new()).unwrap()),
             max_rooms: 200,
             metrics: Metrics::new(),
+            receipts: Arc::new(CountOnly),
+            outstanding: Outstanding::default(),
         };
         let claims = json!({"sub": "u1", "org_id": "o1", "roles": ["admin", "q\"uote"], "exp": 2_000_000_000});
         let claims = Claims::from_json(claims.as_object().unwrap()).unwrap();
