@@ -5,6 +5,7 @@ mod log_reader;
 mod origins;
 mod public;
 mod ready;
+mod receipts;
 mod stats;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
@@ -25,6 +27,7 @@ use crate::auth::Verifier;
 use crate::demo;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
+use crate::session::receipts::Outstanding;
 use crate::session::{Sessions, SharedHub};
 use crate::settings::Settings;
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
@@ -85,11 +88,14 @@ pub async fn run(
         settings.profile.routes.clone(),
         verifier.clone(),
     );
+    let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
         policy: settings.profile.policy.clone(),
         max_rooms: settings.sockets.max_rooms,
         metrics: metrics.clone(),
+        receipts,
+        outstanding: Outstanding::default(),
     });
     let engine = socket_io(
         &settings,
@@ -124,7 +130,7 @@ pub async fn run(
     };
     let public = public::router(
         &settings.listen,
-        engine.clone(),
+        &engine,
         &probes,
         people.as_ref(),
         &metrics,
@@ -181,6 +187,9 @@ pub async fn run(
         &lifecycle.killed(),
     )
     .await;
+    if let Some(producer) = receipts_producer {
+        receipts::flush(producer).await;
+    }
     over.cancel();
     if broker.is_some() {
         log.stopped().await;
@@ -280,7 +289,6 @@ async fn drain(
     spread: Duration,
     cut_short: &CancellationToken,
 ) {
-    const REASON: &str = "draining";
     let mut sessions = engine.closers();
     sessions.shuffle(&mut rand::rng());
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
@@ -291,14 +299,14 @@ async fn drain(
             () = tokio::time::sleep_until(due) => {}
             () = cut_short.cancelled() => {}
         }
-        close(REASON);
+        close(CloseReason::Draining);
     }
     tokio::time::sleep(AFTERMATH).await;
     // Those that came in while the others left, and connections without a session.
     for close in engine.closers() {
-        close(REASON);
+        close(CloseReason::Draining);
     }
     for guard in tables.iter().flat_map(|table| table.snapshot()) {
-        guard.kick(REASON);
+        guard.kick(CloseReason::Draining.as_str());
     }
 }

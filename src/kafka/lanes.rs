@@ -299,14 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_older_than_the_last_record_says_nothing() {
+    fn an_answer_older_than_the_last_record_proves_only_that_all_of_it_was_read() {
         let mut lanes = Lanes::default();
         let lane = lane(&mut lanes, 5);
         assert!(lane.record(99, 50));
         let old = Bounds { low: 0, high: 10 };
         for _ in 0..3 {
-            assert_eq!(lane.judge(old, 50, 60, STALL), Verdict::Fine);
+            assert_eq!(lane.judge(old, 50, 60, STALL), Verdict::AtEnd);
         }
+        let longer = Bounds { low: 0, high: 200 };
+        assert_eq!(lane.judge(longer, 50, 60, STALL), Verdict::Fine);
     }
 
     #[test]
@@ -349,13 +351,14 @@ mod tests {
     }
 
     #[test]
-    fn an_end_whose_event_was_lost_is_told_by_the_brokers_answer() {
+    fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
         let mut lanes = Lanes::default();
         let lane = lane(&mut lanes, 5);
         let same = Bounds { low: 0, high: 5 };
         assert_eq!(lane.judge(same, 1, 2, STALL), Verdict::AtEnd);
         lane.end(5, 3);
-        assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::Fine);
+        assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
+        assert_eq!(lane.confirmed(), Some(4));
     }
 
     #[test]

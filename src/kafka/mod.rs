@@ -14,6 +14,7 @@ mod contact;
 mod ffi;
 mod lanes;
 mod offsets;
+mod producer;
 mod reader;
 mod scout;
 mod status;
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
+pub use producer::{Producer, WriteError};
 pub use status::{PartitionStatus, Status};
 
 use status::Shared;

@@ -81,6 +81,8 @@ pub struct KafkaSettings {
     pub properties: BTreeMap<String, String>,
     pub topic_prefix: String,
     pub group_id: String,
+    /// Where acknowledgements are written; `None`: they are counted only.
+    pub receipts_topic: Option<String>,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
 }

@@ -154,6 +154,16 @@ pub fn bytes(text: &str) -> Result<u64, Wrong> {
         .ok_or_else(|| "it is more than any machine has".to_owned())
 }
 
+/// A Kafka topic: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, as the brokers have it.
+pub fn topic(text: &str) -> Result<String, Wrong> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=249).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text} is no name of a topic"))
+    }
+}
+
 /// A browser's origin, as it stands in the `Origin` header: scheme, host, and the port if it is not the scheme's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin(String);

@@ -5,8 +5,10 @@
 
 use fleetcast_core::hub::outlet::Item;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::SendError;
+use socketioxide::ack::AckStream;
 use socketioxide::extract::SocketRef;
 
 use crate::clock;
@@ -177,11 +179,7 @@ impl<'a> Outgoing<'a> {
 
     /// Bytes on the wire, within [`FRAMING`].
     pub(super) fn size(&self) -> usize {
-        let body = match &self.body {
-            Body::Record(body) => body.get().len(),
-            Body::Made(body) => body.get().len(),
-            Body::None => 0,
-        };
+        let body = self.body().map_or(0, |body| body.get().len());
         let meta = self
             .meta
             .as_ref()
@@ -190,15 +188,34 @@ impl<'a> Outgoing<'a> {
     }
 
     pub(super) fn send(&self, socket: &SocketRef) -> Result<(), SendError> {
-        let body = match &self.body {
-            Body::Record(body) => *body,
-            Body::Made(body) => &**body,
-            Body::None => return socket.emit(self.event, &(self.cursor,)),
-        };
-        match (&self.meta, self.cursor) {
-            (Some(meta), cursor) => socket.emit(self.event, &(body, meta, cursor)),
-            (None, Some(cursor)) => socket.emit(self.event, &(body, cursor)),
-            (None, None) => socket.emit(self.event, &(body,)),
+        match (self.body(), &self.meta, self.cursor) {
+            (None, _, cursor) => socket.emit(self.event, &(cursor,)),
+            (Some(body), Some(meta), cursor) => socket.emit(self.event, &(body, meta, cursor)),
+            (Some(body), None, Some(cursor)) => socket.emit(self.event, &(body, cursor)),
+            (Some(body), None, None) => socket.emit(self.event, &(body,)),
+        }
+    }
+
+    /// As `send`, and asks for an acknowledgement: stock clients see it as a callback behind the last argument, and do not
+    /// take that argument for their resume offset. So a `cursor` event must follow at once.
+    pub(super) fn send_asking(
+        &self,
+        socket: &SocketRef,
+    ) -> Result<AckStream<IgnoredAny>, SendError> {
+        match (self.body(), &self.meta) {
+            (None, _) => socket.emit_with_ack(self.event, &(self.cursor,)),
+            (Some(body), Some(meta)) => {
+                socket.emit_with_ack(self.event, &(body, meta, self.cursor))
+            }
+            (Some(body), None) => socket.emit_with_ack(self.event, &(body, self.cursor)),
+        }
+    }
+
+    fn body(&self) -> Option<&RawValue> {
+        match &self.body {
+            Body::Record(body) => Some(body),
+            Body::Made(body) => Some(body),
+            Body::None => None,
         }
     }
 }

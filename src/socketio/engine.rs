@@ -5,24 +5,26 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use fleetcast_core::domain::protocol::CloseReason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::query::EngineQuery;
-use super::way::{LIBRARY_CLOSES, Way};
+use super::way::Way;
 use crate::lifecycle::Lifecycle;
-use crate::net::Guard;
+use crate::net::{self, Guard};
 use crate::problem::Problem;
 use crate::session::Sessions;
 use crate::telemetry::events;
@@ -74,12 +76,15 @@ pub(super) struct Credentials {
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
+    /// For what is waited for on behalf of its sockets.
+    pub(super) tasks: TaskTracker,
     pub(super) way: Arc<Way>,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
     sid: OnceLock<String>,
-    closed: OnceLock<&'static str>,
+    closed: OnceLock<CloseReason>,
+    ended_by_library: AtomicBool,
     carrier: Mutex<Carrier>,
     open: Arc<AtomicUsize>,
 }
@@ -118,10 +123,10 @@ impl Engine {
     }
 
     /// A handle for each open session, to close it.
-    pub fn closers(&self) -> Vec<Box<dyn FnOnce(&'static str) + Send>> {
+    pub fn closers(&self) -> Vec<Box<dyn FnOnce(CloseReason) + Send>> {
         let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
         all.into_iter()
-            .map(|session| -> Box<dyn FnOnce(&'static str) + Send> {
+            .map(|session| -> Box<dyn FnOnce(CloseReason) + Send> {
                 Box::new(move |reason| session.close(reason))
             })
             .collect()
@@ -133,8 +138,8 @@ impl Engine {
             events::fault(
                 &self.sessions.metrics,
                 Component::Http,
-                "a request came without its connection",
-                "refusing it",
+                "refusing a request",
+                "it came without its connection",
             );
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
@@ -199,12 +204,14 @@ impl Engine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let hub = self.sessions.hub.clone();
         let session = Arc::new(EngineSession {
+            tasks: self.lifecycle.tasks(),
             way: Arc::new(Way::new(hub, websocket, self.settings.max_payload)),
             credentials,
             id,
             engine: Arc::downgrade(self),
             sid: OnceLock::new(),
             closed: OnceLock::new(),
+            ended_by_library: AtomicBool::new(false),
             carrier: Mutex::new(Carrier {
                 guard: websocket.then(|| guard.clone()),
                 transport: if websocket {
@@ -272,7 +279,7 @@ impl Engine {
             return unknown_session();
         }
         if !session.way.polled(&body) {
-            session.close(LIBRARY_CLOSES);
+            session.close_for_library();
             return unknown_session();
         }
         Response::from_parts(parts, Body::from(body))
@@ -329,13 +336,13 @@ impl Engine {
 impl EngineSession {
     /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
     /// session's requests are answered with 400 from now on.
-    pub(super) fn close(&self, reason: &'static str) {
+    pub(super) fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_err() {
             return;
         }
         let guard = self.carrier().guard.clone();
         if let Some(guard) = guard {
-            guard.kick(reason);
+            guard.kick(reason.as_str());
         }
         if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
             // The library ends a session when its client says so: say it in the client's place.
@@ -352,16 +359,21 @@ impl EngineSession {
         self.closed.get().is_some()
     }
 
-    /// Why it ended: our reason, or what the stream below found.
-    pub(super) fn end_reason(&self) -> Option<&'static str> {
-        let found = || {
-            self.carrier()
-                .guard
-                .as_ref()?
-                .close_reason()
-                .map(|reason| reason.label())
-        };
-        self.closed.get().copied().or_else(found)
+    /// The library has ended it, and says why to the sockets' disconnect handlers.
+    fn close_for_library(&self) {
+        self.ended_by_library.store(true, Ordering::Relaxed);
+        self.close(CloseReason::TransportError);
+    }
+
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
+    pub(super) fn end_reason(&self) -> Option<CloseReason> {
+        if self.ended_by_library.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.closed.get().copied().or_else(|| {
+            let end = self.carrier().guard.as_ref()?.close_reason()?;
+            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
+        })
     }
 
     pub(super) fn add_socket(&self, namespace: Namespace, socket: SocketRef) -> Transport {

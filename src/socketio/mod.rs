@@ -26,6 +26,8 @@ use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{ParserConfig, SocketIo};
 use tower::util::BoxCloneSyncService;
+
+use crate::session::receipts::ASK_TIMEOUT;
 use tower::{Service, ServiceExt};
 
 pub use encode::PROTOCOL_VERSION;
@@ -77,6 +79,7 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         .ws_max_frame_size(max_packet)
         .ws_read_buffer_size(1024)
         .connect_timeout(CONNECT_TIMEOUT)
+        .ack_timeout(ASK_TIMEOUT)
         .with_parser(parser)
         .build_svc();
     let handshake = Arc::new(handshake);

@@ -237,7 +237,7 @@ const TEXT: u8 = 1;
 const CLOSE: &[u8] = b"1";
 
 /// The reason that the stream is given when the library wanted to say goodbye.
-pub(super) const LIBRARY_CLOSES: &str = "library";
+const LIBRARY_CLOSES: &str = "library";
 
 impl Observer for Way {
     /// A client that is told goodbye never comes back (python-socketio) or not for long (Java); one whose transport is

@@ -7,11 +7,12 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
-    ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
+    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use crate::clock;
@@ -125,7 +126,7 @@ pub fn disconnected(
     transport: Transport,
     namespace: Namespace,
     connection_id: &str,
-    reason: Disconnect,
+    reason: CloseReason,
 ) {
     metrics.disconnects.increment(reason);
     metrics.connections.get(transport, namespace).decrement(1.0);
@@ -140,6 +141,28 @@ pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
         outcome = outcome.as_str(),
         "command"
     );
+}
+
+/// A client was asked to acknowledge an event, or what came of that.
+pub fn asked(metrics: &Metrics, event: &str, outcome: AskOutcome, after: Option<Duration>) {
+    metrics.acknowledgements.increment(outcome);
+    if let Some(after) = after.filter(|_| outcome == AskOutcome::Acknowledged) {
+        metrics.acknowledgement_seconds.record(after.as_secs_f64());
+    }
+    debug!(event, outcome = outcome.as_str(), "acknowledgement");
+}
+
+/// A receipt is with the brokers.
+pub fn receipt_kept(metrics: &Metrics) {
+    metrics.receipts.increment(ReceiptOutcome::Kept);
+}
+
+/// A receipt was not written. Throttled.
+pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    metrics.receipts.increment(ReceiptOutcome::Lost);
+    if let Some(left_out) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
+        warn!(why = %why, left_out, "a receipt was not written");
+    }
 }
 
 /// A client asked to go on from a cursor.

@@ -119,7 +119,7 @@ impl Reader {
             if !self.hand_over(runtime, feed, stop) {
                 break;
             }
-            self.publish();
+            self.publish_when_due();
         }
         // Destroying the client may take a moment; by now nobody waits for it but the thread's end.
         debug!("kafka reader ends");
@@ -332,23 +332,25 @@ impl Reader {
                 }
             }
         }
-        self.shared.answered.send_if_modified(|answered| {
-            let newer = *answered < self.answered;
-            *answered = self.answered.max(*answered);
-            newer
-        });
+        if *self.shared.answered.borrow() < self.answered {
+            // Whoever has waited for the answer looks at the picture next: it must hold what the brokers said.
+            self.publish();
+            self.shared.answered.send_replace(self.answered);
+        }
         true
     }
 
-    /// Makes the picture that others see, when it is old.
-    fn publish(&mut self) {
-        let now_ms = clock::monotonic_ms();
-        let up = self.contact.up();
-        if now_ms < self.published_ms + Self::PUBLISH_MS && up == self.status.contact {
-            return;
+    fn publish_when_due(&mut self) {
+        let old = clock::monotonic_ms() >= self.published_ms + Self::PUBLISH_MS;
+        if old || self.contact.up() != self.status.contact {
+            self.publish();
         }
-        self.published_ms = now_ms;
-        self.status.contact = up;
+    }
+
+    /// Makes the picture that others see.
+    fn publish(&mut self) {
+        self.published_ms = clock::monotonic_ms();
+        self.status.contact = self.contact.up();
         self.status.caught_up |=
             self.found_all && self.lanes.iter().all(|lane| lane.reached || !lane.early);
         self.status.partitions = self.lanes.iter().map(Lane::status).collect();

@@ -1,8 +1,4 @@
 //! The built binary as an operator's shell sees it: output and exit codes.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helper fails the test, as the test itself would"
-)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

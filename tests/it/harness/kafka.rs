@@ -1,0 +1,175 @@
+//! The brokers of one test: a mock cluster of its own, or topics of its own in a real one.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fleetcast::clock;
+use fleetcast::demo::broker::Broker;
+use futures_util::future::join_all;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{SOON, eventually};
+
+pub(crate) struct Kafka {
+    pub(crate) address: String,
+    prefix: String,
+    producer: FutureProducer,
+    admin: AdminClient<DefaultClientContext>,
+    /// Dropped last: its clients would look for it.
+    broker: Option<Broker>,
+}
+
+impl Kafka {
+    /// `topics` are names without the prefix and numbers of partitions.
+    pub(crate) async fn mock(topics: &[(&str, i32)]) -> Self {
+        let broker = Broker::start().unwrap();
+        let address = broker.bootstrap().to_owned();
+        Self::with(address, Some(broker), topics).await
+    }
+
+    /// At `FLEETCAST_TEST_KAFKA`.
+    pub(crate) async fn real(topics: &[(&str, i32)]) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the address of the tests' broker"
+        )]
+        let address = std::env::var("FLEETCAST_TEST_KAFKA")
+            .expect("FLEETCAST_TEST_KAFKA is the address of a real broker");
+        Self::with(address, None, topics).await
+    }
+
+    async fn with(address: String, broker: Option<Broker>, topics: &[(&str, i32)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let kafka = Self {
+            prefix: format!("it{}-{number}-", clock::wall_ms()),
+            producer: config(&address).create().unwrap(),
+            admin: config(&address).create().unwrap(),
+            address,
+            broker,
+        };
+        for (topic, partitions) in topics {
+            kafka.create_topic(topic, *partitions).await;
+        }
+        kafka
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The full name.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    pub(crate) async fn create_topic(&self, name: &str, partitions: i32) {
+        let topic = self.topic(name);
+        if let Some(broker) = &self.broker {
+            return broker.create_topic(&topic, partitions).unwrap();
+        }
+        eventually("the topic is made", async || {
+            let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+            let made = self.admin.create_topics([&new], &options()).await.unwrap();
+            // "Already exists", right after a deletion, passes.
+            made[0].is_ok().then_some(())
+        })
+        .await;
+        self.led(&topic, partitions).await;
+    }
+
+    /// All partitions have a leader.
+    async fn led(&self, topic: &str, partitions: i32) {
+        eventually("the partitions have leaders", async || {
+            let metadata = self
+                .producer
+                .client()
+                .fetch_metadata(Some(topic), SOON)
+                .ok()?;
+            let found = metadata.topics().first()?.partitions();
+            let led = found.iter().filter(|found| found.leader() >= 0).count();
+            (i32::try_from(led) == Ok(partitions)).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn delete_topic(&mut self, name: &str) {
+        // A producer that knows the topic would have the broker make it again.
+        self.producer = config(&self.address).create().unwrap();
+        let topic = self.topic(name);
+        let done = self.admin.delete_topics(&[&topic], &options()).await;
+        assert!(done.unwrap().iter().all(Result::is_ok));
+    }
+
+    pub(crate) async fn grow_topic(&self, name: &str, partitions: i32) {
+        let topic = self.topic(name);
+        let new = NewPartitions::new(&topic, usize::try_from(partitions).unwrap());
+        let done = self.admin.create_partitions([&new], &options()).await;
+        assert!(done.unwrap().iter().all(Result::is_ok));
+        self.led(&topic, partitions).await;
+    }
+
+    /// Of partition 0, all below `offset`.
+    pub(crate) async fn delete_records(&self, name: &str, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(&self.topic(name), 0, Offset::Offset(offset))
+            .unwrap();
+        self.admin
+            .delete_records(&offsets, &options())
+            .await
+            .unwrap();
+    }
+
+    /// One record, to partition 0.
+    pub(crate) async fn produce(&self, name: &str, value: impl ToString) {
+        self.produce_all(&self.topic(name), vec![(0, value.to_string())])
+            .await;
+    }
+
+    /// Records with their partitions; returns when the log has them all.
+    pub(crate) async fn produce_all(&self, topic: &str, records: Vec<(i32, String)>) {
+        let sent = records.iter().map(|(partition, value)| {
+            let record = FutureRecord::<(), String>::to(topic)
+                .partition(*partition)
+                .payload(value);
+            self.producer
+                .send_result(record)
+                .map_err(|(error, _)| error)
+                .unwrap()
+        });
+        let sent: Vec<_> = sent.collect();
+        for delivered in join_all(sent).await {
+            delivered.unwrap().map_err(|(error, _)| error).unwrap();
+        }
+    }
+
+    /// A producer for transactions. Its calls block.
+    pub(crate) fn transactional(&self) -> FutureProducer {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("transactional.id", &self.prefix)
+            .create()
+            .unwrap();
+        producer.init_transactions(SOON).unwrap();
+        producer
+    }
+}
+
+fn config(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", address)
+        .set("linger.ms", "1")
+        .set("message.timeout.ms", "20000")
+        .set("topic.metadata.refresh.interval.ms", "1000");
+    config
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)))
+}

@@ -1,0 +1,42 @@
+//! The built binary, seen from outside: a Kafka on one side, clients on the other, and a proxy that breaks the wires.
+//!
+//! Each test has topics of its own and ends with a clean stop of its server. What a test says of Kafka is said of the mock
+//! broker, which lives in the test, and with `-- --ignored` of the real one at `FLEETCAST_TEST_KAFKA`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helper fails the test, as the test itself would"
+)]
+
+/// One body, run against the mock broker and against Apache Kafka. `topics` lists what exists before the server starts.
+macro_rules! on_both_brokers {
+    ($($name:ident($topics:expr);)+) => { $(
+        mod $name {
+            #[tokio::test]
+            async fn on_the_mock_broker() {
+                super::$name(crate::harness::Kafka::mock($topics).await).await;
+            }
+
+            #[tokio::test]
+            #[ignore = "real Kafka"]
+            async fn on_apache_kafka() {
+                super::$name(crate::harness::Kafka::real($topics).await).await;
+            }
+        }
+    )+ };
+}
+
+mod admission;
+mod broker_faults;
+mod cli;
+mod harness;
+mod instances;
+mod keys;
+mod namespaces;
+mod observability;
+mod order;
+mod polling;
+mod real_kafka;
+mod routing;
+mod shutdown;
+mod slow_clients;
+mod topics;

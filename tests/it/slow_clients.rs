@@ -1,0 +1,152 @@
+//! Clients that do not keep up.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::harness::{Client, Kafka, Proxy, Stream, Tally, TestApp, Way, auth, eventually};
+
+const PARTITIONS: usize = 6;
+/// Bytes; with the number of records 30 MB.
+const RECORD: usize = 20_000;
+const RECORDS: usize = 1500;
+
+/// For all its memory: the window with 30 MB of records, what is on its way, and the process itself. 60 MB were seen.
+const RESIDENT: u64 = 100 * 1024 * 1024;
+
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    reason = "a small number"
+)]
+async fn thirty_megabytes() -> (Kafka, Stream) {
+    let kafka = Kafka::mock(&[("transmission", PARTITIONS as i32)]).await;
+    let stream = Stream::new(&kafka, PARTITIONS, RECORD);
+    (kafka, stream)
+}
+
+fn slow(app: &TestApp) -> Way {
+    Way {
+        receive_buffer: Some(4096),
+        ..app.public.into()
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_costs_nobody_anything_and_gets_all_in_the_end() {
+    let (kafka, mut stream) = thirty_megabytes().await;
+    let app = TestApp::start(&kafka).await;
+    let mut fast = Vec::new();
+    for number in 0..3 {
+        let auth = auth(&format!("u{number}"), "o1", &["channel:7"]);
+        fast.push((Client::connect(app.public, &auth).await, Tally::default()));
+    }
+    let mut stopped = Client::connect(slow(&app), &auth("slow", "o1", &["channel:7"])).await;
+    // The mock broker keeps 5 MiB of a partition, so the log must be read as it grows.
+    for _ in 0..RECORDS / 60 {
+        stream.produce(&kafka, 60).await;
+        let total = stream.total();
+        let reads = fast
+            .iter_mut()
+            .map(|(client, tally)| client.read_until(tally, total));
+        join_all(reads).await;
+    }
+    let metrics = app.metrics().await;
+    assert_eq!(metrics.value("fleetcast_lagging_connections"), 1);
+    let resident = app.resident();
+    assert!(resident < RESIDENT, "{resident} bytes");
+
+    let mut tally = Tally::default();
+    stopped.read_until(&mut tally, RECORDS).await;
+    eventually("it is live again", async || {
+        let metrics = app.metrics().await;
+        (metrics.value("fleetcast_lagging_connections") == 0).then_some(())
+    })
+    .await;
+    stream.produce(&kafka, 6).await;
+    stopped.read_until(&mut tally, RECORDS + 6).await;
+    assert_eq!(app.metrics().await.sum("fleetcast_disconnects_total"), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_again_is_closed() {
+    let (kafka, mut stream) = thirty_megabytes().await;
+    let app = TestApp::start_with(&kafka, &[("SLOW_CLIENT_TIMEOUT", "2")]).await;
+    let mut fast = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    let mut stopped = Vec::new();
+    for _ in 0..3 {
+        stopped.push(Client::connect(slow(&app), &auth("u2", "o1", &["channel:7"])).await);
+    }
+    let mut tally = Tally::default();
+    for _ in 0..5 {
+        stream.produce(&kafka, 60).await;
+        fast.read_until(&mut tally, stream.total()).await;
+    }
+    let begin = Instant::now();
+    eventually("they are closed", async || {
+        let metrics = app.metrics().await;
+        let stalled = metrics.value("fleetcast_disconnects_total{reason=\"write_stall\"}");
+        (stalled == 3 && metrics.sum("fleetcast_connections") == 1).then_some(())
+    })
+    .await;
+    assert!(begin.elapsed() < Duration::from_secs(8));
+    assert_eq!(
+        app.metrics().await.value("fleetcast_lagging_connections"),
+        0
+    );
+    stream.produce(&kafka, 6).await;
+    fast.read_until(&mut tally, stream.total()).await;
+    fast.cut();
+    app.empty().await;
+    drop(stopped);
+}
+
+#[tokio::test]
+async fn ten_thousand_commands_without_reading_hurt_nobody_else() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    let mut flood = Client::connect(slow(&app), &auth("u2", "o1", &["channel:7"])).await;
+    for id in 0..10_000 {
+        // Whoever sends on without reading may be cut off.
+        if flood.try_send(&format!("42{id}[\"rooms\"]")).await.is_err() {
+            break;
+        }
+    }
+    let mut stream = Stream::new(&kafka, 1, 50);
+    stream.produce(&kafka, 10).await;
+    neighbour.read_until(&mut Tally::default(), 10).await;
+    let rooms = neighbour.command("rooms", &serde_json::json!({})).await;
+    assert_eq!(rooms["success"], true);
+    flood.cut();
+    neighbour.cut();
+    app.empty().await;
+}
+
+/// A lost phone signal: nothing arrives, nothing is closed.
+#[tokio::test]
+async fn a_wire_that_goes_dead_is_found_by_the_heartbeat_and_resumed() {
+    let kafka = Kafka::mock(&[("transmission", 3)]).await;
+    let more = [("PING_INTERVAL", "1"), ("PING_TIMEOUT", "2")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let wire = Proxy::to(app.public).await;
+    let mut client = Client::connect(wire.address, &auth("u1", "o1", &[])).await;
+    client.subscribe("channel:7").await;
+    let mut stream = Stream::new(&kafka, 3, 50);
+    let mut tally = Tally::default();
+    stream.produce(&kafka, 30).await;
+    client.read_until(&mut tally, 30).await;
+    wire.stall();
+    stream.produce(&kafka, 30).await;
+    app.empty().await;
+    let metrics = app.metrics().await;
+    let lost = metrics.value("fleetcast_disconnects_total{reason=\"heartbeat\"}");
+    assert_eq!(lost, 1);
+
+    wire.restore();
+    let mut resume = auth("u1", "o1", &["channel:7"]);
+    resume["cursor"] = serde_json::json!(client.cursor());
+    let mut client = Client::connect(wire.address, &resume).await;
+    client.read_until(&mut tally, 60).await;
+}
