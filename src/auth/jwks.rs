@@ -158,15 +158,12 @@ mod tests {
     fn each_entry_is_judged_by_itself() {
         let (good, bad) = (Ok(1), "");
         for (key, expected) in [
-            (rsa(&json!({})), good.clone()),
+            (rsa(&json!({})), good),
             (
                 rsa(&json!({"use": "sig", "alg": "RS256", "kid": "1"})),
-                good.clone(),
+                good,
             ),
-            (
-                rsa(&json!({"alg": "PS512", "key_ops": ["verify"]})),
-                good.clone(),
-            ),
+            (rsa(&json!({"alg": "PS512", "key_ops": ["verify"]})), good),
             (rsa(&json!({"use": "enc"})), Err("(use)")),
             (rsa(&json!({"key_ops": ["encrypt"]})), Err("(key_ops)")),
             (rsa(&json!({"alg": "RSA-OAEP"})), Err("(alg)")),
@@ -178,7 +175,7 @@ mod tests {
             (json!({"kty": "RSA", "e": "AQAB"}), Err(bad)),
             (
                 json!({"kty": "EC", "crv": "P-256", "x": octets(32), "y": octets(32)}),
-                good.clone(),
+                good,
             ),
             (
                 json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": octets(32), "y": octets(32)}),
@@ -190,7 +187,7 @@ mod tests {
             ),
             (
                 json!({"kty": "EC", "crv": "P-384", "x": octets(48), "y": octets(48)}),
-                good.clone(),
+                good,
             ),
             (
                 json!({"kty": "EC", "crv": "P-521", "x": octets(66), "y": octets(66)}),
@@ -202,7 +199,7 @@ mod tests {
             ),
             (
                 json!({"kty": "OKP", "crv": "Ed25519", "x": octets(32)}),
-                good.clone(),
+                good,
             ),
             (
                 json!({"kty": "OKP", "crv": "Ed25519", "x": octets(31)}),
@@ -216,7 +213,7 @@ mod tests {
                 json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"}),
                 Err("("),
             ),
-            (json!({"kty": "oct", "k": octets(32)}), good.clone()),
+            (json!({"kty": "oct", "k": octets(32)}), good),
             (
                 json!({"kty": "oct", "k": octets(16)}),
                 Err("no accepted algorithm"),

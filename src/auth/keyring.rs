@@ -403,16 +403,19 @@ impl Keyring {
     async fn read(&self, index: usize, metrics: &Metrics) -> Result<Vec<u8>, String> {
         let file = self.files[index].clone();
         let mut reading = tokio::task::spawn_blocking(move || file.read());
-        let outcome = match tokio::time::timeout(READ, &mut reading).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let why = format!("reading it takes more than {} s", READ.as_secs());
-                events::keys_kept(self.files[index].variable(), &why);
-                metrics.errors.increment(Component::Keys);
-                self.lock().of_files[index].trouble = Some(why);
-                // A second thread would hang as this one does.
-                reading.await
+        let outcome = if let Ok(outcome) = tokio::time::timeout(READ, &mut reading).await {
+            outcome
+        } else {
+            let why = format!("reading it takes more than {} s", READ.as_secs());
+            events::keys_kept(self.files[index].variable(), &why);
+            metrics.errors.increment(Component::Keys);
+            {
+                let known = &mut self.lock().of_files[index];
+                known.trouble = Some(why);
+                known.seen = None;
             }
+            // A second thread would hang as this one does.
+            reading.await
         };
         outcome.unwrap_or_else(|_| Err("reading it failed".to_owned()))
     }
@@ -427,15 +430,12 @@ impl Keyring {
         let work = async {
             let mut failures = 0;
             loop {
-                let wait = match self.ask_once(server, &metrics).await {
-                    Some(good_for) => {
-                        failures = 0;
-                        good_for
-                    }
-                    None => {
-                        failures += 1;
-                        back_off(self.pace, failures)
-                    }
+                let wait = if let Some(good_for) = self.ask_once(server, &metrics).await {
+                    failures = 0;
+                    good_for
+                } else {
+                    failures += 1;
+                    back_off(self.pace, failures)
                 };
                 self.until_due(Instant::now() + wait).await;
             }

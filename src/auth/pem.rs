@@ -6,6 +6,8 @@ use jsonwebtoken::jwk::Jwk;
 use super::jwks::{self, Reach};
 use super::keys::{Allowed, Key};
 
+type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 const BEGIN: &str = "-----BEGIN ";
 
 /// Every key of a file. Unlike a JWKS, a file was written for this server: anything in it that cannot be used is a mistake.
@@ -36,7 +38,7 @@ fn blocks(text: &str) -> impl Iterator<Item = &str> {
 fn key(block: &str, allowed: &Allowed) -> Result<Key, String> {
     let label = block[BEGIN.len()..].split("-----").next().unwrap_or("");
     let pem = block.as_bytes();
-    let readers: &[fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>] = match label {
+    let readers: &[Reader] = match label {
         "PUBLIC KEY" | "CERTIFICATE" => &[
             DecodingKey::from_rsa_pem,
             DecodingKey::from_ec_pem,

@@ -80,7 +80,7 @@ impl Server {
                         Mood::Huge => (StatusCode::OK, " ".repeat(files::MAX_DOCUMENT + 1)),
                         Mood::NoKeys => (StatusCode::OK, r#"{"keys":[]}"#.to_owned()),
                         Mood::Slow => {
-                            tokio::time::sleep(Duration::from_secs(60)).await;
+                            tokio::time::sleep(Duration::from_mins(1)).await;
                             (StatusCode::OK, String::new())
                         }
                         Mood::Redirects => {

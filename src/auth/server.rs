@@ -96,7 +96,8 @@ fn plain(error: &reqwest::Error) -> String {
     let mut text = String::from("no answer");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
     text

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{Background, Client, Kafka, TestApp, auth, dispatcher, eventually, handshake};
 
-/// Signs tokens with EdDSA.
+/// Signs tokens with `EdDSA`.
 struct Issuer {
     kid: &'static str,
     key: EncodingKey,
