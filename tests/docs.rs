@@ -132,13 +132,10 @@ fn protocol_lists_every_code_with_its_number_and_no_other() {
     }
     let listed: BTreeSet<String> = codes
         .lines()
-        .filter(|line| {
-            line.strip_prefix("| ")
-                .is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()))
-        })
-        .map(|line| {
-            let cells: Vec<&str> = line.splitn(4, '|').collect();
-            format!("|{}|{}|", cells[1], cells[2])
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+            let (number, name) = (cells.next()?.parse::<u16>().ok()?, cells.next()?);
+            Some(format!("| {number} | {name} |"))
         })
         .collect();
     assert_eq!(listed, known);

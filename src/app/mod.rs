@@ -41,6 +41,9 @@ use stats::Scrape;
 /// fetching.
 const FEED: usize = 16;
 
+/// A token's leeway is for clocks that differ; an open connection gets no more of it than this.
+const EXPIRY_GRACE: Duration = Duration::from_secs(4);
+
 /// Closed sessions need a moment until the library has let go of them.
 const AFTERMATH: Duration = Duration::from_millis(200);
 
@@ -74,6 +77,8 @@ pub async fn run(
 
     // What must go on until the last connection is closed listens to this, not to the first signal.
     let over = lifecycle.killed().child_token();
+    // Also when this ends early, by an error: nothing is left running that waits for it.
+    let _over = over.clone().drop_guard();
     let hub = SharedHub::new(HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
@@ -158,6 +163,7 @@ pub async fn run(
         anyhow::ensure!(drive.await, "the reader of Kafka has ended");
         Ok(())
     });
+    lifecycle.spawn("sessions", engine.clone().watch(over.clone()));
     lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
     if let Some(people) = people {
         let (readiness, stopping) = (readiness.clone(), lifecycle.stopping());
@@ -218,10 +224,13 @@ fn socket_io(
         admission,
         lifecycle: lifecycle.clone(),
         max_packet: sockets.max_message_bytes,
+        expiry_grace: settings.auth.leeway.min(EXPIRY_GRACE),
     };
     let engine = EngineSettings {
         max_connections: sockets.max_connections,
         max_payload: sockets.max_http_buffer_size,
+        max_packet: sockets.max_message_bytes,
+        slow_client_timeout: sockets.slow_client_timeout,
         allow_query_token: settings.auth.allow_query_token,
     };
     let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);

@@ -23,6 +23,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::encode::Outgoing;
 use super::engine::{Admission, EngineSession};
+use super::inbound::MAX_NAMESPACE;
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;
 use crate::auth::{Denied, Verifier};
@@ -56,6 +57,8 @@ pub struct Handshake {
     pub lifecycle: Lifecycle,
     /// The largest packet from a client, in bytes.
     pub max_packet: usize,
+    /// A connection lives on for so long after its token has expired: clocks differ.
+    pub expiry_grace: Duration,
 }
 
 /// The `auth` object of CONNECT as text, if there is one.
@@ -265,7 +268,11 @@ impl Handshake {
             cursor,
             meta,
         } = &*admitted;
-        let transport = engine.add_socket(*namespace, socket.clone());
+        let expires = session
+            .claims
+            .expires
+            .saturating_add(self.expiry_grace.as_secs());
+        let transport = engine.add_socket(*namespace, socket.clone(), expires);
         events::connected(
             &self.sessions.metrics,
             transport,
@@ -333,6 +340,17 @@ impl Handshake {
             }
         }
     }
+}
+
+/// A CONNECT to a namespace that does not exist. Who does it again and again, or with a name that nobody would type, is
+/// cut off.
+pub(super) fn refuse_namespace(socket: &SocketRef) -> &'static str {
+    if let Some(engine) = socket.req_parts().extensions.get::<Arc<EngineSession>>()
+        && (socket.ns().len() > MAX_NAMESPACE || engine.another_wrong_namespace())
+    {
+        engine.close(CloseReason::Protocol);
+    }
+    "Invalid namespace"
 }
 
 /// Anything but a string is a cursor that cannot be read: the client believes that it resumes, so it must be told.

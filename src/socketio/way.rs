@@ -12,6 +12,7 @@ use fleetcast_core::hub::ConnectionKey;
 use socketioxide::TransportType;
 use tokio::sync::Notify;
 
+use super::engine::Slot;
 use crate::net::Observer;
 use crate::session::SharedHub;
 
@@ -44,6 +45,8 @@ struct State {
     /// Sizes of what is on its way, in the order in which it was handed over.
     noted: VecDeque<usize>,
     bytes: usize,
+    /// When something was noted with nothing before it, or something left, whichever came last.
+    moved: Instant,
     /// Connections of the hub that were told `Full`.
     hungry: Vec<ConnectionKey>,
 }
@@ -56,10 +59,16 @@ pub(super) struct Way {
     state: Mutex<State>,
     /// There is room again: for commands that wait to be answered.
     room: Notify,
+    slot: Arc<Slot>,
 }
 
 impl Way {
-    pub(super) fn new(hub: Arc<SharedHub>, websocket: bool, max_payload: usize) -> Self {
+    pub(super) fn new(
+        hub: Arc<SharedHub>,
+        slot: Arc<Slot>,
+        websocket: bool,
+        max_payload: usize,
+    ) -> Self {
         let transport = if websocket {
             Transport::WebSocket
         } else {
@@ -72,9 +81,11 @@ impl Way {
                 transport,
                 noted: VecDeque::new(),
                 bytes: 0,
+                moved: Instant::now(),
                 hungry: Vec::new(),
             }),
             room: Notify::new(),
+            slot,
         }
     }
 
@@ -141,6 +152,7 @@ impl Way {
             };
             state.bytes -= size;
         }
+        state.moved = Instant::now();
         let low = match state.transport {
             // Waking at every frame would hand out one publication at a time.
             Transport::WebSocket => {
@@ -177,6 +189,22 @@ impl Way {
         };
     }
 
+    /// The session is a WebSocket's from now on.
+    pub(super) fn upgraded(&self) {
+        let mut state = self.lock();
+        state.transport = Transport::WebSocket;
+        self.wake(state);
+    }
+
+    /// How long a polling client has let what waits for it wait. (The stream below looks after WebSockets.)
+    pub(super) fn not_fetched_for(&self) -> Duration {
+        let state = self.lock();
+        match state.transport {
+            Transport::Polling if !state.noted.is_empty() => state.moved.elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The upgrade was refused: the session goes on polling.
     pub(super) fn upgrade_failed(&self) {
         let mut state = self.lock();
@@ -211,6 +239,9 @@ impl Way {
 
 impl State {
     fn note(&mut self, size: usize) {
+        if self.noted.is_empty() {
+            self.moved = Instant::now();
+        }
         self.noted.push_back(size);
         self.bytes += size;
     }
@@ -253,4 +284,8 @@ impl Observer for Way {
     }
 
     fn progress(&self) {}
+
+    fn closed(&self) {
+        self.slot.release();
+    }
 }
