@@ -13,7 +13,8 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("problem", &[]),
-    ("settings", &[]),
+    // A circle with `auth`: keys are tried at the start with the reader that will load them. No others may follow.
+    ("settings", &["auth"]),
     ("net", &[]),
     ("auth", &["settings"]),
     ("session", &["auth"]),
