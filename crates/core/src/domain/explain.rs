@@ -93,11 +93,7 @@ pub(super) trait Trace {
 
 /// Nobody.
 impl Trace for () {
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "this is what makes an unheard note free"
-    )]
+    #[inline]
     fn note(&mut self, _: Stage, _: Verdict, _: impl FnOnce() -> String) {}
 }
 
