@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fleetcast::settings::Profile;
 use fleetcast::telemetry::labels::{
-    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
-    ResumeOutcome, Transport, Undelivered,
+    Command, CommandOutcome, Component, Label, Namespace, RecordOutcome, Refused, ResumeOutcome,
+    Transport, Undelivered,
 };
 use fleetcast::telemetry::metrics::DECLARED;
 use fleetcast_core::domain::protocol::{
@@ -94,7 +94,7 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     let operations = page("operations.md");
     check_label::<Transport>(&operations, "fleetcast_connections");
     check_label::<Namespace>(&operations, "fleetcast_connections");
-    check_label::<Disconnect>(&operations, "fleetcast_disconnects_total");
+    check_label::<CloseReason>(&operations, "fleetcast_disconnects_total");
     check_label::<Refused>(&operations, "fleetcast_refused_total");
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");
@@ -132,13 +132,10 @@ fn protocol_lists_every_code_with_its_number_and_no_other() {
     }
     let listed: BTreeSet<String> = codes
         .lines()
-        .filter(|line| {
-            line.strip_prefix("| ")
-                .is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()))
-        })
-        .map(|line| {
-            let cells: Vec<&str> = line.splitn(4, '|').collect();
-            format!("|{}|{}|", cells[1], cells[2])
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+            let (number, name) = (cells.next()?.parse::<u16>().ok()?, cells.next()?);
+            Some(format!("| {number} | {name} |"))
         })
         .collect();
     assert_eq!(listed, known);

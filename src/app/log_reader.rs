@@ -121,6 +121,7 @@ pub(super) fn start(
         Arc::new(routes),
         // The routes count, because they know the reason with its place.
         Arc::new(|_, _| {}),
+        metrics,
         feed,
         stop.clone(),
         &mut |name, work| {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
@@ -39,6 +40,9 @@ use stats::Scrape;
 /// Batches between Kafka's thread and the hub. When the hub is busy for longer, Kafka's thread waits, and librdkafka stops
 /// fetching.
 const FEED: usize = 16;
+
+/// A token's leeway is for clocks that differ; an open connection gets no more of it than this.
+const EXPIRY_GRACE: Duration = Duration::from_secs(4);
 
 /// Closed sessions need a moment until the library has let go of them.
 const AFTERMATH: Duration = Duration::from_millis(200);
@@ -73,6 +77,8 @@ pub async fn run(
 
     // What must go on until the last connection is closed listens to this, not to the first signal.
     let over = lifecycle.killed().child_token();
+    // Also when this ends early, by an error: nothing is left running that waits for it.
+    let _over = over.clone().drop_guard();
     let hub = SharedHub::new(HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
@@ -98,8 +104,14 @@ pub async fn run(
         &readiness,
         &lifecycle,
     );
+    let listen = &settings.listen;
+    let front = Front::bind(listen.host, listen.port, "public")?;
+    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
+    let addresses = (front.address, back.address);
+    let tables = [front.table.clone(), back.table.clone()];
     let scrape = Scrape::new(
         metrics.clone(),
+        tables.clone(),
         hub.clone(),
         log.clone(),
         engine.clone(),
@@ -131,11 +143,6 @@ pub async fn run(
     let internal = api::internal(&probes);
     let slow = settings.sockets.slow_client_timeout;
     let max_sessions = settings.sockets.max_connections;
-    let listen = &settings.listen;
-    let front = Front::bind(listen.host, listen.port, "public")?;
-    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
-    let addresses = (front.address, back.address);
-    let tables = [front.table.clone(), back.table.clone()];
     let limits = NetSettings::public(max_sessions, slow, descriptors);
     front.serve("public listener", public, limits, &over, &lifecycle);
     let limits = NetSettings::internal(slow, descriptors);
@@ -151,6 +158,7 @@ pub async fn run(
         anyhow::ensure!(drive.await, "the reader of Kafka has ended");
         Ok(())
     });
+    lifecycle.spawn("sessions", engine.clone().watch(over.clone()));
     lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
     if let Some(people) = people {
         let (readiness, stopping) = (readiness.clone(), lifecycle.stopping());
@@ -167,7 +175,7 @@ pub async fn run(
     }
     // The broker lives in `demo`, so it must outlast everything that reads from it.
     let broker = city.map(|(demo, driver)| {
-        lifecycle.spawn("city", driver.run(lifecycle.stopping()));
+        lifecycle.spawn("city", driver.run(metrics.clone(), lifecycle.stopping()));
         demo
     });
 
@@ -211,10 +219,13 @@ fn socket_io(
         admission,
         lifecycle: lifecycle.clone(),
         max_packet: sockets.max_message_bytes,
+        expiry_grace: settings.auth.leeway.min(EXPIRY_GRACE),
     };
     let engine = EngineSettings {
         max_connections: sockets.max_connections,
         max_payload: sockets.max_http_buffer_size,
+        max_packet: sockets.max_message_bytes,
+        slow_client_timeout: sockets.slow_client_timeout,
         allow_query_token: settings.auth.allow_query_token,
     };
     let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
@@ -282,7 +293,6 @@ async fn drain(
     spread: Duration,
     cut_short: &CancellationToken,
 ) {
-    const REASON: &str = "draining";
     let mut sessions = engine.closers();
     sessions.shuffle(&mut rand::rng());
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
@@ -293,14 +303,14 @@ async fn drain(
             () = tokio::time::sleep_until(due) => {}
             () = cut_short.cancelled() => {}
         }
-        close(REASON);
+        close(CloseReason::Draining);
     }
     tokio::time::sleep(AFTERMATH).await;
     // Those that came in while the others left, and connections without a session.
     for close in engine.closers() {
-        close(REASON);
+        close(CloseReason::Draining);
     }
     for guard in tables.iter().flat_map(|table| table.snapshot()) {
-        guard.kick(REASON);
+        guard.kick(CloseReason::Draining.as_str());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
 //! - [`broker`]: librdkafka's mock cluster; integration tests use it, too
-//! - [`people`]: whose tokens the QA page offers
+//! - [`mod@people`]: whose tokens the QA page offers
 //!
 //! The rest of the program does not know that it is a demo: the ordinary consumer reads the broker's address.
 
@@ -65,6 +65,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::telemetry::Metrics;
 
     fn consumer(bootstrap: &str) -> BaseConsumer {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -109,7 +110,7 @@ mod tests {
                 stopping.cancel();
                 records
             };
-            tokio::join!(driver.run(stopping.clone()), stop).1
+            tokio::join!(driver.run(Metrics::new(), stopping.clone()), stop).1
         });
         let records = running.await.expect("the driver ends when it is told to");
         assert!(records.len() > 80, "{} records in 8 s", records.len());
@@ -136,7 +137,7 @@ mod tests {
             }
             stopping.cancel();
         };
-        let both = async { tokio::join!(driver.run(stopping.clone()), stop) };
+        let both = async { tokio::join!(driver.run(Metrics::new(), stopping.clone()), stop) };
         tokio::time::timeout(Duration::from_secs(20), both)
             .await
             .expect("failures are reported and the driver ends");

@@ -38,6 +38,7 @@ pub use client::ClientError;
 pub use producer::{Producer, WriteError};
 pub use status::{PartitionStatus, Status};
 
+use crate::telemetry::Metrics;
 use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
@@ -130,6 +131,7 @@ pub fn spawn(
     settings: &ConsumerSettings,
     router: Arc<dyn Router>,
     count: Count,
+    metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: CancellationToken,
     start_thread: StartThread<'_>,
@@ -167,6 +169,7 @@ pub fn spawn(
         settings.pace,
         router,
         count,
+        metrics.clone(),
         Arc::clone(&shared),
     );
     let reader_runtime = runtime()?;

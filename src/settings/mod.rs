@@ -93,6 +93,7 @@ impl fmt::Debug for KafkaSettings {
             .field("properties", &self.properties.keys())
             .field("topic_prefix", &self.topic_prefix)
             .field("group_id", &self.group_id)
+            .field("receipts_topic", &self.receipts_topic)
             .field("mock", &self.mock)
             .field("receipts_topic", &self.receipts_topic)
             .finish()

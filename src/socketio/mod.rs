@@ -10,6 +10,7 @@
 mod encode;
 mod engine;
 mod handshake;
+mod inbound;
 mod inbox;
 mod outlet;
 mod query;
@@ -92,6 +93,13 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         let admit = move |socket: SocketRef, auth| admits.clone().admit(socket, auth);
         io.ns(namespace, connected.with(admit));
     }
+    // Any other name. Left to itself the library answers with the whole name, past the bound of what may be on its way out.
+    let elsewhere = async |io: SocketIo, socket: SocketRef| {
+        io.delete_ns(socket.ns().to_owned());
+        Err::<(), _>(handshake::refuse_namespace(&socket))
+    };
+    io.dyn_ns("/{*name}", (async || ()).with(elsewhere))
+        .expect("there is no other dynamic namespace");
     Engine::new(
         handshake.sessions.clone(),
         boxed(library),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
@@ -85,10 +86,10 @@ impl SocketOutlet {
                 events::fault(
                     metrics,
                     Component::SocketIo,
+                    "closing a connection that would have had a hole",
                     "the library's queue is full",
-                    "closing",
                 );
-                self.engine.close("server");
+                self.engine.close(CloseReason::Internal);
             }
             SendError::Serialize(error) => {
                 events::undelivered(metrics, Undelivered::Encoding, 1);

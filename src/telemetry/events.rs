@@ -7,10 +7,11 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Disconnect, Label, Namespace, ReceiptOutcome,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
     RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
@@ -47,6 +48,25 @@ pub fn kafka_down(metrics: &Metrics, why: &str) {
     warn!(why, "kafka is not reachable: going on without new records");
 }
 
+/// A partition is not read any more: its topic is gone, or was made anew.
+pub fn partition_gone(topic: &str, partition: i32) {
+    info!(topic, partition, "a partition is gone");
+}
+
+/// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
+pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(
+        topic,
+        partition, position, end, "the log ends below what was read: made anew, or cut"
+    );
+}
+
+/// The consumer is made anew, at the positions that it had reached.
+pub fn kafka_restart(why: &str) {
+    info!(why, "making the Kafka client anew");
+}
+
 /// Everything that Kafka had at the start has been read.
 pub fn caught_up(partitions: usize, took: Duration) {
     info!(
@@ -57,11 +77,11 @@ pub fn caught_up(partitions: usize, took: Duration) {
 }
 
 /// Records between two offsets are gone; organisations that had some in it are told to resync.
-pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64) {
+pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(
         topic,
-        partition, next, "records are gone from the log: a gap"
+        partition, next, lost, "records were deleted before they were read: a gap"
     );
 }
 
@@ -125,7 +145,7 @@ pub fn disconnected(
     transport: Transport,
     namespace: Namespace,
     connection_id: &str,
-    reason: Disconnect,
+    reason: CloseReason,
 ) {
     metrics.disconnects.increment(reason);
     metrics.connections.get(transport, namespace).decrement(1.0);

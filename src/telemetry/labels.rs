@@ -1,7 +1,7 @@
 //! Every value that a closed label may take. docs/operations.md lists them and a test compares.
 
 use fleetcast_core::domain::decode::Skip;
-use fleetcast_core::domain::protocol::{Reason, Refusal};
+use fleetcast_core::domain::protocol::{CloseReason, Reason, Refusal};
 
 /// A closed list of label values: only these can be counted, and all of them exist, at zero, from the start.
 pub trait Label: Copy + 'static {
@@ -176,22 +176,17 @@ labels! {
     }
 }
 
-labels! {
-    /// Why a connection ended.
-    Disconnect as "reason" {
-        /// The client said goodbye.
-        Client = "client",
-        /// The transport broke or was closed by the other side.
-        Transport = "transport",
-        Heartbeat = "heartbeat",
-        /// The peer took nothing for `SLOW_CLIENT_TIMEOUT`.
-        WriteStall = "write_stall",
-        /// What it sent was not the protocol, or too much at once.
-        Protocol = "protocol",
-        TokenExpired = "token_expired",
-        Draining = "draining",
-        /// An operator, or a fault of ours.
-        Server = "server",
+/// Why a connection ended: the protocol's own list, so that logs, metrics and close codes speak of the same things.
+impl Label for CloseReason {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = CloseReason::ALL;
+
+    fn as_str(self) -> &'static str {
+        CloseReason::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -226,6 +221,8 @@ labels! {
         Net = "net",
         Http = "http",
         SocketIo = "socketio",
+        /// The simulated city of the demo.
+        Demo = "demo",
     }
 }
 
@@ -275,7 +272,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
-        check::<Disconnect>();
+        check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);
     }

@@ -7,13 +7,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Disconnect, Label, Namespace, ReceiptOutcome,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
     RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::throttle::Throttle;
@@ -236,7 +237,7 @@ struct Shared {
 pub struct Cells {
     pub connections: Gauges2<Transport, Namespace>,
     pub connects: Counters<Transport>,
-    pub disconnects: Counters<Disconnect>,
+    pub disconnects: Counters<CloseReason>,
     pub refused: Counters<Refused>,
     pub commands: Counters2<Command, CommandOutcome>,
     pub acknowledgements: Counters<AskOutcome>,

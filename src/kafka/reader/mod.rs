@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 
 use super::client::{self, Context};
 use super::contact::Contact;
@@ -26,6 +26,8 @@ use super::scout::Report;
 use super::status::{Shared, Status};
 use super::{Count, Pace, Router};
 use crate::clock;
+use crate::telemetry::labels::Component;
+use crate::telemetry::{Metrics, events};
 
 pub(super) struct Reader {
     config: ClientConfig,
@@ -33,6 +35,7 @@ pub(super) struct Reader {
     pace: Pace,
     router: Arc<dyn Router>,
     count: Count,
+    metrics: Metrics,
     shared: Arc<Shared>,
     /// `None` until it is made, and to have it made anew at the lanes' positions.
     source: Option<Source<Context>>,
@@ -75,6 +78,7 @@ impl Reader {
         pace: Pace,
         router: Arc<dyn Router>,
         count: Count,
+        metrics: Metrics,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -83,6 +87,7 @@ impl Reader {
             pace,
             router,
             count,
+            metrics,
             shared,
             source: None,
             next_source_ms: 0,
@@ -135,7 +140,8 @@ impl Reader {
         let source = match client::source(&self.config, self.context.clone()) {
             Ok(source) => source,
             Err(problem) => {
-                error!("cannot make a Kafka client, trying again: {problem}");
+                let context = "cannot make a Kafka client, trying again";
+                events::fault(&self.metrics, Component::Kafka, context, &problem);
                 self.status.last_error = Some(problem.to_string());
                 return;
             }
@@ -146,7 +152,8 @@ impl Reader {
             add(&mut positions, &lane.topic, lane.number, lane.next);
         }
         if let Err(problem) = source.consumer().assign(&positions) {
-            error!("cannot assign partitions, trying again: {problem}");
+            let context = "cannot assign partitions, trying again";
+            events::fault(&self.metrics, Component::Kafka, context, &problem);
             self.status.last_error = Some(problem.to_string());
             return;
         }
@@ -156,7 +163,7 @@ impl Reader {
     /// Has the client made anew. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
     fn restart(&mut self, why: &str) {
         if self.source.take().is_some() {
-            info!(why, "making the Kafka client anew");
+            events::kafka_restart(why);
             self.status.restarts += 1;
         }
     }
@@ -267,7 +274,11 @@ impl Reader {
                 self.contact.lose(clock::monotonic_ms());
                 self.shared.ask();
             }
-            RDKafkaErrorCode::Fatal => self.restart("fatal error"),
+            RDKafkaErrorCode::Fatal => {
+                let context = "the Kafka client has given up";
+                events::fault(&self.metrics, Component::Kafka, context, &text);
+                self.restart("fatal error");
+            }
             // The scout tells what is there; librdkafka goes on trying by itself.
             RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::UnknownTopic
@@ -296,10 +307,10 @@ impl Reader {
                 .is_none_or(|lane| lane.next >= goal)
         }) {
             if up {
-                info!("in contact with Kafka");
+                events::kafka_up(&self.metrics);
             } else {
                 let last_error = self.status.last_error.as_deref().unwrap_or_default();
-                warn!(last_error, "no contact with Kafka, trying for ever");
+                events::kafka_down(&self.metrics, last_error);
             }
             self.batch.push(Feed::Contact { up });
         }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{ConsumerSettings, Handle, Pace, Router, Status, spawn};
+use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
@@ -119,6 +120,7 @@ impl Rig {
                     .entry(outcome.to_owned())
                     .or_default() += 1;
             }),
+            &Metrics::new(),
             sender,
             stop.clone(),
             &mut |_name, run| {

@@ -540,13 +540,17 @@ impl<O: Outlet> Hub<O> {
 
     /// The end of the partition's log lies at `high`: a client that says it has seen more saw another topic of that name.
     pub fn end_of_log(&mut self, partition: u32, high: i64, now: Now) {
-        let Some(hash) = self
+        let Some((hash, next)) = self
             .positions
             .get(partition)
-            .map(|partition| partition.hash)
+            .map(|partition| (partition.hash, partition.next))
         else {
             return;
         };
+        if next > high {
+            // More has been read here than that: the news is old.
+            return;
+        }
         let beyond = |connection: &Connection<O>| match &connection.state {
             State::Lagging(Lag { own: Some(own), .. }) => {
                 own.next(hash).is_some_and(|next| next > high)
