@@ -265,9 +265,14 @@ impl Admin {
             .collect();
         if !unknown.is_empty() {
             let names = unknown.join(", ");
-            notes.push(format!(
-                "the brokers know no {names}: no setting was changed"
-            ));
+            // Nothing at all is shown to whoever may not ask: rust-rdkafka drops that error as well.
+            let hidden = config.is_none_or(|config| config.entries.is_empty());
+            notes.push(if hidden {
+                "the brokers do not show its settings (is DescribeConfigs allowed?): none was changed"
+                    .to_owned()
+            } else {
+                format!("the brokers know no {names}: no setting was changed")
+            });
             return Outcome {
                 name: topic.name.clone(),
                 action: Action::Failed,
