@@ -85,7 +85,14 @@ pub async fn run(
     });
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &metrics, feed, &over, &lifecycle)?;
-    let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let verifier = Arc::new(Verifier::open(&settings.auth)?);
+    verifier.keep(&metrics, &lifecycle);
+    let readiness = Readiness::new(
+        log.clone(),
+        hub.clone(),
+        settings.profile.routes.clone(),
+        verifier.clone(),
+    );
     let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
@@ -95,7 +102,6 @@ pub async fn run(
         receipts,
         outstanding: Outstanding::default(),
     });
-    let verifier = Verifier::new(&settings.auth);
     let engine = socket_io(
         &settings,
         sessions,
@@ -202,7 +208,7 @@ pub async fn run(
 fn socket_io(
     settings: &Settings,
     sessions: Arc<Sessions>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     log: Arc<log_reader::LogReader>,
     readiness: &Arc<Readiness>,
     lifecycle: &Lifecycle,
@@ -214,7 +220,7 @@ fn socket_io(
     };
     let handshake = Handshake {
         sessions,
-        verifier: Arc::new(verifier),
+        verifier,
         log,
         admission,
         lifecycle: lifecycle.clone(),

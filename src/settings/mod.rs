@@ -24,6 +24,7 @@ pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
 pub use values::Origin;
 
+use crate::auth::KeySources;
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
 
@@ -64,10 +65,12 @@ pub enum CorsOrigins {
 
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
-    pub secret: SecretString,
+    pub keys: KeySources,
     pub issuer: Option<String>,
     pub audience: Option<String>,
     pub leeway: Duration,
+    /// Longest accepted time from issue to expiry.
+    pub max_lifetime: Option<Duration>,
     pub allow_query_token: bool,
 }
 
