@@ -22,7 +22,8 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("api", &["auth", "problem", "session"]),
     ("kafka", &["session"]),
     ("demo", &[]),
-    ("cli", &["app", "auth", "settings"]),
+    // The operator's tools (topics, produce, check) ask brokers without an app around them.
+    ("cli", &["app", "auth", "kafka", "settings"]),
     (
         "app",
         &[

@@ -9,6 +9,7 @@
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
 
+pub mod admin;
 mod client;
 mod contact;
 mod ffi;
@@ -17,6 +18,7 @@ mod offsets;
 mod producer;
 mod reader;
 mod scout;
+pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;
