@@ -262,5 +262,4 @@ fn payload(value: &[u8]) -> Result<Box<RawValue>, Skip> {
 }
 
 #[cfg(test)]
-#[path = "route_tests.rs"]
 mod tests;
