@@ -1,10 +1,10 @@
 //! What `fleetcast demo` has instead of a company: a broker in the process, a city that writes to it, five people.
 //!
 //! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
-//! - [`broker`]: librdkafka's mock cluster; integration tests use it, too
+//! - [`broker`]: librdkafka's mock cluster; `tests/it` runs on it, too
 //! - [`people`]: whose tokens the QA page offers
 //!
-//! The rest of the program does not know that it is a demo: the ordinary consumer reads the broker's address.
+//! The ordinary consumer reads from it, told only that the broker is a mock and its quirks are to be borne with.
 
 pub mod broker;
 pub mod city;
