@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::input::{Input, Origin as From};
+use super::input::{Input, Source};
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
@@ -244,9 +244,11 @@ impl Reader {
                         .wrong(variable.name, variable.secret, &why.to_owned());
                 }
                 Later::Warns => {
-                    let name = match found.origin {
-                        From::Environment(name) => name,
-                        From::Preset | From::Default | From::Unset => variable.name.to_owned(),
+                    let name = match found.source {
+                        Source::Environment(name) => name,
+                        Source::Preset | Source::Default | Source::Unset => {
+                            variable.name.to_owned()
+                        }
                     };
                     self.input.notices.push(Notice {
                         name,
