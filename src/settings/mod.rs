@@ -5,10 +5,12 @@
 
 pub mod docs;
 mod input;
+mod origin;
 pub mod profile;
 mod properties;
 mod reader;
 pub mod report;
+mod secret;
 pub mod show;
 pub mod table;
 pub mod values;
@@ -20,9 +22,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
-pub use values::Origin;
 
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::input::{Input, Source};
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
+use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
 use super::{AuthSettings, CorsOrigins, KafkaSettings, Listen, Presets, Settings, Sockets, Window};
@@ -124,14 +125,14 @@ impl Reader {
     }
 
     pub(super) fn auth(&mut self) -> AuthSettings {
-        let secret = self.required("JWT_SECRET");
-        if let Some(secret) = &secret
-            && let Err(why) = values::jwt_secret(secret)
+        let text = self.required("JWT_SECRET");
+        if let Some(text) = &text
+            && let Err(why) = secret::jwt_secret(text)
         {
             self.input.wrong("JWT_SECRET", true, &why);
         }
         AuthSettings {
-            secret: SecretString::from(secret.unwrap_or_default()),
+            secret: SecretString::from(text.unwrap_or_default()),
             issuer: self.text("JWT_ISSUER"),
             audience: self.text("JWT_AUDIENCE"),
             leeway: self.value("JWT_LEEWAY", |text| {
