@@ -50,7 +50,6 @@ pub struct Listen {
     pub port: u16,
     pub internal_host: IpAddr,
     pub internal_port: u16,
-    pub internal_token: Option<SecretString>,
     pub qa_page: bool,
     pub cors_origins: CorsOrigins,
     pub allow_no_origin: bool,

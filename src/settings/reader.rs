@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::input::{Input, Source};
 use super::profile::Profile;
@@ -16,9 +16,6 @@ use crate::telemetry::{LogFormat, LogSettings};
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
 const EVENT_ENVELOPE: usize = 1_024;
-
-/// An internal token below this length is warned of, in bytes.
-const SHORT_TOKEN: usize = 16;
 
 pub(super) struct Reader {
     input: Input,
@@ -83,16 +80,10 @@ impl Reader {
             port: self.value("PORT", values::port),
             internal_host: self.value("INTERNAL_HOST", values::host),
             internal_port: self.value("INTERNAL_PORT", values::port),
-            internal_token: self.text("INTERNAL_TOKEN").map(SecretString::from),
             qa_page: self.value("QA_PAGE", values::boolean),
             cors_origins: self.cors_origins(),
             allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
         };
-        let token = listen.internal_token.as_ref();
-        if token.is_some_and(|token| token.expose_secret().len() < SHORT_TOKEN) {
-            let warning = format!("it has fewer than {SHORT_TOKEN} bytes and can be guessed");
-            self.input.warn("INTERNAL_TOKEN", &warning);
-        }
         let one_port = listen.port == listen.internal_port && listen.port != 0;
         let overlap = listen.host == listen.internal_host
             || listen.host.is_unspecified()

@@ -48,7 +48,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
         (8001, 9001)
     );
     assert!(settings.listen.internal_host.is_loopback());
-    assert!(settings.listen.internal_token.is_none() && !settings.listen.qa_page);
+    assert!(!settings.listen.qa_page);
     assert_eq!(settings.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
     assert_eq!(settings.auth.secret.expose_secret(), SECRET);
     assert_eq!(settings.auth.leeway, Duration::from_secs(10));
@@ -126,7 +126,6 @@ fn an_empty_value_is_not_set() {
         ("JWT_JWKS", ""),
     ]);
     assert_eq!(settings.listen.port, 8001);
-    assert!(settings.listen.internal_token.is_none());
     assert_eq!(settings.notices, []);
     assert_eq!(
         good(&[("FLEETCAST_PORT", ""), ("PORT", "8000")])
@@ -139,15 +138,6 @@ fn an_empty_value_is_not_set() {
         notices(&good(&[("JWT_ISSUER", "")])),
         ["JWT_ISSUER: it is empty, so this claim is not looked at"]
     );
-}
-
-#[test]
-fn a_short_internal_token_is_a_warning() {
-    assert_eq!(
-        notices(&good(&[("INTERNAL_TOKEN", "short")])),
-        ["INTERNAL_TOKEN: it has fewer than 16 bytes and can be guessed"]
-    );
-    assert_eq!(notices(&good(&[("INTERNAL_TOKEN", SECRET)])), [""; 0]);
 }
 
 #[test]
@@ -291,7 +281,7 @@ fn no_problem_and_no_debug_output_quotes_a_secret() {
         message.contains("placeholder") && !message.contains("hush"),
         "{message}"
     );
-    let settings = good(&[("INTERNAL_TOKEN", "hush-hush")]);
+    let settings = good(&[("KAFKA_PROPERTIES_SSL_KEY_PASSWORD", "hush-hush")]);
     let debug = format!("{settings:?}");
     assert!(!debug.contains("hush") && !debug.contains(SECRET));
     assert!(problem(&[("JWT_SECRET", &format!("{SECRET}\u{FFFD}"))]).contains("not text"));
