@@ -103,6 +103,7 @@ docker-run: ## Run the image with the settings of .env
 	@docker run --detach --name $(CONTAINER) --publish 8001:8001 --env-file .env --restart unless-stopped $(IMAGE)
 
 .PHONY: docker-stop
+# Longer than DRAIN_SECONDS (10), the 5 s that may follow, and 2 s more.
 docker-stop: ## Stop and remove that container, after its drain time
 	@docker stop --time 20 $(CONTAINER)
 	@docker rm $(CONTAINER)

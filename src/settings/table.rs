@@ -223,7 +223,7 @@ pub const VARIABLES: &[Variable] = &[
     later(Stops, TOPICS, "REVOCATIONS_TOPIC", Kind::Text, Unset, "Revoked tokens and users."),
     later(Warns, TOPICS, "AUDIT_TOPIC", Kind::Text, Unset, "Audit log."),
 
-    served(PROCESS, "DRAIN_SECONDS", Kind::Duration, Value("10"), "At shutdown connections are closed in random order over this time."),
+    served(PROCESS, "DRAIN_SECONDS", Kind::Duration, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: whoever kills it must wait longer than all three."),
     served(PROCESS, "LOG_LEVEL", Kind::LogFilter, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
     served(PROCESS, "LOG_FORMAT", Kind::OneOf(&["auto", "json", "pretty"]), Value("auto"), "`auto` is `pretty` on a terminal, else `json`."),
     later(Warns, PROCESS, "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, Unset, "Where traces go."),
