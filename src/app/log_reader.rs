@@ -66,7 +66,7 @@ impl Router for Routes {
         self.topics.iter().map(|(topic, _)| topic.clone()).collect()
     }
 
-    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str> {
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         let routed = self.table.route(record, topic);
         let counters = self.topics.iter().find(|(name, _)| name == topic);
         if let Some((_, counters)) = counters {
@@ -86,7 +86,20 @@ impl Router for Routes {
                 }
             }
         }
-        routed.map_err(fleetcast_core::domain::route::Skip::outcome)
+        routed.ok()
+    }
+}
+
+/// How the log is read: as far back as the hub keeps what comes.
+pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
+    let kafka = &settings.kafka;
+    ConsumerSettings {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        properties: kafka.properties.clone(),
+        group_id: kafka.group_id.clone(),
+        keep: Duration::from_millis(hub.kept_ms()),
+        mock: kafka.mock,
+        pace: Pace::default(),
     }
 }
 
@@ -119,8 +132,6 @@ pub(super) fn start(
     let handle = kafka::spawn(
         &consumer,
         Arc::new(routes),
-        // The routes count, because they know the reason with its place.
-        Arc::new(|_, _| {}),
         feed,
         stop.clone(),
         &mut |name, work| {

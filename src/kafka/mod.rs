@@ -41,12 +41,9 @@ pub trait Router: Send + Sync {
     /// Full names of the topics to read.
     fn topics(&self) -> Vec<Arc<str>>;
 
-    /// The publication, or the outcome's label for the metrics when the record reaches nobody.
-    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str>;
+    /// The publication, or `None` when the record reaches nobody.
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
 }
-
-/// Counts one record: topic and outcome (`routed`, or the router's label).
-pub type Count = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Starts a named thread whose end the process waits for.
 pub type StartThread<'a> =
@@ -125,7 +122,6 @@ pub enum StartError {
 pub fn spawn(
     settings: &ConsumerSettings,
     router: Arc<dyn Router>,
-    count: Count,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: CancellationToken,
     start_thread: StartThread<'_>,
@@ -157,14 +153,7 @@ pub fn spawn(
         Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
     )?;
 
-    let reader = reader::Reader::new(
-        config,
-        context,
-        settings.pace,
-        router,
-        count,
-        Arc::clone(&shared),
-    );
+    let reader = reader::Reader::new(config, context, settings.pace, router, Arc::clone(&shared));
     let reader_runtime = runtime()?;
     start_thread(
         "kafka-reader",
@@ -182,17 +171,6 @@ pub struct Handle {
 impl Handle {
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.load_full()
-    }
-
-    /// Has the brokers asked for topics and partitions soon: calls are collected for a fifth of a second.
-    pub fn refresh_metadata(&self) {
-        self.shared.ask();
-    }
-
-    /// Has `Feed::End` sent for a partition once everything was handed over that its log holds now. An index that is not read
-    /// is ignored.
-    pub fn query_end(&self, partition: u32) {
-        self.shared.want_end(partition);
     }
 
     /// Has the brokers asked, and waits until what they said (`Feed::Partition` for what is new) has been handed over. False

@@ -28,8 +28,6 @@ pub(super) struct Report {
     /// Partitions that were there and are not any more.
     pub(super) gone: Vec<Place>,
     pub(super) bounds: HashMap<Place, Bounds>,
-    /// Partitions, by index, whose end somebody wants told.
-    pub(super) ends_wanted: BTreeSet<u32>,
     pub(super) missing: Vec<Arc<str>>,
     pub(super) leaderless: Vec<Place>,
     /// Why the look was cut short, or what an operator should know of.
@@ -129,7 +127,6 @@ impl Scout {
         let mut report = Report {
             number: self.shared.asked(),
             asked_ms: clock::monotonic_ms(),
-            ends_wanted: self.shared.take_ends_wanted(),
             ..Report::default()
         };
         match self.look_into(&mut report, stop) {

@@ -24,7 +24,7 @@ use super::lanes::{Lane, Lanes};
 use super::offsets::Place;
 use super::scout::Report;
 use super::status::{Shared, Status};
-use super::{Count, Pace, Router};
+use super::{Pace, Router};
 use crate::clock;
 
 pub(super) struct Reader {
@@ -32,7 +32,6 @@ pub(super) struct Reader {
     context: Context,
     pace: Pace,
     router: Arc<dyn Router>,
-    count: Count,
     shared: Arc<Shared>,
     /// `None` until it is made, and to have it made anew at the lanes' positions.
     source: Option<Source<Context>>,
@@ -74,7 +73,6 @@ impl Reader {
         context: Context,
         pace: Pace,
         router: Arc<dyn Router>,
-        count: Count,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -82,7 +80,6 @@ impl Reader {
             context,
             pace,
             router,
-            count,
             shared,
             source: None,
             next_source_ms: 0,
@@ -114,7 +111,6 @@ impl Reader {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            self.tell_due_ends();
             self.tell_contact();
             if !self.hand_over(runtime, feed, stop) {
                 break;
@@ -204,22 +200,17 @@ impl Reader {
                     return Seen::Nothing;
                 }
                 let partition = lane.index;
-                match self.router.route(&record, &lane.topic) {
-                    Ok(publication) => {
-                        (self.count)(record.topic, "routed");
-                        self.batch.push(Feed::Publication {
+                self.batch
+                    .push(match self.router.route(&record, &lane.topic) {
+                        Some(publication) => Feed::Publication {
                             partition,
                             publication,
-                        });
-                    }
-                    Err(outcome) => {
-                        (self.count)(record.topic, outcome);
-                        self.batch.push(Feed::Passed {
+                        },
+                        None => Feed::Passed {
                             partition,
                             offset: record.offset,
-                        });
-                    }
-                }
+                        },
+                    });
                 Seen::Nothing
             }
             Event::End {
@@ -277,14 +268,6 @@ impl Reader {
             _ => {}
         }
         self.status.last_error = Some(text);
-    }
-
-    fn tell_due_ends(&mut self) {
-        for lane in self.lanes.iter_mut() {
-            if lane.take_due_end() {
-                self.batch.push(end_of(lane));
-            }
-        }
     }
 
     fn tell_contact(&mut self) {
