@@ -8,6 +8,7 @@ use anyhow::Context;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
+use fleetcast_core::hub::Settings as HubSettings;
 use fleetcast_core::hub::feed::Feed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,7 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
 /// Starts the consumer on threads of its own.
 pub(super) fn start(
     settings: &Settings,
+    hub: &HubSettings,
     metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: &CancellationToken,
@@ -121,16 +123,9 @@ pub(super) fn start(
         topics,
         metrics: metrics.clone(),
     };
-    let consumer = ConsumerSettings {
-        bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
-        properties: settings.kafka.properties.clone(),
-        window: settings.window.duration,
-        mock: settings.kafka.mock,
-        pace: Pace::default(),
-    };
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
-        &consumer,
+        &consumer(settings, hub),
         Arc::new(routes),
         feed,
         stop.clone(),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Exit, bad_configuration, print};
+use crate::app;
 use crate::settings::show::{self, Shown};
 use crate::settings::{Presets, Settings, docs, process_environment};
 
@@ -25,7 +26,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if arguments.show {
         print(&table(&show::effective(&environment, &presets)))?;
     }
-    match Settings::from_map(&environment, &presets) {
+    let settings = Settings::from_map(&environment, &presets);
+    match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
         Ok(settings) => {
             let mut text = String::new();
             for notice in &settings.notices {

@@ -15,7 +15,8 @@ use crate::telemetry::{self, Metrics, events};
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn serve() -> anyhow::Result<Exit> {
-    match Settings::from_process_env(&Presets::new()) {
+    let settings = Settings::from_process_env(&Presets::new());
+    match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
         Ok(settings) => live(settings, Mode::Serve),
         Err(problems) => Ok(bad_configuration(&problems)),
     }

@@ -4,7 +4,8 @@
 //! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
 //! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
 //! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
-//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures; `status.rs` is what others may see.
+//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures, `properties.rs`
+//! says with what; `status.rs` is what others may see.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
@@ -14,6 +15,7 @@ mod contact;
 mod ffi;
 mod lanes;
 mod offsets;
+pub mod properties;
 mod reader;
 mod scout;
 mod status;
@@ -55,8 +57,10 @@ pub struct ConsumerSettings {
     pub bootstrap_servers: String,
     /// librdkafka's, by their own names.
     pub properties: BTreeMap<String, String>,
-    /// Reading starts so long ago, and 10 s more.
-    pub window: Duration,
+    /// Nothing is committed under it; brokers show it and check access by it.
+    pub group_id: String,
+    /// Reading starts so long ago.
+    pub keep: Duration,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub pace: Pace,
@@ -67,7 +71,8 @@ impl ConsumerSettings {
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
             properties: BTreeMap::new(),
-            window: Duration::from_mins(5),
+            group_id: "fleetcast".to_owned(),
+            keep: Duration::from_mins(5),
             mock: false,
             pace: Pace::default(),
         }

@@ -6,6 +6,7 @@ use super::properties;
 use super::report::{Notice, NoticeKind, Problem, slip_of, suggestion};
 use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES};
 use super::values::Wrong;
+use crate::kafka;
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Input {
             self.problem(format!("{name} names no property of librdkafka"));
             return;
         }
-        if let Some(why) = properties::refusal(&property, text.trim()) {
+        if let Some(why) = kafka::properties::refusal(&property, text.trim()) {
             self.problem(format!("{name} may not set {property}: {why}"));
             return;
         }

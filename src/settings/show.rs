@@ -6,6 +6,7 @@ use super::input::{Input, Source};
 use super::table::{Fallback, Status, VARIABLES, Variable};
 use super::values::Kind;
 use super::{Presets, properties};
+use crate::kafka;
 
 /// What stands for a secret.
 const MASK: &str = "********";
@@ -27,11 +28,8 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
     let input = Input::collect(environment, presets);
     let variables = VARIABLES.iter().map(|variable| shown(variable, &input));
     let properties = input.properties.iter().map(|(name, found)| Shown {
-        name: format!(
-            "{KAFKA_PROPERTIES}{}",
-            name.to_ascii_uppercase().replace('.', "_")
-        ),
-        value: if properties::is_secret(name) {
+        name: properties::variable_name(name),
+        value: if kafka::properties::is_secret(name) {
             MASK.to_owned()
         } else {
             quote_if_needed(&found.text)

@@ -257,6 +257,25 @@ fn properties_pass_through_unless_they_break_a_promise() {
             .contains("enable.auto.commit")
     );
     assert!(problem(&[("KAFKA_PROPERTIES_", "x")]).contains("names no property"));
+    let own = ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_committed");
+    assert!(
+        good(&[own])
+            .kafka
+            .properties
+            .contains_key("isolation.level")
+    );
+    let misspelt = problem(&[("KAFKA_PROPERTIES_SASL_USRNAME", "reader")]);
+    assert!(
+        misspelt.starts_with("KAFKA_PROPERTIES_SASL_USRNAME may not set sasl.usrname: librdkafka"),
+        "{misspelt}"
+    );
+}
+
+#[test]
+fn the_group_is_set_by_its_own_variable() {
+    let settings = good(&[("KAFKA_GROUP_ID", "staging")]);
+    assert_eq!(settings.kafka.group_id, "staging");
+    assert!(problem(&[("KAFKA_PROPERTIES_GROUP_ID", "x")]).contains("KAFKA_GROUP_ID"));
 }
 
 #[test]
