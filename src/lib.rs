@@ -6,6 +6,8 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod demo;
+#[cfg(test)]
+mod direction;
 pub mod kafka;
 pub mod lifecycle;
 pub mod net;

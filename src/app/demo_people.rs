@@ -52,7 +52,7 @@ impl DemoPeople {
     pub(super) fn print(&self, address: SocketAddr) {
         let mut text = format!("\n  Fleetcast demo: http://{address}/\n\n");
         for (who, token) in &self.tokens {
-            text.push_str(&format!("  {who}\n    {token}\n"));
+            text.extend(["  ", who, "\n    ", token, "\n"]);
         }
         text.push('\n');
         // Nobody may be reading.

@@ -127,6 +127,7 @@ pub(super) fn start(
     let handle = kafka::spawn(
         &consumer(settings, hub),
         Arc::new(routes),
+        metrics,
         feed,
         stop.clone(),
         &mut |name, work| {

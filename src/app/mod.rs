@@ -5,6 +5,7 @@ mod log_reader;
 mod origins;
 mod public;
 mod ready;
+mod receipts;
 mod stats;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
@@ -26,6 +28,7 @@ use crate::demo;
 use crate::kafka;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
+use crate::session::receipts::Outstanding;
 use crate::session::{Sessions, SharedHub};
 use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
@@ -38,6 +41,9 @@ use stats::Scrape;
 /// Batches between Kafka's thread and the hub. When the hub is busy for longer, Kafka's thread waits, and librdkafka stops
 /// fetching.
 const FEED: usize = 16;
+
+/// A token's leeway is for clocks that differ; an open connection gets no more of it than this.
+const EXPIRY_GRACE: Duration = Duration::from_secs(4);
 
 /// Closed sessions need a moment until the library has let go of them.
 const AFTERMATH: Duration = Duration::from_millis(200);
@@ -72,16 +78,21 @@ pub async fn run(
 
     // What must go on until the last connection is closed listens to this, not to the first signal.
     let over = lifecycle.killed().child_token();
+    // Also when this ends early, by an error: nothing is left running that waits for it.
+    let _over = over.clone().drop_guard();
     let keeping = hub_settings(&settings);
     let hub = SharedHub::new(keeping);
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &keeping, &metrics, feed, &over, &lifecycle)?;
     let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
         policy: settings.profile.policy.clone(),
         max_rooms: settings.sockets.max_rooms,
         metrics: metrics.clone(),
+        receipts,
+        outstanding: Outstanding::default(),
     });
     let verifier = Verifier::new(&settings.auth);
     let engine = socket_io(
@@ -92,8 +103,14 @@ pub async fn run(
         &readiness,
         &lifecycle,
     );
+    let listen = &settings.listen;
+    let front = Front::bind(listen.host, listen.port, "public")?;
+    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
+    let addresses = (front.address, back.address);
+    let tables = [front.table.clone(), back.table.clone()];
     let scrape = Scrape::new(
         metrics.clone(),
+        tables.clone(),
         hub.clone(),
         log.clone(),
         engine.clone(),
@@ -117,7 +134,7 @@ pub async fn run(
     };
     let public = public::router(
         &settings.listen,
-        engine.clone(),
+        &engine,
         &probes,
         people.as_ref(),
         &metrics,
@@ -125,11 +142,6 @@ pub async fn run(
     let internal = api::internal(&probes);
     let slow = settings.sockets.slow_client_timeout;
     let max_sessions = settings.sockets.max_connections;
-    let listen = &settings.listen;
-    let front = Front::bind(listen.host, listen.port, "public")?;
-    let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
-    let addresses = (front.address, back.address);
-    let tables = [front.table.clone(), back.table.clone()];
     let limits = NetSettings::public(max_sessions, slow, descriptors);
     front.serve("public listener", public, limits, &over, &lifecycle);
     let limits = NetSettings::internal(slow, descriptors);
@@ -145,6 +157,7 @@ pub async fn run(
         anyhow::ensure!(drive.await, "the reader of Kafka has ended");
         Ok(())
     });
+    lifecycle.spawn("sessions", engine.clone().watch(over.clone()));
     lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
     if let Some(people) = people {
         let (readiness, stopping) = (readiness.clone(), lifecycle.stopping());
@@ -161,7 +174,7 @@ pub async fn run(
     }
     // The broker lives in `demo`, so it must outlast everything that reads from it.
     let broker = city.map(|(demo, driver)| {
-        lifecycle.spawn("city", driver.run(lifecycle.stopping()));
+        lifecycle.spawn("city", driver.run(metrics.clone(), lifecycle.stopping()));
         demo
     });
 
@@ -174,6 +187,9 @@ pub async fn run(
         &lifecycle.killed(),
     )
     .await;
+    if let Some(producer) = receipts_producer {
+        receipts::flush(producer).await;
+    }
     over.cancel();
     if broker.is_some() {
         log.stopped().await;
@@ -216,10 +232,13 @@ fn socket_io(
         admission,
         lifecycle: lifecycle.clone(),
         max_packet: sockets.max_message_bytes,
+        expiry_grace: settings.auth.leeway.min(EXPIRY_GRACE),
     };
     let engine = EngineSettings {
         max_connections: sockets.max_connections,
         max_payload: sockets.max_http_buffer_size,
+        max_packet: sockets.max_message_bytes,
+        slow_client_timeout: sockets.slow_client_timeout,
         allow_query_token: settings.auth.allow_query_token,
     };
     let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
@@ -287,7 +306,6 @@ async fn drain(
     spread: Duration,
     cut_short: &CancellationToken,
 ) {
-    const REASON: &str = "draining";
     let mut sessions = engine.closers();
     sessions.shuffle(&mut rand::rng());
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
@@ -298,14 +316,14 @@ async fn drain(
             () = tokio::time::sleep_until(due) => {}
             () = cut_short.cancelled() => {}
         }
-        close(REASON);
+        close(CloseReason::Draining);
     }
     tokio::time::sleep(AFTERMATH).await;
     // Those that came in while the others left, and connections without a session.
     for close in engine.closers() {
-        close(REASON);
+        close(CloseReason::Draining);
     }
     for guard in tables.iter().flat_map(|table| table.snapshot()) {
-        guard.kick(REASON);
+        guard.kick(CloseReason::Draining.as_str());
     }
 }

@@ -49,12 +49,12 @@ const PAGE: [(&str, &str, &[u8]); 4] = [
 
 pub(super) fn router(
     listen: &Listen,
-    engine: Arc<Engine>,
+    engine: &Arc<Engine>,
     probes: &Probes,
     people: Option<&DemoPeople>,
     metrics: &Metrics,
 ) -> Router {
-    let mut router = sockets(listen, &engine, metrics).merge(api::probes(probes));
+    let mut router = sockets(listen, engine, metrics).merge(api::probes(probes));
     if listen.qa_page {
         for (path, content_type, bytes) in PAGE {
             router = router.route(path, get(move || async move { page(content_type, bytes) }));

@@ -1,7 +1,7 @@
 //! What is counted by parts that know nothing of metrics, shown when somebody asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::hub::Snapshot;
@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::log_reader::LogReader;
 use crate::clock;
+use crate::net::{ConnectionTable, NetStats};
 use crate::session::{OnDelivered, SharedHub};
 use crate::socketio::Engine;
 use crate::telemetry::Metrics;
-use crate::telemetry::labels::Undelivered;
+use crate::telemetry::labels::{Component, Label, Refused, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
 
 pub(super) struct Scrape {
@@ -21,6 +22,8 @@ pub(super) struct Scrape {
     hub: Arc<SharedHub>,
     log: Arc<LogReader>,
     engine: Arc<Engine>,
+    /// Of both listeners, with what was shown of each already.
+    tables: Mutex<Vec<(Arc<ConnectionTable>, NetStats)>>,
     events: BTreeMap<String, EventMetrics>,
     started_ms: u64,
 }
@@ -28,6 +31,7 @@ pub(super) struct Scrape {
 impl Scrape {
     pub(super) fn new<'a>(
         metrics: Metrics,
+        tables: [Arc<ConnectionTable>; 2],
         hub: Arc<SharedHub>,
         log: Arc<LogReader>,
         engine: Arc<Engine>,
@@ -41,6 +45,12 @@ impl Scrape {
             hub,
             log,
             engine,
+            tables: Mutex::new(
+                tables
+                    .into_iter()
+                    .map(|table| (table, NetStats::default()))
+                    .collect(),
+            ),
             events,
             started_ms: clock::monotonic_ms(),
         })
@@ -73,6 +83,13 @@ impl Scrape {
                 .partition_lag(&partition.topic, partition.number)
                 .set(to_f64(lag));
         }
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        for (table, shown) in tables.iter_mut() {
+            let stats = table.stats();
+            show_refusals(&self.metrics, shown, &stats);
+            *shown = stats;
+        }
+        drop(tables);
         self.metrics.render()
     }
 
@@ -124,6 +141,25 @@ impl Scrape {
     }
 }
 
+/// Connections that ended before the router saw a request of them. Added to what others count under the same reasons, so by
+/// the difference to the scrape before.
+fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
+    let closed = |stats: &NetStats, label| stats.closed.get(label).copied().unwrap_or(0);
+    let refused = &metrics.refused;
+    for reason in [
+        Refused::HeaderTimeout,
+        Refused::HeaderLimit,
+        Refused::BadHttp,
+    ] {
+        let label = reason.as_str();
+        refused.add(reason, closed(now, label) - closed(before, label));
+    }
+    refused.add(Refused::MaxConnections, now.refused - before.refused);
+    let accept = now.accept_errors - before.accept_errors;
+    refused.add(Refused::Accept, accept);
+    metrics.errors.add(Component::Net, accept);
+}
+
 /// By kind, as people look for them: `{"channel:*": {"rooms": 3, "members": 12}}`.
 fn rooms(snapshot: &Snapshot) -> Value {
     let rooms = snapshot.rooms.iter().map(|(kind, count)| {
@@ -158,4 +194,50 @@ fn to_f64(count: usize) -> f64 {
 
 fn seconds(milliseconds: u64) -> f64 {
     std::time::Duration::from_millis(milliseconds).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_listeners_are_added_once() {
+        let metrics = Metrics::new();
+        metrics.refused.increment(Refused::MaxConnections);
+        let first = NetStats {
+            refused: 3,
+            accept_errors: 2,
+            closed: BTreeMap::from([("header_timeout", 5), ("bad_http", 1), ("peer", 9)]),
+            ..NetStats::default()
+        };
+        let mut second = first.clone();
+        second.refused = 4;
+        second.closed.insert("header_limit", 7);
+        show_refusals(&metrics, &NetStats::default(), &first);
+        show_refusals(&metrics, &first, &first);
+        show_refusals(&metrics, &first, &second);
+        let text = metrics.render();
+        for line in [
+            r#"fleetcast_refused_total{reason="max_connections"} 5"#,
+            r#"fleetcast_refused_total{reason="header_timeout"} 5"#,
+            r#"fleetcast_refused_total{reason="header_limit"} 7"#,
+            r#"fleetcast_refused_total{reason="bad_http"} 1"#,
+            r#"fleetcast_refused_total{reason="accept"} 2"#,
+            r#"fleetcast_errors_total{component="net"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_listener_names_its_reasons_as_the_metrics_do() {
+        use crate::net::CloseReason;
+        for (close, refused) in [
+            (CloseReason::HeaderTimeout, Refused::HeaderTimeout),
+            (CloseReason::HeaderLimit, Refused::HeaderLimit),
+            (CloseReason::BadHttp, Refused::BadHttp),
+        ] {
+            assert_eq!(close.label(), refused.as_str());
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
 //! - [`broker`]: librdkafka's mock cluster; `tests/it` runs on it, too
-//! - [`people`]: whose tokens the QA page offers
+//! - [`mod@people`]: whose tokens the QA page offers
 //!
 //! The ordinary consumer reads from it, told only that the broker is a mock and its quirks are to be borne with.
 
@@ -65,6 +65,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::telemetry::Metrics;
 
     /// Records after which keys have come more than once.
     const ENOUGH: usize = 80;
@@ -116,7 +117,7 @@ mod tests {
                 stopping.cancel();
                 records
             };
-            tokio::join!(driver.run(stopping.clone()), stop).1
+            tokio::join!(driver.run(Metrics::new(), stopping.clone()), stop).1
         });
         let records = running.await.expect("the driver ends when it is told to");
         assert!(records.len() > ENOUGH, "{} records in 30 s", records.len());
@@ -143,7 +144,7 @@ mod tests {
             }
             stopping.cancel();
         };
-        let both = async { tokio::join!(driver.run(stopping.clone()), stop) };
+        let both = async { tokio::join!(driver.run(Metrics::new(), stopping.clone()), stop) };
         tokio::time::timeout(Duration::from_secs(20), both)
             .await
             .expect("failures are reported and the driver ends");

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::city::City;
 use crate::clock;
+use crate::telemetry::labels::Component;
+use crate::telemetry::{Metrics, events};
 
 const TICK: Duration = Duration::from_millis(100);
 /// How long the last records may take once the process stops.
@@ -94,7 +96,7 @@ impl Driver {
     }
 
     /// Lets the city live until `stopping`. Never blocks: sending and polling only touch the client's queues.
-    pub async fn run(mut self, stopping: CancellationToken) {
+    pub async fn run(mut self, metrics: Metrics, stopping: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut complained_at: Option<(Instant, u64)> = None;
@@ -108,10 +110,8 @@ impl Driver {
             let failed = self.deliveries.failed();
             let (last, known) = complained_at.map_or((None, 0), |(at, n)| (Some(at), n));
             if failed > known && last.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-                tracing::warn!(
-                    failed,
-                    "records of the simulated city do not reach the broker"
-                );
+                let context = "records of the simulated city do not reach the broker";
+                events::fault(&metrics, Component::Demo, context, &failed);
                 complained_at = Some((Instant::now(), failed));
             }
         }

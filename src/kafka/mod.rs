@@ -15,6 +15,7 @@ mod contact;
 mod ffi;
 mod lanes;
 mod offsets;
+mod producer;
 pub mod properties;
 mod reader;
 mod scout;
@@ -34,8 +35,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
+pub use producer::{Producer, WriteError};
 pub use status::{PartitionStatus, Status};
 
+use crate::telemetry::Metrics;
 use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
@@ -127,6 +130,7 @@ pub enum StartError {
 pub fn spawn(
     settings: &ConsumerSettings,
     router: Arc<dyn Router>,
+    metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: CancellationToken,
     start_thread: StartThread<'_>,
@@ -158,7 +162,14 @@ pub fn spawn(
         Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
     )?;
 
-    let reader = reader::Reader::new(config, context, settings.pace, router, Arc::clone(&shared));
+    let reader = reader::Reader::new(
+        config,
+        context,
+        settings.pace,
+        router,
+        metrics.clone(),
+        Arc::clone(&shared),
+    );
     let reader_runtime = runtime()?;
     start_thread(
         "kafka-reader",

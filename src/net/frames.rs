@@ -129,12 +129,11 @@ impl Frames {
                 }
                 At::Head(matched) => {
                     used += 1;
-                    match follow(END_OF_HEAD, matched, byte) {
-                        Some(matched) => self.at = At::Head(matched),
-                        None => {
-                            self.at = At::Header(0);
-                            return (used, None);
-                        }
+                    if let Some(matched) = follow(END_OF_HEAD, matched, byte) {
+                        self.at = At::Head(matched);
+                    } else {
+                        self.at = At::Header(0);
+                        return (used, None);
                     }
                 }
                 At::Header(seen) => {

@@ -19,6 +19,8 @@ pub trait Observer: Send + Sync {
     fn forbids(&self, _opcode: u8, _head: &[u8], _payload_len: usize) -> Option<&'static str> {
         None
     }
+    /// The connection is closed; nothing follows.
+    fn closed(&self) {}
     /// The kernel has taken bytes; after the reports of the frames that they completed.
     fn progress(&self);
 }

@@ -226,6 +226,9 @@ impl AsyncWrite for GuardedStream {
 impl Drop for GuardedStream {
     fn drop(&mut self) {
         self.guard.note(CloseReason::Server);
+        if let Some(observer) = self.guard.observer() {
+            observer.closed();
+        }
         self.guard.clear_observer();
         // A peer that does not read would keep the kernel busy with our unsent bytes: reset it instead.
         if self.guard.write_blocked()

@@ -1,5 +1,8 @@
 //! What clients ask for, and how they are answered: always, in one shape.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use fleetcast_core::domain::protocol::Reason;
 use fleetcast_core::domain::room::{Room, RoomRequest};
 use serde::ser::SerializeStruct;
@@ -8,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Session;
+use super::receipts::Kept;
 use crate::telemetry::events;
 use crate::telemetry::labels::{Command, CommandOutcome};
 
@@ -57,16 +61,42 @@ impl Answer {
     }
 }
 
+/// What comes of a command.
+pub enum Reply {
+    Now(Answer),
+    /// The command has taken effect in its turn; whether it lasts is known later.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
 impl Session {
     /// Carries out one command. `event` and `payload` are the client's, unchecked.
-    pub fn execute(&self, event: &str, payload: Option<&RawValue>) -> Answer {
+    pub fn execute(self: &Arc<Self>, event: &str, payload: Option<&RawValue>) -> Reply {
         let (command, result) = match event {
+            "ack" => match self.acknowledge(payload) {
+                Ok(kept) => return self.acknowledged_later(kept),
+                Err(failure) => (Command::Ack, Err(failure)),
+            },
             "subscribe" => (Command::Subscribe, self.subscribe(payload)),
             "unsubscribe" => (Command::Unsubscribe, self.unsubscribe(payload)),
             "rooms" | "debug:rooms" => (Command::Rooms, Ok(self.done("the rooms you hold", None))),
             _ => (Command::Unknown, Err(Reason::UnknownEvent.into())),
         };
-        self.count(Answer { command, result })
+        Reply::Now(self.count(Answer { command, result }))
+    }
+
+    fn acknowledged_later(self: &Arc<Self>, kept: Kept) -> Reply {
+        let session = self.clone();
+        Reply::Later(Box::pin(async move {
+            let result = if kept.await {
+                Ok(session.done("acknowledged", None))
+            } else {
+                Err(Reason::Internal.into())
+            };
+            session.count(Answer {
+                command: Command::Ack,
+                result,
+            })
+        }))
     }
 
     /// Answers without carrying out: too much at once, or nothing that can be read.

@@ -1,6 +1,7 @@
 //! Who is connected and what it may do, on any transport.
 
 mod commands;
+pub mod receipts;
 mod shared_hub;
 
 use std::sync::{Arc, OnceLock};
@@ -10,10 +11,11 @@ use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
-pub use commands::{Answer, Failure};
+pub use commands::{Answer, Failure, Reply};
 pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
 
 use crate::telemetry::metrics::Metrics;
+use receipts::{Outstanding, Receipts};
 
 /// What all sessions share.
 pub struct Sessions {
@@ -22,6 +24,8 @@ pub struct Sessions {
     /// Rooms that one connection may hold beside its own two.
     pub max_rooms: usize,
     pub metrics: Metrics,
+    pub receipts: Arc<dyn Receipts>,
+    pub outstanding: Outstanding,
 }
 
 /// One connection of one person.

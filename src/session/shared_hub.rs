@@ -71,7 +71,7 @@ impl SharedHub {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return true,
-                _ = tick.tick() => self.with(|hub, now| hub.tick(now)),
+                _ = tick.tick() => self.with(Hub::tick),
                 batch = feed.recv() => match batch {
                     Some(batch) => self.apply(batch, &delivered).await,
                     None => return false,

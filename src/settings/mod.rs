@@ -79,6 +79,8 @@ pub struct KafkaSettings {
     pub properties: BTreeMap<String, String>,
     pub topic_prefix: String,
     pub group_id: String,
+    /// Where acknowledgements are written; `None`: they are counted only.
+    pub receipts_topic: Option<String>,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
 }
@@ -92,6 +94,7 @@ impl fmt::Debug for KafkaSettings {
             .field("properties", &self.properties.keys())
             .field("topic_prefix", &self.topic_prefix)
             .field("group_id", &self.group_id)
+            .field("receipts_topic", &self.receipts_topic)
             .field("mock", &self.mock)
             .finish()
     }

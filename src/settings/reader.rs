@@ -150,6 +150,7 @@ impl Reader {
                 topic_characters(text, 128).map(str::to_owned)
             }),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
+            receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
             mock: false,
         }
     }

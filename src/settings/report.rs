@@ -104,10 +104,13 @@ pub(super) fn suggestion(unknown: &str) -> Option<String> {
     })
 }
 
+/// Names of others that look like slips of ours: OpenSSL's own.
+const OF_OTHERS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
 /// The declared name that an unknown plain name is a slip of.
 pub(super) fn slip_of(unknown: &str) -> Option<&'static str> {
     let upper = unknown.to_ascii_uppercase();
-    if upper.starts_with(KAFKA_PROPERTIES) {
+    if upper.starts_with(KAFKA_PROPERTIES) || OF_OTHERS.contains(&upper.as_str()) {
         return None;
     }
     let names = VARIABLES.iter().flat_map(Variable::plain_names);
@@ -194,5 +197,13 @@ mod tests {
         ] {
             assert_eq!(slip_of(common), None, "{common}");
         }
+    }
+
+    #[test]
+    fn names_of_others_are_no_slips_of_ours() {
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "HOME"] {
+            assert_eq!(slip_of(name), None, "{name}");
+        }
+        assert_eq!(slip_of("TSL_CERT_FILE"), Some("TLS_CERT_FILE"));
     }
 }

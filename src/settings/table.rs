@@ -219,7 +219,7 @@ pub const VARIABLES: &[Variable] = &[
     later(Warns, TOPICS, "KAFKA_CREATE_TOPICS", Kind::Bool, Value("false"), "Makes missing topics at the start."),
     later(Warns, TOPICS, "PUBLISH_TOPIC", Kind::Text, Value("fleetcast.publish"), "Events published over HTTP."),
     later(Warns, TOPICS, "DEAD_LETTER_TOPIC", Kind::Text, Unset, "Dead letters. Unset: they are counted only."),
-    later(Warns, TOPICS, "RECEIPTS_TOPIC", Kind::Text, Unset, "Acknowledgements and receipts."),
+    served(TOPICS, "RECEIPTS_TOPIC", Kind::Text, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
     later(Stops, TOPICS, "REVOCATIONS_TOPIC", Kind::Text, Unset, "Revoked tokens and users."),
     later(Warns, TOPICS, "AUDIT_TOPIC", Kind::Text, Unset, "Audit log."),
 

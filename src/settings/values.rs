@@ -147,6 +147,16 @@ pub fn bytes(text: &str) -> Result<u64, Wrong> {
         .ok_or_else(|| "it is more than any machine has".to_owned())
 }
 
+/// A Kafka topic: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, as the brokers have it.
+pub fn topic(text: &str) -> Result<String, Wrong> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=249).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text} is no name of a topic"))
+    }
+}
+
 pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
     let list: Vec<&str> = list(text).collect();
     if list.contains(&"*") {

@@ -5,8 +5,10 @@
 
 use fleetcast_core::hub::outlet::Item;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::SendError;
+use socketioxide::ack::AckStream;
 use socketioxide::extract::SocketRef;
 
 use crate::clock;
@@ -22,7 +24,8 @@ const FRAMING: usize = 32;
 pub(super) struct Outgoing<'a> {
     event: &'a str,
     body: Body<'a>,
-    meta: Option<Meta<'a>>,
+    /// [`Meta`] as JSON: its size is not known before, because a key may be full of what must be escaped.
+    meta: Option<Box<RawValue>>,
     cursor: Option<&'a str>,
 }
 
@@ -40,6 +43,16 @@ struct Meta<'a> {
     id: String,
     timestamp: Option<i64>,
     key: Option<&'a str>,
+}
+
+/// What follows the event's name. Tuples, because the library takes those, and nothing else, for several arguments.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Arguments<'a> {
+    Cursor((Option<&'a str>,)),
+    Body((&'a RawValue,)),
+    BodyCursor((&'a RawValue, &'a str)),
+    BodyMetaCursor((&'a RawValue, &'a RawValue, Option<&'a str>)),
 }
 
 /// `{data, timestamp}`: what all events of ours look like.
@@ -71,10 +84,13 @@ impl<'a> Outgoing<'a> {
             } => Self {
                 event: &publication.event,
                 body: Body::Record(&publication.payload),
-                meta: meta.then(|| Meta {
-                    id: publication.id(),
-                    timestamp: publication.timestamp,
-                    key: publication.key.as_deref(),
+                meta: meta.then(|| {
+                    let meta = Meta {
+                        id: publication.id(),
+                        timestamp: publication.timestamp,
+                        key: publication.key.as_deref(),
+                    };
+                    to_raw_value(&meta).expect("texts and a number are plain data")
                 }),
                 cursor: Some(cursor),
             },
@@ -177,28 +193,179 @@ impl<'a> Outgoing<'a> {
 
     /// Bytes on the wire, within [`FRAMING`].
     pub(super) fn size(&self) -> usize {
-        let body = match &self.body {
-            Body::Record(body) => body.get().len(),
-            Body::Made(body) => body.get().len(),
-            Body::None => 0,
-        };
-        let meta = self
-            .meta
-            .as_ref()
-            .map_or(0, |meta| 64 + meta.id.len() + meta.key.map_or(0, str::len));
+        let body = self.body().map_or(0, |body| body.get().len());
+        let meta = self.meta.as_ref().map_or(0, |meta| meta.get().len());
         FRAMING + self.event.len() + body + meta + self.cursor.map_or(0, str::len)
     }
 
     pub(super) fn send(&self, socket: &SocketRef) -> Result<(), SendError> {
-        let body = match &self.body {
-            Body::Record(body) => *body,
-            Body::Made(body) => &**body,
-            Body::None => return socket.emit(self.event, &(self.cursor,)),
-        };
-        match (&self.meta, self.cursor) {
-            (Some(meta), cursor) => socket.emit(self.event, &(body, meta, cursor)),
-            (None, Some(cursor)) => socket.emit(self.event, &(body, cursor)),
-            (None, None) => socket.emit(self.event, &(body,)),
+        socket.emit(self.event, &self.arguments())
+    }
+
+    /// As `send`, and asks for an acknowledgement: stock clients see it as a callback behind the last argument, and do not
+    /// take that argument for their resume offset. So a `cursor` event must follow at once.
+    pub(super) fn send_asking(
+        &self,
+        socket: &SocketRef,
+    ) -> Result<AckStream<IgnoredAny>, SendError> {
+        socket.emit_with_ack(self.event, &self.arguments())
+    }
+
+    fn arguments(&self) -> Arguments<'_> {
+        match (self.body(), &self.meta, self.cursor) {
+            (None, _, cursor) => Arguments::Cursor((cursor,)),
+            (Some(body), Some(meta), cursor) => Arguments::BodyMetaCursor((body, meta, cursor)),
+            (Some(body), None, Some(cursor)) => Arguments::BodyCursor((body, cursor)),
+            (Some(body), None, None) => Arguments::Body((body,)),
         }
+    }
+
+    fn body(&self) -> Option<&RawValue> {
+        match &self.body {
+            Body::Record(body) => Some(body),
+            Body::Made(body) => Some(body),
+            Body::None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use fleetcast_core::domain::claims::Claims;
+    use fleetcast_core::domain::id::Id;
+    use fleetcast_core::domain::policy::Policy;
+    use fleetcast_core::domain::protocol::{Reason, ResyncReason};
+    use fleetcast_core::domain::publication::{Class, Publication};
+    use fleetcast_core::domain::room::Room;
+    use fleetcast_core::hub::Settings;
+    use fleetcast_core::hub::outlet::Resumed;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::session::receipts::{CountOnly, Outstanding};
+    use crate::session::{Sessions, SharedHub};
+    use crate::telemetry::Metrics;
+
+    fn session() -> Session {
+        let settings = Settings {
+            window_ms: 60_000,
+            window_bytes: 1_000_000,
+        };
+        let shared = Sessions {
+            hub: SharedHub::new(settings),
+            policy: Arc::new(Policy::build(BTreeMap::new()).unwrap()),
+            max_rooms: 200,
+            metrics: Metrics::new(),
+            receipts: Arc::new(CountOnly),
+            outstanding: Outstanding::default(),
+        };
+        let claims = json!({"sub": "u1", "org_id": "o1", "roles": ["admin", "q\"uote"], "exp": 2_000_000_000});
+        let claims = Claims::from_json(claims.as_object().unwrap()).unwrap();
+        Session::new(Arc::new(shared), claims)
+    }
+
+    fn publication(payload: &str, key: Option<&str>) -> Arc<Publication> {
+        let organisation = Id::parse("o1").unwrap();
+        Arc::new(Publication {
+            topic: "incident".into(),
+            partition: i32::MAX,
+            offset: i64::MAX,
+            timestamp: Some(i64::MIN),
+            key: key.map(Arc::from),
+            event: "incident_created".into(),
+            rooms: vec![Room::organisation(&organisation)],
+            organisation,
+            class: Class::Event,
+            latest_of: None,
+            ack: false,
+            payload: RawValue::from_string(payload.to_owned()).unwrap(),
+        })
+    }
+
+    /// The packet with its longest prefix, and its last argument.
+    fn packet(outgoing: &Outgoing<'_>) -> (String, Value) {
+        let arguments = serde_json::to_string(&outgoing.arguments()).unwrap();
+        let event = serde_json::to_string(outgoing.event).unwrap();
+        let rest = arguments.strip_prefix('[').expect("arguments are a list");
+        let packet = format!("42/ws,[{event},{rest}");
+        let last = serde_json::from_str::<Vec<Value>>(&arguments)
+            .unwrap()
+            .pop();
+        (packet, last.expect("there is an argument"))
+    }
+
+    #[test]
+    fn every_event_ends_with_a_cursor_or_no_string_and_its_size_is_a_bound() {
+        let session = session();
+        let cursor: Arc<str> = format!("v1.{}", "x".repeat(107)).into();
+        let rooms = session.own_rooms();
+        let awkward = "\u{1}\"\\\u{7f}é".repeat(300);
+        let mut items = vec![
+            Item::Cursor { cursor: &cursor },
+            Item::Stale {
+                stale: true,
+                since: u64::from(u32::MAX) * 1000,
+                cursor: &cursor,
+            },
+        ];
+        items.extend(Resumed::ALL.map(|resumed| Item::Welcome {
+            resumed,
+            rooms: &rooms,
+            window_seconds: u64::MAX,
+            cursor: &cursor,
+        }));
+        items.extend(ResyncReason::ALL.iter().map(|reason| Item::Resync {
+            reason: *reason,
+            rooms: &rooms,
+            cursor: &cursor,
+        }));
+        let payloads = ["{\"a\": [1, \"v1.é\"]}", "\"a string\"", "7", "null"];
+        let publications: Vec<_> = payloads
+            .iter()
+            .flat_map(|payload| {
+                let keys = [None, Some(""), Some(awkward.as_str())];
+                keys.map(|key| publication(payload, key))
+            })
+            .collect();
+        items.extend(publications.iter().map(|publication| Item::Publication {
+            publication,
+            cursor: &cursor,
+        }));
+        for (item, meta) in items.iter().flat_map(|item| [(item, false), (item, true)]) {
+            let outgoing = Outgoing::item(*item, &session, meta);
+            let (packet, last) = packet(&outgoing);
+            assert_eq!(last, json!(*cursor), "{packet}");
+            assert!(packet.len() <= outgoing.size(), "{packet}");
+            assert!(packet.len() + FRAMING >= outgoing.size(), "not far above");
+        }
+        for reason in Reason::ALL {
+            let outgoing = Outgoing::error((*reason).into(), &awkward);
+            let (packet, last) = packet(&outgoing);
+            assert!(last.is_object(), "{packet}");
+            assert!(packet.len() <= outgoing.size());
+        }
+    }
+
+    #[test]
+    fn the_record_goes_out_as_it_came_and_its_origin_only_on_demand() {
+        let session = session();
+        let cursor: Arc<str> = "v1.x".into();
+        let publication = publication("{\"b\":1.0,  \"a\":1e3}", Some("k"));
+        let item = Item::Publication {
+            publication: &publication,
+            cursor: &cursor,
+        };
+        let plain = packet(&Outgoing::item(item, &session, false)).0;
+        let expected = r#"42/ws,["incident_created",{"b":1.0,  "a":1e3},"v1.x"]"#;
+        assert_eq!(plain, expected);
+        let meta = packet(&Outgoing::item(item, &session, true)).0;
+        let id = publication.id();
+        assert!(meta.contains(&format!(
+            r#"{{"id":"{id}","timestamp":{},"key":"k"}},"v1.x"]"#,
+            i64::MIN
+        )));
     }
 }

@@ -5,24 +5,29 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use fleetcast_core::domain::protocol::CloseReason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::inbound;
 use super::query::EngineQuery;
-use super::way::{LIBRARY_CLOSES, Way};
+use super::way::Way;
+use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::net::Guard;
+use crate::net::{self, Guard};
 use crate::problem::Problem;
 use crate::session::Sessions;
 use crate::telemetry::events;
@@ -44,6 +49,10 @@ pub struct EngineSettings {
     pub max_connections: usize,
     /// Bytes of one polling payload.
     pub max_payload: usize,
+    /// Bytes of one packet from a client.
+    pub max_packet: usize,
+    /// A polling client that has events waiting and does not come for them is given up after this time.
+    pub slow_client_timeout: Duration,
     pub allow_query_token: bool,
 }
 
@@ -74,14 +83,39 @@ pub(super) struct Credentials {
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
+    /// For what is waited for on behalf of its sockets.
+    pub(super) tasks: TaskTracker,
     pub(super) way: Arc<Way>,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
     sid: OnceLock<String>,
-    closed: OnceLock<&'static str>,
+    closed: OnceLock<CloseReason>,
+    ended_by_library: AtomicBool,
+    wrong_namespaces: AtomicUsize,
     carrier: Mutex<Carrier>,
+    slot: Arc<Slot>,
+}
+
+/// One of `MAX_CONNECTIONS`: given back when the session is over, or its WebSocket is, whichever is known first. The
+/// library keeps a session that never sent CONNECT for a while after its transport has gone.
+pub(super) struct Slot {
     open: Arc<AtomicUsize>,
+    released: AtomicBool,
+}
+
+impl Slot {
+    pub(super) fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 /// What carries the session at present.
@@ -89,7 +123,15 @@ struct Carrier {
     /// Of the WebSocket, once there is one. A polling session has no connection of its own.
     guard: Option<Arc<Guard>>,
     transport: Transport,
-    sockets: Vec<(Namespace, SocketRef)>,
+    sockets: Vec<Seat>,
+}
+
+/// A socket of the session.
+struct Seat {
+    namespace: Namespace,
+    socket: SocketRef,
+    /// Its token's, in seconds since the Unix epoch.
+    expires: u64,
 }
 
 impl Engine {
@@ -118,13 +160,25 @@ impl Engine {
     }
 
     /// A handle for each open session, to close it.
-    pub fn closers(&self) -> Vec<Box<dyn FnOnce(&'static str) + Send>> {
+    pub fn closers(&self) -> Vec<Box<dyn FnOnce(CloseReason) + Send>> {
         let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
         all.into_iter()
-            .map(|session| -> Box<dyn FnOnce(&'static str) + Send> {
+            .map(|session| -> Box<dyn FnOnce(CloseReason) + Send> {
                 Box::new(move |reason| session.close(reason))
             })
             .collect()
+    }
+
+    /// Looks after the sessions until `stop`.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
+            let now_seconds = clock::wall_ms() / 1000;
+            for session in all {
+                session.look_after(now_seconds, self.settings.slow_client_timeout);
+            }
+        }
     }
 
     /// Answers a request to one of the Engine.IO paths.
@@ -133,8 +187,8 @@ impl Engine {
             events::fault(
                 &self.sessions.metrics,
                 Component::Http,
-                "a request came without its connection",
-                "refusing it",
+                "refusing a request",
+                "it came without its connection",
             );
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
@@ -198,13 +252,21 @@ impl Engine {
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let hub = self.sessions.hub.clone();
+        let slot = Arc::new(Slot {
+            open: self.open.clone(),
+            released: AtomicBool::new(false),
+        });
+        let way = Way::new(hub, slot.clone(), websocket, self.settings.max_payload);
         let session = Arc::new(EngineSession {
-            way: Arc::new(Way::new(hub, websocket, self.settings.max_payload)),
+            tasks: self.lifecycle.tasks(),
+            way: Arc::new(way),
             credentials,
             id,
             engine: Arc::downgrade(self),
             sid: OnceLock::new(),
             closed: OnceLock::new(),
+            ended_by_library: AtomicBool::new(false),
+            wrong_namespaces: AtomicUsize::new(0),
             carrier: Mutex::new(Carrier {
                 guard: websocket.then(|| guard.clone()),
                 transport: if websocket {
@@ -214,7 +276,7 @@ impl Engine {
                 },
                 sockets: Vec::new(),
             }),
-            open: self.open.clone(),
+            slot,
         });
         self.lock().all.insert(id, Arc::downgrade(&session));
         Some(session)
@@ -263,6 +325,20 @@ impl Engine {
             return self.upgrade(session, request, guard).await;
         }
         let poll = request.method() == Method::GET;
+        let request = if request.method() == Method::POST {
+            let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
+            match inbound::read(request, most, packet).await {
+                Ok(request) => request,
+                Err(refusal) => {
+                    if refusal == inbound::Refusal::Abuse {
+                        session.close(CloseReason::Protocol);
+                    }
+                    return bad_request();
+                }
+            }
+        } else {
+            request
+        };
         let response = self.call(request).await;
         if !poll || response.status() != StatusCode::OK {
             return response;
@@ -272,7 +348,7 @@ impl Engine {
             return unknown_session();
         }
         if !session.way.polled(&body) {
-            session.close(LIBRARY_CLOSES);
+            session.close_for_library();
             return unknown_session();
         }
         Response::from_parts(parts, Body::from(body))
@@ -329,13 +405,13 @@ impl Engine {
 impl EngineSession {
     /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
     /// session's requests are answered with 400 from now on.
-    pub(super) fn close(&self, reason: &'static str) {
+    pub(super) fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_err() {
             return;
         }
         let guard = self.carrier().guard.clone();
         if let Some(guard) = guard {
-            guard.kick(reason);
+            guard.kick(reason.as_str());
         }
         if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
             // The library ends a session when its client says so: say it in the client's place.
@@ -348,32 +424,52 @@ impl EngineSession {
         }
     }
 
+    /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
+    pub(super) fn another_wrong_namespace(&self) -> bool {
+        const PATIENCE: usize = 3;
+        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= PATIENCE
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get().is_some()
     }
 
-    /// Why it ended: our reason, or what the stream below found.
-    pub(super) fn end_reason(&self) -> Option<&'static str> {
-        let found = || {
-            self.carrier()
-                .guard
-                .as_ref()?
-                .close_reason()
-                .map(|reason| reason.label())
-        };
-        self.closed.get().copied().or_else(found)
+    /// The library has ended it, and says why to the sockets' disconnect handlers.
+    fn close_for_library(&self) {
+        self.ended_by_library.store(true, Ordering::Relaxed);
+        self.close(CloseReason::TransportError);
     }
 
-    pub(super) fn add_socket(&self, namespace: Namespace, socket: SocketRef) -> Transport {
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
+    pub(super) fn end_reason(&self) -> Option<CloseReason> {
+        if self.ended_by_library.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.closed.get().copied().or_else(|| {
+            let end = self.carrier().guard.as_ref()?.close_reason()?;
+            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
+        })
+    }
+
+    pub(super) fn add_socket(
+        &self,
+        namespace: Namespace,
+        socket: SocketRef,
+        expires: u64,
+    ) -> Transport {
         let mut carrier = self.carrier();
-        carrier.sockets.push((namespace, socket));
+        carrier.sockets.push(Seat {
+            namespace,
+            socket,
+            expires,
+        });
         carrier.transport
     }
 
     /// The socket is gone; the transport that it was counted under.
     pub(super) fn remove_socket(&self, namespace: Namespace) -> Transport {
         let mut carrier = self.carrier();
-        carrier.sockets.retain(|(held, _)| *held != namespace);
+        carrier.sockets.retain(|seat| seat.namespace != namespace);
         carrier.transport
     }
 
@@ -388,23 +484,41 @@ impl EngineSession {
                 .carrier()
                 .sockets
                 .first()
-                .map(|(_, socket)| socket.transport_type());
-            if !self
-                .way
-                .still_upgrading(library.unwrap_or(TransportType::Polling))
-            {
-                let mut carrier = self.carrier();
-                if library == Some(TransportType::Websocket) {
-                    carrier.transport = Transport::WebSocket;
-                    for (namespace, _) in &carrier.sockets {
-                        events::upgraded(&engine.sessions.metrics, *namespace);
-                    }
-                } else {
-                    // The library gives up at the same time and ends the session.
-                    carrier.guard = None;
-                }
-                return;
+                .map(|seat| seat.socket.transport_type());
+            let assumed = library.unwrap_or(TransportType::Polling);
+            if self.way.still_upgrading(assumed) {
+                continue;
             }
+            let mut carrier = self.carrier();
+            let open = carrier
+                .guard
+                .as_ref()
+                .is_some_and(|guard| guard.close_reason().is_none());
+            // Without a socket to ask: what the library has given up, it has closed.
+            if library == Some(TransportType::Websocket) || (library.is_none() && open) {
+                carrier.transport = Transport::WebSocket;
+                self.way.upgraded();
+                for seat in &carrier.sockets {
+                    events::upgraded(&engine.sessions.metrics, seat.namespace);
+                }
+            } else {
+                carrier.guard = None;
+            }
+            return;
+        }
+    }
+
+    /// Once a second: ends what has outlived its token, or has stopped to come for its events.
+    fn look_after(&self, now_seconds: u64, slow_client_timeout: Duration) {
+        let expired = self
+            .carrier()
+            .sockets
+            .iter()
+            .any(|seat| seat.expires < now_seconds);
+        if expired {
+            self.close(CloseReason::TokenExpired);
+        } else if self.way.not_fetched_for() > slow_client_timeout {
+            self.close(CloseReason::TooSlow);
         }
     }
 
@@ -415,7 +529,7 @@ impl EngineSession {
 
 impl Drop for EngineSession {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.slot.release();
         if let Some(engine) = self.engine.upgrade() {
             let mut known = engine.lock();
             known.all.remove(&self.id);
@@ -464,4 +578,31 @@ fn engine_error(body: &'static str) -> Response {
         header::HeaderValue::from_static("application/json"),
     );
     (StatusCode::BAD_REQUEST, headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_id_is_found_in_an_open_packet_only() {
+        let open = r#"0{"sid":"AAAAABCD_-12","upgrades":["websocket"],"pingInterval":25000}"#;
+        assert_eq!(
+            sid_of_open_packet(open.as_bytes()).as_deref(),
+            Some("AAAAABCD_-12")
+        );
+        for other in [
+            "",
+            "0",
+            "0{}",
+            "0{\"sid\":7}",
+            "{\"sid\":\"a\"}",
+            "40{\"sid\":\"a\"}",
+            "1{\"sid\":\"a\"}",
+            "0{\"sid\":\"a\"}\u{1e}2",
+        ] {
+            assert_eq!(sid_of_open_packet(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(sid_of_open_packet(b"0{\"sid\":\"\xff\"}"), None);
+    }
 }

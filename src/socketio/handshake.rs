@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::protocol::{Reason, ResyncReason};
-use fleetcast_core::domain::room::{Room, RoomRequest};
+use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::protocol::{CloseReason, Reason, ResyncReason};
+use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};
 use fleetcast_core::hub::Start;
 use fleetcast_core::hub::resume::Inspection;
 use secrecy::{ExposeSecret, SecretString};
@@ -22,14 +23,15 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::encode::Outgoing;
 use super::engine::{Admission, EngineSession};
+use super::inbound::MAX_NAMESPACE;
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;
 use crate::auth::{Rejected, Verifier};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::session::{Session, Sessions};
+use crate::session::{Failure, Session, Sessions};
 use crate::telemetry::events;
-use crate::telemetry::labels::{Disconnect, Label, Namespace, ResumeOutcome};
+use crate::telemetry::labels::{Label, Namespace, Refused, ResumeOutcome};
 
 /// A look-up on the way in takes no longer: the client waits.
 const LOOK_UP: Duration = Duration::from_secs(1);
@@ -55,6 +57,8 @@ pub struct Handshake {
     pub lifecycle: Lifecycle,
     /// The largest packet from a client, in bytes.
     pub max_packet: usize,
+    /// A connection lives on for so long after its token has expired: clocks differ.
+    pub expiry_grace: Duration,
 }
 
 /// The `auth` object of CONNECT as text, if there is one.
@@ -77,8 +81,8 @@ struct Admitted {
     engine: Arc<EngineSession>,
     namespace: Namespace,
     rooms: Vec<Room>,
-    /// What was asked for and may not be joined, as the client wrote it.
-    refused: Vec<(Reason, String)>,
+    /// Why some of the rooms that were asked for are not among them.
+    refused: Option<Failure>,
     cursor: Option<String>,
     meta: bool,
 }
@@ -105,7 +109,11 @@ impl Handshake {
         // Temporary: the client must try again, so it gets no answer but a closed transport.
         if let Err(reason) = (self.admission)() {
             events::refused(metrics, reason, "at CONNECT");
-            engine.close(reason.as_str());
+            let reason = match reason {
+                Refused::Draining => CloseReason::Draining,
+                _ => CloseReason::Internal,
+            };
+            engine.close(reason);
             return Err(CLOSED);
         }
         let mut auth = match auth.as_deref().map(serde_json::from_str::<Json>) {
@@ -162,54 +170,45 @@ impl Handshake {
         )
     }
 
-    /// The own rooms, and those of `auth.rooms` that policy allows.
-    fn rooms(
-        &self,
-        session: &Session,
-        wanted: Option<&Json>,
-    ) -> (Vec<Room>, Vec<(Reason, String)>) {
+    /// The own rooms, and those of `auth.rooms` that policy allows. What is refused is told once, in one event.
+    fn rooms(&self, session: &Session, wanted: Option<&Json>) -> (Vec<Room>, Option<Failure>) {
         let mut rooms = session.own_rooms().to_vec();
-        let mut refused = Vec::new();
         let most = self.sessions.max_rooms.saturating_add(rooms.len());
         let own = &session.claims.organisation;
         let wanted = match wanted {
-            None | Some(Json::Null) => return (rooms, refused),
+            None | Some(Json::Null) => return (rooms, None),
             Some(Json::Array(wanted)) => wanted.as_slice(),
-            Some(_) => {
-                return (
-                    rooms,
-                    vec![(Reason::BadRequest, "auth.rooms is not a list".to_owned())],
-                );
-            }
+            Some(_) => return (rooms, Some(Reason::BadRequest.into())),
         };
+        let mut refused = None;
         for element in wanted {
-            let asked = RoomRequest::parse(element, own, 1).map_err(|bad| bad.reason());
-            let room = asked.and_then(|asked| {
-                let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
-                let room = asked.into_room(own);
-                let policy = &self.sessions.policy;
-                let allowed = policy.may_join(&session.claims, room.kind.as_str(), &room.id);
-                if !allowed {
-                    Err(Reason::Forbidden)
-                } else if rooms.len() >= most && !rooms.contains(&room) {
-                    Err(Reason::TooManyRooms)
-                } else {
-                    Ok(room)
-                }
-            });
-            match room {
+            if rooms.len() >= most {
+                refused = Some(Reason::TooManyRooms);
+                break;
+            }
+            match self.room(session, element, own) {
                 Ok(room) if !rooms.contains(&room) => rooms.push(room),
                 Ok(_) => {}
-                Err(reason) => {
-                    let about: String = element.to_string().chars().take(100).collect();
-                    refused.push((reason, about));
-                    if reason == Reason::TooManyRooms {
-                        break;
-                    }
-                }
+                Err(reason) => refused = refused.or(Some(reason)),
             }
         }
-        (rooms, refused)
+        (rooms, refused.map(Failure::from))
+    }
+
+    fn room(&self, session: &Session, element: &Json, own: &Id) -> Result<Room, Reason> {
+        let asked = RoomRequest::parse_list(&Json::Array(vec![element.clone()]), own, 1)
+            .map_err(BadRooms::reason)?;
+        let room = asked
+            .into_iter()
+            .next()
+            .ok_or(Reason::BadRequest)?
+            .into_room(own);
+        let policy = &self.sessions.policy;
+        if policy.may_join(&session.claims, room.kind.as_str(), &room.id) {
+            Ok(room)
+        } else {
+            Err(Reason::Forbidden)
+        }
     }
 
     /// A cursor may name partitions that another instance found first.
@@ -263,7 +262,11 @@ impl Handshake {
             cursor,
             meta,
         } = &*admitted;
-        let transport = engine.add_socket(*namespace, socket.clone());
+        let expires = session
+            .claims
+            .expires
+            .saturating_add(self.expiry_grace.as_secs());
+        let transport = engine.add_socket(*namespace, socket.clone(), expires);
         events::connected(
             &self.sessions.metrics,
             transport,
@@ -303,11 +306,12 @@ impl Handshake {
             }
             ahead
         });
-        for (reason, about) in refused {
-            let outgoing = Outgoing::error((*reason).into(), about);
+        if let Some(failure) = refused {
+            let outgoing = Outgoing::error(*failure, "auth.rooms");
             engine.way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 engine.way.take_back();
+                engine.close(CloseReason::Internal);
             }
         }
         if !ahead.is_empty() {
@@ -332,6 +336,17 @@ impl Handshake {
     }
 }
 
+/// A CONNECT to a namespace that does not exist. Who does it again and again, or with a name that nobody would type, is
+/// cut off.
+pub(super) fn refuse_namespace(socket: &SocketRef) -> &'static str {
+    if let Some(engine) = socket.req_parts().extensions.get::<Arc<EngineSession>>()
+        && (socket.ns().len() > MAX_NAMESPACE || engine.another_wrong_namespace())
+    {
+        engine.close(CloseReason::Protocol);
+    }
+    "Invalid namespace"
+}
+
 /// Anything but a string is a cursor that cannot be read: the client believes that it resumes, so it must be told.
 fn cursor(given: Option<&Json>) -> Option<String> {
     match given {
@@ -351,25 +366,18 @@ fn closed(
         session.shared.hub.with(|hub, _| hub.close(key));
     }
     let transport = engine.remove_socket(namespace);
-    let reason = match engine.end_reason() {
-        Some("write_stall") => Disconnect::WriteStall,
-        Some("draining") => Disconnect::Draining,
-        Some("protocol") => Disconnect::Protocol,
-        Some("server") => Disconnect::Server,
-        _ => match reason {
-            DisconnectReason::ClientNSDisconnect => Disconnect::Client,
-            DisconnectReason::HeartbeatTimeout => Disconnect::Heartbeat,
-            DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
-                Disconnect::Protocol
-            }
-            DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
-                Disconnect::Server
-            }
-            DisconnectReason::TransportClose | DisconnectReason::TransportError => {
-                Disconnect::Transport
-            }
-        },
-    };
+    let reason = engine.end_reason().unwrap_or(match reason {
+        DisconnectReason::ClientNSDisconnect => CloseReason::ClientLeft,
+        DisconnectReason::HeartbeatTimeout => CloseReason::Heartbeat,
+        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
+            CloseReason::Protocol
+        }
+        DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
+            CloseReason::Internal
+        }
+        DisconnectReason::TransportClose => CloseReason::ClientLeft,
+        DisconnectReason::TransportError => CloseReason::TransportError,
+    });
     let id = &session.connection_id;
     events::disconnected(&session.shared.metrics, transport, namespace, id, reason);
 }

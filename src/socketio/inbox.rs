@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fleetcast_core::domain::protocol::Reason;
+use fleetcast_core::domain::protocol::{CloseReason, Reason};
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -17,11 +18,17 @@ use socketioxide::socket::Socket;
 
 use super::encode::Outgoing;
 use super::engine::EngineSession;
+use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::session::{Answer, Failure, Session};
+use crate::session::{Answer, Failure, Reply, Session};
 
-/// Commands that wait to be carried out; later ones are refused.
-const WAITING: usize = 64;
+/// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
+const WAITING: usize = 256;
+
+/// Commands that are carried out as they arrive, within a few milliseconds. The library reads a whole payload without a
+/// pause, so after these the others get the thread first.
+const AT_ONCE: u32 = 32;
+const MOMENT_MS: u64 = 10;
 
 /// Refusals that wait to be told. A client that sends on although nothing comes back is cut off.
 const REFUSED: usize = 256;
@@ -66,6 +73,8 @@ pub(super) struct Inbox {
     /// The largest packet, in bytes: a polling payload may be larger than what a WebSocket lets through.
     pub(super) max_packet: usize,
     queue: Mutex<Queue>,
+    /// Commands whose answer is not known yet; at most [`WAITING`].
+    later: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -73,6 +82,20 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// A task is carrying them out.
     running: bool,
+    /// When the present moment began (monotonic milliseconds), and how many were carried out in it.
+    moment: (u64, u32),
+}
+
+impl Queue {
+    /// Whether one more may be carried out as it arrives.
+    fn may_act_at_once(&mut self) -> bool {
+        let now = clock::monotonic_ms();
+        if now.saturating_sub(self.moment.0) >= MOMENT_MS {
+            self.moment = (now, 0);
+        }
+        self.moment.1 += 1;
+        !self.running && self.moment.1 <= AT_ONCE
+    }
 }
 
 enum Waiting {
@@ -93,13 +116,14 @@ impl Inbox {
             lifecycle,
             max_packet,
             queue: Mutex::default(),
+            later: AtomicUsize::new(0),
         })
     }
 
     /// Carries a command out, or lets it wait for its turn.
     pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
-        if !queue.running && self.has_room(&socket) {
+        if queue.may_act_at_once() && self.has_room(&socket) {
             drop(queue);
             self.carry_out(&socket, Waiting::Command(received));
             return;
@@ -107,7 +131,7 @@ impl Inbox {
         let waiting = queue.waiting.len();
         if waiting >= WAITING + REFUSED {
             drop(queue);
-            self.engine.close("protocol");
+            self.engine.close(CloseReason::MessageRate);
             return;
         }
         queue.waiting.push_back(if waiting < WAITING {
@@ -131,52 +155,73 @@ impl Inbox {
                 }
                 self.engine.way.room().await;
             }
-            let mut queue = self.lock();
-            let Some(waiting) = queue.waiting.pop_front() else {
-                queue.running = false;
-                return;
-            };
-            drop(queue);
+            let Some(waiting) = self.next() else { return };
             self.carry_out(&socket, waiting);
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// The next one that waits; none, and the task is over.
+    fn next(&self) -> Option<Waiting> {
+        let mut queue = self.lock();
+        let waiting = queue.waiting.pop_front();
+        queue.running = waiting.is_some();
+        waiting
     }
 
     fn has_room(&self, socket: &SocketRef) -> bool {
         self.engine.way.has_room(socket.transport_type())
     }
 
-    fn carry_out(&self, socket: &SocketRef, waiting: Waiting) {
-        let (received, answer, event) = match waiting {
-            Waiting::Refused(received) => (
-                received,
-                self.session.refuse(Reason::RateLimited),
-                String::new(),
-            ),
-            Waiting::Command(received) => {
-                let (answer, event) = self.execute(&received);
-                (received, answer, event)
+    fn carry_out(self: &Arc<Self>, socket: &SocketRef, waiting: Waiting) {
+        let received = match waiting {
+            Waiting::Refused(received) => {
+                let answer = self.session.refuse(Reason::RateLimited);
+                return self.tell(socket, received, &answer, "");
             }
+            Waiting::Command(received) => received,
         };
-        self.tell(socket, received, &answer, &event);
-        if answer.moves_cursor()
-            && let Some(key) = self.session.key()
-        {
-            self.session
-                .shared
-                .hub
-                .with(|hub, now| hub.cursor(key, now));
+        match self.execute(&received) {
+            (Reply::Now(answer), event) => {
+                self.tell(socket, received, &answer, &event);
+                if answer.moves_cursor()
+                    && let Some(key) = self.session.key()
+                {
+                    let hub = &self.session.shared.hub;
+                    hub.with(|hub, now| hub.cursor(key, now));
+                }
+            }
+            (Reply::Later(answer), event) => self.tell_later(socket, received, answer, event),
         }
     }
 
-    fn execute(&self, received: &Received) -> (Answer, String) {
+    fn tell_later(
+        self: &Arc<Self>,
+        socket: &SocketRef,
+        received: Received,
+        answer: impl Future<Output = Answer> + Send + 'static,
+        event: String,
+    ) {
+        if self.later.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            self.later.fetch_sub(1, Ordering::Relaxed);
+            let answer = self.session.refuse(Reason::RateLimited);
+            return self.tell(socket, received, &answer, &event);
+        }
+        let (inbox, socket) = (self.clone(), socket.clone());
+        self.lifecycle.tasks().spawn(async move {
+            let answer = answer.await;
+            inbox.later.fetch_sub(1, Ordering::Relaxed);
+            inbox.tell(&socket, received, &answer, &event);
+        });
+    }
+
+    fn execute(&self, received: &Received) -> (Reply, String) {
         let refuse = |message| {
-            (
-                self.session.refuse(Failure {
-                    reason: Reason::BadRequest,
-                    message,
-                }),
-                String::new(),
-            )
+            let failure = Failure {
+                reason: Reason::BadRequest,
+                message,
+            };
+            (Reply::Now(self.session.refuse(failure)), String::new())
         };
         if received.packet.len() > self.max_packet {
             return refuse("the packet is too large");
@@ -206,7 +251,7 @@ impl Inbox {
             if received.ack.send(&body).is_err() {
                 // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
                 way.take_back();
-                self.engine.close("write_stall");
+                self.engine.close(CloseReason::TooSlow);
             }
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
@@ -214,7 +259,7 @@ impl Inbox {
             way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 way.take_back();
-                self.engine.close("write_stall");
+                self.engine.close(CloseReason::TooSlow);
             }
         }
     }

@@ -10,6 +10,7 @@
 mod encode;
 mod engine;
 mod handshake;
+mod inbound;
 mod inbox;
 mod outlet;
 mod query;
@@ -26,6 +27,8 @@ use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{ParserConfig, SocketIo};
 use tower::util::BoxCloneSyncService;
+
+use crate::session::receipts::ASK_TIMEOUT;
 use tower::{Service, ServiceExt};
 
 pub use encode::PROTOCOL_VERSION;
@@ -77,6 +80,7 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         .ws_max_frame_size(max_packet)
         .ws_read_buffer_size(1024)
         .connect_timeout(CONNECT_TIMEOUT)
+        .ack_timeout(ASK_TIMEOUT)
         .with_parser(parser)
         .build_svc();
     let handshake = Arc::new(handshake);
@@ -89,6 +93,13 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         let admit = move |socket: SocketRef, auth| admits.clone().admit(socket, auth);
         io.ns(namespace, connected.with(admit));
     }
+    // Any other name. Left to itself the library answers with the whole name, past the bound of what may be on its way out.
+    let elsewhere = async |io: SocketIo, socket: SocketRef| {
+        io.delete_ns(socket.ns().to_owned());
+        Err::<(), _>(handshake::refuse_namespace(&socket))
+    };
+    io.dyn_ns("/{*name}", (async || ()).with(elsewhere))
+        .expect("there is no other dynamic namespace");
     Engine::new(
         handshake.sessions.clone(),
         boxed(library),

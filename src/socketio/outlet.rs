@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
 use socketioxide::extract::SocketRef;
-use socketioxide::{SendError, SocketError};
+use socketioxide::{AckError, SendError, SocketError};
 
 use super::encode::Outgoing;
 use super::engine::EngineSession;
 use crate::session::Session;
+use crate::session::receipts::Asked;
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
@@ -23,46 +25,81 @@ pub(super) struct SocketOutlet {
 impl Outlet for SocketOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let outgoing = Outgoing::item(item, &self.session, self.meta);
+        let transport = self.socket.transport_type();
         let way = &self.engine.way;
-        if !way.take(
-            outgoing.size(),
-            self.socket.transport_type(),
-            self.session.key(),
-        ) {
+        if !way.take(outgoing.size(), transport, self.session.key()) {
             return Offered::Full;
         }
-        match outgoing.send(&self.socket) {
-            Ok(()) => {}
+        let sent = match item {
+            Item::Publication {
+                publication,
+                cursor,
+            } if publication.ack => match self.session.ask(&publication.event, publication.id()) {
+                Some(asked) => self.send_asking(&outgoing, asked, cursor),
+                None => outgoing.send(&self.socket),
+            },
+            _ => outgoing.send(&self.socket),
+        };
+        if let Err(error) = sent {
+            way.take_back();
+            self.not_sent(&error);
+        }
+        Offered::Taken
+    }
+}
+
+impl SocketOutlet {
+    /// Sends an event that the client is to acknowledge, and the `cursor` event that belongs behind it.
+    fn send_asking(
+        &self,
+        outgoing: &Outgoing<'_>,
+        asked: Asked,
+        cursor: &Arc<str>,
+    ) -> Result<(), SendError> {
+        let answer = outgoing.send_asking(&self.socket)?;
+        self.engine.tasks.spawn(async move {
+            // What cannot be decoded was answered all the same.
+            let answered = matches!(answer.await, Ok(_) | Err(AckError::Decode(_)));
+            asked.answered(answered).await;
+        });
+        let cursor = Outgoing::item(Item::Cursor { cursor }, &self.session, self.meta);
+        let way = &self.engine.way;
+        way.note(cursor.size(), self.socket.transport_type());
+        if let Err(error) = cursor.send(&self.socket) {
+            way.take_back();
+            self.not_sent(&error);
+        }
+        Ok(())
+    }
+
+    /// An item was not taken by the library.
+    fn not_sent(&self, error: &SendError) {
+        let metrics = &self.session.shared.metrics;
+        match error {
             // It is closing: whoever comes back comes with a cursor from before this item.
-            Err(SendError::Socket(SocketError::Closed)) => {
-                way.take_back();
-                events::undelivered(&self.session.shared.metrics, Undelivered::Closed, 1);
+            SendError::Socket(SocketError::Closed) => {
+                events::undelivered(metrics, Undelivered::Closed, 1);
             }
             // Cannot be, as long as the way is narrower than the library's queue. A hole would be silent, so close.
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                way.take_back();
-                let metrics = &self.session.shared.metrics;
+            SendError::Socket(SocketError::InternalChannelFull) => {
                 events::undelivered(metrics, Undelivered::Closed, 1);
                 events::fault(
                     metrics,
                     Component::SocketIo,
+                    "closing a connection that would have had a hole",
                     "the library's queue is full",
-                    "closing",
                 );
-                self.engine.close("server");
+                self.engine.close(CloseReason::Internal);
             }
-            Err(SendError::Serialize(error)) => {
-                way.take_back();
-                let metrics = &self.session.shared.metrics;
+            SendError::Serialize(error) => {
                 events::undelivered(metrics, Undelivered::Encoding, 1);
                 events::fault(
                     metrics,
                     Component::SocketIo,
                     "cannot encode an event",
-                    &error,
+                    error,
                 );
             }
         }
-        Offered::Taken
     }
 }

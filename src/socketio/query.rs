@@ -53,8 +53,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_asked_for_is_not_found() {
+        for query in [
+            "",
+            "&",
+            "EIO=4",
+            "xsid=a",
+            "sid",
+            "Token=x",
+            "transport=polling",
+            "transport=websocket2",
+        ] {
+            let parsed = EngineQuery::parse(query);
+            assert_eq!(
+                (parsed.sid, parsed.token, parsed.websocket),
+                (None, None, false),
+                "{query}"
+            );
+        }
+        let empty = EngineQuery::parse("sid=&token=");
+        assert_eq!(empty.sid.as_deref(), Some(""));
+        assert_eq!(empty.token.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn what_is_no_escape_stays_and_nothing_panics() {
+        for (given, expected) in [
+            ("a%2", "a%2"),
+            ("%zz", "%zz"),
+            ("a+b", "a+b"),
+            ("%ff", "\u{fffd}"),
+            ("a=b", "a=b"),
+        ] {
+            let parsed = EngineQuery::parse(&format!("token={given}"));
+            assert_eq!(parsed.token.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
     fn no_token_is_kept() {
-        let query = "EIO=4&token=secret&t=1&token=other";
-        assert_eq!(EngineQuery::without_token(query), "EIO=4&t=1");
+        for (query, expected) in [
+            ("EIO=4&token=secret&t=1&token=other", "EIO=4&t=1"),
+            ("token=secret", ""),
+            ("token=a%26b", ""),
+            ("tokens=1&xtoken=2", "tokens=1&xtoken=2"),
+            ("", ""),
+        ] {
+            assert_eq!(EngineQuery::without_token(query), expected);
+        }
     }
 }

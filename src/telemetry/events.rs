@@ -7,11 +7,12 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
-    ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
+    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use crate::clock;
@@ -47,6 +48,25 @@ pub fn kafka_down(metrics: &Metrics, why: &str) {
     warn!(why, "kafka is not reachable: going on without new records");
 }
 
+/// A partition is not read any more: its topic is gone, or was made anew.
+pub fn partition_gone(topic: &str, partition: i32) {
+    info!(topic, partition, "a partition is gone");
+}
+
+/// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
+pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(
+        topic,
+        partition, position, end, "the log ends below what was read: made anew, or cut"
+    );
+}
+
+/// The consumer is made anew, at the positions that it had reached.
+pub fn kafka_restart(why: &str) {
+    info!(why, "making the Kafka client anew");
+}
+
 /// Everything that Kafka had at the start has been read.
 pub fn caught_up(partitions: usize, took: Duration) {
     info!(
@@ -57,11 +77,11 @@ pub fn caught_up(partitions: usize, took: Duration) {
 }
 
 /// Records between two offsets are gone; organisations that had some in it are told to resync.
-pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64) {
+pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(
         topic,
-        partition, next, "records are gone from the log: a gap"
+        partition, next, lost, "records were deleted before they were read: a gap"
     );
 }
 
@@ -125,7 +145,7 @@ pub fn disconnected(
     transport: Transport,
     namespace: Namespace,
     connection_id: &str,
-    reason: Disconnect,
+    reason: CloseReason,
 ) {
     metrics.disconnects.increment(reason);
     metrics.connections.get(transport, namespace).decrement(1.0);
@@ -140,6 +160,28 @@ pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
         outcome = outcome.as_str(),
         "command"
     );
+}
+
+/// A client was asked to acknowledge an event, or what came of that.
+pub fn asked(metrics: &Metrics, event: &str, outcome: AskOutcome, after: Option<Duration>) {
+    metrics.acknowledgements.increment(outcome);
+    if let Some(after) = after.filter(|_| outcome == AskOutcome::Acknowledged) {
+        metrics.acknowledgement_seconds.record(after.as_secs_f64());
+    }
+    debug!(event, outcome = outcome.as_str(), "acknowledgement");
+}
+
+/// A receipt is with the brokers.
+pub fn receipt_kept(metrics: &Metrics) {
+    metrics.receipts.increment(ReceiptOutcome::Kept);
+}
+
+/// A receipt was not written. Throttled.
+pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    metrics.receipts.increment(ReceiptOutcome::Lost);
+    if let Some(left_out) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
+        warn!(why = %why, left_out, "a receipt was not written");
+    }
 }
 
 /// A client asked to go on from a cursor.

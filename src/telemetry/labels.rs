@@ -1,7 +1,7 @@
 //! Every value that a closed label may take. docs/operations.md lists them and a test compares.
 
 use fleetcast_core::domain::decode::Skip;
-use fleetcast_core::domain::protocol::{Reason, Refusal};
+use fleetcast_core::domain::protocol::{CloseReason, Reason, Refusal};
 
 /// A closed list of label values: only these can be counted, and all of them exist, at zero, from the start.
 pub trait Label: Copy + 'static {
@@ -136,6 +136,7 @@ labels! {
         Subscribe = "subscribe",
         Unsubscribe = "unsubscribe",
         Rooms = "rooms",
+        Ack = "ack",
         Unknown = "unknown",
     }
 }
@@ -155,21 +156,37 @@ labels! {
 }
 
 labels! {
-    /// Why a connection ended.
-    Disconnect as "reason" {
-        /// The client said goodbye.
-        Client = "client",
-        /// The transport broke or was closed by the other side.
-        Transport = "transport",
-        Heartbeat = "heartbeat",
-        /// The peer took nothing for `SLOW_CLIENT_TIMEOUT`.
-        WriteStall = "write_stall",
-        /// What it sent was not the protocol, or too much at once.
-        Protocol = "protocol",
-        TokenExpired = "token_expired",
-        Draining = "draining",
-        /// An operator, or a fault of ours.
-        Server = "server",
+    /// What became of asking clients to acknowledge an event.
+    AskOutcome as "outcome" {
+        Asked = "asked",
+        Acknowledged = "acknowledged",
+        /// No answer in time, or the connection ended before.
+        Missing = "missing",
+        /// Too many answers were outstanding: the event went out without a question.
+        NotAsked = "not_asked",
+    }
+}
+
+labels! {
+    /// What became of a receipt.
+    ReceiptOutcome as "outcome" {
+        Kept = "kept",
+        /// The brokers did not take it in time, or its queue was full.
+        Lost = "lost",
+    }
+}
+
+/// Why a connection ended: the protocol's own list, so that logs, metrics and close codes speak of the same things.
+impl Label for CloseReason {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = CloseReason::ALL;
+
+    fn as_str(self) -> &'static str {
+        CloseReason::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -204,6 +221,8 @@ labels! {
         Net = "net",
         Http = "http",
         SocketIo = "socketio",
+        /// The simulated city of the demo.
+        Demo = "demo",
     }
 }
 
@@ -251,7 +270,9 @@ mod tests {
         check::<Refused>();
         check::<Command>();
         check::<CommandOutcome>();
-        check::<Disconnect>();
+        check::<AskOutcome>();
+        check::<ReceiptOutcome>();
+        check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);
     }

@@ -7,14 +7,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::protocol::CloseReason;
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 use super::labels::{
-    Command, CommandOutcome, Component, Disconnect, Label, Namespace, RecordOutcome, Refused,
-    ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
+    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use super::throttle::Throttle;
 use crate::clock;
@@ -89,6 +90,24 @@ const COMMANDS: Declared = declare(
     C,
     &["command", "outcome"],
     "Commands of clients, by what they were answered.",
+);
+const ACKNOWLEDGEMENTS: Declared = declare(
+    "fleetcast_acknowledgements_total",
+    C,
+    &["outcome"],
+    "Events that clients were asked to acknowledge, by what came of it.",
+);
+const ACKNOWLEDGEMENT_SECONDS: Declared = declare(
+    "fleetcast_acknowledgement_seconds",
+    H,
+    &[],
+    "From the question to a client's acknowledgement.",
+);
+const RECEIPTS: Declared = declare(
+    "fleetcast_receipts_total",
+    C,
+    &["outcome"],
+    "Receipts for RECEIPTS_TOPIC, by whether the brokers have them.",
 );
 const RESUMES: Declared = declare(
     "fleetcast_resumes_total",
@@ -182,6 +201,9 @@ pub const DECLARED: &[Declared] = &[
     DISCONNECTS,
     REFUSED,
     COMMANDS,
+    ACKNOWLEDGEMENTS,
+    ACKNOWLEDGEMENT_SECONDS,
+    RECEIPTS,
     RESUMES,
     RECORDS,
     DELIVERIES,
@@ -215,9 +237,13 @@ struct Shared {
 pub struct Cells {
     pub connections: Gauges2<Transport, Namespace>,
     pub connects: Counters<Transport>,
-    pub disconnects: Counters<Disconnect>,
+    pub disconnects: Counters<CloseReason>,
     pub refused: Counters<Refused>,
     pub commands: Counters2<Command, CommandOutcome>,
+    pub acknowledgements: Counters<AskOutcome>,
+    /// In seconds.
+    pub acknowledgement_seconds: Histogram,
+    pub receipts: Counters<ReceiptOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     pub undelivered: Counters<Undelivered>,
     pub lagging: Gauge,
@@ -255,6 +281,12 @@ impl Metrics {
                 Matcher::Full(DELIVERY_SECONDS.name.to_owned()),
                 DELIVERY_BUCKETS,
             )
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(
+                    Matcher::Full(ACKNOWLEDGEMENT_SECONDS.name.to_owned()),
+                    DELIVERY_BUCKETS,
+                )
+            })
             .expect("the list of buckets is not empty")
             .build_recorder();
         for declared in DECLARED {
@@ -271,6 +303,12 @@ impl Metrics {
             disconnects: Counters::new(&recorder, DISCONNECTS, None),
             refused: Counters::new(&recorder, REFUSED, None),
             commands: Counters2::new(&recorder, COMMANDS),
+            acknowledgements: Counters::new(&recorder, ACKNOWLEDGEMENTS, None),
+            acknowledgement_seconds: recorder.register_histogram(
+                &key(ACKNOWLEDGEMENT_SECONDS, &[]),
+                &metadata(ACKNOWLEDGEMENT_SECONDS),
+            ),
+            receipts: Counters::new(&recorder, RECEIPTS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             undelivered: Counters::new(&recorder, UNDELIVERED, None),
             lagging: gauge(&recorder, LAGGING, &[]),

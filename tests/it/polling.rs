@@ -45,7 +45,7 @@ async fn a_client_that_polls_slowly_gets_everything_in_order_in_small_answers() 
     client.post("41").await;
     eventually("it has left", async || {
         let left = app.metrics().await;
-        (left.value("fleetcast_disconnects_total{reason=\"client\"}") == 1).then_some(())
+        (left.value("fleetcast_disconnects_total{reason=\"client_left\"}") == 1).then_some(())
     })
     .await;
 }

@@ -12,11 +12,11 @@ const FAMILIES = ["transmission", "incident", "task", "asset", "alert"];
 export const TOPICS = FAMILIES.flatMap((family) => [family, `${family}s`]);
 
 export class Broker {
-  /** Starts or finds the broker and makes the topics, under a prefix that no other file has. */
-  static async open() {
+  /** Starts or finds the broker and makes the topics, and `more`, under a prefix that no other file has. */
+  static async open(more = []) {
     const broker = new Broker();
     broker.prefix = `t${randomBytes(5).toString("hex")}.`;
-    const names = TOPICS.map((topic) => broker.prefix + topic);
+    const names = [...TOPICS, ...more].map((topic) => broker.prefix + topic);
     broker.address = process.env.FLEETCAST_TEST_KAFKA;
     broker.mock = !broker.address;
     if (broker.mock) {

@@ -88,10 +88,10 @@ export class Server {
 }
 
 /** A broker and one server on it: what most files need. */
-export async function startFleet(env) {
-  const broker = await Broker.open();
+export async function startFleet(env = {}, topics = []) {
+  const broker = await Broker.open(topics);
   try {
-    const server = await Server.start(broker, env);
+    const server = await Server.start(broker, typeof env === "function" ? env(broker) : env);
     return {
       broker,
       server,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use fleetcast_core::hub::feed::Feed;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::super::lanes::{Lane, Verdict};
 use super::super::offsets::{Bounds, Place};
 use super::super::scout::{Found, Report};
 use super::{Reader, add, end_of};
 use crate::clock;
+use crate::telemetry::events;
+use crate::telemetry::labels::Component;
 
 impl Reader {
     pub(super) fn act_on(&mut self, report: Report) {
@@ -71,7 +73,8 @@ impl Reader {
         if let Some(source) = &self.source
             && let Err(problem) = source.consumer().incremental_assign(&positions)
         {
-            warn!("cannot add partitions: {problem}");
+            let context = "cannot add partitions";
+            events::fault(&self.metrics, Component::Kafka, context, &problem);
             self.restart("adding partitions failed");
         }
     }
@@ -80,11 +83,7 @@ impl Reader {
         let Some(lane) = self.lanes.close(place) else {
             return false;
         };
-        info!(
-            topic = &*lane.topic,
-            partition = lane.number,
-            "a partition is gone"
-        );
+        events::partition_gone(&lane.topic, lane.number);
         self.batch.push(Feed::Gone {
             partition: lane.index,
         });
@@ -110,12 +109,8 @@ impl Reader {
                 self.batch.push(end_of(lane));
             }
             Verdict::Gap(next) => {
-                warn!(
-                    topic = &*lane.topic,
-                    partition = lane.number,
-                    lost = next - lane.next,
-                    "records were deleted before they were read"
-                );
+                let (topic, lost) = (&lane.topic, next - lane.next);
+                events::gap(&self.metrics, topic, lane.number, next, lost);
                 lane.skip_to(next, now_ms);
                 self.batch.push(Feed::Gap {
                     partition: lane.index,
@@ -124,13 +119,8 @@ impl Reader {
                 self.restart("records were deleted before they were read");
             }
             Verdict::Anew(start) => {
-                warn!(
-                    topic = &*lane.topic,
-                    partition = lane.number,
-                    position = lane.next,
-                    end = bounds.high,
-                    "the log ends below what was read: made anew, or cut"
-                );
+                let (topic, number, position) = (&lane.topic, lane.number, lane.next);
+                events::log_cut(&self.metrics, topic, number, position, bounds.high);
                 self.close(place);
                 // First without the client: the new lane must not be added beside the old one.
                 self.restart("a log was made anew or cut");
@@ -144,7 +134,11 @@ impl Reader {
                     asked_ms,
                 );
             }
-            Verdict::Restart => self.restart("a partition does not move on"),
+            Verdict::Restart => {
+                let context = "a partition does not move on";
+                events::fault(&self.metrics, Component::Kafka, context, &lane.topic);
+                self.restart(context);
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 
 use super::client::{self, Context};
 use super::contact::Contact;
@@ -26,12 +26,15 @@ use super::scout::Report;
 use super::status::{Shared, Status};
 use super::{Pace, Router};
 use crate::clock;
+use crate::telemetry::labels::Component;
+use crate::telemetry::{Metrics, events};
 
 pub(super) struct Reader {
     config: ClientConfig,
     context: Context,
     pace: Pace,
     router: Arc<dyn Router>,
+    metrics: Metrics,
     shared: Arc<Shared>,
     /// `None` until it is made, and to have it made anew at the lanes' positions.
     source: Option<Source<Context>>,
@@ -73,6 +76,7 @@ impl Reader {
         context: Context,
         pace: Pace,
         router: Arc<dyn Router>,
+        metrics: Metrics,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -80,6 +84,7 @@ impl Reader {
             context,
             pace,
             router,
+            metrics,
             shared,
             source: None,
             next_source_ms: 0,
@@ -131,7 +136,8 @@ impl Reader {
         let source = match client::source(&self.config, self.context.clone()) {
             Ok(source) => source,
             Err(problem) => {
-                error!("cannot make a Kafka client, trying again: {problem}");
+                let context = "cannot make a Kafka client, trying again";
+                events::fault(&self.metrics, Component::Kafka, context, &problem);
                 self.status.last_error = Some(problem.to_string());
                 return;
             }
@@ -142,7 +148,8 @@ impl Reader {
             add(&mut positions, &lane.topic, lane.number, lane.next);
         }
         if let Err(problem) = source.consumer().assign(&positions) {
-            error!("cannot assign partitions, trying again: {problem}");
+            let context = "cannot assign partitions, trying again";
+            events::fault(&self.metrics, Component::Kafka, context, &problem);
             self.status.last_error = Some(problem.to_string());
             return;
         }
@@ -152,7 +159,7 @@ impl Reader {
     /// Has the client made anew. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
     fn restart(&mut self, why: &str) {
         if self.source.take().is_some() {
-            info!(why, "making the Kafka client anew");
+            events::kafka_restart(why);
             self.status.restarts += 1;
         }
     }
@@ -258,7 +265,11 @@ impl Reader {
                 self.contact.lose(clock::monotonic_ms());
                 self.shared.ask();
             }
-            RDKafkaErrorCode::Fatal => self.restart("fatal error"),
+            RDKafkaErrorCode::Fatal => {
+                let context = "the Kafka client has given up";
+                events::fault(&self.metrics, Component::Kafka, context, &text);
+                self.restart("fatal error");
+            }
             // The scout tells what is there; librdkafka goes on trying by itself.
             RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::UnknownTopic
@@ -279,10 +290,10 @@ impl Reader {
                 .is_none_or(|lane| lane.next >= goal)
         }) {
             if up {
-                info!("in contact with Kafka");
+                events::kafka_up(&self.metrics);
             } else {
                 let last_error = self.status.last_error.as_deref().unwrap_or_default();
-                warn!(last_error, "no contact with Kafka, trying for ever");
+                events::kafka_down(&self.metrics, last_error);
             }
             self.batch.push(Feed::Contact { up });
         }

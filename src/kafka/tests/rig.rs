@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{ConsumerSettings, Handle, Pace, Router, Status, spawn};
+use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
@@ -106,6 +107,7 @@ impl Rig {
                 topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
                 routed: Arc::clone(&routed),
             }),
+            &Metrics::new(),
             sender,
             stop.clone(),
             &mut |_name, run| {

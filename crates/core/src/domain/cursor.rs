@@ -227,10 +227,14 @@ impl Cursor {
 
 fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
+        bytes.push(lowest_byte(value) | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push(lowest_byte(value));
+}
+
+fn lowest_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Takes bytes off the front, and never past the end.
@@ -353,13 +357,13 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_text_never_panics(text in "\\PC{0,200}", tail in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Cursor::decode(&text, nothing).is_ok();
+            drop(Cursor::decode(&text, nothing));
             let mut bytes = tail;
             let checksum = crc32fast::hash(&bytes);
             bytes.extend_from_slice(&checksum.to_le_bytes());
             let table = Table::new(vec![1, 2, 3, 4, 5, 6, 7, 8, 9]);
             let sealed = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&bytes));
-            let _ = Cursor::decode(&sealed, |_| Some(&table)).is_ok();
+            drop(Cursor::decode(&sealed, |_| Some(&table)));
         }
 
         #[test]

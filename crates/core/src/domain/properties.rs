@@ -186,7 +186,7 @@ proptest! {
             publication.organisation.to_string()
         };
         let value = format!(r#"{{"event":"told","org":"{first}","data":{{"org":"{second}"}}}}"#);
-        prop_assert_eq!(organisation(&value, &[]), second.clone());
+        prop_assert_eq!(organisation(&value, &[]), second.as_str());
         let value = format!(r#"{{"event":"told","org":"{first}"}}"#);
         prop_assert_eq!(organisation(&value, &[("h_org", second.as_bytes())]), second);
     }

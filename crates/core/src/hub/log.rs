@@ -113,17 +113,21 @@ impl OrganisationLog {
     }
 
     /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of
-    /// it for `memory` milliseconds are left out.
+    /// it for `memory` milliseconds are left out. Others may still hold an old record of such a partition that they read
+    /// late, and take it for new; so until so much has been read since the start, every partition is named.
     pub(super) fn cursor(&self, positions: &Positions, memory: u64, now: Now) -> Cursor {
         let mut named: Vec<(u32, i64)> = self
             .touched
             .iter()
             .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
-            .filter_map(|(index, _)| positions.get(*index))
+            .map(|(index, _)| *index)
+            .chain(positions.half_known(memory / 2, now))
+            .filter_map(|index| positions.get(index))
             .filter(|partition| !partition.gone)
             .map(|partition| (partition.hash, partition.next))
             .collect();
         named.sort_unstable();
+        named.dedup();
         Cursor {
             issued: positions.read_up_to(now),
             organisation: self.hash,

@@ -267,6 +267,8 @@ impl<O: Outlet> Hub<O> {
                 match connection.outlet.offer(item) {
                     Offered::Taken => {
                         delivered += 1;
+                        // Should it lag from here on, this is where it stands.
+                        connection.last = cursor.clone();
                         connection.last_at = now.monotonic;
                     }
                     Offered::Full => {
@@ -330,31 +332,17 @@ impl<O: Outlet> Hub<O> {
         let organisation = self.organisation(organisation);
         let log = &mut self.organisations[organisation];
         log.connections += 1;
-        let (resumed, lag, last) = match &start {
-            Start::Resume(cursor, text) => (
-                Resumed::Resumed,
-                Lag {
-                    next: log.first(),
-                    own: Some(cursor.clone()),
-                },
-                text.clone(),
-            ),
-            Start::Fresh => (
-                Resumed::Fresh,
-                Lag {
-                    next: log.head(),
-                    own: None,
-                },
-                Arc::from(""),
-            ),
-            Start::Resync(_) => (
-                Resumed::Resync,
-                Lag {
-                    next: log.head(),
-                    own: None,
-                },
-                Arc::from(""),
-            ),
+        let (first, head) = (log.first(), log.head());
+        let from = |next, own| Lag { next, own };
+        let (resumed, lag, last, reason) = match start {
+            Start::Resume(cursor, text) => {
+                (Resumed::Resumed, from(first, Some(cursor)), text, None)
+            }
+            Start::Fresh => (Resumed::Fresh, from(head, None), Arc::from(""), None),
+            Start::Resync(reason) => {
+                let nowhere = Arc::from("");
+                (Resumed::Resync, from(head, None), nowhere, Some(reason))
+            }
         };
         self.counts.starts[resumed as usize] += 1;
         let mut controls = VecDeque::from([Control::Welcome(resumed)]);
@@ -364,7 +352,7 @@ impl<O: Outlet> Hub<O> {
         let key = self.connections.insert(Connection {
             outlet,
             organisation,
-            rooms: rooms.clone(),
+            rooms,
             state: State::Lagging(lag),
             controls,
             last,
@@ -372,12 +360,12 @@ impl<O: Outlet> Hub<O> {
             stamp: 0,
             schedule: Schedule::Idle,
         });
-        for room in &rooms {
+        for room in &self.connections[key].rooms {
             log.room(room).members.push(key);
         }
-        if let Start::Resync(reason) = start {
+        if let Some(reason) = reason {
             self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
-        } else if matches!(start, Start::Fresh) {
+        } else if resumed == Resumed::Fresh {
             self.with_turn(key, now, |turn, connection| connection.last = turn.here());
         }
         self.schedule(key);
@@ -402,7 +390,7 @@ impl<O: Outlet> Hub<O> {
         if overtaken {
             // Whether the room had something between the connection's position and the window is no longer known.
             self.with_turn(key, now, |turn, connection| {
-                turn.resync(connection, ResyncReason::Evicted)
+                turn.resync(connection, ResyncReason::Evicted);
             });
             self.schedule(key);
         }
@@ -552,13 +540,17 @@ impl<O: Outlet> Hub<O> {
 
     /// The end of the partition's log lies at `high`: a client that says it has seen more saw another topic of that name.
     pub fn end_of_log(&mut self, partition: u32, high: i64, now: Now) {
-        let Some(hash) = self
+        let Some((hash, next)) = self
             .positions
             .get(partition)
-            .map(|partition| partition.hash)
+            .map(|partition| (partition.hash, partition.next))
         else {
             return;
         };
+        if next > high {
+            // More has been read here than that: the news is old.
+            return;
+        }
         let beyond = |connection: &Connection<O>| match &connection.state {
             State::Lagging(Lag { own: Some(own), .. }) => {
                 own.next(hash).is_some_and(|next| next > high)

@@ -8,6 +8,10 @@ use crate::domain::room::Room;
 
 /// How a connection began, as its welcome says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "the words of the contract: fresh, resumed, resync"
+)]
 pub enum Resumed {
     Fresh,
     Resumed,

@@ -19,6 +19,8 @@ pub(super) struct Partition {
     pub(super) next: i64,
     /// The first offset that was read at all: what came before is not in the window.
     pub(super) start: i64,
+    /// Monotonic time at which reading began, if older records were left out: whose they were is not known.
+    began_late: Option<u64>,
     /// A topic of this name and number existed before, with other offsets: older cursors do not fit.
     pub(super) reborn_at: Option<u64>,
     /// Wall time at which offsets turned out to be lost before they were read here.
@@ -71,6 +73,7 @@ impl Positions {
             hash,
             next: start,
             start,
+            began_late: (start > 0).then_some(now.monotonic),
             reborn_at,
             gap_at: None,
             gone: false,
@@ -168,6 +171,15 @@ impl Positions {
             .zip(&self.partitions)
             .filter_map(|(index, partition)| Some((index, partition.as_ref()?)))
             .filter(|(_, partition)| !partition.gone)
+    }
+
+    /// Partitions of which it is not known yet who had records in them within the last two times `kept`: only what came
+    /// within `kept` before the start was read.
+    pub(super) fn half_known(&self, kept: u64, now: Now) -> impl Iterator<Item = u32> {
+        let young = move |began: u64| now.monotonic.saturating_sub(began) < kept;
+        self.live()
+            .filter(move |(_, partition)| partition.began_late.is_some_and(young))
+            .map(|(index, _)| index)
     }
 
     /// The table to encode with; `None` for `settle` milliseconds after a change, while other instances may not know it.

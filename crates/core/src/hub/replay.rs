@@ -204,7 +204,9 @@ impl Turn<'_> {
                 .log
                 .entry(sequence)
                 .expect("the room index holds only living entries");
-            if self.covered(lag, entry.partition, entry.publication.offset) {
+            if self.is_gone(entry.partition)
+                || self.covered(lag, entry.partition, entry.publication.offset)
+            {
                 lag.next = sequence + 1;
                 continue;
             }
@@ -233,6 +235,14 @@ impl Turn<'_> {
             bytes += entry.publication.payload.get().len();
         }
         Err(Stop::Budget)
+    }
+
+    /// The topic was deleted or made anew. Everybody was told to resync then, and no later cursor can say what of the old
+    /// topic a client has seen: offsets begin again.
+    fn is_gone(&self, partition: u32) -> bool {
+        self.positions
+            .get(partition)
+            .is_none_or(|partition| partition.gone)
     }
 
     fn covered(&self, lag: &Lag, partition: u32, offset: i64) -> bool {

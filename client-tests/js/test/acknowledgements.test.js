@@ -1,0 +1,109 @@
+// Acknowledgements and the receipts that come of them.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { eventually } from "../harness/wait.js";
+import { startFleet } from "../harness/server.js";
+
+let fleet, consumer;
+const receipts = [];
+
+before(async () => {
+  fleet = await startFleet(({ prefix }) => ({ RECEIPTS_TOPIC: `${prefix}receipts` }), ["receipts"]);
+  consumer = fleet.broker.kafka.consumer({ groupId: `${fleet.broker.prefix}receipts` });
+  await consumer.connect();
+  await consumer.subscribe({ topic: `${fleet.broker.prefix}receipts`, fromBeginning: true });
+  await consumer.run({
+    eachMessage: async ({ message }) => {
+      receipts.push({ key: message.key.toString(), ...JSON.parse(message.value.toString()) });
+    },
+  });
+});
+
+after(async () => {
+  await consumer?.disconnect();
+  await fleet?.stop();
+});
+
+const alert = (n, organization_id = "o1") => ({
+  event_type: "alert_created",
+  organization_id,
+  data: { alert_id: `a-${n}`, n },
+});
+
+const receipt = (what) => eventually(() => receipts.find(what), "the receipt");
+
+test("s4_18_the_command_ack_leaves_a_receipt_with_the_identity_of_the_token", async () => {
+  const client = await fleet.server.connect({ token: { sub: "u7", organization_id: "o9" } });
+  const answer = await client.ask("ack", {
+    id: "incident/0/12",
+    event: "incident_created",
+    user_id: "somebody-else",
+    organization_id: "o1",
+  });
+  assert.equal(answer.success, true, JSON.stringify(answer));
+  const found = await receipt(({ id }) => id === "incident/0/12");
+  assert.equal(found.kind, "ack");
+  assert.equal(found.event, "incident_created");
+  assert.equal(found.user_id, "u7");
+  assert.equal(found.organization_id, "o9");
+  assert.equal(found.key, "o9");
+  assert.ok(Math.abs(Date.parse(found.timestamp) - Date.now()) < 60_000);
+});
+
+for (const [name, payload] of Object.entries({
+  nothing: undefined,
+  text: "incident/0/1",
+  "no id": { event: "incident_created" },
+  "an empty id": { id: "" },
+  "an id that is a number": { id: 7 },
+  "an endless id": { id: "x".repeat(257) },
+  "an event that is a list": { id: "a", event: [] },
+  "an endless event": { id: "a", event: "x".repeat(65) },
+})) {
+  test(`a76_ack_with_${name.replaceAll(" ", "_")}_is_refused`, async () => {
+    const client = await fleet.server.connect();
+    const answer =
+      payload === undefined ? await client.ask("ack") : await client.ask("ack", payload);
+    assert.equal(answer.error?.reason, "bad_request", JSON.stringify(answer));
+  });
+}
+
+test("s4_18_alert_created_asks_for_an_acknowledgement_and_a_cursor_follows", async () => {
+  const client = await fleet.server.connect({ token: { sub: "u8" } });
+  client.socket.on("alert_created", (...args) => args.at(-1)("seen"));
+  await fleet.broker.produce("alert", alert(1));
+  const { args } = await client.next("alert_created");
+  assert.equal(args.length, 3, "payload, cursor, callback");
+  assert.equal(typeof args[2], "function");
+  const at = client.seen.findIndex(({ event }) => event === "alert_created");
+  await eventually(() => client.seen[at + 1], "what follows");
+  assert.deepEqual(client.seen[at + 1], { event: "cursor", args: [args[1]] });
+  const found = await receipt(({ kind, user_id }) => kind === "received" && user_id === "u8");
+  assert.equal(found.event, "alert_created");
+  assert.match(found.id, /^.*alert\/\d+\/\d+$/);
+  assert.ok(found.after_ms >= 0 && found.after_ms < 10_000);
+});
+
+test("s4_18_a_client_that_leaves_without_answering_is_reported_missing", async () => {
+  const client = await fleet.server.connect({ token: { sub: "u9" } });
+  await fleet.broker.produce("alert", alert(2));
+  await client.next("alert_created", ({ data }) => data.n === 2);
+  client.close();
+  await receipt(({ kind, user_id }) => kind === "missing" && user_id === "u9");
+});
+
+test("promise_2_an_event_that_asks_is_resumed_like_any_other", async () => {
+  const first = await fleet.server.connect({ token: { sub: "u10" } });
+  await fleet.broker.produce("alert", alert(3));
+  await first.next("alert_created", ({ data }) => data.n === 3);
+  await eventually(() => first.seen.at(-1).event === "cursor", "the cursor behind it");
+  const { cursor } = first;
+  first.cut();
+  first.close();
+  await fleet.broker.produce("alert", alert(4));
+  const second = await fleet.server.connect({ token: { sub: "u10" }, auth: { cursor } });
+  await eventually(() => second.numbers.length >= 1, "what was missed");
+  assert.deepEqual(second.numbers, [4]);
+});

@@ -1,0 +1,306 @@
+//! The hub against outlets that only write down what they are offered.
+
+mod delivery;
+mod forgetting;
+mod merging;
+mod resuming;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::feed::Feed;
+use super::outlet::{Item, Offered, Outlet, Resumed};
+use super::resume::Inspection;
+use super::{ConnectionKey, Hub, Now, Settings, Start};
+use crate::domain::cursor::{Cursor, partition_hash};
+use crate::domain::id::Id;
+use crate::domain::protocol::ResyncReason;
+use crate::domain::publication::{Class, Publication};
+use crate::domain::room::{Kind, Room};
+
+const TOPIC: &str = "incident";
+const EPOCH: u64 = 1_795_000_000_000;
+const WINDOW_MS: u64 = 60_000;
+const KEPT_MS: u64 = WINDOW_MS + 10_000;
+const NO_LIMIT: usize = usize::MAX / 2;
+
+/// What an outlet took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Welcome(Resumed, u64),
+    Resync(ResyncReason),
+    Cursor,
+    Stale(bool),
+    /// Partition and offset.
+    Record(i32, i64),
+}
+
+use Seen::{Record, Stale, Welcome};
+
+#[derive(Default)]
+struct Pipe {
+    room_for: usize,
+    taken: VecDeque<(Seen, Arc<str>)>,
+    refused: usize,
+}
+
+struct Mock(Rc<RefCell<Pipe>>);
+
+impl Outlet for Mock {
+    fn offer(&mut self, item: Item<'_>) -> Offered {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.taken.len() >= pipe.room_for {
+            pipe.refused += 1;
+            return Offered::Full;
+        }
+        let (seen, cursor) = match item {
+            Item::Welcome {
+                resumed,
+                window_seconds,
+                cursor,
+                ..
+            } => (Welcome(resumed, window_seconds), cursor),
+            Item::Resync { reason, cursor, .. } => (Seen::Resync(reason), cursor),
+            Item::Cursor { cursor } => (Seen::Cursor, cursor),
+            Item::Stale { stale, cursor, .. } => (Stale(stale), cursor),
+            Item::Publication {
+                publication,
+                cursor,
+            } => (Record(publication.partition, publication.offset), cursor),
+        };
+        pipe.taken.push_back((seen, cursor.clone()));
+        Offered::Taken
+    }
+}
+
+struct Client {
+    key: ConnectionKey,
+    pipe: Rc<RefCell<Pipe>>,
+    /// The cursor of the newest item that was read.
+    cursor: Arc<str>,
+}
+
+impl Client {
+    /// Reads all that the outlet took, which makes room.
+    fn read(&mut self) -> Vec<Seen> {
+        let taken = std::mem::take(&mut self.pipe.borrow_mut().taken);
+        if let Some((_, cursor)) = taken.back() {
+            self.cursor = cursor.clone();
+        }
+        taken.into_iter().map(|(seen, _)| seen).collect()
+    }
+
+    /// Reads as [`read`](Self::read) does, and keeps the records only.
+    fn records(&mut self) -> Vec<(i32, i64)> {
+        let read = self.read().into_iter();
+        read.filter_map(|seen| match seen {
+            Record(partition, offset) => Some((partition, offset)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn room_for(&self, items: usize) {
+        self.pipe.borrow_mut().room_for = items;
+    }
+}
+
+/// One instance and its clock.
+struct Rig {
+    hub: Hub<Mock>,
+    now: Now,
+    /// By partition: the offset that the next record gets.
+    next: Vec<i64>,
+}
+
+impl Rig {
+    fn new(partitions: u32) -> Self {
+        Self::with_bytes(partitions, NO_LIMIT)
+    }
+
+    fn with_bytes(partitions: u32, window_bytes: usize) -> Self {
+        let settings = Settings {
+            window_ms: WINDOW_MS,
+            window_bytes,
+        };
+        let mut rig = Self {
+            hub: Hub::new(settings),
+            now: Now {
+                monotonic: 5_000_000,
+                wall: EPOCH,
+            },
+            next: Vec::new(),
+        };
+        for _ in 0..partitions {
+            rig.add_partition();
+        }
+        rig.confirm();
+        rig.hub.loaded();
+        rig
+    }
+
+    /// A partition of the topic that is read from offset 0.
+    fn add_partition(&mut self) {
+        let index = u32::try_from(self.next.len()).unwrap();
+        self.next.push(0);
+        self.apply(Feed::Partition {
+            index,
+            topic: TOPIC.into(),
+            number: index.cast_signed(),
+            topic_id: None,
+            start: 0,
+        });
+    }
+
+    fn apply(&mut self, feed: Feed) -> u64 {
+        self.hub.apply(feed, self.now)
+    }
+
+    /// The reader is at the end of every partition.
+    fn confirm(&mut self) {
+        for (partition, next) in (0..).zip(self.next.clone()) {
+            let asked = self.now.wall;
+            self.apply(Feed::End {
+                partition,
+                next,
+                asked,
+            });
+        }
+    }
+
+    /// Time passes, a second at a time, as in the running process.
+    fn pass(&mut self, ms: u64) {
+        let mut left = ms;
+        while left > 0 {
+            let step = left.min(1_000);
+            self.now.monotonic += step;
+            self.now.wall += step;
+            left -= step;
+            self.confirm();
+            self.hub.tick(self.now);
+            self.turns();
+        }
+    }
+
+    /// Turns, until nobody wants one.
+    fn turns(&mut self) {
+        for _ in 0..100_000 {
+            if !self.hub.turn(self.now) {
+                return;
+            }
+        }
+        panic!("somebody always wants another turn");
+    }
+
+    /// Appends a record for these rooms of an organisation.
+    fn publish(&mut self, partition: u32, organisation: &str, rooms: &[&str]) -> i64 {
+        self.publish_sized(partition, organisation, rooms, 4)
+    }
+
+    fn publish_sized(
+        &mut self,
+        partition: u32,
+        organisation: &str,
+        rooms: &[&str],
+        bytes: usize,
+    ) -> i64 {
+        let offset = self.next[partition as usize];
+        self.next[partition as usize] = offset + 1;
+        let publication = Publication {
+            topic: TOPIC.into(),
+            partition: partition.cast_signed(),
+            offset,
+            timestamp: None,
+            key: None,
+            event: "incident_updated".into(),
+            organisation: id(organisation),
+            rooms: rooms.iter().map(|name| room(organisation, name)).collect(),
+            class: Class::Event,
+            latest_of: None,
+            ack: false,
+            payload: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))))
+                .unwrap(),
+        };
+        self.apply(Feed::Publication {
+            partition,
+            publication,
+        });
+        offset
+    }
+
+    /// A client with a wide way out, and its welcome not yet given.
+    fn connect(&mut self, organisation: &str, rooms: &[&str], start: Start) -> Client {
+        let pipe = Rc::new(RefCell::new(Pipe {
+            room_for: NO_LIMIT,
+            ..Pipe::default()
+        }));
+        let rooms = rooms.iter().map(|name| room(organisation, name)).collect();
+        let organisation = id(organisation);
+        let key = self
+            .hub
+            .connect(&organisation, rooms, start, Mock(pipe.clone()), self.now);
+        Client {
+            key,
+            pipe,
+            cursor: "".into(),
+        }
+    }
+
+    /// A client of the organisation `o1` that is welcome and live.
+    fn live(&mut self, rooms: &[&str]) -> Client {
+        let mut client = self.connect("o1", rooms, Start::Fresh);
+        self.turns();
+        assert_eq!(client.read(), [Welcome(Resumed::Fresh, WINDOW_MS / 1000)]);
+        client
+    }
+
+    /// A client of `o1` that comes back with this cursor, which must be good.
+    fn resumed(&mut self, rooms: &[&str], text: &str) -> Client {
+        match self.inspect("o1", text) {
+            Inspection::Resume(cursor) => {
+                self.connect("o1", rooms, Start::Resume(cursor, text.into()))
+            }
+            other => panic!("not to be resumed: {other:?}"),
+        }
+    }
+
+    /// A client has read: its way out tells the hub.
+    fn ready(&mut self, client: &Client) {
+        self.hub.ready(client.key);
+        self.turns();
+    }
+
+    fn subscribe(&mut self, client: &Client, name: &str) -> bool {
+        self.hub.subscribe(client.key, &room("o1", name), self.now)
+    }
+
+    fn inspect(&self, organisation: &str, text: &str) -> Inspection {
+        self.hub.inspect(&id(organisation), text, self.now)
+    }
+
+    fn decode(&self, text: &str) -> Cursor {
+        Cursor::decode(text, |digest| self.hub.positions.table(digest)).unwrap()
+    }
+
+    /// What the cursor says of a partition of the topic.
+    fn position(&self, text: &str, partition: i32) -> Option<i64> {
+        self.decode(text)
+            .next(partition_hash(TOPIC, None, partition))
+    }
+}
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn room(organisation: &str, name: &str) -> Room {
+    Room {
+        organisation: id(organisation),
+        kind: Kind::parse("channel").unwrap(),
+        id: id(name),
+    }
+}

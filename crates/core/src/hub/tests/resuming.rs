@@ -1,0 +1,291 @@
+//! Which cursors can be resumed, which not, and why.
+
+use super::*;
+use crate::domain::cursor::organisation_hash;
+use crate::domain::protocol::ResyncReason::{
+    Clock, CursorExpired, CursorForeign, CursorInvalid, Evicted, Gap, LogTruncated, TopicRecreated,
+};
+
+fn hash(partition: i32) -> u32 {
+    partition_hash(TOPIC, None, partition)
+}
+
+/// The text of a cursor of `o1` in the long form.
+fn text(issued: u64, positions: &[(u32, i64)]) -> String {
+    let mut positions = positions.to_vec();
+    positions.sort_unstable();
+    let cursor = Cursor {
+        issued,
+        organisation: organisation_hash(&id("o1")),
+        positions,
+    };
+    cursor.encode(None).to_string()
+}
+
+#[test]
+fn a_client_that_comes_back_gets_what_it_missed_once() {
+    let mut rig = Rig::new(2);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    rig.hub.close(client.key);
+    rig.publish(1, "o1", &["1"]);
+    rig.publish(0, "o1", &["2"]);
+    rig.publish(0, "o1", &["1"]);
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    rig.publish(1, "o1", &["1"]);
+    rig.turns();
+    rig.publish(0, "o1", &["1"]);
+    let expected = [
+        Welcome(Resumed::Resumed, 60),
+        Record(1, 0),
+        Record(0, 2),
+        Record(1, 1),
+        Record(0, 3),
+    ];
+    assert_eq!(back.read(), expected);
+}
+
+#[test]
+fn the_welcome_of_a_resumed_connection_tells_where_it_resumes_from() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    rig.publish(0, "o1", &["1"]);
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    back.room_for(1);
+    rig.turns();
+    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
+    assert_eq!(rig.position(&back.cursor, 0), Some(1));
+}
+
+#[test]
+fn each_cursor_is_judged() {
+    let mut rig = Rig::new(2);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass(200_000);
+    let now = rig.now.wall;
+    let at = [(hash(0), 1), (hash(1), 0)];
+    let of_o2 = Cursor {
+        issued: now,
+        organisation: organisation_hash(&id("o2")),
+        positions: vec![(hash(0), 1)],
+    };
+    let mut damaged = text(now, &at);
+    damaged.replace_range(
+        8..9,
+        if damaged.contains("v1.AAAAA") {
+            "B"
+        } else {
+            "A"
+        },
+    );
+    let foreign = of_o2.encode(None);
+    let unknown_table = Cursor {
+        positions: vec![(5, 5)],
+        ..of_o2
+    }
+    .encode(Some(&crate::domain::cursor::Table::new(vec![5, 6])));
+    for (what, given, expected) in [
+        ("empty", String::new(), Err(CursorInvalid)),
+        ("not a cursor", "v1.!".to_owned(), Err(CursorInvalid)),
+        ("damaged", damaged, Err(CursorInvalid)),
+        ("foreign", foreign.to_string(), Err(CursorForeign)),
+        ("now", text(now, &at), Ok(true)),
+        ("names nothing", text(now, &[]), Ok(true)),
+        ("at the window's edge", text(now - WINDOW_MS, &at), Ok(true)),
+        (
+            "older",
+            text(now - WINDOW_MS - 2_100, &at),
+            Err(CursorExpired),
+        ),
+        ("of a clock ahead", text(now + 10_000, &at), Ok(true)),
+        ("of another time", text(now + 10_100, &at), Err(Clock)),
+        ("an unknown partition", text(now, &[(77, 0)]), Ok(false)),
+        ("an unknown table", unknown_table.to_string(), Ok(false)),
+        ("ahead", text(now, &[(hash(0), 900)]), Ok(true)),
+    ] {
+        let inspection = rig.inspect("o1", &given);
+        match expected {
+            Ok(true) => assert!(
+                matches!(inspection, Inspection::Resume(_)),
+                "{what}: {inspection:?}"
+            ),
+            Ok(false) => assert_eq!(inspection, Inspection::Unknown, "{what}"),
+            Err(reason) => assert_eq!(inspection, Inspection::Resync(reason), "{what}"),
+        }
+    }
+}
+
+#[test]
+fn floors_tell_what_the_window_has_lost() {
+    // Evicted at once: offsets 0 to 3 of partition 0, for want of space.
+    let mut rig = Rig::with_bytes(2, 12_000);
+    rig.publish_sized(1, "o1", &["1"], 100);
+    rig.pass(20_000);
+    for _ in 0..5 {
+        rig.publish_sized(0, "o1", &["1"], 10_000);
+    }
+    rig.confirm();
+    let now = rig.now.wall;
+    for (what, given, expected) in [
+        ("named, before", text(now, &[(hash(0), 3)]), false),
+        (
+            "named, after",
+            text(now, &[(hash(0), 4), (hash(1), 1)]),
+            true,
+        ),
+        (
+            "the other partition",
+            text(now, &[(hash(0), 4), (hash(1), 0)]),
+            false,
+        ),
+        // A partition without a name carried nothing until the cursor was issued.
+        (
+            "not named, issued before",
+            text(now - 15_000, &[(hash(1), 1)]),
+            false,
+        ),
+        (
+            "not named, within the skew",
+            text(now + 5_000, &[(hash(1), 1)]),
+            false,
+        ),
+        ("not named, old floor", text(now, &[(hash(0), 4)]), true),
+    ] {
+        let inspection = rig.inspect("o1", &given);
+        if expected {
+            assert!(
+                matches!(inspection, Inspection::Resume(_)),
+                "{what}: {inspection:?}"
+            );
+        } else {
+            assert_eq!(inspection, Inspection::Resync(Evicted), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_hole_that_was_never_read_is_a_gap_for_everybody_before_it() {
+    let mut rig = Rig::new(2);
+    let before = text(rig.now.wall, &[(hash(0), 3)]);
+    let unnamed = text(rig.now.wall, &[]);
+    rig.pass(5_000);
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 10,
+    });
+    rig.next[0] = 10;
+    rig.pass(20_000);
+    let after = text(rig.now.wall, &[(hash(0), 10)]);
+    let later = text(rig.now.wall, &[]);
+    for (given, expected) in [
+        (&before, true),
+        (&unnamed, true),
+        (&after, false),
+        (&later, false),
+    ] {
+        let gap = rig.inspect("o1", given) == Inspection::Resync(Gap);
+        assert_eq!(gap, expected, "{given}");
+    }
+}
+
+#[test]
+fn what_was_written_before_the_start_is_not_here() {
+    let mut rig = Rig::new(0);
+    rig.next.push(100);
+    rig.apply(Feed::Partition {
+        index: 0,
+        topic: TOPIC.into(),
+        number: 0,
+        topic_id: None,
+        start: 100,
+    });
+    rig.confirm();
+    let at = |next| text(rig.now.wall, &[(hash(0), next)]);
+    assert_eq!(
+        rig.inspect("o1", &at(99)),
+        Inspection::Resync(CursorExpired)
+    );
+    assert!(matches!(rig.inspect("o1", &at(100)), Inspection::Resume(_)));
+}
+
+#[test]
+fn a_topic_made_anew_ends_what_was_seen_of_the_old_one() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    rig.apply(Feed::Gone { partition: 0 });
+    rig.turns();
+    assert_eq!(client.read(), [Seen::Resync(TopicRecreated)]);
+    let old = text(rig.now.wall, &[(hash(0), 1)]);
+    assert_eq!(rig.inspect("o1", &old), Inspection::Unknown, "gone");
+    // The old index is silent for ever.
+    rig.publish(0, "o1", &["1"]);
+    assert_eq!(client.read(), []);
+
+    rig.apply(Feed::Partition {
+        index: 1,
+        topic: TOPIC.into(),
+        number: 0,
+        topic_id: None,
+        start: 0,
+    });
+    rig.next = vec![2, 0];
+    assert_eq!(rig.inspect("o1", &old), Inspection::Resync(TopicRecreated));
+    rig.pass(11_000);
+    let new = text(rig.now.wall, &[(hash(0), 0)]);
+    assert!(matches!(rig.inspect("o1", &new), Inspection::Resume(_)));
+    // With an id it is another partition at once.
+    let with_id = text(
+        rig.now.wall,
+        &[(partition_hash(TOPIC, Some([7; 16]), 0), 0)],
+    );
+    assert_eq!(rig.inspect("o1", &with_id), Inspection::Unknown);
+}
+
+#[test]
+fn what_the_client_is_ahead_of_is_skipped_when_it_comes() {
+    let mut rig = Rig::new(2);
+    let ahead = text(rig.now.wall, &[(hash(0), 3)]);
+    let Inspection::Resume(cursor) = rig.inspect("o1", &ahead) else {
+        panic!("being ahead is no hole");
+    };
+    assert_eq!(rig.hub.ahead(&cursor), [0]);
+    let mut client = rig.connect("o1", &["1"], Start::Resume(cursor, ahead.as_str().into()));
+    rig.turns();
+    assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    for partition in [0, 0, 1, 0, 0] {
+        rig.publish(partition, "o1", &["1"]);
+        rig.turns();
+    }
+    assert_eq!(client.records(), [(1, 0), (0, 3)]);
+    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+}
+
+#[test]
+fn a_log_that_ends_below_the_cursor_is_another_log() {
+    for (high, expected) in [(3, false), (2, true)] {
+        let mut rig = Rig::new(1);
+        let ahead = text(rig.now.wall, &[(hash(0), 3)]);
+        let mut client = rig.resumed(&["1"], &ahead);
+        let mut other = rig.live_after(&mut client);
+        rig.hub.end_of_log(0, high, rig.now);
+        rig.turns();
+        let resync = [Seen::Resync(LogTruncated)];
+        let expected: &[Seen] = if expected { &resync } else { &[] };
+        assert_eq!(client.read(), expected, "end at {high}");
+        assert_eq!(other.read(), []);
+    }
+}
+
+impl Rig {
+    /// A fresh client, once this one has its welcome.
+    fn live_after(&mut self, first: &mut Client) -> Client {
+        self.turns();
+        assert_eq!(first.read().len(), 1);
+        self.live(&["1"])
+    }
+}

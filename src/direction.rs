@@ -1,0 +1,207 @@
+//! Which module may know which. The compiler holds what `crates/core` may not know; this holds the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// May be known by all: they say what happens, when, and for how long.
+const BASE: [&str; 3] = ["clock", "lifecycle", "telemetry"];
+
+/// What each module may know besides [`BASE`]. A module that is missing here fails the test: say where it stands.
+const MAY_KNOW: [(&str, &[&str]); 14] = [
+    ("clock", &[]),
+    ("lifecycle", &[]),
+    ("telemetry", &[]),
+    ("problem", &[]),
+    ("settings", &[]),
+    ("net", &[]),
+    ("auth", &["settings"]),
+    ("session", &["auth"]),
+    ("socketio", &["auth", "net", "problem", "session"]),
+    ("api", &["auth", "problem", "session"]),
+    ("kafka", &["session"]),
+    ("demo", &[]),
+    ("cli", &["app", "auth", "settings"]),
+    (
+        "app",
+        &[
+            "api", "auth", "demo", "kafka", "net", "problem", "session", "settings", "socketio",
+        ],
+    ),
+];
+
+/// Libraries that show through nowhere else.
+const CONFINED: [(&str, &[&str]); 3] = [
+    ("rdkafka", &["kafka", "demo"]),
+    ("rdkafka_sys", &["kafka"]),
+    ("socketioxide", &["socketio"]),
+];
+
+/// The only file with unsafe code.
+const UNSAFE: &str = "kafka/ffi.rs";
+
+struct Source {
+    /// Below `src`, or below the repository for other crates.
+    path: String,
+    /// Without comments and without what stands in strings.
+    code: String,
+}
+
+fn sources(root: &Path) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the sources are here") {
+            let path: PathBuf = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are UTF-8");
+                let below = path.strip_prefix(root).expect("it was found below");
+                found.push(Source {
+                    path: below.to_string_lossy().into_owned(),
+                    code: code_of(&text),
+                });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing below {}", root.display());
+    found
+}
+
+/// Line by line: enough for code that rustfmt has formatted and that has no block comments.
+fn code_of(text: &str) -> String {
+    let mut code = String::new();
+    for line in text.lines() {
+        let line = line.trim_start();
+        if line.starts_with("//") {
+            continue;
+        }
+        let mut quoted = line.split('"');
+        while let Some(part) = quoted.next() {
+            if let Some((before, _)) = part.split_once("// ") {
+                code.push_str(before);
+                break;
+            }
+            code.push_str(part);
+            quoted.next();
+        }
+        code.push('\n');
+    }
+    code
+}
+
+/// The words of the code, with what precedes each.
+fn words(code: &str) -> impl Iterator<Item = (&str, &str)> {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + code[at..].find(is_word)?;
+        let end = code[start..]
+            .find(|letter| !is_word(letter))
+            .map_or(code.len(), |length| start + length);
+        at = end;
+        Some((&code[..start], &code[start..end]))
+    })
+}
+
+/// Top-level modules that this code names: `crate::a`, and `super::…::a` as far as it leads out of the module.
+fn known(source: &Source, modules: &BTreeSet<&str>) -> BTreeSet<String> {
+    let depth = source.path.matches('/').count() + usize::from(!source.path.ends_with("mod.rs"));
+    let out = "super::".repeat(depth);
+    words(&source.code)
+        .filter(|(before, word)| {
+            before.ends_with("crate::") || (before.ends_with(&out) && modules.contains(word))
+        })
+        .map(|(_, word)| word.to_owned())
+        .collect()
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn module_of(path: &str) -> &str {
+    let first = path.split('/').next().unwrap_or_default();
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+#[test]
+fn no_module_knows_more_than_it_may() {
+    let may_know: BTreeMap<_, _> = MAY_KNOW.into_iter().collect();
+    let modules: BTreeSet<_> = may_know.keys().copied().collect();
+    for source in sources(&src()) {
+        let module = module_of(&source.path);
+        if ["lib", "main", "direction"].contains(&module) {
+            continue;
+        }
+        let allowed = may_know
+            .get(module)
+            .unwrap_or_else(|| panic!("say in {} what {module} may know", file!()));
+        assert!(
+            !source.code.contains("crate::{"),
+            "{}: one line for each module, so that it can be seen",
+            source.path
+        );
+        for known in known(&source, &modules) {
+            let known = known.as_str();
+            let allowed = known == module || BASE.contains(&known) || allowed.contains(&known);
+            assert!(allowed, "{} may not know {known}", source.path);
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for source in sources(&src()) {
+        let module = module_of(&source.path);
+        // The transport's own tests serve the library, because that is what it must carry.
+        if module == "direction" || source.path == "net/tests/library.rs" {
+            continue;
+        }
+        for (library, homes) in CONFINED {
+            let used = words(&source.code).any(|(before, word)| {
+                word == library && !before.ends_with("::") && !before.ends_with('.')
+            });
+            assert!(
+                !used || homes.contains(&module),
+                "{}: {library}",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_one_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "crates", "loadgen", "tools"] {
+        for source in sources(&root.join(folder)) {
+            let is_unsafe = words(&source.code).any(|(_, word)| word == "unsafe");
+            let expected = folder == "src" && source.path == UNSAFE;
+            assert_eq!(is_unsafe, expected, "{folder}/{}", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_eye_of_these_tests_is_sharp() {
+    let source = |path: &str, text: &str| Source {
+        path: path.to_owned(),
+        code: code_of(text),
+    };
+    let modules = BTreeSet::from(["kafka", "net"]);
+    for (path, text, expected) in [
+        ("net/a.rs", "use crate::kafka::X;", true),
+        ("net/a.rs", "    let x = crate::kafka::x();", true),
+        ("net/a.rs", "use super::super::kafka::X;", true),
+        ("net/mod.rs", "use super::kafka::X;", true),
+        ("net/a/b.rs", "use super::super::kafka::X;", false),
+        ("net/a.rs", "// use crate::kafka::X;", false),
+        ("net/a.rs", "let x = \"crate::kafka\";", false),
+        ("net/a.rs", "use kafka::X;", false),
+    ] {
+        let known = known(&source(path, text), &modules).contains("kafka");
+        assert_eq!(known, expected, "{path}: {text}");
+    }
+}

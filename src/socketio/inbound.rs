@@ -1,0 +1,85 @@
+//! What a polling client may post: looked at before the library does, which bounds only the whole.
+
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use http_body_util::{BodyExt, Limited};
+
+use super::NAMESPACES;
+
+/// Between the packets of a polling payload (Engine.IO protocol 4).
+const SEPARATOR: u8 = 0x1e;
+
+/// Packets of one payload. Stock clients send what they have at once; nobody has so much to ask.
+const MAX_PACKETS: usize = 1024;
+
+/// Why a payload is not given to the library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is larger than a payload may be, or did not come whole.
+    Unreadable,
+    /// No client of ours sends this: too many packets, too large a one, or a namespace that is not there. The library would
+    /// echo the name of such a namespace, past the bound of what may be on its way out.
+    Abuse,
+}
+
+/// Reads the body, and gives the request back with the same body if the library may have it.
+pub(super) async fn read(
+    request: Request<Body>,
+    max_payload: usize,
+    max_packet: usize,
+) -> Result<Request<Body>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, max_payload)
+        .collect()
+        .await
+        .map_err(|_| Refusal::Unreadable)?
+        .to_bytes();
+    if fits(&body, max_packet) {
+        Ok(Request::from_parts(parts, Body::from(body)))
+    } else {
+        Err(Refusal::Abuse)
+    }
+}
+
+fn fits(body: &Bytes, max_packet: usize) -> bool {
+    let mut packets = body.split(|byte| *byte == SEPARATOR);
+    packets.by_ref().take(MAX_PACKETS).all(|packet| {
+        packet.len() <= max_packet && connects_to(packet).is_none_or(|name| is_ours(name))
+    }) && packets.next().is_none()
+}
+
+/// The namespace of a CONNECT that names one: `40/name,…`.
+fn connects_to(packet: &[u8]) -> Option<&[u8]> {
+    let rest = packet
+        .strip_prefix(b"40")
+        .filter(|rest| rest.starts_with(b"/"))?;
+    rest.split(|byte| *byte == b',' || *byte == b'?').next()
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    // A short wrong name is a mistake, and is told so by the library.
+    name.len() <= MAX_NAMESPACE || NAMESPACES.iter().any(|ours| ours.as_bytes() == name)
+}
+
+/// The longest name of a namespace that is answered at all, in bytes.
+pub(super) const MAX_NAMESPACE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(body: &str) -> bool {
+        fits(&Bytes::from(body.to_owned()), 100)
+    }
+
+    #[test]
+    fn a29_a51_payloads_of_clients_pass_and_floods_do_not() {
+        for good in ["40", "40/ws,{}", "40/typo,", "42[\"rooms\"]\u{1e}3", ""] {
+            assert!(ok(good), "{good}");
+        }
+        assert!(!ok(&format!("40/{},", "x".repeat(70))));
+        assert!(!ok(&format!("42[\"{}\"]", "x".repeat(100))));
+        assert!(ok(&vec!["3"; 1024].join("\u{1e}")));
+        assert!(!ok(&vec!["3"; 1025].join("\u{1e}")));
+    }
+}

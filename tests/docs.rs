@@ -1,0 +1,211 @@
+//! What docs/ says about names and numbers is what the code has: a list that grows in one place only fails here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fleetcast::settings::Profile;
+use fleetcast::telemetry::labels::{
+    Command, CommandOutcome, Component, Label, Namespace, RecordOutcome, Refused, ResumeOutcome,
+    Transport, Undelivered,
+};
+use fleetcast::telemetry::metrics::DECLARED;
+use fleetcast_core::domain::protocol::{
+    CloseReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason,
+};
+
+/// A page of docs/.
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name);
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// The text between this heading and the next one of its rank or above.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let rank = heading.chars().take_while(|sign| *sign == '#').count();
+    let (_, rest) = page
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("there is no heading {heading:?}"));
+    let end = (1..=rank)
+        .filter_map(|rank| rest.find(&format!("\n{} ", "#".repeat(rank))))
+        .min();
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+/// What stands in backticks in the first cell of each row of the section's tables.
+fn first_cells(section: &str) -> BTreeSet<&str> {
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(cell, _)| cell)
+        .collect()
+}
+
+/// The section lists the values of this label, each in a row of its own, and no others.
+fn check_label<L: Label>(operations: &str, metric: &str) {
+    let declared = DECLARED
+        .iter()
+        .find(|declared| declared.name == metric)
+        .unwrap_or_else(|| panic!("no metric is called {metric}"));
+    assert!(
+        declared.labels.contains(&L::NAME),
+        "{metric} has no label {}",
+        L::NAME
+    );
+    let listed = first_cells(section(
+        operations,
+        &format!("#### `{}` of `{metric}`", L::NAME),
+    ));
+    let known: BTreeSet<&str> = L::ALL.iter().map(|value| value.as_str()).collect();
+    assert_eq!(listed, known, "{} of {metric}", L::NAME);
+}
+
+#[test]
+fn s4_22_operations_names_every_metric_with_its_labels() {
+    let operations = page("operations.md");
+    let metrics = section(&operations, "## Metrics");
+    for declared in DECLARED {
+        let labels = match declared.labels {
+            [] => "-".to_owned(),
+            labels => format!("`{}`", labels.join("`, `")),
+        };
+        let row = format!("| `{}` | {labels} |", declared.name);
+        assert!(metrics.contains(&row), "no row begins with: {row}");
+    }
+    let known: BTreeSet<&str> = DECLARED.iter().map(|declared| declared.name).collect();
+    for word in operations.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_') {
+        if word.starts_with("fleetcast_") {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix))
+                .unwrap_or(word);
+            assert!(
+                known.contains(word) || known.contains(base),
+                "{word} is no metric of ours"
+            );
+        }
+    }
+}
+
+#[test]
+fn s4_22_operations_lists_every_value_of_every_closed_label() {
+    let operations = page("operations.md");
+    check_label::<Transport>(&operations, "fleetcast_connections");
+    check_label::<Namespace>(&operations, "fleetcast_connections");
+    check_label::<CloseReason>(&operations, "fleetcast_disconnects_total");
+    check_label::<Refused>(&operations, "fleetcast_refused_total");
+    check_label::<Command>(&operations, "fleetcast_commands_total");
+    check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");
+    check_label::<ResumeOutcome>(&operations, "fleetcast_resumes_total");
+    check_label::<RecordOutcome>(&operations, "fleetcast_records_total");
+    check_label::<Undelivered>(&operations, "fleetcast_undelivered_total");
+    check_label::<Component>(&operations, "fleetcast_errors_total");
+}
+
+#[test]
+fn protocol_lists_every_code_with_its_number_and_no_other() {
+    let protocol = page("protocol.md");
+    let codes = section(&protocol, "## Codes");
+    let mut known = BTreeSet::new();
+    let all = [
+        Refusal::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect::<Vec<_>>(),
+        Reason::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect(),
+        CloseReason::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect(),
+        ResyncReason::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect(),
+    ];
+    for (number, name) in all.into_iter().flatten() {
+        known.insert(format!("| {number} | `{name}` |"));
+    }
+    let listed: BTreeSet<String> = codes
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+            let (number, name) = (cells.next()?.parse::<u16>().ok()?, cells.next()?);
+            Some(format!("| {number} | {name} |"))
+        })
+        .collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn protocol_names_every_event_of_the_built_in_profile_and_every_reserved_one() {
+    let protocol = page("protocol.md");
+    let profile = Profile::builtin("dispatch", "", 262_144).expect("the built-in profile is good");
+    let routed: BTreeSet<&str> = profile.routes.events().collect();
+    assert_eq!(
+        first_cells(section(&protocol, "### Routed events")),
+        routed,
+        "events of the dispatch profile"
+    );
+    let reserved = section(&protocol, "## Reserved names");
+    for name in RESERVED_EVENTS {
+        assert!(reserved.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+/// A link that leads nowhere is found by whoever needed it.
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for from in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/protocol.md",
+        "docs/operations.md",
+    ] {
+        let text = std::fs::read_to_string(root.join(from)).expect(from);
+        let folder = root.join(from);
+        let folder = folder.parent().expect("a file has a folder");
+        for target in text.split("](").skip(1) {
+            let target = target.split(')').next().unwrap_or_default();
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() {
+                root.join(from)
+            } else {
+                folder.join(file)
+            };
+            assert!(path.exists(), "{from} links to {target}");
+            if !anchor.is_empty() {
+                let page = std::fs::read_to_string(&path).expect(target);
+                assert!(
+                    page.lines().any(|line| is_heading_of(line, anchor)),
+                    "{from} links to {target}"
+                );
+            }
+        }
+    }
+}
+
+/// As forges make anchors: lower case, spaces to hyphens, other signs left out.
+fn is_heading_of(line: &str, anchor: &str) -> bool {
+    let title = line.trim_start_matches('#');
+    let made: String = title
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter_map(|sign| match sign {
+            ' ' => Some('-'),
+            sign if sign.is_alphanumeric() || "-_".contains(sign) => Some(sign),
+            _ => None,
+        })
+        .collect();
+    title.len() < line.len() && made == anchor
+}
