@@ -105,6 +105,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// One that nobody counts.
+    #[cfg(test)]
+    pub(super) fn free() -> Arc<Self> {
+        let (open, released) = (Arc::new(AtomicUsize::new(1)), AtomicBool::new(false));
+        Arc::new(Self { open, released })
+    }
+
     pub(super) fn release(&self) {
         if !self.released.swap(true, Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);

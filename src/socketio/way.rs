@@ -304,7 +304,12 @@ mod tests {
             window_ms: 60_000,
             window_bytes: 1_000_000,
         };
-        Way::new(SharedHub::new(settings), websocket, MAX_PAYLOAD)
+        Way::new(
+            SharedHub::new(settings),
+            Slot::free(),
+            websocket,
+            MAX_PAYLOAD,
+        )
     }
 
     /// How many packets of this size fit.
