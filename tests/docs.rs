@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fleetcast::settings::Profile;
 use fleetcast::telemetry::labels::{
-    Command, CommandOutcome, Component, Label, Namespace, RecordOutcome, Refused, ResumeOutcome,
-    Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
+    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
 use fleetcast::telemetry::metrics::DECLARED;
 use fleetcast_core::domain::protocol::{
@@ -95,6 +95,8 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<Transport>(&operations, "fleetcast_connections");
     check_label::<Namespace>(&operations, "fleetcast_connections");
     check_label::<CloseReason>(&operations, "fleetcast_disconnects_total");
+    check_label::<AskOutcome>(&operations, "fleetcast_acknowledgements_total");
+    check_label::<ReceiptOutcome>(&operations, "fleetcast_receipts_total");
     check_label::<Refused>(&operations, "fleetcast_refused_total");
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");

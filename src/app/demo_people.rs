@@ -21,7 +21,10 @@ pub(super) struct DemoPeople {
 
 impl DemoPeople {
     pub(super) fn mint(demo: &Demo, auth: &AuthSettings) -> anyhow::Result<Self> {
-        let expires = clock::wall_ms() / 1000 + TOKEN_SECONDS;
+        let longest = auth
+            .max_lifetime
+            .map_or(u64::MAX, |longest| longest.as_secs());
+        let expires = clock::wall_ms() / 1000 + TOKEN_SECONDS.min(longest);
         let mint = |claims: &serde_json::Map<String, serde_json::Value>| {
             let mut claims = claims.clone();
             claims.insert("exp".to_owned(), expires.into());

@@ -84,7 +84,14 @@ pub async fn run(
     let hub = SharedHub::new(keeping);
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &keeping, &metrics, feed, &over, &lifecycle)?;
-    let readiness = Readiness::new(log.clone(), hub.clone(), settings.profile.routes.clone());
+    let verifier = Arc::new(Verifier::open(&settings.auth)?);
+    verifier.keep(&metrics, &lifecycle);
+    let readiness = Readiness::new(
+        log.clone(),
+        hub.clone(),
+        settings.profile.routes.clone(),
+        verifier.clone(),
+    );
     let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
@@ -94,7 +101,6 @@ pub async fn run(
         receipts,
         outstanding: Outstanding::default(),
     });
-    let verifier = Verifier::new(&settings.auth);
     let engine = socket_io(
         &settings,
         sessions,
@@ -215,7 +221,7 @@ pub fn check(settings: &Settings) -> Result<(), Problems> {
 fn socket_io(
     settings: &Settings,
     sessions: Arc<Sessions>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     log: Arc<log_reader::LogReader>,
     readiness: &Arc<Readiness>,
     lifecycle: &Lifecycle,
@@ -227,7 +233,7 @@ fn socket_io(
     };
     let handshake = Handshake {
         sessions,
-        verifier: Arc::new(verifier),
+        verifier,
         log,
         admission,
         lifecycle: lifecycle.clone(),

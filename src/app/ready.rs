@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log_reader::LogReader;
 use crate::api::{Component, ReadyReport, ReadyStatus};
+use crate::auth::Verifier;
 use crate::clock;
 use crate::session::SharedHub;
 use crate::telemetry::events;
@@ -27,7 +28,8 @@ pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
     routes: Arc<RouteTable>,
-    /// The window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
+    verifier: Arc<Verifier>,
+    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
     /// other instances have the same Kafka.
     started: watch::Sender<bool>,
     draining: AtomicBool,
@@ -38,12 +40,14 @@ impl Readiness {
         log: Arc<LogReader>,
         hub: Arc<SharedHub>,
         routes: Arc<RouteTable>,
+        verifier: Arc<Verifier>,
     ) -> Arc<Self> {
         let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
             log,
             hub,
             routes,
+            verifier,
             started,
             draining,
         })
@@ -97,23 +101,25 @@ impl Readiness {
 
     fn is_loaded(&self) -> bool {
         self.log.status().caught_up
+            && self.verifier.keys().known
             && self
                 .hub
                 .with(|hub, now| now.wall.saturating_sub(hub.read_up_to(now)) < CONFIRMED_WITHIN_MS)
     }
 
     pub(super) fn report(&self) -> ReadyReport {
-        let kafka = self.kafka();
+        let (kafka, keys) = (self.kafka(), self.keys());
         let status = match self.admits() {
             Err(Refused::Draining) => ReadyStatus::Draining,
             Err(_) => ReadyStatus::Starting,
-            Ok(()) if kafka.is_well() => ReadyStatus::Ready,
+            Ok(()) if kafka.is_well() && keys.is_well() => ReadyStatus::Ready,
             Ok(()) => ReadyStatus::Degraded,
         };
         ReadyReport {
             status,
             components: vec![
                 ("kafka", kafka),
+                ("keys", keys),
                 ("topic_ids", Component::well(Some(TOPIC_IDS.to_owned()))),
                 ("window", self.window()),
             ],
@@ -148,6 +154,15 @@ impl Readiness {
             Component::well(None)
         } else {
             Component::well(Some(format!("no such topics yet: {}", missing.join(", "))))
+        }
+    }
+
+    fn keys(&self) -> Component {
+        let keys = self.verifier.keys();
+        match keys.trouble {
+            Some(trouble) => Component::ill(trouble),
+            None if keys.known => Component::well(None),
+            None => Component::ill("waiting for the key server".to_owned()),
         }
     }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use fleetcast_core::domain::claims::{Claims, ClaimsError};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use secrecy::ExposeSecret;
+use jsonwebtoken::{EncodingKey, Header};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
+use super::files::{self, Format};
+use super::keys::{Allowed, Key};
 use crate::settings::AuthSettings;
 
 /// What the bearer of a token may be and do.
@@ -26,17 +28,31 @@ pub enum MintError {
     /// The verifier would refuse it.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
+    #[error(
+        "there is no secret to sign with (JWT_SECRET or JWT_SECRET_FILE): only the issuer can make tokens"
+    )]
+    NoSecret,
+    #[error("JWT_SECRET_FILE: {0}")]
+    SecretFile(String),
+    #[error("JWT_ALGORITHMS allows nothing that the secret can sign with")]
+    Algorithm,
+    #[error("it would be good for longer than JWT_MAX_LIFETIME")]
+    Lifetime,
     #[error("the token could not be signed")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
 
-/// A token that `Verifier::new` of the same settings accepts from `now_unix` on, for `lifetime` seconds.
+/// A token that a `Verifier` of the same settings accepts from `now_unix` on, for `lifetime` seconds.
 pub fn mint(
     settings: &AuthSettings,
     grant: &Grant,
     now_unix: u64,
     lifetime: u64,
 ) -> Result<String, MintError> {
+    let longest = settings.max_lifetime.map(|longest| longest.as_secs());
+    if longest.is_some_and(|longest| lifetime > longest) {
+        return Err(MintError::Lifetime);
+    }
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     set("sub", json!(grant.user));
@@ -65,6 +81,28 @@ pub fn mint(
 /// Signs claims as they are, if the verifier would take them.
 pub fn sign(claims: &Map<String, Value>, settings: &AuthSettings) -> Result<String, MintError> {
     Claims::from_json(claims)?;
-    let key = EncodingKey::from_secret(settings.secret.expose_secret().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(MintError::Sign)
+    let secret = secret(settings)?;
+    let bytes = secret.expose_secret().as_bytes();
+    let allowed = Allowed(settings.keys.algorithms.clone());
+    let algorithm = Key::secret(None, bytes, None, &allowed)
+        .and_then(|key| key.first_algorithm())
+        .ok_or(MintError::Algorithm)?;
+    let key = EncodingKey::from_secret(bytes);
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).map_err(MintError::Sign)
+}
+
+/// The first one: the others are on their way out.
+fn secret(settings: &AuthSettings) -> Result<SecretString, MintError> {
+    if let Some(secret) = settings.keys.secrets.first() {
+        return Ok(secret.clone());
+    }
+    let files = settings.keys.files();
+    let file = files
+        .iter()
+        .find(|file| file.format == Format::Secrets)
+        .ok_or(MintError::NoSecret)?;
+    let content = file.read().map_err(MintError::SecretFile)?;
+    let secrets = files::secrets(&content).map_err(MintError::SecretFile)?;
+    let first = secrets.first().ok_or(MintError::NoSecret)?;
+    Ok(SecretString::from(*first))
 }

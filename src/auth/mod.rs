@@ -1,24 +1,40 @@
 //! Who may connect: from a token to claims.
 //!
 //! The outside gets one of three codes and nothing else; what exactly was wrong goes to the log, without the token and without
-//! values of claims. `now` is passed in, so the check is a function of its arguments.
+//! values of claims. `now` is passed in, so the check is a function of its arguments and of the keys that are known.
+//!
+//! A client that is refused never comes back by itself, so a token is refused only once everybody who might know its key was
+//! asked and has answered. Until then the answer is `Unsettled`.
 
+mod files;
+mod jwks;
+mod keyring;
+mod keys;
 mod mint;
+mod pem;
+mod server;
+mod sources;
 mod token;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::{Claims, ClaimsError};
 use fleetcast_core::domain::protocol::Refusal;
-use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
 
+pub use keyring::{KeyHealth, check as check_keys};
 pub use mint::{Grant, MintError, mint, sign};
+pub use sources::{JwksSource, KeySources};
 
+use crate::lifecycle::Lifecycle;
 use crate::settings::AuthSettings;
 use crate::telemetry::labels::Refused;
 use crate::telemetry::{Metrics, events};
-use token::Key;
+use keyring::{Keyring, Outlook, Pace};
+use token::Unopened;
 
 /// A longer token is not looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -26,12 +42,25 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// How far beyond the leeway `iat` may lie ahead of our clock before the issuer is not to be believed at all.
 const IAT_AHEAD: Duration = Duration::from_mins(5);
 
+/// How long a client waits for a key that is being looked up.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
 /// Verifies tokens. Cheap to share behind an `Arc`; holds the keys.
 pub struct Verifier {
-    keys: Vec<Key>,
+    keyring: Arc<Keyring>,
     issuer: Option<String>,
     audience: Option<String>,
     leeway: u64,
+    max_lifetime: Option<u64>,
+}
+
+/// Why there are no claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// For good: no retry mends the token.
+    Rejected(Rejected),
+    /// Whether the token is good cannot be told now, because its key is not at hand: the client must try again.
+    Unsettled,
 }
 
 /// Why a token was refused: the code for the client, the reason for the log.
@@ -56,12 +85,16 @@ pub enum Why {
     Critical,
     #[error("its signature does not fit the key")]
     Signature,
+    #[error("its key (kid) is not one of ours")]
+    UnknownKey,
     #[error("claim {0} is missing")]
     MissingClaim(&'static str),
     #[error("claim {0} is not a whole number of seconds")]
     NotATime(&'static str),
     #[error("it has expired (exp)")]
     Expired,
+    #[error("it is good for longer than JWT_MAX_LIFETIME")]
+    Lifetime,
     #[error("it is not valid yet (nbf)")]
     NotYet,
     #[error("it was issued in the future (iat): are the clocks right?")]
@@ -99,41 +132,118 @@ impl fmt::Display for Rejected {
 impl std::error::Error for Rejected {}
 
 impl Verifier {
-    pub fn new(settings: &AuthSettings) -> Self {
-        Self {
-            keys: vec![Key::hs256(settings.secret.expose_secret().as_bytes())],
+    /// Reads the key files. A key server is asked from `keep` on.
+    pub fn open(settings: &AuthSettings) -> anyhow::Result<Self> {
+        Self::at_pace(settings, Pace::default())
+    }
+
+    fn at_pace(settings: &AuthSettings, pace: Pace) -> anyhow::Result<Self> {
+        Ok(Self {
+            keyring: Arc::new(Keyring::open(&settings.keys, pace)?),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             leeway: settings.leeway.as_secs(),
-        }
+            max_lifetime: settings.max_lifetime.map(|longest| longest.as_secs()),
+        })
     }
 
-    /// The claims of a token that is good at `now_unix` (seconds).
-    pub fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, Rejected> {
-        self.check(token, now_unix).map_err(Rejected::new)
+    /// Keeps the keys current until the process stops.
+    pub fn keep(&self, metrics: &Metrics, lifecycle: &Lifecycle) {
+        let files = (self.keyring.clone()).keep_files(metrics.clone(), lifecycle.stopping());
+        lifecycle.spawn("key files", files);
+        let server = (self.keyring.clone()).keep_server(metrics.clone(), lifecycle.stopping());
+        lifecycle.spawn("key server", server);
+    }
+
+    /// Has all sources read again, soon. What is bad leaves the old keys in place and is told in the log.
+    pub fn reload(&self) {
+        self.keyring.reload();
+    }
+
+    pub fn keys(&self) -> KeyHealth {
+        self.keyring.health()
+    }
+
+    /// Asks the key server, if there is one, and waits for its answer: for the command line, which has no `keep`.
+    pub async fn ask_key_server(&self) -> anyhow::Result<()> {
+        self.keyring.ask_now(&Metrics::new()).await
+    }
+
+    /// The claims of a token that is good at `now_unix` (seconds). If its key is not known, this looks for it, and waits at
+    /// most a second.
+    pub async fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, Denied> {
+        let reject = |why| Denied::Rejected(Rejected::new(why));
+        let mut unopened = match self.check(token, now_unix) {
+            Ok(claims) => return Ok(claims),
+            Err(unopened) => unopened,
+        };
+        let Unopened::NoKey(_, algorithm) = unopened else {
+            return Err(reject(unopened.why()));
+        };
+        // What no key can mend needs no look-up: old tokens outlive their keys.
+        token::unsigned(token)
+            .and_then(|claims| self.accept(&claims, now_unix))
+            .map_err(reject)?;
+        let mut progress = self.keyring.subscribe();
+        let first = self.keyring.ask(token, algorithm);
+        let deadline = Instant::now() + LOOK_UP;
+        loop {
+            // In this order: what the progress tells of is in the keys.
+            let now = *progress.borrow_and_update();
+            match self.check(token, now_unix) {
+                Ok(claims) => return Ok(claims),
+                Err(error) => unopened = error,
+            }
+            let Unopened::NoKey(why, algorithm) = unopened else {
+                return Err(reject(unopened.why()));
+            };
+            match self.keyring.outlook(algorithm, first, now) {
+                Outlook::Settled => return Err(reject(why)),
+                Outlook::Later => return Err(Denied::Unsettled),
+                Outlook::Wait => {}
+            }
+            match timeout_at(deadline, progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(Denied::Unsettled),
+            }
+        }
     }
 
     /// As `verify`, when a client may have sent none. An empty text is none.
-    pub fn verify_given(&self, token: Option<&str>, now_unix: u64) -> Result<Claims, Rejected> {
-        self.verify(token.unwrap_or_default(), now_unix)
+    pub async fn verify_given(&self, token: Option<&str>, now_unix: u64) -> Result<Claims, Denied> {
+        self.verify(token.unwrap_or_default(), now_unix).await
     }
 
-    fn check(&self, token: &str, now: u64) -> Result<Claims, Why> {
+    /// Decides with the keys that are known, and looks for none.
+    pub fn verify_now(&self, token: &str, now_unix: u64) -> Result<Claims, Rejected> {
+        self.check(token, now_unix)
+            .map_err(|unopened| Rejected::new(unopened.why()))
+    }
+
+    fn check(&self, token: &str, now: u64) -> Result<Claims, Unopened> {
         if token.is_empty() {
-            return Err(Why::Missing);
+            return Err(Why::Missing.into());
         }
         if token.len() > MAX_TOKEN {
-            return Err(Why::TooLong);
+            return Err(Why::TooLong.into());
         }
-        let claims = token::open(token, &self.keys)?;
-        token::check_times(&claims, now, self.leeway, IAT_AHEAD.as_secs())?;
+        let claims = token::open(token, &self.keyring.keys())?;
+        Ok(self.accept(&claims, now)?)
+    }
+
+    /// Everything but the signature.
+    fn accept(&self, claims: &Map<String, Value>, now: u64) -> Result<Claims, Why> {
+        token::check_times(claims, now, self.leeway, IAT_AHEAD.as_secs())?;
+        if let Some(longest) = self.max_lifetime {
+            token::check_lifetime(claims, now, self.leeway, longest)?;
+        }
         if let Some(issuer) = &self.issuer {
-            token::check_issuer(&claims, issuer)?;
+            token::check_issuer(claims, issuer)?;
         }
         if let Some(audience) = &self.audience {
-            token::check_audience(&claims, audience)?;
+            token::check_audience(claims, audience)?;
         }
-        Claims::from_json(&claims).map_err(Why::Claims)
+        Claims::from_json(claims).map_err(Why::Claims)
     }
 }
 
@@ -142,13 +252,20 @@ impl fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Verifier")
-            .field("keys", &self.keys.len())
+            .field("keys", &self.keyring.keys().0.len())
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
             .field("leeway", &self.leeway)
+            .field("max_lifetime", &self.max_lifetime)
             .finish()
     }
 }
+
+#[cfg(test)]
+mod test_keys;
+
+#[cfg(test)]
+mod rotation_tests;
 
 #[cfg(test)]
 mod tests;

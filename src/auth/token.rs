@@ -1,75 +1,123 @@
 //! The token itself: signature, header, registered claims.
 //!
-//! `jsonwebtoken` checks the signature only. It reads the clock by itself, takes floats and texts for times, and checks `iss` and
-//! `aud` only where they are present; our rules are stricter and stand here.
+//! `jsonwebtoken` checks the signature only. For the rest it reads the clock by itself, takes floats and texts for times, and
+//! checks `iss` and `aud` only where they are present; our rules are stricter and stand here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::errors::ErrorKind;
 use serde_json::{Map, Value};
 
 use super::Why;
+use super::keys::{Key, KeySet, Selection};
 
-/// A key and the one algorithm that it may be used with: a token does not choose.
-pub(super) struct Key {
-    /// As the header names it.
-    name: &'static str,
-    verifying: DecodingKey,
-    validation: Validation,
+/// Why there are no claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unopened {
+    Refused(Why),
+    /// No key that is known has signed it; one that is not known may have. If there is none, it is refused with this reason.
+    NoKey(Why, Algorithm),
 }
 
-impl Key {
-    pub(super) fn hs256(secret: &[u8]) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        Self {
-            name: "HS256",
-            verifying: DecodingKey::from_secret(secret),
-            validation,
+impl Unopened {
+    /// The reason, if no other key turns up.
+    pub(super) fn why(self) -> Why {
+        match self {
+            Self::Refused(why) | Self::NoKey(why, _) => why,
         }
+    }
+}
+
+impl From<Why> for Unopened {
+    fn from(why: Why) -> Self {
+        Self::Refused(why)
     }
 }
 
 /// The claims of a token that one of the keys has signed.
-pub(super) fn open(token: &str, keys: &[Key]) -> Result<Map<String, Value>, Why> {
-    let header = header(token)?;
+pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unopened> {
+    let parts = Parts::of(token)?;
+    let header: Map<String, Value> = json(parts.header)?;
     // RFC 7515, 4.1.11: who does not understand an extension must refuse it. We understand none.
     if header.contains_key("crit") {
-        return Err(Why::Critical);
+        return Err(Why::Critical.into());
     }
-    let algorithm = header.get("alg").and_then(Value::as_str).unwrap_or("");
-    let mut outcome = Err(Why::Algorithm);
-    for key in keys.iter().filter(|key| key.name == algorithm) {
-        match jsonwebtoken::decode::<Map<String, Value>>(token, &key.verifying, &key.validation) {
-            Ok(data) => return Ok(data.claims),
-            Err(error) => outcome = Err(why(&error)),
+    let algorithm: Algorithm = header
+        .get("alg")
+        .and_then(Value::as_str)
+        .and_then(|name| name.parse().ok())
+        .ok_or(Why::Algorithm)?;
+    let kid = match header.get("kid") {
+        None => None,
+        Some(Value::String(kid)) => Some(kid.as_str()),
+        Some(_) => return Err(Why::Malformed.into()),
+    };
+    let (candidates, otherwise) = match keys.select(algorithm, kid) {
+        Selection::WrongAlgorithm => return Err(Why::Algorithm.into()),
+        Selection::Named(keys) => (keys, Why::Signature.into()),
+        Selection::Unnamed(tried) => {
+            let why = if !keys.can(algorithm) {
+                Why::Algorithm
+            } else if tried.is_empty() {
+                Why::UnknownKey
+            } else {
+                Why::Signature
+            };
+            (tried, Unopened::NoKey(why, algorithm))
+        }
+    };
+    for key in candidates {
+        if parts.is_signed_with(key, algorithm)? {
+            return Ok(json(parts.payload)?);
         }
     }
-    outcome
+    Err(otherwise)
 }
 
-/// The header of what looks like a token. Reading it before the signature decides nothing but which key to try.
-fn header(token: &str) -> Result<Map<String, Value>, Why> {
-    let mut parts = token.split('.');
-    let (Some(header), Some(_), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Why::Malformed);
-    };
-    let bytes = URL_SAFE_NO_PAD.decode(header).map_err(|_| Why::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_| Why::Malformed)
+/// What the token says of itself, whoever has signed it: good for refusing it early, and for nothing else.
+pub(super) fn unsigned(token: &str) -> Result<Map<String, Value>, Why> {
+    json(Parts::of(token)?.payload)
 }
 
-fn why(error: &jsonwebtoken::errors::Error) -> Why {
-    use jsonwebtoken::errors::ErrorKind;
-    match error.kind() {
-        ErrorKind::InvalidSignature => Why::Signature,
-        ErrorKind::InvalidAlgorithm => Why::Algorithm,
-        _ => Why::Malformed,
+struct Parts<'a> {
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    /// What is signed: header and payload.
+    message: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Result<Self, Why> {
+        let (message, signature) = token.rsplit_once('.').ok_or(Why::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(Why::Malformed)?;
+        if payload.contains('.') {
+            return Err(Why::Malformed);
+        }
+        Ok(Self {
+            header,
+            payload,
+            signature,
+            message,
+        })
     }
+
+    fn is_signed_with(&self, key: &Key, algorithm: Algorithm) -> Result<bool, Why> {
+        let message = self.message.as_bytes();
+        match jsonwebtoken::crypto::verify(self.signature, message, &key.verifying, algorithm) {
+            Ok(good) => Ok(good),
+            Err(error) => match error.kind() {
+                ErrorKind::Base64(_) => Err(Why::Malformed),
+                _ => Ok(false),
+            },
+        }
+    }
+}
+
+fn json(part: &str) -> Result<Map<String, Value>, Why> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Why::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| Why::Malformed)
 }
 
 /// `exp` is required; `nbf` and `iat` are checked if they are there. All in Unix seconds.
@@ -91,6 +139,21 @@ pub(super) fn check_times(
     let latest_issue = now.saturating_add(leeway).saturating_add(iat_ahead);
     if issued.is_some_and(|time| time > latest_issue) {
         return Err(Why::IssuedInFuture);
+    }
+    Ok(())
+}
+
+/// Not longer than `longest` from issue to expiry, in seconds; without `iat`, from now, give or take the leeway.
+pub(super) fn check_lifetime(
+    claims: &Map<String, Value>,
+    now: u64,
+    leeway: u64,
+    longest: u64,
+) -> Result<(), Why> {
+    let expires = time(claims, "exp")?.ok_or(Why::MissingClaim("exp"))?;
+    let begins = time(claims, "iat")?.unwrap_or_else(|| now.saturating_add(leeway));
+    if expires.saturating_sub(begins) > longest {
+        return Err(Why::Lifetime);
     }
     Ok(())
 }

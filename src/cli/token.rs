@@ -18,7 +18,7 @@ use crate::settings::{AuthSettings, Settings, process_environment, values};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Make a token, signed with JWT_SECRET
+    /// Make a token, signed with JWT_SECRET (or the first secret of JWT_SECRET_FILE)
     ///
     /// Prints the token and nothing else. JWT_ISSUER and JWT_AUDIENCE are put in if they are set. Roles of the dispatch profile:
     /// admin, supervisor, dispatcher (every room of their organisation), field_unit (the ids given here), viewer (incidents).
@@ -112,7 +112,14 @@ fn run_inspect(settings: &AuthSettings, arguments: Inspect) -> anyhow::Result<Ex
     let token = token.trim();
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
     let now = now();
-    let verdict = Verifier::new(settings).verify(token, now);
+    let verifier = Verifier::open(settings)?;
+    // There is nothing else to do while it answers.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(verifier.ask_key_server())?;
+    let verdict = verifier.verify_now(token, now);
     let mut text = String::new();
     match unverified(token) {
         Some((header, claims)) => describe(&mut text, &header, &claims, now)?,

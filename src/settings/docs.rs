@@ -24,6 +24,26 @@ Fleetcast is configured by environment variables. They are read once, at the sta
 ";
 
 const TAIL: &str = "
+## Keys
+
+All sources count together. A token that names a key (`kid`) is checked with the keys of that name; one that names none, or none
+that is known, with the keys that have no name (secrets and PEM), in turn. What a key may be used for is fixed by its type, never
+by the token.
+
+Keys change without a restart: files are read again within 2 s of a change, the key server is asked before its answer grows stale
+and at once when a token names an unknown key (at most every 10 s). To rotate a secret, put the new one first in
+`JWT_SECRET_FILE`, and take the old one out when its last token has expired. A file that has become unusable, or a key server that
+is away, changes nothing: the keys from before hold, `/ready` says `degraded` with the reason in `keys`, and
+`fleetcast_errors_total{component=\"keys\"}` counts. A bad file stops the start; a key server that is away does not, but nobody is
+let in (503) until it has answered once.
+
+A token with an unknown key is refused for good only when every file and the key server, asked after the token first came, do not
+know it. Until then the connection is closed without an answer, so that stock clients try again
+(`fleetcast_refused_total{reason=\"keys_pending\"}`).
+
+The key server is asked with a limit of 5 s and 256 KiB; redirects are not followed. `HTTPS_PROXY` and `NO_PROXY` of the
+environment are honoured for it, and its certificate is checked against the system's authorities (or `SSL_CERT_FILE`).
+
 ## Properties of librdkafka
 
 `KAFKA_PROPERTIES_<NAME_WITH_UNDERSCORES>` passes a property through: `KAFKA_PROPERTIES_SECURITY_PROTOCOL=SASL_SSL` sets

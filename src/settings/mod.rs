@@ -10,7 +10,7 @@ pub mod profile;
 mod properties;
 mod reader;
 pub mod report;
-mod secret;
+pub mod secret;
 pub mod show;
 pub mod table;
 pub mod values;
@@ -20,12 +20,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
 
+use crate::auth::KeySources;
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
 
@@ -65,10 +64,12 @@ pub enum CorsOrigins {
 
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
-    pub secret: SecretString,
+    pub keys: KeySources,
     pub issuer: Option<String>,
     pub audience: Option<String>,
     pub leeway: Duration,
+    /// Longest accepted time from issue to expiry.
+    pub max_lifetime: Option<Duration>,
     pub allow_query_token: bool,
 }
 

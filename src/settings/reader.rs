@@ -1,6 +1,7 @@
 //! From what was written to what is meant: reads each variable once and collects what is wrong.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -12,6 +13,7 @@ use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
 use super::{AuthSettings, CorsOrigins, KafkaSettings, Listen, Presets, Settings, Sockets, Window};
+use crate::auth::{self, KeySources};
 use crate::telemetry::{LogFormat, LogSettings};
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
@@ -116,21 +118,66 @@ impl Reader {
     }
 
     pub(super) fn auth(&mut self) -> AuthSettings {
-        let text = self.required("JWT_SECRET");
-        if let Some(text) = &text
-            && let Err(why) = secret::jwt_secret(text)
-        {
-            self.input.wrong("JWT_SECRET", true, &why);
-        }
         AuthSettings {
-            secret: SecretString::from(text.unwrap_or_default()),
+            keys: self.keys(),
             issuer: self.text("JWT_ISSUER"),
             audience: self.text("JWT_AUDIENCE"),
             leeway: self.value("JWT_LEEWAY", |text| {
                 at_most(text, Duration::from_mins(5), "the leeway")
             }),
+            max_lifetime: self
+                .optional("JWT_MAX_LIFETIME", values::duration)
+                .filter(|longest| !longest.is_zero()),
             allow_query_token: self.value("ALLOW_QUERY_TOKEN", values::boolean),
         }
+    }
+
+    /// Files are read here, so that a bad one stops the start; a key server is not asked, because it may be away.
+    fn keys(&mut self) -> KeySources {
+        let so_far = self.input.problems.len();
+        let mut secrets = Vec::new();
+        for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
+            if let Some(secret) = self.text(name) {
+                if let Err(why) = secret::jwt_secret(&secret) {
+                    self.input.wrong(name, true, &why);
+                }
+                secrets.push(SecretString::from(secret));
+            }
+        }
+        let sources = KeySources {
+            secrets,
+            secret_file: self.text("JWT_SECRET_FILE").map(PathBuf::from),
+            public_key_files: self
+                .optional("JWT_PUBLIC_KEY_FILE", values::paths)
+                .unwrap_or_default(),
+            jwks: self.optional("JWT_JWKS", values::jwks),
+            algorithms: self.optional("JWT_ALGORITHMS", values::algorithms),
+        };
+        let KeySources {
+            secrets,
+            secret_file,
+            public_key_files,
+            jwks,
+            ..
+        } = &sources;
+        if self.input.problems.len() > so_far {
+            return sources;
+        }
+        if secrets.is_empty()
+            && secret_file.is_none()
+            && public_key_files.is_empty()
+            && jwks.is_none()
+        {
+            let meaning = declared("JWT_SECRET").meaning;
+            self.input.problem(format!(
+                "JWT_SECRET is required, or one of JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE and JWT_JWKS: {meaning}"
+            ));
+            return sources;
+        }
+        for (name, why) in auth::check_keys(&sources) {
+            self.input.wrong(name, false, &why);
+        }
+        sources
     }
 
     fn kafka(&mut self) -> KafkaSettings {

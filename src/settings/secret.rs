@@ -27,7 +27,7 @@ const SHORTEST_SECRET: usize = 32;
 const LONGEST_REPEATED: usize = 8;
 
 /// An HS256 secret. The reasons never quote it.
-pub(super) fn jwt_secret(text: &str) -> Result<(), Wrong> {
+pub fn jwt_secret(text: &str) -> Result<(), Wrong> {
     if text.len() < SHORTEST_SECRET {
         let length = text.len();
         return Err(format!(

@@ -43,7 +43,7 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
 fn shown(variable: &Variable, input: &Input) -> Shown {
     let (value, from) = match (input.get(variable.name), variable.default) {
         (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.source)),
-        (Some(found), _) if matches!(variable.kind, Kind::Url) => {
+        (Some(found), _) if matches!(variable.kind, Kind::Url | Kind::FileOrUrl) => {
             (mask_password(&found.text), origin(&found.source))
         }
         (Some(found), _) => (quote_if_needed(&found.text), origin(&found.source)),

@@ -50,7 +50,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
     assert!(settings.listen.internal_host.is_loopback());
     assert!(!settings.listen.qa_page);
     assert_eq!(settings.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
-    assert_eq!(settings.auth.secret.expose_secret(), SECRET);
+    assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
     assert_eq!(settings.auth.leeway, Duration::from_secs(10));
     assert_eq!(settings.kafka.bootstrap_servers, "kafka:9092");
     assert_eq!(settings.kafka.topic_prefix, "");
@@ -110,7 +110,7 @@ fn the_long_name_wins_and_a_loser_that_differs_is_told() {
     );
     let settings = good(&[("JWT_SECRET_KEY", "another-secret-of-enough-bytes-4kQ9")]);
     assert_eq!(
-        settings.auth.secret.expose_secret(),
+        settings.auth.keys.secrets[0].expose_secret(),
         SECRET,
         "JWT_SECRET wins over its alias"
     );
@@ -217,6 +217,76 @@ fn what_this_version_lacks_is_never_silent() {
         assert_eq!(good(&[off]).notices, []);
     }
     assert!(problem(&[("COMMANDS_PER_SECOND", "many")]).contains("not a whole number"));
+}
+
+#[test]
+fn keys_come_from_any_source_and_files_are_checked_at_once() {
+    let without_secret = |pairs: &[(&str, &str)]| {
+        let mut all = vec![("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
+        all.extend_from_slice(pairs);
+        load_only(&all)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let secrets = directory.path().join("secrets");
+    std::fs::write(
+        &secrets,
+        format!("{SECRET}\nanother-secret-of-enough-bytes-4kQ9\n"),
+    )
+    .unwrap();
+    let secrets = secrets.to_str().unwrap();
+    let empty = directory.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+    for good in [
+        [("JWT_SECRET_FILE", secrets)],
+        [("JWT_JWKS", "https://issuer.example/keys")],
+        [("JWT_JWKS", "http://127.0.0.1:1/keys")],
+        [("JWT_JWKS", "http://localhost/keys")],
+        [("JWT_JWKS", "http://[::1]:80/keys")],
+    ] {
+        assert_eq!(without_secret(&good).map(drop), Ok(()), "{good:?}");
+    }
+    for (bad, why) in [
+        (
+            vec![("JWT_JWKS", "http://issuer.example/keys")],
+            "it must be https",
+        ),
+        (
+            vec![("JWT_JWKS", "http://127.0.0.1.evil.example/keys")],
+            "it must be https",
+        ),
+        (
+            vec![("JWT_JWKS", "https://me:hush@issuer.example/keys")],
+            "not supported",
+        ),
+        (
+            vec![("JWT_JWKS", "ftp://issuer.example/keys")],
+            "begin with https://",
+        ),
+        (vec![("JWT_JWKS", "/nowhere/keys.json")], "cannot be read"),
+        (vec![("JWT_JWKS", empty)], "not a JWKS"),
+        (vec![("JWT_PUBLIC_KEY_FILE", empty)], "not a PEM file"),
+        (vec![("JWT_SECRET_FILE", empty)], "is empty"),
+        (vec![("JWT_SECRET_PREVIOUS", "short")], "it has 5 bytes"),
+        (
+            vec![("JWT_SECRET_FILE", secrets), ("JWT_ALGORITHMS", "RS256")],
+            "JWT_ALGORITHMS",
+        ),
+        (
+            vec![("JWT_SECRET_FILE", secrets), ("JWT_ALGORITHMS", "none")],
+            "none is none of",
+        ),
+        (
+            vec![("JWT_SECRET_FILE", secrets), ("JWT_MAX_LIFETIME", "ever")],
+            "not a time",
+        ),
+    ] {
+        let problems = without_secret(&bad).map(drop).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains(why), "{problems:?}");
+    }
+    let settings = good(&[("JWT_SECRET_PREVIOUS", "another-secret-of-enough-bytes-4kQ9")]);
+    assert_eq!(settings.auth.keys.secrets.len(), 2);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! From text to values. Each parser says what it wants instead; the name of the variable and its text are added by the reader.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
+use jsonwebtoken::Algorithm;
 
 use super::origin::Origin;
+use crate::auth::JwksSource;
 use crate::telemetry::LogFilter;
 
 /// What a value must look like.
@@ -22,6 +25,8 @@ pub enum Kind {
     Origins,
     Brokers,
     Url,
+    /// A JWKS.
+    FileOrUrl,
     LogFilter,
     OneOf(&'static [&'static str]),
 }
@@ -44,6 +49,7 @@ impl Kind {
             Self::Origins => origins(text).map(drop),
             Self::Brokers => brokers(text).map(drop),
             Self::Url => url(text).map(drop),
+            Self::FileOrUrl => jwks(text).map(drop),
             Self::LogFilter => log_filter(text).map(drop),
             Self::OneOf(words) => one_of(words, text).map(drop),
         }
@@ -63,6 +69,7 @@ impl Kind {
             Self::Origins => "list of origins",
             Self::Brokers => "list of `host:port`",
             Self::Url => "URL",
+            Self::FileOrUrl => "path or URL",
             Self::LogFilter => "level",
             Self::OneOf(words) => return format!("`{}`", words.join("`, `")),
         };
@@ -201,6 +208,63 @@ pub fn url(text: &str) -> Result<String, Wrong> {
     } else {
         Err("it is not a URL".to_owned())
     }
+}
+
+/// What has a scheme is a URL. Keys decide who may come in, so they travel encrypted or not at all.
+pub fn jwks(text: &str) -> Result<JwksSource, Wrong> {
+    let Some((scheme, _)) = text.split_once("://") else {
+        return Ok(JwksSource::File(PathBuf::from(text)));
+    };
+    let uri: Uri = text.parse().map_err(|_| "it is not a URL".to_owned())?;
+    let host = uri.host().unwrap_or_default();
+    if host.is_empty() {
+        return Err("it is not a URL".to_owned());
+    }
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("a user and a password in it are not supported".to_owned());
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback());
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" => Ok(JwksSource::Url(text.to_owned())),
+        "http" if loopback => Ok(JwksSource::Url(text.to_owned())),
+        "http" => Err("it must be https (http is for loopback only)".to_owned()),
+        _ => Err("it must be a path, or begin with https://".to_owned()),
+    }
+}
+
+pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
+    let paths: Vec<PathBuf> = list(text).map(PathBuf::from).collect();
+    if paths.is_empty() {
+        return Err("it names no file".to_owned());
+    }
+    Ok(paths)
+}
+
+/// Names of signature algorithms. `none` is none.
+pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, Wrong> {
+    const ALL: [&str; 12] = [
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+        "ES384", "EdDSA",
+    ];
+    let algorithms = list(text)
+        .map(|name| {
+            ALL.iter()
+                .find(|known| known.eq_ignore_ascii_case(name))
+                .and_then(|known| known.parse().ok())
+                .ok_or_else(|| format!("{name} is none of {}", ALL.join(", ")))
+        })
+        .collect::<Result<Vec<Algorithm>, _>>()?;
+    if algorithms.is_empty() {
+        return Err("it names no algorithm".to_owned());
+    }
+    Ok(algorithms)
 }
 
 pub fn log_filter(text: &str) -> Result<LogFilter, Wrong> {

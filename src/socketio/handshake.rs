@@ -26,7 +26,7 @@ use super::engine::{Admission, EngineSession};
 use super::inbound::MAX_NAMESPACE;
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;
-use crate::auth::{Rejected, Verifier};
+use crate::auth::{Denied, Verifier};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::{Failure, Session, Sessions};
@@ -120,9 +120,15 @@ impl Handshake {
             Some(Ok(Json::Object(auth))) => auth,
             _ => Map::new(),
         };
-        let claims = match self.claims(&mut auth, &engine) {
+        let claims = match self.claims(&mut auth, &engine).await {
             Ok(claims) => claims,
-            Err(rejected) => {
+            Err(Denied::Unsettled) => {
+                let why = "the key of the token is not known yet";
+                events::refused(metrics, Refused::KeysPending, why);
+                engine.close(CloseReason::Internal);
+                return Err(CLOSED);
+            }
+            Err(Denied::Rejected(rejected)) => {
                 rejected.report(metrics);
                 return Err(rejected.code.as_str());
             }
@@ -148,11 +154,11 @@ impl Handshake {
     }
 
     /// `auth.token`, else the header, else the query: the first that is there counts, also if it is wrong.
-    fn claims(
+    async fn claims(
         &self,
         auth: &mut Map<String, Json>,
         engine: &EngineSession,
-    ) -> Result<Claims, Rejected> {
+    ) -> Result<Claims, Denied> {
         let given = match auth.remove("token") {
             Some(Json::String(token)) => Some(SecretString::from(token)),
             Some(Json::Null) | None => None,
@@ -164,10 +170,10 @@ impl Handshake {
             .as_ref()
             .or(credentials.bearer.as_ref())
             .or(credentials.query.as_ref());
-        self.verifier.verify_given(
-            token.map(ExposeSecret::expose_secret),
-            clock::wall_ms() / 1000,
-        )
+        let token = token.map(ExposeSecret::expose_secret);
+        self.verifier
+            .verify_given(token, clock::wall_ms() / 1000)
+            .await
     }
 
     /// The own rooms, and those of `auth.rooms` that policy allows. What is refused is told once, in one event.

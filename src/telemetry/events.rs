@@ -214,6 +214,39 @@ pub fn fault(
     }
 }
 
+/// A key file has changed, and its keys are in force.
+pub fn keys_read(setting: &'static str, keys: usize) {
+    info!(setting, keys, "keys read again");
+}
+
+/// A key file cannot be used as it is now; the keys from before hold. Told when the reason changes.
+pub fn keys_kept(setting: &'static str, why: &str) {
+    warn!(
+        setting,
+        why, "cannot use the key file: keeping the keys that are known"
+    );
+}
+
+/// The key server answers again, or for the first time.
+pub fn key_server_up(server: &str, keys: usize) {
+    info!(server, keys, "the key server answers");
+}
+
+/// The key server gives no keys. Told once; each try is counted as an error of `keys`.
+pub fn key_server_down(server: &str, why: &str, has_keys: bool) {
+    if has_keys {
+        warn!(
+            server,
+            why, "the key server gives no keys: keeping those that are known"
+        );
+    } else {
+        warn!(
+            server,
+            why, "the key server gives no keys: nobody can be let in yet"
+        );
+    }
+}
+
 /// A setting that this version knows but does not act on yet.
 pub fn setting_without_effect(name: &str) {
     warn!(name, "this setting has no effect in this version");

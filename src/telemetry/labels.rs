@@ -112,6 +112,8 @@ labels! {
         TokenInvalid = "token_invalid",
         TokenExpired = "token_expired",
         TokenRevoked = "token_revoked",
+        /// The key of the token is being looked for: the client must try again.
+        KeysPending = "keys_pending",
         Namespace = "namespace",
         Origin = "origin",
         Starting = "starting",
@@ -220,6 +222,7 @@ labels! {
         Hub = "hub",
         Net = "net",
         Http = "http",
+        Keys = "keys",
         SocketIo = "socketio",
         /// The simulated city of the demo.
         Demo = "demo",

@@ -30,6 +30,7 @@ mod broker_faults;
 mod cli;
 mod harness;
 mod instances;
+mod keys;
 mod namespaces;
 mod observability;
 mod order;

@@ -1,0 +1,270 @@
+//! From a JWKS document (RFC 7517) to keys. Pure. One entry that cannot be used does not spoil the others: key sets hold
+//! encryption keys and key types that nobody here has heard of.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::keys::{Allowed, Key};
+
+/// A key set with more entries is refused: a token without `kid` is tried with each.
+const MAX_KEYS: usize = 100;
+
+/// RSA keys outside of this are not accepted by the library that checks signatures, in bytes.
+const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// Who may read the document, and so what may stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// A file of this machine: shared secrets (`oct`) are welcome.
+    Private,
+    /// A URL: a secret there is none.
+    Public,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+/// The keys that can be used. An error if there is none: a key server with a fault must not throw everybody out.
+pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: Reach) -> Result<Vec<Key>, String> {
+    let document: Document = serde_json::from_slice(text)
+        .map_err(|_| "it is not a JWKS: a JSON object with a list `keys`".to_owned())?;
+    let entries = document.keys;
+    if entries.len() > MAX_KEYS {
+        return Err(format!(
+            "it has {} keys, at most {MAX_KEYS} are accepted",
+            entries.len()
+        ));
+    }
+    let (mut keys, mut reasons) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match serde_json::from_value::<Jwk>(entry) {
+            Ok(jwk) => match key(&jwk, allowed, reach) {
+                Ok(key) => keys.push(key),
+                Err(why) => reasons.push(why),
+            },
+            Err(_) => reasons.push("a field is missing or wrong"),
+        }
+    }
+    if keys.is_empty() {
+        reasons.sort_unstable();
+        reasons.dedup();
+        return Err(match reasons.as_slice() {
+            [] => "it has no keys".to_owned(),
+            reasons => format!("none of its keys can be used: {}", reasons.join("; ")),
+        });
+    }
+    Ok(keys)
+}
+
+/// The key, or why it is of no use here.
+pub(super) fn key(jwk: &Jwk, allowed: &Allowed, reach: Reach) -> Result<Key, &'static str> {
+    let common = &jwk.common;
+    if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        return Err("it is not for signatures (use)");
+    }
+    if let Some(operations) = &common.key_operations
+        && !operations.contains(&KeyOperations::Verify)
+    {
+        return Err("it is not for verifying (key_ops)");
+    }
+    let own = match common.key_algorithm.map(Algorithm::try_from) {
+        None => None,
+        Some(Ok(algorithm)) => Some(algorithm),
+        Some(Err(_)) => return Err("its algorithm is not supported (alg)"),
+    };
+    let kid = common.key_id.clone();
+    let not_allowed = "it fits no accepted algorithm";
+    let can: &[Algorithm] = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(octets) => {
+            if reach == Reach::Public {
+                return Err("a secret (oct) is not accepted from a URL");
+            }
+            let secret = decoded(&octets.value)?;
+            return Key::secret(kid, &secret, own, allowed).ok_or(not_allowed);
+        }
+        AlgorithmParameters::RSA(rsa) => {
+            let modulus = decoded(&rsa.n)?;
+            let bytes = modulus.iter().skip_while(|byte| **byte == 0).count();
+            if !RSA_MODULUS.contains(&bytes) || decoded(&rsa.e)?.is_empty() {
+                return Err("an RSA key needs 2048 to 8192 bits");
+            }
+            AlgorithmFamily::Rsa.algorithms()
+        }
+        AlgorithmParameters::EllipticCurve(point) => {
+            let (bytes, can): (usize, &[Algorithm]) = match point.curve {
+                EllipticCurve::P256 => (32, &[Algorithm::ES256]),
+                EllipticCurve::P384 => (48, &[Algorithm::ES384]),
+                _ => return Err("its curve is not supported (crv)"),
+            };
+            if decoded(&point.x)?.len() != bytes || decoded(&point.y)?.len() != bytes {
+                return Err("its point does not fit its curve");
+            }
+            can
+        }
+        AlgorithmParameters::OctetKeyPair(point) => {
+            if point.curve != EllipticCurve::Ed25519 || decoded(&point.x)?.len() != 32 {
+                return Err("its curve is not supported (crv)");
+            }
+            &[Algorithm::EdDSA]
+        }
+        _ => return Err("its type is not supported (kty)"),
+    };
+    let verifying = DecodingKey::from_jwk(jwk).map_err(|_| "it cannot be read")?;
+    match own {
+        None => Key::public(kid, can, verifying, allowed),
+        Some(own) if can.contains(&own) => Key::public(kid, &[own], verifying, allowed),
+        Some(_) => return Err("its algorithm is for another type of key (alg)"),
+    }
+    .ok_or(not_allowed)
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| "a part of it is not base64url")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn octets(count: usize) -> String {
+        URL_SAFE_NO_PAD.encode(vec![5; count])
+    }
+
+    fn parsed(keys: &Value, allowed: &Allowed, reach: Reach) -> Result<usize, String> {
+        let text = json!({ "keys": keys }).to_string();
+        parse(text.as_bytes(), allowed, reach).map(|keys| keys.len())
+    }
+
+    fn rsa(more: &Value) -> Value {
+        let mut key = json!({"kty": "RSA", "n": octets(256), "e": "AQAB"});
+        let (Some(key_map), Some(more)) = (key.as_object_mut(), more.as_object()) else {
+            panic!("both are objects");
+        };
+        key_map.extend(more.clone());
+        key
+    }
+
+    #[test]
+    fn each_entry_is_judged_by_itself() {
+        let (good, bad) = (Ok(1), "");
+        for (key, expected) in [
+            (rsa(&json!({})), good),
+            (
+                rsa(&json!({"use": "sig", "alg": "RS256", "kid": "1"})),
+                good,
+            ),
+            (rsa(&json!({"alg": "PS512", "key_ops": ["verify"]})), good),
+            (rsa(&json!({"use": "enc"})), Err("(use)")),
+            (rsa(&json!({"key_ops": ["encrypt"]})), Err("(key_ops)")),
+            (rsa(&json!({"alg": "RSA-OAEP"})), Err("(alg)")),
+            (rsa(&json!({"alg": "HS256"})), Err("(alg)")),
+            (rsa(&json!({"alg": "ES256"})), Err("(alg)")),
+            (rsa(&json!({"n": octets(128)})), Err("2048")),
+            (rsa(&json!({"n": "*"})), Err("base64url")),
+            (rsa(&json!({"kid": 7})), Err("missing or wrong")),
+            (json!({"kty": "RSA", "e": "AQAB"}), Err(bad)),
+            (
+                json!({"kty": "EC", "crv": "P-256", "x": octets(32), "y": octets(32)}),
+                good,
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-256", "alg": "ES384", "x": octets(32), "y": octets(32)}),
+                Err("(alg)"),
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-384", "x": octets(32), "y": octets(32)}),
+                Err("its curve"),
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-384", "x": octets(48), "y": octets(48)}),
+                good,
+            ),
+            (
+                json!({"kty": "EC", "crv": "P-521", "x": octets(66), "y": octets(66)}),
+                Err("(crv)"),
+            ),
+            (
+                json!({"kty": "EC", "crv": "secp256k1", "x": octets(32), "y": octets(32)}),
+                Err(bad),
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": octets(32)}),
+                good,
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": octets(31)}),
+                Err("(crv)"),
+            ),
+            (
+                json!({"kty": "OKP", "crv": "X25519", "x": octets(32)}),
+                Err(bad),
+            ),
+            (
+                json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"}),
+                Err("("),
+            ),
+            (json!({"kty": "oct", "k": octets(32)}), good),
+            (
+                json!({"kty": "oct", "k": octets(16)}),
+                Err("no accepted algorithm"),
+            ),
+            (
+                json!({"kty": "oct", "k": octets(64), "alg": "RS256"}),
+                Err("no accepted algorithm"),
+            ),
+            (json!("text"), Err(bad)),
+            (json!(null), Err(bad)),
+        ] {
+            let alone = parsed(&json!([key]), &Allowed::default(), Reach::Private);
+            match (&alone, expected) {
+                (Ok(1), Ok(1)) => {}
+                (Err(why), Err(part)) => assert!(why.contains(part), "{key}: {why}"),
+                _ => panic!("{key}: {alone:?}"),
+            }
+            let count = if alone.is_ok() { 2 } else { 1 };
+            let beside = json!([key, rsa(&json!({}))]);
+            assert_eq!(
+                parsed(&beside, &Allowed::default(), Reach::Private),
+                Ok(count)
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_gives_no_secrets_and_the_allow_list_holds() {
+        let keys = json!([{"kty": "oct", "k": octets(64)}]);
+        let refused = parsed(&keys, &Allowed::default(), Reach::Public).unwrap_err();
+        assert!(refused.contains("from a URL"), "{refused}");
+        let only = Allowed(Some(vec![Algorithm::ES256]));
+        let refused = parsed(&json!([rsa(&json!({}))]), &only, Reach::Public).unwrap_err();
+        assert!(refused.contains("no accepted algorithm"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_refused_whole() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "<html>",
+            r#"{"keys":{}}"#,
+            r#"{"keys":[]}"#,
+        ] {
+            assert!(parse(text.as_bytes(), &Allowed::default(), Reach::Private).is_err());
+        }
+        let many = vec![rsa(&json!({})); MAX_KEYS + 1];
+        let refused = parsed(&json!(many), &Allowed::default(), Reach::Private).unwrap_err();
+        assert!(refused.contains("at most 100"), "{refused}");
+    }
+}

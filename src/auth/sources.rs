@@ -1,0 +1,57 @@
+//! Where keys come from, as the settings say it.
+
+use std::path::PathBuf;
+
+use jsonwebtoken::Algorithm;
+use secrecy::SecretString;
+
+use super::files::{Format, KeyFile};
+
+/// All sources count together. At least one is there.
+#[derive(Debug, Clone, Default)]
+pub struct KeySources {
+    /// `JWT_SECRET`, which new tokens are signed with, and `JWT_SECRET_PREVIOUS`.
+    pub secrets: Vec<SecretString>,
+    /// One secret on each line.
+    pub secret_file: Option<PathBuf>,
+    /// PEM, each with one key or several.
+    pub public_key_files: Vec<PathBuf>,
+    pub jwks: Option<JwksSource>,
+    /// Narrows what the keys could do.
+    pub algorithms: Option<Vec<Algorithm>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    File(PathBuf),
+    /// `https`, or `http` on loopback.
+    Url(String),
+}
+
+impl KeySources {
+    pub(super) fn files(&self) -> Vec<KeyFile> {
+        let file = |format| {
+            move |path: &PathBuf| KeyFile {
+                path: path.clone(),
+                format,
+            }
+        };
+        let jwks = match &self.jwks {
+            Some(JwksSource::File(path)) => Some(path),
+            Some(JwksSource::Url(_)) | None => None,
+        };
+        let secrets = self.secret_file.iter().map(file(Format::Secrets));
+        let pem = self.public_key_files.iter().map(file(Format::Pem));
+        secrets
+            .chain(pem)
+            .chain(jwks.into_iter().map(file(Format::Jwks)))
+            .collect()
+    }
+
+    pub(super) fn url(&self) -> Option<&str> {
+        match &self.jwks {
+            Some(JwksSource::Url(url)) => Some(url),
+            Some(JwksSource::File(_)) | None => None,
+        }
+    }
+}

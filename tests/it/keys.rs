@@ -1,0 +1,195 @@
+//! Keys that come from a key server or a file, as clients feel it: rotations, outages, a server that is away at the start.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetcast::clock;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::harness::{Background, Client, Kafka, TestApp, auth, dispatcher, eventually, handshake};
+
+/// Signs tokens with `EdDSA`.
+struct Issuer {
+    kid: &'static str,
+    key: EncodingKey,
+    jwk: Value,
+}
+
+impl Issuer {
+    fn new(kid: &'static str) -> Self {
+        let private = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(private.as_ref()).unwrap();
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        Self {
+            kid,
+            key: EncodingKey::from_ed_der(private.as_ref()),
+            jwk: json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "x": x }),
+        }
+    }
+
+    fn auth(&self, user: &str) -> Value {
+        let expires = clock::wall_ms() / 1000 + 600;
+        let claims = json!({ "sub": user, "organization_id": "o1", "roles": ["dispatcher"], "exp": expires });
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.kid.to_owned());
+        json!({ "token": jsonwebtoken::encode(&header, &claims, &self.key).unwrap() })
+    }
+}
+
+/// Answers every request with its keys, or with 503.
+struct KeyServer {
+    url: String,
+    keys: Arc<Mutex<Option<Vec<Value>>>>,
+    _task: Background,
+}
+
+impl KeyServer {
+    async fn start(keys: Option<&[&Issuer]>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let shared = Arc::new(Mutex::new(keys.map(entries)));
+        let served = shared.clone();
+        let task = Background::start(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // Its requests fit into one read.
+                let mut request = [0; 4096];
+                drop(stream.read(&mut request).await);
+                let (status, body) = match &*served.lock().unwrap() {
+                    Some(keys) => ("200 OK", json!({ "keys": keys }).to_string()),
+                    None => ("503 Service Unavailable", String::new()),
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        });
+        Self {
+            url,
+            keys: shared,
+            _task: task,
+        }
+    }
+
+    fn set(&self, keys: Option<&[&Issuer]>) {
+        *self.keys.lock().unwrap() = keys.map(entries);
+    }
+}
+
+fn entries(issuers: &[&Issuer]) -> Vec<Value> {
+    issuers.iter().map(|issuer| issuer.jwk.clone()).collect()
+}
+
+/// What a client hears that is not let in: the code, or nothing but the end of its transport.
+async fn refused(app: &TestApp, auth: &Value) -> Option<String> {
+    let mut client = Client::open(app.public).await;
+    client.send(&format!("40{auth}")).await;
+    loop {
+        match client.packet().await {
+            None => return None,
+            Some(crate::harness::Packet::ConnectError { message, .. }) => return Some(message),
+            Some(crate::harness::Packet::Connect { .. }) => panic!("it was let in"),
+            Some(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_server_that_is_away_at_the_start_delays_the_start() {
+    let kafka = Kafka::mock(&[]).await;
+    let issuer = Issuer::new("1");
+    let server = KeyServer::start(None).await;
+    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let app = TestApp::launch(&kafka, &more).await;
+    let report = eventually("the keys are missed", async || {
+        let report = app.get("/ready").await.json();
+        let detail = report["components"]["keys"].to_string();
+        detail.contains("503").then_some(report)
+    })
+    .await;
+    assert_eq!(report["status"], "starting");
+    assert_eq!(handshake(app.public, "polling", &[]).await.0, 503);
+    server.set(Some(&[&issuer]));
+    app.ready().await;
+    let client = Client::connect(app.public, &issuer.auth("u1")).await;
+    assert_eq!(client.welcome["user_id"], "u1");
+    client.cut();
+}
+
+#[tokio::test]
+async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_server() {
+    let kafka = Kafka::mock(&[]).await;
+    let (first, second, foreign) = (Issuer::new("1"), Issuer::new("2"), Issuer::new("3"));
+    let server = KeyServer::start(Some(&[&first])).await;
+    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    Client::connect(app.public, &first.auth("u1")).await.cut();
+    // Asked a moment ago: not yet again, so nobody can say anything of these.
+    let (newcomer, stranger) = (second.auth("u2"), foreign.auth("u3"));
+    server.set(None);
+    for auth in [&newcomer, &stranger] {
+        assert_eq!(refused(&app, auth).await, None);
+    }
+    // It is away by the time that it may be asked.
+    let report = eventually("the outage is told", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(refused(&app, &newcomer).await, None);
+        let report = app.get("/ready").await.json();
+        (report["status"] == "degraded").then_some(report)
+    })
+    .await;
+    assert!(report["components"]["keys"].to_string().contains("503"));
+    Client::connect(app.public, &first.auth("u1")).await.cut();
+
+    server.set(Some(&[&first, &second]));
+    app.ready().await;
+    Client::connect(app.public, &newcomer).await.cut();
+    assert_eq!(
+        refused(&app, &stranger).await.as_deref(),
+        Some("token_invalid")
+    );
+    let metrics = app.metrics().await;
+    assert!(metrics.value("fleetcast_refused_total{reason=\"keys_pending\"}") >= 3);
+    assert!(metrics.value("fleetcast_errors_total{component=\"keys\"}") >= 1);
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_without_a_restart() {
+    let kafka = Kafka::mock(&[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secrets");
+    let (old, new) = (
+        crate::harness::SECRET,
+        "fleetcast-tests-only-another-5xQ0m2Lr",
+    );
+    std::fs::write(&path, new).unwrap();
+    let file = path.to_str().unwrap();
+    let more = [("JWT_SECRET_FILE", file), ("JWT_SECRET", "")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let by_old = auth("u1", "o1", &[]);
+    assert_eq!(
+        refused(&app, &by_old).await.as_deref(),
+        Some("token_invalid")
+    );
+    std::fs::write(&path, format!("{new}\n{old}\n")).unwrap();
+    let another = json!({ "token": dispatcher("u2", "o1") });
+    Client::connect(app.public, &another).await.cut();
+    std::fs::write(&path, "short").unwrap();
+    app.wait_for_status("degraded").await;
+    Client::connect(app.public, &another).await.cut();
+    std::fs::write(&path, new).unwrap();
+    app.ready().await;
+    assert_eq!(
+        refused(&app, &another).await.as_deref(),
+        Some("token_invalid")
+    );
+}
