@@ -50,15 +50,20 @@ run: build ## Serve with the settings of .env, once Kafka and Redis are within r
 	@exec ./start.sh $(ARGS)
 
 .PHONY: check
-check: lint doc ## All that needs no test run: format, lints, docs, dependencies
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: skipped"; fi
+check: lint doc deps ## All that needs no test run, as CI runs it: format, lints, docs, dependencies
+
+# Optional, because installing these takes minutes: cargo install --locked cargo-deny cargo-machete
+.PHONY: deps
+deps: ## Licences, bans and sources of dependencies (deny.toml), and unused ones, where the tools are installed
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 	@if command -v cargo-machete >/dev/null; then cargo machete; else echo "cargo-machete is not installed: skipped"; fi
 
 .PHONY: lint
 lint: node-modules ## Formatting and lints of Rust, shell and JavaScript, warnings refused
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
+	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: make setup installs it" >&2; exit 1; }
+	@shellcheck $(SCRIPTS)
 	@cd client-tests/js && npm run --silent lint
 
 .PHONY: doc
@@ -80,8 +85,8 @@ browser-test: node-modules build ## The QA page in Chromium
 	@cd client-tests/browser && npm test --silent
 
 .PHONY: kafka-tests
-kafka-tests: node-modules build ## Integration and client tests on real Apache Kafka, started and stopped here
-	@scripts/kafka.sh run bash -euc 'cargo test --workspace --locked -- --ignored; $(MAKE) --no-print-directory client-tests'
+kafka-tests: ## Integration and client tests on real Apache Kafka, started and stopped here
+	@scripts/test.sh kafka
 
 .PHONY: load
 load: build ## The load generator; make load ARGS="--help"
@@ -103,6 +108,7 @@ docker-run: ## Run the image with the settings of .env
 	@docker run --detach --name $(CONTAINER) --publish 8001:8001 --env-file .env --restart unless-stopped $(IMAGE)
 
 .PHONY: docker-stop
+# Longer than DRAIN_SECONDS (10), the 5 s that may follow, and 2 s more.
 docker-stop: ## Stop and remove that container, after its drain time
 	@docker stop --time 20 $(CONTAINER)
 	@docker rm $(CONTAINER)

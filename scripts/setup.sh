@@ -13,7 +13,7 @@ die() {
   exit 1
 }
 
-# librdkafka and the TLS libraries are built from source by cargo.
+# cargo builds librdkafka from source, which links OpenSSL and zlib; the cryptography of tokens comes with its own source.
 build=(gcc g++ make pkg-config zlib1g-dev libssl-dev python3)
 full=("${build[@]}" curl shellcheck)
 
@@ -54,6 +54,5 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 say "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

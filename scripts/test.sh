@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh         all of it
 #   scripts/test.sh fast    without what needs Java (real Kafka)
+#   scripts/test.sh kafka   only that: integration tests and real clients on real Kafka
 #
 # The step that comes last ends with its runner's own summary.
 set -euo pipefail
@@ -15,14 +16,23 @@ step() { # what, command...
   "$@"
 }
 
+part="${1:-all}"
+[[ $part =~ ^(all|fast|kafka)$ ]] || {
+  printf 'test: unknown part "%s": fast, kafka, or nothing for everything\n' "$part" >&2
+  exit 2
+}
+
 step "what is missing" scripts/setup.sh
-step "format and lints" "${make[@]}" lint
-step "documentation" "${make[@]}" doc
-step "unit and integration tests" cargo test --workspace --locked --quiet
+if [[ $part != kafka ]]; then
+  step "lints, documentation, dependencies" "${make[@]}" check
+  step "unit and integration tests" cargo test --workspace --locked --quiet
+fi
 step "release build" "${make[@]}" build
-step "the QA page in a browser" "${make[@]}" browser-test
-step "real clients, embedded broker" "${make[@]}" client-tests
-[[ ${1:-} == fast ]] && exit
+if [[ $part != kafka ]]; then
+  step "the QA page in a browser" "${make[@]}" browser-test
+  step "real clients, embedded broker" "${make[@]}" client-tests
+fi
+[[ $part == fast ]] && exit
 
 # One broker for both: its jars are fetched once, then cached.
 step "fetch Apache Kafka" scripts/kafka.sh fetch

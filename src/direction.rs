@@ -13,14 +13,15 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("problem", &[]),
-    // A circle with `auth`: keys are tried at the start with the reader that will load them. No others may follow.
-    ("settings", &["auth"]),
+    // A circle with `auth`: keys are tried at the start with the reader that will load them. What may be set of Kafka's
+    // own properties stands in one table, there.
+    ("settings", &["auth", "kafka"]),
     ("net", &[]),
     ("auth", &["settings"]),
     ("session", &["auth"]),
     ("socketio", &["auth", "net", "problem", "session"]),
     ("api", &["auth", "problem", "session"]),
-    ("kafka", &["session"]),
+    ("kafka", &[]),
     ("demo", &[]),
     // The operator's tools (topics, produce, check) ask brokers without an app around them.
     ("cli", &["app", "auth", "kafka", "settings"]),

@@ -33,16 +33,18 @@ impl DemoPeople {
         let tokens = demo
             .people
             .iter()
-            .map(|person| {
-                Ok((
-                    format!("{}, {}", person.name, person.title),
-                    mint(&person.claims)?,
-                ))
-            })
-            .collect::<anyhow::Result<_>>()
+            .map(|person| mint(&person.claims))
+            .collect::<Result<Vec<_>, _>>()
             .context("cannot mint the demo's tokens")?;
-        let json = people_json(&demo.people, |claims| mint(claims))?;
-        Ok(Self { json, tokens })
+        let json = people_json(&demo.people, &tokens);
+        let titles = demo
+            .people
+            .iter()
+            .map(|person| format!("{}, {}", person.name, person.title));
+        Ok(Self {
+            json,
+            tokens: titles.zip(tokens).collect(),
+        })
     }
 
     pub(super) fn json(&self) -> &str {

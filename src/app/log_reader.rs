@@ -8,6 +8,7 @@ use anyhow::Context;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
+use fleetcast_core::hub::Settings as HubSettings;
 use fleetcast_core::hub::feed::Feed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,7 @@ impl Router for Routes {
         self.topics.iter().map(|(topic, _)| topic.clone()).collect()
     }
 
-    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str> {
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         let routed = self.table.route(record, topic);
         let counters = self.topics.iter().find(|(name, _)| name == topic);
         if let Some((_, counters)) = counters {
@@ -86,13 +87,27 @@ impl Router for Routes {
                 }
             }
         }
-        routed.map_err(fleetcast_core::domain::route::Skip::outcome)
+        routed.ok()
+    }
+}
+
+/// How the log is read: as far back as the hub keeps what comes.
+pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
+    let kafka = &settings.kafka;
+    ConsumerSettings {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        properties: kafka.properties.clone(),
+        group_id: kafka.group_id.clone(),
+        keep: Duration::from_millis(hub.kept_ms()),
+        mock: kafka.mock,
+        pace: Pace::default(),
     }
 }
 
 /// Starts the consumer on threads of its own.
 pub(super) fn start(
     settings: &Settings,
+    hub: &HubSettings,
     metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: &CancellationToken,
@@ -108,19 +123,10 @@ pub(super) fn start(
         topics,
         metrics: metrics.clone(),
     };
-    let consumer = ConsumerSettings {
-        bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
-        properties: settings.kafka.properties.clone(),
-        window: settings.window.duration,
-        mock: settings.kafka.mock,
-        pace: Pace::default(),
-    };
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
-        &consumer,
+        &consumer(settings, hub),
         Arc::new(routes),
-        // The routes count, because they know the reason with its place.
-        Arc::new(|_, _| {}),
         metrics,
         feed,
         stop.clone(),

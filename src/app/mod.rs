@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Probes};
 use crate::auth::Verifier;
 use crate::demo;
+use crate::kafka;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
 use crate::session::receipts::Outstanding;
 use crate::session::{Sessions, SharedHub};
-use crate::settings::Settings;
+use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::{Metrics, events};
 
@@ -79,12 +80,10 @@ pub async fn run(
     let over = lifecycle.killed().child_token();
     // Also when this ends early, by an error: nothing is left running that waits for it.
     let _over = over.clone().drop_guard();
-    let hub = SharedHub::new(HubSettings {
-        window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
-        window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
-    });
+    let keeping = hub_settings(&settings);
+    let hub = SharedHub::new(keeping);
     let (feed, fed) = mpsc::channel(FEED);
-    let log = log_reader::start(&settings, &metrics, feed, &over, &lifecycle)?;
+    let log = log_reader::start(&settings, &keeping, &metrics, feed, &over, &lifecycle)?;
     let verifier = Arc::new(Verifier::open(&settings.auth)?);
     verifier.keep(&metrics, &lifecycle);
     let readiness = Readiness::new(
@@ -203,6 +202,20 @@ pub async fn run(
     }
     drop(broker);
     Ok(())
+}
+
+fn hub_settings(settings: &Settings) -> HubSettings {
+    HubSettings {
+        window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
+        window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
+    }
+}
+
+/// What librdkafka has against the settings, as far as that shows without a broker: files that are not there, values that do not
+/// fit together.
+pub fn check(settings: &Settings) -> Result<(), Problems> {
+    kafka::check(&log_reader::consumer(settings, &hub_settings(settings)))
+        .map_err(|error| Problems::of_kafka(&error.to_string(), &settings.kafka))
 }
 
 fn socket_io(

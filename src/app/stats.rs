@@ -132,6 +132,7 @@ impl Scrape {
             "kafka": {
                 "connected": status.contact,
                 "caught_up": status.caught_up,
+                "restarts": status.restarts,
                 "lag": status.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
                 "missing_topics": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "partitions": partitions,

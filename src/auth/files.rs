@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::jwks::{self, Reach};
 use super::keys::{Allowed, Key};
 use super::pem;
-use crate::settings::values;
+use crate::settings::secret::jwt_secret;
 
 /// The largest key file or answer of a key server, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
@@ -80,7 +80,7 @@ pub(super) fn secrets(content: &[u8]) -> Result<Vec<&str>, String> {
         .filter(|line| !line.is_empty())
         .collect();
     for (line, number) in lines.iter().zip(1..) {
-        values::jwt_secret(line).map_err(|why| format!("secret {number}: {why}"))?;
+        jwt_secret(line).map_err(|why| format!("secret {number}: {why}"))?;
     }
     if lines.is_empty() {
         return Err("it is empty: one secret on each line".to_owned());

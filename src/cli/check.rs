@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::brokers::client_settings;
 use super::{Exit, bad_configuration, complain, plain, print};
+use crate::app;
 use crate::kafka::admin::{Admin, Cluster, present};
 use crate::settings::show::{self, Shown};
 use crate::settings::{Presets, Settings, process_environment};
@@ -35,7 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if arguments.show {
         print(&table(&show::effective(&environment, &presets)))?;
     }
-    let settings = match Settings::from_map(&environment, &presets) {
+    let settings = Settings::from_map(&environment, &presets)
+        .and_then(|settings| app::check(&settings).map(|()| settings));
+    let settings = match settings {
         Ok(settings) => settings,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };

@@ -12,10 +12,11 @@ use crate::settings::{Presets, Settings};
 use crate::telemetry::{self, Metrics, events};
 
 /// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
-const AFTER_DRAIN: Duration = Duration::from_secs(10);
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn serve() -> anyhow::Result<Exit> {
-    match Settings::from_process_env(&Presets::new()) {
+    let settings = Settings::from_process_env(&Presets::new());
+    match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
         Ok(settings) => live(settings, Mode::Serve),
         Err(problems) => Ok(bad_configuration(&problems)),
     }

@@ -12,23 +12,11 @@ use tracing::{debug, warn};
 
 use super::ConsumerSettings;
 use super::ffi::Source;
+use super::properties::{self, FIXED};
 use crate::clock;
 
-/// What the reader relies on: an operator's property of the same name is refused.
-const FIXED: [(&str, &str); 6] = [
-    // "Caught up" and the position past control records come from the end-of-partition events.
-    ("enable.partition.eof", "true"),
-    // Nothing is committed: every instance reads everything and starts by time.
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    // A hole is told, not skipped.
-    ("auto.offset.reset", "error"),
-    ("isolation.level", "read_committed"),
-    ("allow.auto.create.topics", "false"),
-];
-
 /// Better for this use than librdkafka's defaults; an operator's property wins.
-const PREFERRED: [(&str, &str); 17] = [
+const PREFERRED: [(&str, &str); 16] = [
     ("client.id", "fleetcast"),
     ("socket.keepalive.enable", "true"),
     ("socket.timeout.ms", "10000"),
@@ -50,15 +38,13 @@ const PREFERRED: [(&str, &str); 17] = [
     ("topic.metadata.refresh.interval.ms", "5000"),
     ("topic.metadata.propagation.max.ms", "30000"),
     ("log.connection.close", "false"),
-    // `assign` goes through librdkafka's group code although no group is ever joined: no name, no assignment.
-    ("group.id", "fleetcast"),
 ];
 
 /// Why no client can be made from these settings. Nothing about brokers: none was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("Kafka property {0} is set by Fleetcast itself")]
-    Fixed(String),
+    #[error("Kafka property {0} cannot be used: {1}")]
+    Property(String, String),
     #[error("Kafka property {0} is empty")]
     Empty(String),
     #[error(
@@ -75,6 +61,8 @@ pub enum ClientError {
 pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, ClientError> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.bootstrap_servers);
+    // `assign` goes through librdkafka's group code although no group is ever joined: no name, no assignment.
+    config.set("group.id", &settings.group_id);
     for (name, value) in PREFERRED {
         config.set(name, value);
     }
@@ -83,11 +71,11 @@ pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, Client
         config.set("fetch.wait.max.ms", "10");
     }
     for (name, value) in &settings.properties {
-        if FIXED.iter().any(|(fixed, _)| fixed == name) {
-            return Err(ClientError::Fixed(name.clone()));
-        }
         if value.is_empty() {
             return Err(ClientError::Empty(name.clone()));
+        }
+        if let Some(why) = properties::refusal(name, value) {
+            return Err(ClientError::Property(name.clone(), why));
         }
         config.set(name, value);
     }
@@ -99,8 +87,10 @@ pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, Client
     {
         return Err(ClientError::NoMechanism(protocol.clone()));
     }
-    for (name, value) in FIXED {
-        config.set(name, value);
+    for fixed in FIXED {
+        if let Some(value) = fixed.value {
+            config.set(fixed.name, value);
+        }
     }
     config.set_log_level(RDKafkaLogLevel::Notice);
     Ok(config)
@@ -113,7 +103,7 @@ pub(super) fn common(settings: &ConsumerSettings) -> Result<ClientConfig, Client
         name.starts_with("fetch.")
             || name.starts_with("queued.")
             || name == "group.id"
-            || FIXED.iter().any(|(fixed, _)| *fixed == name)
+            || FIXED.iter().any(|fixed| fixed.name == name)
     };
     let names: Vec<String> = (config.config_map().keys())
         .map(|name| (*name).to_owned())
@@ -224,11 +214,7 @@ impl Log {
 fn secrets(properties: &BTreeMap<String, String>) -> Vec<String> {
     properties
         .iter()
-        .filter(|(name, _)| {
-            ["password", "secret", "sasl.username", "key", "oauthbearer"]
-                .iter()
-                .any(|word| name.contains(word))
-        })
+        .filter(|(name, _)| properties::is_secret(name))
         .map(|(_, value)| value.clone())
         .filter(|value| !value.is_empty())
         .collect()
@@ -258,20 +244,31 @@ mod tests {
 
     #[test]
     fn what_the_reader_relies_on_cannot_be_changed() {
-        for (name, _) in FIXED {
-            assert!(
-                matches!(with(&[(name, "x")]), Err(ClientError::Fixed(_))),
-                "{name}"
-            );
+        for fixed in FIXED {
+            let refused = with(&[(fixed.name, "x")]);
+            let named =
+                matches!(&refused, Err(ClientError::Property(name, _)) if name == fixed.name);
+            assert!(named, "{}", fixed.name);
         }
+        let config = with(&[("isolation.level", "read_committed")]).unwrap();
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
     }
 
     #[test]
     fn preferences_give_way_to_the_operator() {
-        let config = with(&[("fetch.wait.max.ms", "77"), ("group.id", "mine")]).unwrap();
+        let config = with(&[("fetch.wait.max.ms", "77")]).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("77"));
-        assert_eq!(config.get("group.id"), Some("mine"));
         assert_eq!(config.get("reconnect.backoff.max.ms"), Some("2000"));
+    }
+
+    #[test]
+    fn the_group_is_that_of_the_settings() {
+        let settings = ConsumerSettings {
+            group_id: "mine".to_owned(),
+            ..ConsumerSettings::new("127.0.0.1:1")
+        };
+        let config = config(&settings).unwrap();
+        assert_eq!(config.get("group.id"), Some("mine"));
     }
 
     #[test]

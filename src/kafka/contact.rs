@@ -12,7 +12,6 @@ pub(super) struct Contact {
     told_up: bool,
     /// When the last question was asked that was answered, in monotonic milliseconds.
     last_answer_ms: Option<u64>,
-    reachable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +32,6 @@ impl Contact {
 
     /// Takes note of a look at the brokers.
     pub(super) fn look(&mut self, answered: bool, asked_ms: u64, now_ms: u64, silence: Duration) {
-        self.reachable = answered;
         if answered {
             self.last_answer_ms = Some(asked_ms);
             return;
@@ -72,11 +70,6 @@ impl Contact {
 
     pub(super) fn up(&self) -> bool {
         matches!(self.state, State::Up)
-    }
-
-    /// The brokers answered when they were last asked.
-    pub(super) fn reachable(&self) -> bool {
-        self.reachable
     }
 }
 

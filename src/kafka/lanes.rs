@@ -33,8 +33,6 @@ pub(super) struct Lane {
     beyond: u32,
     /// librdkafka has stopped reading: the broker says that `next` is outside the log. Since when.
     lost_ms: Option<u64>,
-    /// Somebody wants `End` told once this offset has been reached.
-    end_wanted: Option<i64>,
 }
 
 /// What a report means for one lane.
@@ -71,9 +69,6 @@ impl Lane {
             self.moved(now_ms);
         }
         self.reached = true;
-        if self.end_wanted.is_some_and(|wanted| wanted <= self.next) {
-            self.end_wanted = None;
-        }
     }
 
     /// The latest moment (monotonic milliseconds) at which the log is known to have held no more than what was read. An
@@ -168,23 +163,6 @@ impl Lane {
         }
     }
 
-    /// Somebody wants the end told; true when it can be told at once.
-    pub(super) fn want_end(&mut self, bounds: Bounds) -> bool {
-        if self.next >= bounds.high && self.lost_ms.is_none() && self.beyond == 0 {
-            return true;
-        }
-        // The event of the end will tell it.
-        self.end_wanted = Some(bounds.high);
-        false
-    }
-
-    /// The end was wanted and has been passed without an event, because more records came at once.
-    pub(super) fn take_due_end(&mut self) -> bool {
-        self.end_wanted
-            .take_if(|wanted| *wanted <= self.next)
-            .is_some()
-    }
-
     /// How much of what was there at first has been read, and how much that was.
     pub(super) fn loading(&self) -> (u64, u64) {
         let all = self.first_high.saturating_sub(self.start);
@@ -233,7 +211,6 @@ impl Lanes {
             behind_ms: None,
             beyond: 0,
             lost_ms: None,
-            end_wanted: None,
         });
         let last = lanes.len() - 1;
         &mut lanes[last]
@@ -359,19 +336,6 @@ mod tests {
         lane.end(5, 3);
         assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
         assert_eq!(lane.confirmed(), Some(4));
-    }
-
-    #[test]
-    fn a_wanted_end_is_told_when_what_was_there_has_been_read() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        assert!(lane.want_end(Bounds { low: 0, high: 5 }));
-        assert!(!lane.want_end(Bounds { low: 0, high: 7 }));
-        assert!(lane.record(5, 1));
-        assert!(!lane.take_due_end());
-        assert!(lane.record(6, 1) && lane.record(7, 1));
-        assert!(lane.take_due_end());
-        assert!(!lane.take_due_end());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
 //! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
 //! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
-//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures; `status.rs` is what others may see.
+//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures, `properties.rs`
+//! says with what; `status.rs` is what others may see.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
@@ -16,6 +17,7 @@ mod ffi;
 mod lanes;
 mod offsets;
 mod producer;
+pub mod properties;
 mod reader;
 mod scout;
 pub mod sender;
@@ -46,12 +48,9 @@ pub trait Router: Send + Sync {
     /// Full names of the topics to read.
     fn topics(&self) -> Vec<Arc<str>>;
 
-    /// The publication, or the outcome's label for the metrics when the record reaches nobody.
-    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, &'static str>;
+    /// The publication, or `None` when the record reaches nobody.
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
 }
-
-/// Counts one record: topic and outcome (`routed`, or the router's label).
-pub type Count = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Starts a named thread whose end the process waits for.
 pub type StartThread<'a> =
@@ -63,8 +62,10 @@ pub struct ConsumerSettings {
     pub bootstrap_servers: String,
     /// librdkafka's, by their own names.
     pub properties: BTreeMap<String, String>,
-    /// Reading starts so long ago, and 10 s more.
-    pub window: Duration,
+    /// Nothing is committed under it; brokers show it and check access by it.
+    pub group_id: String,
+    /// Reading starts so long ago.
+    pub keep: Duration,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub pace: Pace,
@@ -75,7 +76,8 @@ impl ConsumerSettings {
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
             properties: BTreeMap::new(),
-            window: Duration::from_mins(5),
+            group_id: "fleetcast".to_owned(),
+            keep: Duration::from_mins(5),
             mock: false,
             pace: Pace::default(),
         }
@@ -130,7 +132,6 @@ pub enum StartError {
 pub fn spawn(
     settings: &ConsumerSettings,
     router: Arc<dyn Router>,
-    count: Count,
     metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
     stop: CancellationToken,
@@ -168,7 +169,6 @@ pub fn spawn(
         context,
         settings.pace,
         router,
-        count,
         metrics.clone(),
         Arc::clone(&shared),
     );
@@ -189,17 +189,6 @@ pub struct Handle {
 impl Handle {
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.load_full()
-    }
-
-    /// Has the brokers asked for topics and partitions soon: calls are collected for a fifth of a second.
-    pub fn refresh_metadata(&self) {
-        self.shared.ask();
-    }
-
-    /// Has `Feed::End` sent for a partition once everything was handed over that its log holds now. An index that is not read
-    /// is ignored.
-    pub fn query_end(&self, partition: u32) {
-        self.shared.want_end(partition);
     }
 
     /// Has the brokers asked, and waits until what they said (`Feed::Partition` for what is new) has been handed over. False

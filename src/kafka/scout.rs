@@ -28,8 +28,6 @@ pub(super) struct Report {
     /// Partitions that were there and are not any more.
     pub(super) gone: Vec<Place>,
     pub(super) bounds: HashMap<Place, Bounds>,
-    /// Partitions, by index, whose end somebody wants told.
-    pub(super) ends_wanted: BTreeSet<u32>,
     pub(super) missing: Vec<Arc<str>>,
     pub(super) leaderless: Vec<Place>,
     /// Why the look was cut short, or what an operator should know of.
@@ -46,7 +44,7 @@ pub(super) struct Found {
     pub(super) place: Place,
     pub(super) start: i64,
     pub(super) bounds: Bounds,
-    /// It was there when its topic was first seen: loaded from the window's beginning, and `caught_up` waits for it. All
+    /// It was there when its topic was first seen: loaded from as far back as is kept, and `caught_up` waits for it. All
     /// others appeared later and are read from their own beginning.
     pub(super) early: bool,
 }
@@ -129,7 +127,6 @@ impl Scout {
         let mut report = Report {
             number: self.shared.asked(),
             asked_ms: clock::monotonic_ms(),
-            ends_wanted: self.shared.take_ends_wanted(),
             ..Report::default()
         };
         match self.look_into(&mut report, stop) {
@@ -169,7 +166,7 @@ impl Scout {
         let (by_time, tells_times) = if stop.is_cancelled() {
             (HashMap::new(), true)
         } else {
-            let by_time = offsets::since(&self.client, &early, self.window_start(), self.timeout)?;
+            let by_time = offsets::since(&self.client, &early, self.beginning(), self.timeout)?;
             let tells_times = self.tells_times(&by_time, &bounds)?;
             (by_time, tells_times)
         };
@@ -221,10 +218,9 @@ impl Scout {
         Ok(first.values().all(|offset| *offset >= 0))
     }
 
-    /// Instances keep the window and 10 s more, and promise the window.
-    fn window_start(&self) -> u64 {
-        let kept = self.settings.window + Duration::from_secs(10);
-        clock::wall_ms().saturating_sub(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX))
+    fn beginning(&self) -> u64 {
+        let keep_ms = u64::try_from(self.settings.keep.as_millis()).unwrap_or(u64::MAX);
+        clock::wall_ms().saturating_sub(keep_ms)
     }
 
     fn look_at_topic(

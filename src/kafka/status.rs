@@ -1,8 +1,7 @@
 //! What the rest of the program may know about the consumer, and may ask of it.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -10,8 +9,6 @@ use tokio::sync::{Notify, watch};
 /// A picture of the consumer, at most a fifth of a second old while the reader runs.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// Milliseconds since the Unix epoch from which on the brokers have answered; `None` while they do not.
-    pub connected_since: Option<u64>,
     /// As the hub was told: everything up to "now" is read, apart from what `lag` says.
     pub contact: bool,
     /// What went wrong last, in words for an operator, secrets masked.
@@ -53,8 +50,6 @@ pub(super) struct Shared {
     pub(super) call: Notify,
     /// The newest call whose answer has been handed to the hub.
     pub(super) answered: watch::Sender<u64>,
-    /// Indexes of partitions whose end somebody wants told; at most as many as there are partitions.
-    ends_wanted: Mutex<BTreeSet<u32>>,
 }
 
 impl Shared {
@@ -64,7 +59,6 @@ impl Shared {
             asked: AtomicU64::new(0),
             call: Notify::new(),
             answered: watch::Sender::new(0),
-            ends_wanted: Mutex::default(),
         }
     }
 
@@ -77,30 +71,5 @@ impl Shared {
 
     pub(super) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Acquire)
-    }
-
-    pub(super) fn want_end(&self, index: u32) {
-        let known = self
-            .status
-            .load()
-            .partitions
-            .iter()
-            .any(|partition| partition.index == index);
-        if known {
-            self.ends_wanted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(index);
-            self.ask();
-        }
-    }
-
-    pub(super) fn take_ends_wanted(&self) -> BTreeSet<u32> {
-        std::mem::take(
-            &mut *self
-                .ends_wanted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
     }
 }

@@ -59,7 +59,7 @@ KAFKA_PROPERTIES_SSL_CA_LOCATION=/etc/kafka/ca.pem
 
 Properties that would break a promise stop the start: the group (`KAFKA_GROUP_ID` sets it), commits and stored offsets,
 `auto.offset.reset` (a hole in the log is told to clients, not skipped), `enable.partition.eof`, an `isolation.level` other than
-`read_committed`, and a few more; the message says why.
+`read_committed`, and a few more; the message says why. So do names and values that librdkafka does not know.
 
 ## Known, but not in this version
 

@@ -6,16 +6,17 @@ use super::properties;
 use super::report::{Notice, NoticeKind, Problem, slip_of, suggestion};
 use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES};
 use super::values::Wrong;
+use crate::kafka;
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub text: String,
-    pub origin: Origin,
+    pub source: Source,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Source {
     /// The name in the environment.
     Environment(String),
     /// Set by the subcommand, below the environment.
@@ -56,7 +57,7 @@ impl Input {
             if let Some(text) = presets.get(variable.name) {
                 input.found.entry(variable.name).or_insert_with(|| Found {
                     text: text.clone(),
-                    origin: Origin::Preset,
+                    source: Source::Preset,
                 });
             }
         }
@@ -95,13 +96,13 @@ impl Input {
             None => {
                 let found = Found {
                     text: text.to_owned(),
-                    origin: Origin::Environment(name.to_owned()),
+                    source: Source::Environment(name.to_owned()),
                 };
                 self.found.insert(variable, found);
             }
             Some(Found {
                 text: winner,
-                origin: Origin::Environment(winning),
+                source: Source::Environment(winning),
             }) if winner != text => {
                 let warning = format!("{winning} is set to something else and wins");
                 self.warn(name, &warning);
@@ -136,7 +137,7 @@ impl Input {
             self.problem(format!("{name} names no property of librdkafka"));
             return;
         }
-        if let Some(why) = properties::refusal(&property, text.trim()) {
+        if let Some(why) = kafka::properties::refusal(&property, text.trim()) {
             self.problem(format!("{name} may not set {property}: {why}"));
             return;
         }
@@ -146,7 +147,7 @@ impl Input {
         // Names are visited in the order of the alphabet: FLEETCAST_… comes first, and wins.
         self.properties.entry(property).or_insert_with(|| Found {
             text: text.to_owned(),
-            origin: Origin::Environment(name.to_owned()),
+            source: Source::Environment(name.to_owned()),
         });
     }
 
@@ -160,9 +161,9 @@ impl Input {
             self.problem(format!("cannot use {variable}: {why}"));
             return;
         };
-        let name = match &found.origin {
-            Origin::Environment(name) => name.as_str(),
-            Origin::Preset | Origin::Default | Origin::Unset => variable,
+        let name = match &found.source {
+            Source::Environment(name) => name.as_str(),
+            Source::Preset | Source::Default | Source::Unset => variable,
         };
         let problem = if secret {
             format!("cannot use {name}: {why}")

@@ -5,10 +5,12 @@
 
 pub mod docs;
 mod input;
+mod origin;
 pub mod profile;
 mod properties;
 mod reader;
 pub mod report;
+pub mod secret;
 pub mod show;
 pub mod table;
 pub mod values;
@@ -18,11 +20,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
+pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
-pub use values::Origin;
 
 use crate::auth::KeySources;
 use crate::telemetry::{LogSettings, events};
@@ -49,7 +49,6 @@ pub struct Listen {
     pub port: u16,
     pub internal_host: IpAddr,
     pub internal_port: u16,
-    pub internal_token: Option<SecretString>,
     pub qa_page: bool,
     pub cors_origins: CorsOrigins,
     pub allow_no_origin: bool,

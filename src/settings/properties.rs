@@ -1,44 +1,16 @@
-//! `KAFKA_PROPERTIES_…`: what passes through to librdkafka, and what would break a promise and so does not.
+//! `KAFKA_PROPERTIES_…`: the names of what passes through to librdkafka. [`crate::kafka::properties`] says what may.
+
+use super::table::KAFKA_PROPERTIES;
 
 /// The `name.with.dots` that a suffix such as `SASL_USERNAME` stands for. Empty: nothing follows the prefix.
 pub(super) fn property_name(suffix: &str) -> String {
     suffix.to_ascii_lowercase().replace('_', ".")
 }
 
-/// Properties that Fleetcast sets itself, and what they would break.
-const OURS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "set KAFKA_BOOTSTRAP_SERVERS instead"),
-    (
-        "metadata.broker.list",
-        "set KAFKA_BOOTSTRAP_SERVERS instead",
-    ),
-    ("group.id", "set KAFKA_GROUP_ID instead"),
-    ("group.instance.id", "instances do not share a group"),
-    ("enable.auto.commit", "positions are not committed"),
-    ("auto.commit.enable", "positions are not committed"),
-    ("enable.auto.offset.store", "positions are not stored"),
-    (
-        "auto.offset.reset",
-        "a hole in the log must be told to clients, not skipped",
-    ),
-    ("enable.partition.eof", "readiness is judged by it"),
-    ("topic.blacklist", "routed topics must be read"),
-    (
-        "allow.auto.create.topics",
-        "a reader must not create topics",
-    ),
-    ("plugin.library.paths", "no foreign code is loaded"),
-    ("test.mock.num.brokers", "the demo has a broker of its own"),
-];
-
-/// Why this property may not be set so.
-pub(super) fn refusal(name: &str, value: &str) -> Option<&'static str> {
-    if name == "isolation.level" && !value.eq_ignore_ascii_case("read_committed") {
-        return Some("what an aborted transaction wrote must not reach clients");
-    }
-    OURS.iter()
-        .find(|(ours, _)| *ours == name)
-        .map(|(_, why)| *why)
+/// The variable that sets a property.
+pub(super) fn variable_name(property: &str) -> String {
+    let suffix = property.to_ascii_uppercase().replace('.', "_");
+    format!("{KAFKA_PROPERTIES}{suffix}")
 }
 
 /// What an operator should think about twice.
@@ -52,60 +24,21 @@ pub(super) fn warning(name: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// May this value be shown?
-pub(super) fn is_secret(name: &str) -> bool {
-    [
-        "password",
-        "secret",
-        "key",
-        "token",
-        "sasl.oauthbearer.config",
-        "jaas",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_get_dots() {
-        assert_eq!(property_name("SASL_USERNAME"), "sasl.username");
-        assert_eq!(property_name("SSL_CA_LOCATION"), "ssl.ca.location");
-    }
-
-    #[test]
-    fn what_breaks_a_promise_is_refused_and_the_rest_passes() {
-        for (name, value) in [
-            ("group.id", "x"),
-            ("enable.auto.commit", "true"),
-            ("auto.offset.reset", "latest"),
-            ("enable.partition.eof", "false"),
-            ("isolation.level", "read_uncommitted"),
-            ("bootstrap.servers", "x:1"),
+    fn names_get_dots_and_lose_them_again() {
+        for (suffix, property) in [
+            ("SASL_USERNAME", "sasl.username"),
+            ("SSL_CA_LOCATION", "ssl.ca.location"),
         ] {
-            assert!(refusal(name, value).is_some(), "{name}");
+            assert_eq!(property_name(suffix), property);
+            assert_eq!(
+                variable_name(property),
+                format!("KAFKA_PROPERTIES_{suffix}")
+            );
         }
-        for (name, value) in [
-            ("security.protocol", "SASL_SSL"),
-            ("isolation.level", "read_committed"),
-        ] {
-            assert_eq!(refusal(name, value), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn passwords_and_keys_are_secret() {
-        for name in [
-            "sasl.password",
-            "ssl.key.password",
-            "ssl.key.pem",
-            "sasl.oauthbearer.client.secret",
-        ] {
-            assert!(is_secret(name), "{name}");
-        }
-        assert!(!is_secret("sasl.username") && !is_secret("security.protocol"));
     }
 }

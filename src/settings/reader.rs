@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use super::input::{Input, Origin as From};
+use super::input::{Input, Source};
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
+use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
 use super::{
@@ -20,9 +21,6 @@ use crate::telemetry::{LogFormat, LogSettings};
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
 const EVENT_ENVELOPE: usize = 1_024;
-
-/// An internal token below this length is warned of, in bytes.
-const SHORT_TOKEN: usize = 16;
 
 pub(super) struct Reader {
     input: Input,
@@ -87,16 +85,10 @@ impl Reader {
             port: self.value("PORT", values::port),
             internal_host: self.value("INTERNAL_HOST", values::host),
             internal_port: self.value("INTERNAL_PORT", values::port),
-            internal_token: self.text("INTERNAL_TOKEN").map(SecretString::from),
             qa_page: self.value("QA_PAGE", values::boolean),
             cors_origins: self.cors_origins(),
             allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
         };
-        let token = listen.internal_token.as_ref();
-        if token.is_some_and(|token| token.expose_secret().len() < SHORT_TOKEN) {
-            let warning = format!("it has fewer than {SHORT_TOKEN} bytes and can be guessed");
-            self.input.warn("INTERNAL_TOKEN", &warning);
-        }
         let one_port = listen.port == listen.internal_port && listen.port != 0;
         let overlap = listen.host == listen.internal_host
             || listen.host.is_unspecified()
@@ -149,7 +141,7 @@ impl Reader {
         let mut secrets = Vec::new();
         for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
             if let Some(secret) = self.text(name) {
-                if let Err(why) = values::jwt_secret(&secret) {
+                if let Err(why) = secret::jwt_secret(&secret) {
                     self.input.wrong(name, true, &why);
                 }
                 secrets.push(SecretString::from(secret));
@@ -314,9 +306,11 @@ impl Reader {
                         .wrong(variable.name, variable.secret, &why.to_owned());
                 }
                 Later::Warns => {
-                    let name = match found.origin {
-                        From::Environment(name) => name,
-                        From::Preset | From::Default | From::Unset => variable.name.to_owned(),
+                    let name = match found.source {
+                        Source::Environment(name) => name,
+                        Source::Preset | Source::Default | Source::Unset => {
+                            variable.name.to_owned()
+                        }
                     };
                     self.input.notices.push(Notice {
                         name,

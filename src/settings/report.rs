@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::KafkaSettings;
+use super::properties;
 use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
 
 /// Everything that stops the start. Never empty.
@@ -25,6 +27,24 @@ pub enum NoticeKind {
     /// The part that would act on it is not in this version.
     WithoutEffect,
     Warning(String),
+}
+
+impl Problems {
+    /// What the whole of Kafka's settings is refused for, with the variables that it speaks of.
+    pub fn of_kafka(why: &str, kafka: &KafkaSettings) -> Self {
+        let named: Vec<String> = kafka
+            .properties
+            .keys()
+            .filter(|property| why.contains(property.as_str()))
+            .map(|property| properties::variable_name(property))
+            .collect();
+        let place = if named.is_empty() {
+            "the settings of Kafka".to_owned()
+        } else {
+            named.join(" and ")
+        };
+        Self(vec![Problem(format!("cannot use {place}: {why}"))])
+    }
 }
 
 impl fmt::Display for Problem {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::input::{Input, Origin};
-use super::table::{Fallback, KAFKA_PROPERTIES, Status, VARIABLES, Variable};
+use super::input::{Input, Source};
+use super::table::{Fallback, Status, VARIABLES, Variable};
 use super::values::Kind;
 use super::{Presets, properties};
+use crate::kafka;
 
 /// What stands for a secret.
 const MASK: &str = "********";
@@ -27,16 +28,13 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
     let input = Input::collect(environment, presets);
     let variables = VARIABLES.iter().map(|variable| shown(variable, &input));
     let properties = input.properties.iter().map(|(name, found)| Shown {
-        name: format!(
-            "{KAFKA_PROPERTIES}{}",
-            name.to_ascii_uppercase().replace('.', "_")
-        ),
-        value: if properties::is_secret(name) {
+        name: properties::variable_name(name),
+        value: if kafka::properties::is_secret(name) {
             MASK.to_owned()
         } else {
             quote_if_needed(&found.text)
         },
-        origin: origin(&found.origin),
+        origin: origin(&found.source),
         served: true,
     });
     variables.chain(properties).collect()
@@ -44,13 +42,13 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
 
 fn shown(variable: &Variable, input: &Input) -> Shown {
     let (value, from) = match (input.get(variable.name), variable.default) {
-        (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.origin)),
+        (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.source)),
         (Some(found), _) if matches!(variable.kind, Kind::Url | Kind::FileOrUrl) => {
-            (mask_password(&found.text), origin(&found.origin))
+            (mask_password(&found.text), origin(&found.source))
         }
-        (Some(found), _) => (quote_if_needed(&found.text), origin(&found.origin)),
-        (None, Fallback::Value(text)) => (quote_if_needed(text), origin(&Origin::Default)),
-        (None, Fallback::Unset | Fallback::Required) => ("-".to_owned(), origin(&Origin::Unset)),
+        (Some(found), _) => (quote_if_needed(&found.text), origin(&found.source)),
+        (None, Fallback::Value(text)) => (quote_if_needed(text), origin(&Source::Default)),
+        (None, Fallback::Unset | Fallback::Required) => ("-".to_owned(), origin(&Source::Unset)),
     };
     Shown {
         name: variable.name.to_owned(),
@@ -60,12 +58,12 @@ fn shown(variable: &Variable, input: &Input) -> Shown {
     }
 }
 
-fn origin(origin: &Origin) -> String {
-    match origin {
-        Origin::Environment(name) => format!("env {name}"),
-        Origin::Preset => "demo".to_owned(),
-        Origin::Default => "default".to_owned(),
-        Origin::Unset => "not set".to_owned(),
+fn origin(source: &Source) -> String {
+    match source {
+        Source::Environment(name) => format!("env {name}"),
+        Source::Preset => "demo".to_owned(),
+        Source::Default => "default".to_owned(),
+        Source::Unset => "not set".to_owned(),
     }
 }
 

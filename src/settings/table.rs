@@ -161,9 +161,9 @@ const PROCESS: &str = "The process";
 pub const VARIABLES: &[Variable] = &[
     served(LISTENERS, "HOST", Kind::Host, Value("0.0.0.0"), "Address of the public listener. The demo listens on 127.0.0.1."),
     served(LISTENERS, "PORT", Kind::Port, Value("8001"), "Port of the public listener; 0 picks a free one, and the log line `listening` names it."),
-    served(LISTENERS, "INTERNAL_HOST", Kind::Host, Value("127.0.0.1"), "Address of the internal listener: metrics, probes, API."),
+    served(LISTENERS, "INTERNAL_HOST", Kind::Host, Value("127.0.0.1"), "Address of the internal listener: metrics and probes."),
     served(LISTENERS, "INTERNAL_PORT", Kind::Port, Value("9001"), "Port of the internal listener; 0 picks a free one."),
-    secret(served(LISTENERS, "INTERNAL_TOKEN", Kind::Secret, Unset, "Bearer token of the internal API. Off loopback the API answers 403 without one; `/metrics` and the probes never ask.")),
+    secret(later(Warns, LISTENERS, "INTERNAL_TOKEN", Kind::Secret, Unset, "Bearer token of the internal API.")),
     served(LISTENERS, "QA_PAGE", Kind::Bool, Value("false"), "Serves the QA page at `/`. On in the demo."),
     served(LISTENERS, "CORS_ORIGINS", Kind::Origins, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`."),
     served(LISTENERS, "FLEETCAST_CORS_ANY", Kind::Bool, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it."),
@@ -225,7 +225,7 @@ pub const VARIABLES: &[Variable] = &[
     later(Stops, TOPICS, "REVOCATIONS_TOPIC", Kind::Text, Unset, "Revoked tokens and users."),
     later(Warns, TOPICS, "AUDIT_TOPIC", Kind::Text, Unset, "Audit log."),
 
-    served(PROCESS, "DRAIN_SECONDS", Kind::Duration, Value("10"), "At shutdown connections are closed in random order over this time."),
+    served(PROCESS, "DRAIN_SECONDS", Kind::Duration, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: whoever kills it must wait longer than all three."),
     served(PROCESS, "LOG_LEVEL", Kind::LogFilter, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
     served(PROCESS, "LOG_FORMAT", Kind::OneOf(&["auto", "json", "pretty"]), Value("auto"), "`auto` is `pretty` on a terminal, else `json`."),
     later(Warns, PROCESS, "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, Unset, "Where traces go."),

@@ -48,7 +48,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
         (8001, 9001)
     );
     assert!(settings.listen.internal_host.is_loopback());
-    assert!(settings.listen.internal_token.is_none() && !settings.listen.qa_page);
+    assert!(!settings.listen.qa_page);
     assert_eq!(settings.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
     assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
     assert_eq!(settings.auth.leeway, Duration::from_secs(10));
@@ -126,7 +126,6 @@ fn an_empty_value_is_not_set() {
         ("JWT_JWKS", ""),
     ]);
     assert_eq!(settings.listen.port, 8001);
-    assert!(settings.listen.internal_token.is_none());
     assert_eq!(settings.notices, []);
     assert_eq!(
         good(&[("FLEETCAST_PORT", ""), ("PORT", "8000")])
@@ -139,15 +138,6 @@ fn an_empty_value_is_not_set() {
         notices(&good(&[("JWT_ISSUER", "")])),
         ["JWT_ISSUER: it is empty, so this claim is not looked at"]
     );
-}
-
-#[test]
-fn a_short_internal_token_is_a_warning() {
-    assert_eq!(
-        notices(&good(&[("INTERNAL_TOKEN", "short")])),
-        ["INTERNAL_TOKEN: it has fewer than 16 bytes and can be guessed"]
-    );
-    assert_eq!(notices(&good(&[("INTERNAL_TOKEN", SECRET)])), [""; 0]);
 }
 
 #[test]
@@ -337,6 +327,25 @@ fn properties_pass_through_unless_they_break_a_promise() {
             .contains("enable.auto.commit")
     );
     assert!(problem(&[("KAFKA_PROPERTIES_", "x")]).contains("names no property"));
+    let own = ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_committed");
+    assert!(
+        good(&[own])
+            .kafka
+            .properties
+            .contains_key("isolation.level")
+    );
+    let misspelt = problem(&[("KAFKA_PROPERTIES_SASL_USRNAME", "reader")]);
+    assert!(
+        misspelt.starts_with("KAFKA_PROPERTIES_SASL_USRNAME may not set sasl.usrname: librdkafka"),
+        "{misspelt}"
+    );
+}
+
+#[test]
+fn the_group_is_set_by_its_own_variable() {
+    let settings = good(&[("KAFKA_GROUP_ID", "staging")]);
+    assert_eq!(settings.kafka.group_id, "staging");
+    assert!(problem(&[("KAFKA_PROPERTIES_GROUP_ID", "x")]).contains("KAFKA_GROUP_ID"));
 }
 
 #[test]
@@ -361,7 +370,7 @@ fn no_problem_and_no_debug_output_quotes_a_secret() {
         message.contains("placeholder") && !message.contains("hush"),
         "{message}"
     );
-    let settings = good(&[("INTERNAL_TOKEN", "hush-hush")]);
+    let settings = good(&[("KAFKA_PROPERTIES_SSL_KEY_PASSWORD", "hush-hush")]);
     let debug = format!("{settings:?}");
     assert!(!debug.contains("hush") && !debug.contains(SECRET));
     assert!(problem(&[("JWT_SECRET", &format!("{SECRET}\u{FFFD}"))]).contains("not text"));

@@ -1,6 +1,5 @@
 //! From text to values. Each parser says what it wants instead; the name of the variable and its text are added by the reader.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use axum::http::Uri;
 use jsonwebtoken::Algorithm;
 
+use super::origin::Origin;
 use crate::auth::JwksSource;
 use crate::telemetry::LogFilter;
 
@@ -164,61 +164,6 @@ pub fn topic(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// A browser's origin, as it stands in the `Origin` header: scheme, host, and the port if it is not the scheme's own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin(String);
-
-impl Origin {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Normalised as browsers do: lower case, no port that goes without saying. Anything more than an origin is refused.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = |why: &str| format!("{text} {why}");
-        let (scheme, authority) = text
-            .split_once("://")
-            .ok_or_else(|| wrong("lacks a scheme such as https://"))?;
-        let scheme = scheme.to_ascii_lowercase();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if scheme.is_empty() || !scheme.bytes().all(plain) {
-            return Err(wrong("has no valid scheme"));
-        }
-        if authority.contains(['/', '?', '#', '@', '*']) {
-            return Err(wrong(
-                "is more than scheme, host and port (patterns are not origins)",
-            ));
-        }
-        let authority: axum::http::uri::Authority = authority
-            .parse()
-            .map_err(|_| wrong("has no valid host and port"))?;
-        let host = authority.host().to_ascii_lowercase();
-        if host.is_empty() {
-            return Err(wrong("has no host"));
-        }
-        let own_port = match scheme.as_str() {
-            "http" => Some(80),
-            "https" => Some(443),
-            _ => None,
-        };
-        let rest = &authority.as_str()[authority.host().len()..];
-        let port = match rest.strip_prefix(':') {
-            None => None,
-            Some(text) => Some(port(text).map_err(|_| wrong("has no valid port"))?),
-        };
-        Ok(Self(match port {
-            Some(port) if Some(port) != own_port => format!("{scheme}://{host}:{port}"),
-            _ => format!("{scheme}://{host}"),
-        }))
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
 pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
     let list: Vec<&str> = list(text).collect();
     if list.contains(&"*") {
@@ -334,63 +279,6 @@ pub fn one_of(words: &[&'static str], text: &str) -> Result<&'static str, Wrong>
         .ok_or_else(|| format!("it is none of {}", words.join(", ")))
 }
 
-/// Text that some people write where a secret belongs. Compared without case and punctuation.
-const PLACEHOLDERS: &[&str] = &[
-    "changeme",
-    "changethis",
-    "changeit",
-    "replaceme",
-    "replacethis",
-    "replacewith",
-    "placeholder",
-    "yoursecret",
-    "yoursupersecret",
-    "yourjwtsecret",
-    "your256bitsecret",
-    "secretkeyhere",
-    "secrethere",
-    "astringsecretatleast256bitslong",
-];
-
-/// The shortest HS256 secret, in bytes: as long as the hash (RFC 7518, 3.2).
-const SHORTEST_SECRET: usize = 32;
-
-/// The longest part whose repetition is no secret, in bytes.
-const LONGEST_REPEATED: usize = 8;
-
-/// An HS256 secret. The reasons never quote it.
-pub fn jwt_secret(text: &str) -> Result<(), Wrong> {
-    if text.len() < SHORTEST_SECRET {
-        let length = text.len();
-        return Err(format!(
-            "it has {length} bytes, at least {SHORTEST_SECRET} are needed (try: openssl rand -base64 48)"
-        ));
-    }
-    let letters: String = text
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|letter| letter.to_ascii_lowercase())
-        .collect();
-    let known = PLACEHOLDERS.iter().any(|word| letters.contains(word));
-    // `secret-secret-…` repeats only without its punctuation.
-    let mostly_letters = letters.len() * 2 >= text.len();
-    if known || repeats(text.as_bytes()) || mostly_letters && repeats(letters.as_bytes()) {
-        return Err(
-            "it is a placeholder that everybody knows (try: openssl rand -base64 48)".to_owned(),
-        );
-    }
-    Ok(())
-}
-
-/// `secretsecretsecret…`, `aaaa…`: one short part, over and over.
-fn repeats(text: &[u8]) -> bool {
-    (1..=LONGEST_REPEATED.min(text.len() / 2)).any(|period| {
-        text.iter()
-            .zip(&text[period..])
-            .all(|(one, next)| one == next)
-    })
-}
-
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
@@ -457,39 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_scheme_host_and_port_and_nothing_else() {
-        for (text, origin) in [
-            ("https://app.example.com", "https://app.example.com"),
-            ("HTTPS://App.Example.com:443", "https://app.example.com"),
-            ("http://localhost:3000", "http://localhost:3000"),
-            ("http://[::1]:3000", "http://[::1]:3000"),
-            ("capacitor://localhost", "capacitor://localhost"),
-        ] {
-            assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), Ok(origin));
-        }
-        for wrong in [
-            "app.example.com",
-            "https://",
-            "https://app.example.com/",
-            "https://*.example.com",
-            "https://user@example.com",
-            "https://example.com:x",
-            "https://example.com:",
-            "https://example.com:70000",
-            "https://exam ple.com",
-            "://example.com",
-            "null",
-        ] {
-            assert!(Origin::parse(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(
-            origins("http://b, http://a,,http://a").map(|list| list.len()),
-            Ok(2)
-        );
-        assert!(origins("http://a,*").is_err());
-    }
-
-    #[test]
     fn addresses_ports_numbers_and_switches() {
         for good in ["0.0.0.0", "::", "[::1]", "localhost"] {
             assert!(host(good).is_ok(), "{good}");
@@ -524,32 +379,6 @@ mod tests {
             "http://a:9092/x",
         ] {
             assert!(brokers(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn placeholders_and_short_secrets_are_no_secrets() {
-        for weak in [
-            "short",
-            "0123456789abcdef0123456789abcde",
-            "changeme-changeme-changeme-changeme",
-            "please-CHANGE-ME-before-you-deploy-this",
-            "your-secret-key-your-secret-key-1234",
-            "your-256-bit-secret-your-256-bit-secret",
-            "secretsecretsecretsecretsecretsecret",
-            "secret-secret-secret-secret-secret-secret",
-            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-            "................................................",
-            "a-string-secret-at-least-256-bits-long",
-        ] {
-            let wrong = jwt_secret(weak).expect_err(weak);
-            assert!(!wrong.contains(weak), "a reason must not quote the secret");
-        }
-        for good in [
-            "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
-            "fleetcast-tests-only-3kYbqzT0pW9sVn5x",
-        ] {
-            assert_eq!(jwt_secret(good), Ok(()));
         }
     }
 }

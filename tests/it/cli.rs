@@ -73,6 +73,31 @@ fn wrong_settings_end_with_78_and_are_all_told() {
 }
 
 #[test]
+fn properties_that_librdkafka_refuses_end_with_78_and_their_variable_is_named() {
+    for (name, text) in [
+        ("KAFKA_PROPERTIES_SASL_USRNAME", "reader"),
+        ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SALS_SSL"),
+        ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_uncommitted"),
+        // Shows only when a client is made.
+        ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
+        ("KAFKA_PROPERTIES_MESSAGE_MAX_BYTES", "1000000000"),
+    ] {
+        for arguments in ["serve", "check"] {
+            let mut variables = NEEDED.to_vec();
+            variables.push((name, text));
+            let output = run(&[arguments], &variables);
+            assert_eq!(code(&output), 78, "{name}={text}: {}", err(&output));
+            assert_eq!(out(&output), "");
+            assert!(err(&output).contains(name), "{}", err(&output));
+        }
+    }
+    let mut variables = NEEDED.to_vec();
+    variables.push(("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_committed"));
+    let output = run(&["check"], &variables);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_help_and_version_with_0() {
     for arguments in [
         &["nonsense"][..],

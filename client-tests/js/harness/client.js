@@ -111,7 +111,7 @@ export class Client {
   }
 }
 
-/** What the protocol says itself (contract.md, "Server -> client"). */
+/** What the protocol says itself (docs/protocol.md). */
 export const OWN_EVENTS = new Set([
   "connection_established",
   "cursor",

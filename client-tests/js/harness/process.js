@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -11,10 +12,11 @@ import { within } from "./wait.js";
 const KEPT_LINES = 200;
 const SHOWN_LINES = 30;
 
-/** Path of a release binary: FLEETCAST_BIN names the server's, its neighbours lie beside it. */
+/** Path of a binary: those of the release, or FLEETCAST_BIN (the server's) and what lies beside it. */
 export function binary(name) {
-  const built = fileURLToPath(new URL(`../../../target/release/${name}`, import.meta.url));
-  const chosen = name === "fleetcast" ? (process.env.FLEETCAST_BIN ?? built) : built;
+  const release = fileURLToPath(new URL("../../../target/release/fleetcast", import.meta.url));
+  const server = process.env.FLEETCAST_BIN ?? release;
+  const chosen = name === "fleetcast" ? server : join(dirname(server), name);
   if (!existsSync(chosen)) throw new Error(`${chosen} is not there: make build`);
   return chosen;
 }

@@ -94,14 +94,18 @@ test("s4_02_a_client_without_any_auth_object_is_refused", async () => {
 });
 
 test("s4_02_a_refused_client_does_not_come_back_by_itself", async () => {
+  const delay = 20;
   const client = fleet.server.client({
     token: "nonsense",
     reconnection: true,
-    reconnectionDelay: 20,
-    reconnectionDelayMax: 40,
+    reconnectionDelay: delay,
+    reconnectionDelayMax: delay,
   });
+  let attempts = 0;
+  client.socket.io.on("reconnect_attempt", () => attempts++);
   await client.refused();
-  await sleep(800);
+  await sleep(5 * delay);
+  assert.equal(attempts, 0);
   assert.deepEqual(client.refusals, ["token_invalid"]);
   assert.equal(client.socket.active, false);
 });

@@ -1,4 +1,4 @@
-// One server, three ways to spell its address (conflict C1 of the checklist).
+// One server, three ways to spell its address.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";

@@ -119,12 +119,15 @@ test("s4_04_a_burst_at_the_moment_of_the_upgrade_arrives_whole", async () => {
 
 test("s4_04_heartbeats_keep_a_quiet_connection", async () => {
   const server = await fleet.server.constructor.start(fleet.broker, {
-    PING_INTERVAL: "1",
+    PING_INTERVAL: "200ms",
     PING_TIMEOUT: "1",
   });
   try {
     const clients = [await server.connect(POLLING), await server.connect(WEBSOCKET)];
-    await sleep(3500);
+    const pings = clients.map(() => 0);
+    clients.forEach((client, index) => client.socket.io.on("ping", () => (pings[index] += 1)));
+    // Seven intervals are longer than an interval and the timeout: unanswered, the first would have ended it.
+    await eventually(() => pings.every((count) => count >= 7), "seven heartbeats");
     for (const client of clients) {
       assert.deepEqual(client.disconnects, []);
       assert.equal(client.socket.connected, true);

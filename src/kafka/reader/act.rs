@@ -32,14 +32,6 @@ impl Reader {
         for (place, bounds) in &report.bounds {
             self.judge(place, *bounds, report.asked_ms, now_ms);
         }
-        for lane in self.lanes.iter_mut() {
-            if report.ends_wanted.contains(&lane.index)
-                && let Some(bounds) = report.bounds.get(&(Arc::clone(&lane.topic), lane.number))
-                && lane.want_end(*bounds)
-            {
-                self.batch.push(end_of(lane));
-            }
-        }
         if report.answered {
             self.contact.aim(report.asked_ms, || {
                 let goal = |lane: &Lane| {
@@ -53,12 +45,6 @@ impl Reader {
             self.answered = report.number;
         }
         self.found_all |= report.answered && report.complete;
-        self.status.connected_since = match (self.contact.reachable(), self.status.connected_since)
-        {
-            (true, None) => Some(clock::wall_ms()),
-            (true, since) => since,
-            (false, _) => None,
-        };
     }
 
     fn open(&mut self, found: &[Found], asked_ms: u64) {

@@ -24,7 +24,7 @@ use super::lanes::{Lane, Lanes};
 use super::offsets::Place;
 use super::scout::Report;
 use super::status::{Shared, Status};
-use super::{Count, Pace, Router};
+use super::{Pace, Router};
 use crate::clock;
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
@@ -34,7 +34,6 @@ pub(super) struct Reader {
     context: Context,
     pace: Pace,
     router: Arc<dyn Router>,
-    count: Count,
     metrics: Metrics,
     shared: Arc<Shared>,
     /// `None` until it is made, and to have it made anew at the lanes' positions.
@@ -77,7 +76,6 @@ impl Reader {
         context: Context,
         pace: Pace,
         router: Arc<dyn Router>,
-        count: Count,
         metrics: Metrics,
         shared: Arc<Shared>,
     ) -> Self {
@@ -86,7 +84,6 @@ impl Reader {
             context,
             pace,
             router,
-            count,
             metrics,
             shared,
             source: None,
@@ -119,7 +116,6 @@ impl Reader {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            self.tell_due_ends();
             self.tell_contact();
             if !self.hand_over(runtime, feed, stop) {
                 break;
@@ -211,22 +207,17 @@ impl Reader {
                     return Seen::Nothing;
                 }
                 let partition = lane.index;
-                match self.router.route(&record, &lane.topic) {
-                    Ok(publication) => {
-                        (self.count)(record.topic, "routed");
-                        self.batch.push(Feed::Publication {
+                self.batch
+                    .push(match self.router.route(&record, &lane.topic) {
+                        Some(publication) => Feed::Publication {
                             partition,
                             publication,
-                        });
-                    }
-                    Err(outcome) => {
-                        (self.count)(record.topic, outcome);
-                        self.batch.push(Feed::Passed {
+                        },
+                        None => Feed::Passed {
                             partition,
                             offset: record.offset,
-                        });
-                    }
-                }
+                        },
+                    });
                 Seen::Nothing
             }
             Event::End {
@@ -288,14 +279,6 @@ impl Reader {
             _ => {}
         }
         self.status.last_error = Some(text);
-    }
-
-    fn tell_due_ends(&mut self) {
-        for lane in self.lanes.iter_mut() {
-            if lane.take_due_end() {
-                self.batch.push(end_of(lane));
-            }
-        }
     }
 
     fn tell_contact(&mut self) {

@@ -71,7 +71,6 @@ fn what_is_there_is_loaded_and_what_comes_follows_in_order() {
             .iter()
             .all(|partition| partition.lag == 0)
     );
-    assert_eq!(rig.counts.lock().unwrap()["routed"], 170);
     assert!(rig.stop() < Duration::from_secs(2));
 }
 
@@ -89,7 +88,6 @@ fn poison_passes() {
     assert_eq!(seen.values, ["a", "b"]);
     assert_eq!(seen.passed, [1, 3, 4]);
     assert_eq!(seen.ends.last(), Some(&5));
-    assert_eq!(rig.counts.lock().unwrap()["not_json"], 3);
 }
 
 #[test]
@@ -142,7 +140,7 @@ fn a_record_comes_with_all_that_it_has() {
             (Some(77), None, String::new())
         ]
     );
-    assert_eq!(rig.counts.lock().unwrap()["tombstone"], 1);
+    assert_eq!(rig.indexes[&0].passed.len(), 1, "the tombstone");
 }
 
 #[test]
@@ -166,7 +164,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
 }
 
 #[test]
-fn the_end_is_told_when_asked_for() {
+fn the_end_is_told_again_by_each_look() {
     let (cluster, mut settings) = cluster(&[("incident", 1)]);
     settings.pace.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
@@ -174,8 +172,7 @@ fn the_end_is_told_when_asked_for() {
     let mut rig = Rig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     let before = rig.indexes[&0].ends.len();
-    rig.handle.query_end(0);
-    rig.handle.query_end(77);
+    assert!(rig.refreshed());
     rig.until("an end more", |rig| rig.indexes[&0].ends.len() > before);
     assert_eq!(rig.indexes[&0].ends.last(), Some(&3));
 }
@@ -195,9 +192,7 @@ fn a_broker_away_loses_contact_but_no_record() {
     ] {
         cluster.broker_down(-1).unwrap();
         rig.until("no contact", |rig| rig.contacts == edges[..edges.len() - 1]);
-        rig.until("shown", |rig| {
-            rig.status().connected_since.is_none() && !rig.status().contact
-        });
+        rig.until("shown", |rig| !rig.status().contact);
         cluster.broker_up(-1).unwrap();
         let new = values(&format!("after{round}"), 10);
         produce(&producer, "incident", 1, &new);
@@ -277,6 +272,5 @@ fn it_ends_when_nobody_takes_the_feed() {
     let mut rig = Rig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.drop_feed();
-    rig.handle.query_end(0);
     rig.until("the end", Rig::has_ended);
 }

@@ -7,10 +7,14 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::*;
 
+/// Set by the parent alone: without it (`cargo test -- --ignored`) the child must not touch the limit.
+const STARTED: &str = "FLEETCAST_TEST_DESCRIPTORS";
+
 #[test]
 fn without_descriptors_the_loop_waits_and_recovers() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["net::tests::descriptors::child", "--exact", "--ignored"])
+        .env(STARTED, "1")
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -21,9 +25,20 @@ fn without_descriptors_the_loop_waits_and_recovers() {
     );
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a word between two processes of a test, no setting"
+)]
+fn started() -> bool {
+    std::env::var_os(STARTED).is_some()
+}
+
 #[tokio::test]
 #[ignore = "started by without_descriptors_the_loop_waits_and_recovers"]
 async fn child() {
+    if !started() {
+        return;
+    }
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let mut peers = Vec::new();

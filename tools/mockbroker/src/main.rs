@@ -2,7 +2,8 @@
 //!
 //! `mockbroker TOPIC[:PARTITIONS]...` makes the topics, prints the bootstrap address as its one line and lives until
 //! its standard input ends, so it cannot outlive the test run that started it.
-//! Topics that nobody named come into being with four partitions when they are first used.
+//! A topic that nobody named is made, with four partitions, when a client asks for it that allows that: kafkajs does, Fleetcast
+//! does not.
 //! It keeps 5 MiB or 100,000 records per partition and answers neither the admin API nor look-ups by time.
 
 use std::io::{self, Read, Write};

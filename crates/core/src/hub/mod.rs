@@ -60,7 +60,7 @@ pub struct Settings {
 
 impl Settings {
     /// How long an instance keeps what it promises to keep for the window: clocks differ.
-    fn kept_ms(&self) -> u64 {
+    pub fn kept_ms(&self) -> u64 {
         self.window_ms + resume::SKEW_MS
     }
 

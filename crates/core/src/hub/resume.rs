@@ -1,4 +1,4 @@
-//! Whether a cursor can be resumed here: design.md, "Positions and cursors".
+//! Whether a cursor can be resumed here. docs/protocol.md says what clients may expect of one.
 
 use crate::domain::cursor::{Cursor, CursorError, organisation_hash};
 use crate::domain::id::Id;

@@ -450,5 +450,4 @@ fn payload(value: &[u8]) -> Result<Box<RawValue>, Skip> {
 }
 
 #[cfg(test)]
-#[path = "route_tests.rs"]
 pub(super) mod tests;

@@ -1,0 +1,130 @@
+//! Which of librdkafka's properties Fleetcast sets itself, and which hold secrets. Settings asks before anything starts; the
+//! client obeys.
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+
+/// A property that is not the operator's to choose.
+pub(super) struct Fixed {
+    pub(super) name: &'static str,
+    /// What it is set to; `None` where another setting has it, or it is left alone.
+    pub(super) value: Option<&'static str>,
+    /// What another value would break.
+    why: &'static str,
+}
+
+const fn fixed(name: &'static str, value: &'static str, why: &'static str) -> Fixed {
+    Fixed {
+        name,
+        value: Some(value),
+        why,
+    }
+}
+
+const fn closed(name: &'static str, why: &'static str) -> Fixed {
+    Fixed {
+        name,
+        value: None,
+        why,
+    }
+}
+
+#[rustfmt::skip]
+pub(super) const FIXED: &[Fixed] = &[
+    fixed("enable.partition.eof", "true", "readiness and the position past control records come from the ends of partitions"),
+    fixed("enable.auto.commit", "false", "positions are not committed: every instance reads everything and starts by time"),
+    fixed("enable.auto.offset.store", "false", "positions are not stored"),
+    fixed("auto.offset.reset", "error", "a hole in the log must be told to clients, not skipped"),
+    fixed("isolation.level", "read_committed", "what an aborted transaction wrote must not reach clients"),
+    fixed("allow.auto.create.topics", "false", "a reader must not create topics"),
+    closed("auto.commit.enable", "positions are not committed"),
+    closed("bootstrap.servers", "set KAFKA_BOOTSTRAP_SERVERS instead"),
+    closed("metadata.broker.list", "set KAFKA_BOOTSTRAP_SERVERS instead"),
+    closed("group.id", "set KAFKA_GROUP_ID instead"),
+    closed("group.instance.id", "instances do not share a group"),
+    closed("topic.blacklist", "routed topics must be read"),
+    closed("plugin.library.paths", "no foreign code is loaded"),
+    closed("test.mock.num.brokers", "the demo has a broker of its own"),
+];
+
+/// Why this property may not be set to this value by an operator; `None` when it may.
+pub fn refusal(name: &str, value: &str) -> Option<String> {
+    if let Some(ours) = FIXED.iter().find(|fixed| fixed.name == name) {
+        let equal = |own: &str| own.eq_ignore_ascii_case(value);
+        return (!ours.value.is_some_and(equal)).then(|| ours.why.to_owned());
+    }
+    unfit(name, value)
+}
+
+/// What librdkafka has against one property by itself. No client is made.
+fn unfit(name: &str, value: &str) -> Option<String> {
+    let config = ClientConfig::from_iter([(name.to_owned(), value.to_owned())]);
+    match config.create_native_config() {
+        Ok(_) => None,
+        // The error's own text quotes the value, which may be a secret.
+        Err(KafkaError::ClientConfig(_, reason, ..)) if is_secret(name) => Some(format!(
+            "librdkafka refuses it: {}",
+            reason.replace(value, "***")
+        )),
+        Err(KafkaError::ClientConfig(_, reason, ..)) => {
+            Some(format!("librdkafka refuses it: {reason}"))
+        }
+        Err(error) => Some(format!("librdkafka refuses it: {error}")),
+    }
+}
+
+/// May the value of this property not be shown?
+pub fn is_secret(name: &str) -> bool {
+    [
+        "password",
+        "passphrase",
+        "secret",
+        "key",
+        "token",
+        "sasl.oauthbearer.config",
+        "jaas",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fleetcast_sets_itself_may_be_repeated_and_not_changed() {
+        for fixed in FIXED {
+            assert!(refusal(fixed.name, "x").is_some(), "{}", fixed.name);
+            if let Some(value) = fixed.value {
+                assert_eq!(refusal(fixed.name, value), None, "{}", fixed.name);
+            }
+        }
+        assert_eq!(refusal("isolation.level", "READ_COMMITTED"), None);
+        assert_eq!(refusal("security.protocol", "SASL_SSL"), None);
+    }
+
+    #[test]
+    fn librdkafka_judges_names_and_values_and_secrets_stay_out_of_what_it_says() {
+        let unknown = refusal("sasl.usrname", "x").expect("there is no such property");
+        assert!(unknown.contains("librdkafka refuses it"), "{unknown}");
+        let wrong = refusal("security.protocol", "SALS").expect("there is no such protocol");
+        assert!(wrong.contains("security.protocol"), "{wrong}");
+        let hidden = refusal("ssl.key.pasword", "hush").expect("there is no such property");
+        assert!(!hidden.contains("hush"), "{hidden}");
+    }
+
+    #[test]
+    fn passwords_and_keys_are_secret() {
+        for name in [
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.key.pem",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!is_secret("sasl.username") && !is_secret("security.protocol"));
+    }
+}
