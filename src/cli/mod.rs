@@ -4,10 +4,17 @@
     reason = "clap prints these comments as help, where backticks are noise"
 )]
 
+mod brokers;
 mod check;
+mod client;
+mod config;
 mod healthcheck;
+mod lines;
+mod produce;
+mod profile;
 mod serve;
 mod token;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -22,7 +29,7 @@ use crate::settings::Problems;
 pub enum Exit {
     /// Done, or stopped as asked.
     Clean,
-    /// Failed while running; for `healthcheck` and `token inspect`: the answer is no.
+    /// Failed while running; where something was asked (`healthcheck`, `token inspect`, `profile check`): the answer is no.
     Failed,
     /// The command line makes no sense.
     Usage,
@@ -50,7 +57,18 @@ impl From<Exit> for ExitCode {
 #[command(
     name = "fleetcast",
     version,
-    after_help = "Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong usage, 78 wrong settings (nothing was started).\n\nTo see it without a Kafka of your own: fleetcast demo"
+    after_help = "Exit codes:
+  0   done, or stopped as asked
+  1   failed while running; where something was asked, the answer is no
+  2   wrong usage
+  78  wrong settings, profile or file (nothing was started or done)
+
+Examples:
+  fleetcast demo                                            a city with its own Kafka; needs nothing installed
+  fleetcast check                                           what a start would say, and what Kafka answers
+  fleetcast profile check mine.toml --record sample.json    where a record would go, and why
+  fleetcast client --token $TOKEN --room channel:7          what a client sees
+  eval \"$(fleetcast completion bash)\"                     completion in this shell"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -69,8 +87,28 @@ enum Command {
     /// Listens on 127.0.0.1, serves the QA page at /, and prints tokens of several people to try it with. Every setting can be
     /// changed as for `serve`, except for the brokers, which are the embedded ones.
     Demo,
-    /// Read the settings, report everything that is wrong, and start nothing
+    /// Read the settings, report everything that is wrong, ask Kafka, and start nothing
+    ///
+    /// Tells which topics each route of the profile finds, and what is missing.
+    #[command(after_help = check::HELP)]
     Check(check::Arguments),
+    /// Print docs/configuration.md
+    #[command(subcommand)]
+    Config(config::Command),
+    /// See and check profiles: which records become which events, for whom
+    #[command(subcommand)]
+    Profile(profile::Command),
+    /// Make topics as a file, or this server, wants them
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Send records, and print where each one stands in the log
+    ///
+    /// The value is sent as it is, also if it is no JSON. Without --value and --file each line of standard input is one record.
+    #[command(after_help = produce::HELP)]
+    Produce(Box<produce::Arguments>),
+    /// Connect as a client would: join rooms, follow events
+    #[command(after_help = client::HELP)]
+    Client(Box<client::Arguments>),
     /// Make and examine tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -78,6 +116,14 @@ enum Command {
     ///
     /// Made for container health checks, where no curl is at hand. Asks 127.0.0.1 (or HOST) on PORT.
     Healthcheck(healthcheck::Arguments),
+    /// Print a script that completes this program's arguments
+    #[command(after_help = "bash: eval \"$(fleetcast completion bash)\" in ~/.bashrc
+zsh:  fleetcast completion zsh > \"${fpath[1]}/_fleetcast\"
+fish: fleetcast completion fish > ~/.config/fish/completions/fleetcast.fish")]
+    Completion {
+        #[arg(value_enum)]
+        shell: config::Shell,
+    },
     /// Print the version
     Version,
 }
@@ -92,6 +138,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Serve => serve::serve(),
         Command::Demo => serve::demo(),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Config(command) => config::run(&command),
+        Command::Profile(command) => profile::run(command),
+        Command::Topics(command) => topics::run(command),
+        Command::Produce(arguments) => produce::run(*arguments),
+        Command::Client(arguments) => client::run(*arguments),
+        Command::Completion { shell } => config::completion(shell),
         Command::Token(command) => token::run(command),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Version => print(&Cli::command().render_version()).map(|()| Exit::Clean),
@@ -133,6 +185,27 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// To standard error. If nobody can be told, the exit code still tells.
 fn complain(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
+}
+
+/// What somebody else wrote must not steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// `name=value`; the value may be empty.
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it is no NAME=VALUE".to_owned()),
+    }
 }
 
 #[cfg(test)]

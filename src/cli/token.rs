@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetcast_core::domain::claims::Claims;
 use serde_json::{Map, Value};
 
-use super::{Exit, bad_configuration, print};
+use super::{Exit, bad_configuration, plain, print};
 use crate::auth::{Grant, MAX_TOKEN, Verifier, mint};
 use crate::clock;
 use crate::settings::{AuthSettings, Settings, process_environment, values};
@@ -190,19 +190,6 @@ fn accepted(text: &mut String, claims: &Claims) -> anyhow::Result<()> {
         claims.user, claims.organisation
     )?;
     Ok(())
-}
-
-/// What somebody else wrote must not steer the terminal.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
 }
 
 /// `in 59 min`, `3 days ago`.

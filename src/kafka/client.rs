@@ -96,6 +96,24 @@ pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, Client
     Ok(config)
 }
 
+/// The same for clients that do not read: without what only consumers know.
+pub(super) fn common(settings: &ConsumerSettings) -> Result<ClientConfig, ClientError> {
+    let mut config = config(settings)?;
+    let of_readers = |name: &str| {
+        name.starts_with("fetch.")
+            || name.starts_with("queued.")
+            || name == "group.id"
+            || (FIXED.iter()).any(|fixed| fixed.name == name && fixed.value.is_some())
+    };
+    let names: Vec<String> = (config.config_map().keys())
+        .map(|name| (*name).to_owned())
+        .collect();
+    for name in names.iter().filter(|name| of_readers(name)) {
+        config.remove(name);
+    }
+    Ok(config)
+}
+
 /// The client that reads records.
 pub(super) fn source(
     config: &ClientConfig,
@@ -259,6 +277,17 @@ mod tests {
         let config = config(&settings).unwrap();
         source(&config, Context::new(&settings)).unwrap();
         asker(&config, Context::new(&settings)).unwrap();
+    }
+
+    #[test]
+    fn clients_that_do_not_read_have_nothing_of_readers() {
+        let config = common(&ConsumerSettings::new("127.0.0.1:1")).unwrap();
+        let mut names: Vec<_> = config.config_map().keys().copied().collect();
+        names.sort_unstable();
+        assert!(names.contains(&"bootstrap.servers") && names.contains(&"client.id"));
+        for reader in ["fetch.wait.max.ms", "group.id", "isolation.level"] {
+            assert!(!names.contains(&reader), "{reader}");
+        }
     }
 
     #[test]

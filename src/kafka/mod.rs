@@ -10,6 +10,7 @@
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
 
+pub mod admin;
 mod client;
 mod contact;
 mod ffi;
@@ -19,6 +20,7 @@ mod producer;
 pub mod properties;
 mod reader;
 mod scout;
+pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;

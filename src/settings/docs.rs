@@ -7,7 +7,7 @@ use super::table::{Fallback, Later, Status, VARIABLES, Variable};
 const HEAD: &str = "\
 # Configuration
 
-<!-- Written by `fleetcast check --markdown` from src/settings/table.rs; a test compares. Change the table, not this page. -->
+<!-- Written by `fleetcast config doc` from src/settings/table.rs; a test compares. Change the table, not this page. -->
 
 Fleetcast is configured by environment variables. They are read once, at the start.
 
@@ -15,7 +15,7 @@ Fleetcast is configured by environment variables. They are read once, at the sta
 - An empty value counts as not set (docker compose passes every variable that it lists).
 - A wrong value, a missing required one, or an unknown name that begins with `FLEETCAST_` stops the start with exit code 78. All
   problems are reported at once. A plain name within two letters of one of ours (one letter for names of up to five) is a warning.
-- `fleetcast check` reads the settings and starts nothing; `fleetcast check --show` also prints each one as it holds, secrets
+- `fleetcast check` reads the settings, asks Kafka (`--offline`: nobody) and starts nothing; `fleetcast check --show` also prints each one as it holds, secrets
   masked, and where it comes from.
 - What Kubernetes sets for a Service whose name begins with `fleetcast` (`FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`,
   `FLEETCAST_PORT_8001_TCP_ADDR`, …) is ignored.
@@ -149,7 +149,7 @@ mod tests {
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             written == markdown(),
-            "write it anew: cargo run -- check --markdown > docs/configuration.md"
+            "write it anew: cargo run -- config doc > docs/configuration.md"
         );
     }
 }

@@ -97,8 +97,19 @@ impl fmt::Debug for KafkaSettings {
             .field("group_id", &self.group_id)
             .field("receipts_topic", &self.receipts_topic)
             .field("mock", &self.mock)
+            .field("receipts_topic", &self.receipts_topic)
             .finish()
     }
+}
+
+/// Topics of our own, by their full names; the prefix is for those of the profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceTopics {
+    pub publish: Option<String>,
+    pub dead_letter: Option<String>,
+    pub receipts: Option<String>,
+    pub revocations: Option<String>,
+    pub audit: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +154,20 @@ impl Settings {
     /// Only what tokens are checked and made with: the command line does not need brokers for that.
     pub fn auth_from_map(environment: &BTreeMap<String, String>) -> Result<AuthSettings, Problems> {
         Reader::new(environment, &Presets::new()).only(Reader::auth)
+    }
+
+    /// Only which brokers there are and how to reach them.
+    pub fn kafka_from_map(
+        environment: &BTreeMap<String, String>,
+    ) -> Result<KafkaSettings, Problems> {
+        Reader::new(environment, &Presets::new()).only(Reader::kafka)
+    }
+
+    /// Only what decides which topics there should be.
+    pub fn topics_from_map(
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(KafkaSettings, Profile, ServiceTopics), Problems> {
+        Reader::new(environment, &Presets::new()).topics()
     }
 
     /// Only where the server listens.

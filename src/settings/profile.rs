@@ -57,6 +57,12 @@ impl Profile {
         BUILTIN.iter().map(|(name, _)| *name)
     }
 
+    /// The file of a built-in profile.
+    pub fn builtin_text(name: &str) -> Option<&'static str> {
+        let found = BUILTIN.iter().find(|(builtin, _)| *builtin == name);
+        found.map(|(_, text)| *text)
+    }
+
     /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file.
     pub fn load(
         setting: &str,

@@ -12,7 +12,10 @@ use super::report::{Notice, NoticeKind, Problems};
 use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
-use super::{AuthSettings, CorsOrigins, KafkaSettings, Listen, Presets, Settings, Sockets, Window};
+use super::{
+    AuthSettings, CorsOrigins, KafkaSettings, Listen, Presets, ServiceTopics, Settings, Sockets,
+    Window,
+};
 use crate::auth::{self, KeySources};
 use crate::telemetry::{LogFormat, LogSettings};
 
@@ -180,7 +183,26 @@ impl Reader {
         sources
     }
 
-    fn kafka(&mut self) -> KafkaSettings {
+    /// What decides which topics there should be.
+    pub(super) fn topics(mut self) -> Result<(KafkaSettings, Profile, ServiceTopics), Problems> {
+        self.input.problems.clear();
+        let kafka = self.kafka();
+        let service = ServiceTopics {
+            publish: self.optional("PUBLISH_TOPIC", values::topic),
+            dead_letter: self.optional("DEAD_LETTER_TOPIC", values::topic),
+            receipts: self.optional("RECEIPTS_TOPIC", values::topic),
+            revocations: self.optional("REVOCATIONS_TOPIC", values::topic),
+            audit: self.optional("AUDIT_TOPIC", values::topic),
+        };
+        let max_event_bytes = self.value("MAX_EVENT_BYTES", buffer);
+        let prefix = kafka.topic_prefix.clone();
+        match self.profile(&prefix, max_event_bytes) {
+            Some(profile) if self.input.problems.is_empty() => Ok((kafka, profile, service)),
+            _ => Err(Problems(self.input.problems)),
+        }
+    }
+
+    pub(super) fn kafka(&mut self) -> KafkaSettings {
         let bootstrap_servers = if self.required("KAFKA_BOOTSTRAP_SERVERS").is_some() {
             self.optional("KAFKA_BOOTSTRAP_SERVERS", values::brokers)
         } else {

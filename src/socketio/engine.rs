@@ -105,11 +105,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// One that nobody counts.
-    #[cfg(test)]
-    pub(super) fn free() -> Arc<Self> {
-        let (open, released) = (Arc::new(AtomicUsize::new(1)), AtomicBool::new(false));
-        Arc::new(Self { open, released })
+    /// One that `open` counts already.
+    pub(super) fn counted(open: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self {
+            open,
+            released: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn release(&self) {
@@ -259,10 +260,7 @@ impl Engine {
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let hub = self.sessions.hub.clone();
-        let slot = Arc::new(Slot {
-            open: self.open.clone(),
-            released: AtomicBool::new(false),
-        });
+        let slot = Slot::counted(self.open.clone());
         let way = Way::new(hub, slot.clone(), websocket, self.settings.max_payload);
         let session = Arc::new(EngineSession {
             tasks: self.lifecycle.tasks(),
@@ -590,6 +588,18 @@ fn engine_error(body: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_given_back_once() {
+        let open = Arc::new(AtomicUsize::new(2));
+        let slot = Slot::counted(open.clone());
+        slot.release();
+        slot.release();
+        drop(slot);
+        assert_eq!(open.load(Ordering::Relaxed), 1);
+        drop(Slot::counted(open.clone()));
+        assert_eq!(open.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn the_session_id_is_found_in_an_open_packet_only() {

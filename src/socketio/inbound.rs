@@ -43,9 +43,11 @@ pub(super) async fn read(
 
 fn fits(body: &Bytes, max_packet: usize) -> bool {
     let mut packets = body.split(|byte| *byte == SEPARATOR);
-    packets.by_ref().take(MAX_PACKETS).all(|packet| {
-        packet.len() <= max_packet && connects_to(packet).is_none_or(|name| is_ours(name))
-    }) && packets.next().is_none()
+    packets
+        .by_ref()
+        .take(MAX_PACKETS)
+        .all(|packet| packet.len() <= max_packet && connects_to(packet).is_none_or(is_ours))
+        && packets.next().is_none()
 }
 
 /// The namespace of a CONNECT that names one: `40/name,…`.

@@ -95,7 +95,7 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
     }
     // Any other name. Left to itself the library answers with the whole name, past the bound of what may be on its way out.
     let elsewhere = async |io: SocketIo, socket: SocketRef| {
-        io.delete_ns(socket.ns().to_owned());
+        io.delete_ns(socket.ns());
         Err::<(), _>(handshake::refuse_namespace(&socket))
     };
     io.dyn_ns("/{*name}", (async || ()).with(elsewhere))

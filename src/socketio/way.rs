@@ -196,7 +196,7 @@ impl Way {
         self.wake(state);
     }
 
-    /// How long a polling client has let what waits for it wait. (The stream below looks after WebSockets.)
+    /// How long a polling client has let what waits for it wait. (The stream below looks after each `WebSocket`.)
     pub(super) fn not_fetched_for(&self) -> Duration {
         let state = self.lock();
         match state.transport {
@@ -292,6 +292,8 @@ impl Observer for Way {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use fleetcast_core::hub::Settings;
     use socketioxide::TransportType::{Polling, Websocket};
 
@@ -304,12 +306,8 @@ mod tests {
             window_ms: 60_000,
             window_bytes: 1_000_000,
         };
-        Way::new(
-            SharedHub::new(settings),
-            Slot::free(),
-            websocket,
-            MAX_PAYLOAD,
-        )
+        let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
+        Way::new(SharedHub::new(settings), slot, websocket, MAX_PAYLOAD)
     }
 
     /// How many packets of this size fit.
@@ -495,6 +493,26 @@ mod tests {
         assert!(!way.take(1, Polling, key));
         way.polled(b"42[]");
         assert_eq!(way.lock().hungry.len(), 1, "it could not go out yet");
+    }
+
+    #[test]
+    fn only_a_polling_client_with_something_waiting_is_late() {
+        let long = Duration::from_mins(1);
+        for (websocket, noted, late) in [(false, 1, true), (false, 0, false), (true, 1, false)] {
+            let way = way(websocket);
+            for _ in 0..noted {
+                way.note(1, Polling);
+            }
+            way.lock().moved = Instant::now().checked_sub(long).expect("up for longer");
+            assert_eq!(way.not_fetched_for() >= long, late, "{websocket} {noted}");
+        }
+        let way = way(false);
+        way.note(1, Polling);
+        way.lock().moved = Instant::now().checked_sub(long).expect("up for longer");
+        way.note(1, Polling);
+        assert!(way.not_fetched_for() >= long, "a second one is no fetch");
+        way.polled(b"42[]");
+        assert!(way.not_fetched_for() < long, "it fetches");
     }
 
     #[tokio::test]

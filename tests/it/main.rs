@@ -39,4 +39,5 @@ mod real_kafka;
 mod routing;
 mod shutdown;
 mod slow_clients;
+mod tools;
 mod topics;

@@ -65,6 +65,11 @@ impl Fields {
         Some(slot)
     }
 
+    /// The name that a slot was made for.
+    pub(super) fn name(&self, slot: Slot) -> &str {
+        self.names.get(slot.0).map_or("", |wanted| &wanted.name)
+    }
+
     fn slot(&self, name: &str) -> Option<Slot> {
         let candidates = self.by_length.get(name.len())?;
         candidates.iter().copied().find(|slot| {
@@ -95,16 +100,23 @@ impl<'a> Decoded<'a> {
         present(&self.top, slot)
     }
 
-    pub(super) fn in_body(&self, slot: Slot) -> Option<&'a RawValue> {
+    fn in_body(&self, slot: Slot) -> Option<&'a RawValue> {
         present(&self.body, slot)
     }
 
     /// The first of the names that is there, each in the body before the top. The order of the names goes first: where
     /// `incident_id` stands in the envelope, an `id` in the body is the id of something else.
-    pub(super) fn first(&self, names: &[Slot]) -> Option<&'a RawValue> {
-        names
-            .iter()
-            .find_map(|&slot| self.in_body(slot).or_else(|| self.at_top(slot)))
+    pub(super) fn first(&self, names: &[Slot]) -> Option<(Slot, Place, &'a RawValue)> {
+        names.iter().find_map(|&slot| {
+            let (place, value) = self.either(slot)?;
+            Some((slot, place, value))
+        })
+    }
+
+    /// In the body, else at the top.
+    pub(super) fn either(&self, slot: Slot) -> Option<(Place, &'a RawValue)> {
+        let in_body = self.in_body(slot).map(|value| (Place::Body, value));
+        in_body.or_else(|| Some((Place::Top, self.at_top(slot)?)))
     }
 }
 
@@ -241,10 +253,21 @@ impl<'a> Decoder<'_, 'a> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+/// Where a field stands in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
     Top,
+    /// In the value of [`BODY`].
     Body,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Top => "at the top",
+            Self::Body => "in data",
+        })
+    }
 }
 
 /// What to do with a member. The name is compared after its escapes are resolved, as any client's parser would do.
@@ -494,7 +517,7 @@ mod tests {
         ] {
             let decoded = decode(json.as_bytes(), &fields, MAX_BYTES).expect(json);
             assert_eq!(
-                decoded.first(&[asset]).map(RawValue::get),
+                decoded.first(&[asset]).map(|(_, _, value)| value.get()),
                 expected,
                 "{json}"
             );

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::decode::{self, Decoded, Fields, Slot};
+use super::decode::{self, Decoded, Fields, Place, Slot};
+use super::explain::{self, Stage, Trace, Verdict};
 use super::id::{Id, InvalidId};
 use super::protocol::is_reserved_event;
 use super::publication::{Class, Publication};
@@ -105,16 +106,47 @@ impl RouteTable {
     /// load, the event says what happened, and companies split topics in their own ways (alerts beside incidents, one
     /// topic for all). Nothing is at stake: organisation and rooms come from the record either way.
     pub fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Result<Publication, Skip> {
+        self.walk(record, topic, &mut ())
+    }
+
+    /// The one walk, for [`RouteTable::route`] and for [`RouteTable::explain`].
+    pub(super) fn walk(
+        &self,
+        record: &Record<'_>,
+        topic: &Arc<str>,
+        trace: &mut impl Trace,
+    ) -> Result<Publication, Skip> {
         if !self.topic_names.contains(record.topic) {
-            return Err(Skip::UnknownTopic);
+            return Err(trace.refuse(Stage::Topic, Skip::UnknownTopic, || {
+                let known: Vec<&str> = self.topics().collect();
+                let (topic, known) = (record.topic, known.join(", "));
+                format!("{topic:?} is none of the profile's topics, which are {known}")
+            }));
         }
-        let value = record.value.ok_or(Skip::Tombstone)?;
-        let fields = decode::decode(value, &self.fields, self.max_event_bytes)?;
+        trace.found(Stage::Topic, || {
+            format!("{:?} is a topic of the profile", record.topic)
+        });
+        let Some(value) = record.value else {
+            let text = || "the record has no value: it deletes its key".to_owned();
+            return Err(trace.refuse(Stage::Value, Skip::Tombstone, text));
+        };
+        let fields = decode::decode(value, &self.fields, self.max_event_bytes).map_err(|skip| {
+            trace.refuse(Stage::Value, skip, || {
+                explain::bad_value(skip, value.len(), self.max_event_bytes)
+            })
+        })?;
+        trace.found(Stage::Value, || {
+            format!("an object of JSON, {} bytes", value.len())
+        });
         // The event goes first: an unknown one is none of our business, whatever else it lacks.
-        let route = self.find(record.headers, &fields)?;
-        let organisation = self.organisation(record.headers, &fields)?;
-        let rooms = route.rooms(&fields, &organisation)?;
-        let latest_of = optional_id(&fields, &route.latest_of)?;
+        let route = self.find(record.headers, &fields, trace)?;
+        let organisation = self.organisation(record.headers, &fields, trace)?;
+        let rooms = self.rooms(route, &fields, &organisation, trace)?;
+        let (class, latest_of) = self.class(route, &fields, trace)?;
+        let payload = payload(value)?;
+        trace.found(Stage::Delivery, || {
+            explain::delivery(class, route.ack, payload.get().len())
+        });
         Ok(Publication {
             topic: Arc::clone(topic),
             partition: record.partition,
@@ -127,112 +159,268 @@ impl RouteTable {
             event: Arc::clone(&route.event),
             organisation,
             rooms,
-            class: match route.class {
-                // Nothing tells what it would be the latest of, so none may take its place.
-                Class::Latest if latest_of.is_none() => Class::Event,
-                class => class,
-            },
+            class,
             latest_of: latest_of.map(Arc::from),
             ack: route.ack,
-            payload: payload(value)?,
+            payload,
         })
+    }
+
+    fn find(
+        &self,
+        headers: &[(&str, &[u8])],
+        fields: &Decoded<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<&Route, Skip> {
+        let name = self.event_name(headers, fields, trace)?;
+        if name.len() > MAX_EVENT_NAME {
+            return Err(trace.refuse(Stage::Event, Skip::UnknownEvent, || {
+                let bytes = name.len();
+                format!("a name of {bytes} bytes is longer than any event's ({MAX_EVENT_NAME})")
+            }));
+        }
+        let routed = |name: &str| self.index.get(name).and_then(|&at| self.routes.get(at));
+        if let Some(route) = routed(&name) {
+            trace.found(Stage::Event, || {
+                explain::event_named(&name, &normalise(&name), &route.event)
+            });
+            return Ok(route);
+        }
+        let usual = normalise(&name);
+        if is_reserved_event(&name) || is_reserved_event(&usual) {
+            return Err(trace.refuse(Stage::Event, Skip::ReservedEvent, || {
+                format!("{name:?} belongs to Socket.IO or to the protocol: a record must not pose as the server")
+            }));
+        }
+        let Some(route) = routed(&usual) else {
+            return Err(trace.refuse(Stage::Event, Skip::UnknownEvent, || {
+                if *name == *usual {
+                    format!("no route is for {name:?}")
+                } else {
+                    format!("no route is for {name:?}, nor for {usual:?}, its usual spelling")
+                }
+            }));
+        };
+        trace.found(Stage::Event, || {
+            explain::event_named(&name, &usual, &route.event)
+        });
+        Ok(route)
     }
 
     /// By the first source that names an event. A source that is there but makes no name (not UTF-8, not a string) is
     /// not passed over: the next one may be about something else.
-    fn find(&self, headers: &[(&str, &[u8])], fields: &Decoded<'_>) -> Result<&Route, Skip> {
-        let name = self.event.headers.iter().find_map(|name| {
+    fn event_name<'a>(
+        &self,
+        headers: &[(&str, &'a [u8])],
+        fields: &Decoded<'a>,
+        trace: &mut impl Trace,
+    ) -> Result<Cow<'a, str>, Skip> {
+        for name in &self.event.headers {
             // Kafka's own rule for a header that repeats: the last one counts.
-            let (_, value) = headers.iter().rfind(|(header, _)| *header == &**name)?;
-            Some(std::str::from_utf8(value).ok().map(Cow::Borrowed))
-        });
-        let name = name.or_else(|| {
-            let mut values = self.event.fields.iter();
-            values.find_map(|&slot| fields.at_top(slot).map(decode::text))
-        });
-        let name = name.ok_or(Skip::NoEvent)?.ok_or(Skip::UnknownEvent)?;
-        if name.len() > MAX_EVENT_NAME {
-            return Err(Skip::UnknownEvent);
+            let Some((_, value)) = headers.iter().rfind(|(header, _)| *header == &**name) else {
+                trace.note(Stage::Event, Verdict::Absent, || {
+                    format!("there is no header {name}")
+                });
+                continue;
+            };
+            let text = std::str::from_utf8(value).map_err(|_| {
+                trace.refuse(Stage::Event, Skip::UnknownEvent, || {
+                    format!("header {name} is not UTF-8")
+                })
+            })?;
+            trace.found(Stage::Event, || {
+                format!("header {name} says {:?}", explain::shortened(text))
+            });
+            return Ok(Cow::Borrowed(text));
         }
-        if let Some(route) = self.index.get(&*name) {
-            return self.routes.get(*route).ok_or(Skip::UnknownEvent);
+        for &slot in &self.event.fields {
+            let name = self.fields.name(slot);
+            let Some(value) = fields.at_top(slot) else {
+                trace.note(Stage::Event, Verdict::Absent, || {
+                    format!("there is no field {name} at the top")
+                });
+                continue;
+            };
+            let shown = || explain::shortened(value.get());
+            let text = decode::text(value).ok_or_else(|| {
+                trace.refuse(Stage::Event, Skip::UnknownEvent, || {
+                    format!("field {name} is {}, which is no text", shown())
+                })
+            })?;
+            trace.found(Stage::Event, || format!("field {name} says {}", shown()));
+            return Ok(text);
         }
-        let usual = normalise(&name);
-        if is_reserved_event(&name) || is_reserved_event(&usual) {
-            return Err(Skip::ReservedEvent);
-        }
-        let route = self.index.get(usual.as_str());
-        route
-            .and_then(|&route| self.routes.get(route))
-            .ok_or(Skip::UnknownEvent)
+        Err(trace.refuse(Stage::Event, Skip::NoEvent, || {
+            "nothing names the event".to_owned()
+        }))
     }
 
     /// The first source that is there decides: headers before the body before the top. A source that is there but is no
     /// organisation refuses the record; it is not passed over for one that is about somebody else.
-    fn organisation(&self, headers: &[(&str, &[u8])], fields: &Decoded<'_>) -> Result<Id, Skip> {
-        let in_headers = self.organisation.headers.iter().find_map(|name| {
+    fn organisation(
+        &self,
+        headers: &[(&str, &[u8])],
+        fields: &Decoded<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Id, Skip> {
+        const STAGE: Stage = Stage::Organisation;
+        for name in &self.organisation.headers {
             let mut values = headers
                 .iter()
                 .filter(|(header, _)| *header == &**name)
                 .map(|(_, value)| *value);
-            let first = values.next()?;
+            let Some(first) = values.next() else {
+                trace.note(STAGE, Verdict::Absent, || {
+                    format!("there is no header {name}")
+                });
+                continue;
+            };
             // Kafka lets a header repeat. Two that differ are two organisations, and either could be the wrong one.
-            Some(if values.any(|other| other != first) {
-                Err(Skip::AmbiguousField)
-            } else {
-                std::str::from_utf8(first)
-                    .map_err(|_| InvalidId)
-                    .and_then(Id::parse)
-                    .map_err(|_| Skip::BadOrganisation)
-            })
-        });
-        let in_fields = || {
-            self.organisation.fields.iter().find_map(|&slot| {
-                fields
-                    .in_body(slot)
-                    .or_else(|| fields.at_top(slot))
-                    .map(|value| decode::id(value).map_err(|_| Skip::BadOrganisation))
-            })
-        };
-        in_headers.or_else(in_fields).ok_or(Skip::NoOrganisation)?
+            if values.any(|other| other != first) {
+                return Err(trace.refuse(STAGE, Skip::AmbiguousField, || {
+                    format!("header {name} is there more than once, with different values")
+                }));
+            }
+            let id = std::str::from_utf8(first)
+                .map_err(|_| InvalidId)
+                .and_then(Id::parse);
+            let shown = || explain::shortened(&String::from_utf8_lossy(first));
+            return match id {
+                Ok(id) => {
+                    trace.found(STAGE, || format!("header {name} says {id}"));
+                    Ok(id)
+                }
+                Err(rule) => Err(trace.refuse(STAGE, Skip::BadOrganisation, || {
+                    format!("header {name} says {:?}: {rule}", shown())
+                })),
+            };
+        }
+        for &slot in &self.organisation.fields {
+            let Some((place, value)) = fields.either(slot) else {
+                trace.note(STAGE, Verdict::Absent, || {
+                    explain::not_there(&self.fields, &[slot])
+                });
+                continue;
+            };
+            let says = || explain::field_says(&self.fields, &[], slot, place, value.get());
+            return match decode::id(value) {
+                Ok(id) => {
+                    trace.found(STAGE, says);
+                    Ok(id)
+                }
+                Err(rule) => Err(trace.refuse(STAGE, Skip::BadOrganisation, || {
+                    format!("{}: {rule}", says())
+                })),
+            };
+        }
+        Err(trace.refuse(STAGE, Skip::NoOrganisation, || {
+            "nothing names the organisation".to_owned()
+        }))
     }
-}
 
-impl Route {
     /// A bad id refuses the whole record: to deliver it to the rooms that are left would be a loss for the members of
     /// the one that is not, and nobody would ever learn of it.
-    fn rooms(&self, fields: &Decoded<'_>, organisation: &Id) -> Result<Vec<Room>, Skip> {
-        let mut rooms: Vec<Room> = Vec::with_capacity(self.rooms.len());
-        for room in &self.rooms {
-            let id = match &room.id {
-                RoomId::Organisation => organisation.clone(),
-                RoomId::Field { names, required } => match optional_id(fields, names)? {
-                    Some(id) => id,
-                    None if *required => return Err(Skip::NoRoom),
-                    None => continue,
+    fn rooms(
+        &self,
+        route: &Route,
+        fields: &Decoded<'_>,
+        organisation: &Id,
+        trace: &mut impl Trace,
+    ) -> Result<Vec<Room>, Skip> {
+        const STAGE: Stage = Stage::Room;
+        let mut rooms: Vec<Room> = Vec::with_capacity(route.rooms.len());
+        for RoomRoute { kind, id } in &route.rooms {
+            let (id, why) = match id {
+                RoomId::Organisation => (organisation.clone(), None),
+                RoomId::Field { names, required } => match fields.first(names) {
+                    Some(found) => (
+                        self.id(names, found, (STAGE, kind.as_str()), trace)?,
+                        Some((names, found)),
+                    ),
+                    None if *required => {
+                        return Err(trace.refuse(STAGE, Skip::NoRoom, || {
+                            let why = explain::not_there(&self.fields, names);
+                            format!("{kind}: {why}, and the route requires this room")
+                        }));
+                    }
+                    None => {
+                        trace.note(STAGE, Verdict::LeftOut, || {
+                            let why = explain::not_there(&self.fields, names);
+                            format!("{kind}: {why}; the room is optional")
+                        });
+                        continue;
+                    }
                 },
             };
             let room = Room {
                 organisation: organisation.clone(),
-                kind: room.kind.clone(),
+                kind: kind.clone(),
                 id,
             };
-            if !rooms.contains(&room) {
+            let because = || match why {
+                Some((names, (slot, place, value))) => {
+                    explain::field_says(&self.fields, names, slot, place, value.get())
+                }
+                None => "everybody of the organisation".to_owned(),
+            };
+            if rooms.contains(&room) {
+                trace.note(STAGE, Verdict::LeftOut, || {
+                    format!("{room}: {}, but this room is named already", because())
+                });
+            } else {
+                trace.found(STAGE, || format!("{room}: {}", because()));
                 rooms.push(room);
             }
         }
         if rooms.is_empty() {
-            return Err(Skip::NoRoom);
+            return Err(trace.refuse(STAGE, Skip::NoRoom, || {
+                "no room of the route is left".to_owned()
+            }));
         }
         Ok(rooms)
     }
-}
 
-fn optional_id(fields: &Decoded<'_>, names: &[Slot]) -> Result<Option<Id>, Skip> {
-    let value = fields.first(names);
-    value
-        .map(|value| decode::id(value).map_err(|_| Skip::BadId))
-        .transpose()
+    /// The class, and what it is the latest of.
+    fn class(
+        &self,
+        route: &Route,
+        fields: &Decoded<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<(Class, Option<Id>), Skip> {
+        if route.latest_of.is_empty() {
+            return Ok((route.class, None));
+        }
+        let names = &route.latest_of;
+        let Some(found) = fields.first(names) else {
+            // Nothing tells what it would be the latest of, so none may take its place.
+            trace.note(Stage::LatestOf, Verdict::LeftOut, || {
+                let why = explain::not_there(&self.fields, names);
+                format!("{why}, so it is delivered as class event")
+            });
+            return Ok((Class::Event, None));
+        };
+        let id = self.id(names, found, (Stage::LatestOf, "the latest"), trace)?;
+        trace.found(Stage::LatestOf, || {
+            let (slot, place, value) = found;
+            explain::field_says(&self.fields, names, slot, place, value.get())
+        });
+        Ok((route.class, Some(id)))
+    }
+
+    fn id(
+        &self,
+        names: &[Slot],
+        (slot, place, value): (Slot, Place, &RawValue),
+        (stage, of): (Stage, &str),
+        trace: &mut impl Trace,
+    ) -> Result<Id, Skip> {
+        decode::id(value).map_err(|rule| {
+            trace.refuse(stage, Skip::BadId, || {
+                let says = explain::field_says(&self.fields, names, slot, place, value.get());
+                format!("{of}: {says}: {rule}")
+            })
+        })
+    }
 }
 
 /// `incident.created`, `incident-created`, `IncidentCreated` and `incidentCreated` become `incident_created`.
@@ -262,4 +450,4 @@ fn payload(value: &[u8]) -> Result<Box<RawValue>, Skip> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

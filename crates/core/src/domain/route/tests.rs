@@ -4,7 +4,7 @@ use super::super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec};
 use super::*;
 
 /// A small table that has every feature. The dispatch profile itself is tested where its file is read.
-fn table() -> RouteTable {
+pub(in crate::domain) fn table() -> RouteTable {
     let strings = |texts: &[&str]| {
         texts
             .iter()

@@ -266,6 +266,36 @@ fn what_the_client_is_ahead_of_is_skipped_when_it_comes() {
 }
 
 #[test]
+fn records_of_a_topic_that_is_gone_are_not_replayed() {
+    let mut rig = Rig::new(2);
+    let mut slow = rig.live(&["1"]);
+    slow.room_for(0);
+    let nothing = text(rig.now.wall, &[]);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(1, "o1", &["1"]);
+    rig.apply(Feed::Gone { partition: 0 });
+    slow.room_for(NO_LIMIT);
+    rig.ready(&slow);
+    assert_eq!(slow.read(), [Seen::Resync(TopicRecreated)]);
+    let mut back = rig.resumed(&["1"], &nothing);
+    rig.turns();
+    assert_eq!(back.records(), [(1, 0)]);
+}
+
+#[test]
+fn an_end_that_has_been_passed_since_is_old_news() {
+    let mut rig = Rig::new(1);
+    let ahead = text(rig.now.wall, &[(hash(0), 5)]);
+    let mut client = rig.resumed(&["1"], &ahead);
+    for _ in 0..3 {
+        rig.publish(0, "o1", &["1"]);
+    }
+    rig.hub.end_of_log(0, 2, rig.now);
+    rig.turns();
+    assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+}
+
+#[test]
 fn a_log_that_ends_below_the_cursor_is_another_log() {
     for (high, expected) in [(3, false), (2, true)] {
         let mut rig = Rig::new(1);

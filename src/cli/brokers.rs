@@ -1,0 +1,50 @@
+//! Which brokers a subcommand talks to, and for how long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::kafka::ConsumerSettings;
+use crate::settings::{KafkaSettings, process_environment, values};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Brokers {
+    /// Brokers, if they are not KAFKA_BOOTSTRAP_SERVERS
+    #[arg(short = 'b', long = "brokers", value_name = "HOST:PORT,...")]
+    servers: Option<String>,
+    /// How long the brokers may take for one answer: 10s, 500ms
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
+    pub(super) timeout: Duration,
+}
+
+impl Brokers {
+    /// The environment, with what the command line says in it. KAFKA_PROPERTIES_... hold for these brokers too.
+    pub(super) fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = process_environment();
+        if let Some(servers) = &self.servers {
+            let name = "FLEETCAST_KAFKA_BOOTSTRAP_SERVERS".to_owned();
+            environment.insert(name, servers.clone());
+        }
+        environment
+    }
+}
+
+pub(super) fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
+    ConsumerSettings {
+        properties: kafka.properties.clone(),
+        mock: kafka.mock,
+        ..ConsumerSettings::new(&kafka.bootstrap_servers)
+    }
+}
+
+/// Runs one thing to its end; what hangs afterwards (a name that does not resolve) holds up nobody.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(outcome)
+}

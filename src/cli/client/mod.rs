@@ -1,0 +1,84 @@
+//! `client`: what a browser would see, in a terminal (S4-31).
+
+mod follow;
+mod link;
+mod packet;
+mod show;
+
+use std::time::Duration;
+
+use super::Exit;
+use super::brokers::block_on;
+use crate::settings::values;
+use link::Endpoint;
+use show::Show;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the server listens; a path after the port is that of Socket.IO
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001", value_parser = Endpoint::parse)]
+    url: Endpoint,
+    /// Token to connect with
+    #[arg(long, value_name = "TOKEN")]
+    token: String,
+    /// Room to join; may be given more than once
+    #[arg(long, value_name = "KIND:ID")]
+    room: Vec<String>,
+    /// Leave a room again after a time: channel:7@5s; may be given more than once
+    #[arg(long, value_name = "KIND:ID@TIME", value_parser = leave)]
+    leave: Vec<(String, Duration)>,
+    /// Show only this event; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    event: Vec<String>,
+    /// End after this time; otherwise it goes on until `quit` or Ctrl-C
+    #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
+    duration: Option<Duration>,
+    /// End after so many events that were shown; fewer within --for is a failure
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// How to connect; there is one way so far
+    #[arg(long, value_name = "NAME", default_value = "websocket", value_parser = ["websocket"])]
+    transport: String,
+    /// When the connection is lost, connect again and go on from the cursor; with a CURSOR, begin there
+    #[arg(long, value_name = "CURSOR", num_args = 0..=1, default_missing_value = "")]
+    resume: Option<String>,
+}
+
+pub(super) const HELP: &str = "Commands on standard input: join channel:7, leave channel:7, rooms, quit.
+Lines that begin with -- tell of the connection, with !! of what was refused. No colours with NO_COLOR.
+
+Examples:
+  fleetcast client --token \"$(fleetcast token mint --sub u1 --org o1 --role dispatcher)\" --room channel:7
+  fleetcast client --token $TOKEN --event alert_created --count 1 --for 30s --json
+  fleetcast client --token $TOKEN --room channel:7 --leave channel:7@5s --for 10s
+
+Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the connection was lost, or --count was not
+reached, 2 wrong usage.";
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let show = Show::new(arguments.json);
+    let good = block_on(follow::Client::new(arguments, show).run())??;
+    Ok(if good { Exit::Clean } else { Exit::Failed })
+}
+
+fn leave(text: &str) -> Result<(String, Duration), String> {
+    let (room, time) = text
+        .rsplit_once('@')
+        .ok_or_else(|| "it is no KIND:ID@TIME".to_owned())?;
+    Ok((room.to_owned(), values::duration(time)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_left_after_a_time() {
+        let five = Duration::from_secs(5);
+        assert_eq!(leave("channel:7@5s"), Ok(("channel:7".to_owned(), five)));
+        assert!(leave("channel:7").is_err() && leave("channel:7@soon").is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! `produce`: records by hand, with their delivery reports.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+
+use super::brokers::{Brokers, block_on, client_settings};
+use super::{Exit, bad_configuration, complain, lines, print};
+use crate::kafka::sender::{Outgoing, Place, SendError, Sender};
+use crate::settings::Settings;
+
+/// Records that may be under way at once.
+const UNDER_WAY: usize = 256;
+
+/// A file of this size is no record. Bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Topic, by its full name: KAFKA_TOPIC_PREFIX is not put in front
+    #[arg(long, short, value_name = "TOPIC", value_parser = crate::settings::values::topic)]
+    topic: String,
+    /// Key of the records: the same key, the same partition, so the same order
+    #[arg(long, short, value_name = "KEY")]
+    key: Option<String>,
+    /// Header of the records; may be given more than once
+    #[arg(long, short = 'H', value_name = "NAME=VALUE", value_parser = super::header)]
+    header: Vec<(String, String)>,
+    /// The value of one record
+    #[arg(long, value_name = "JSON", conflicts_with = "file")]
+    value: Option<String>,
+    /// A file that is the value of one record
+    #[arg(long, short, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    brokers: Brokers,
+}
+
+pub(super) const HELP: &str = "Examples:
+  fleetcast produce -t incident -k 5 --value '{\"event_type\":\"incident_created\",\"organization_id\":\"o1\",\"data\":{\"id\":5}}'
+  fleetcast produce -t incident -H event_type=incident_created -f record.json -b kafka:9092
+  jq -c .[] records.json | fleetcast produce -t asset
+
+Prints topic/partition/offset for each record that all replicas have.
+Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong settings.";
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let kafka = match Settings::kafka_from_map(&arguments.brokers.environment()) {
+        Ok(kafka) => kafka,
+        Err(problems) => return Ok(bad_configuration(&problems)),
+    };
+    let value = match (arguments.value, arguments.file) {
+        (Some(value), _) => Some(value.into_bytes()),
+        (None, Some(path)) => Some(read(&path)?),
+        (None, None) => None,
+    };
+    let record = Outgoing {
+        topic: arguments.topic,
+        key: arguments.key,
+        headers: arguments.header,
+        value: Vec::new(),
+    };
+    let timeout = arguments.brokers.timeout;
+    let all = block_on(async {
+        let sender = Sender::new(&client_settings(&kafka), timeout)?;
+        match value {
+            Some(value) => one(&sender, Outgoing { value, ..record }).await,
+            None => each_line(&sender, record).await,
+        }
+    })??;
+    Ok(if all { Exit::Clean } else { Exit::Failed })
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let meta = fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
+    anyhow::ensure!(
+        meta.is_file() && meta.len() <= MAX_FILE,
+        "{shown} is no file of at most {MAX_FILE} bytes"
+    );
+    fs::read(path).with_context(|| format!("cannot read {shown}"))
+}
+
+async fn one(sender: &Sender, record: Outgoing) -> anyhow::Result<bool> {
+    let place = match sender.send(&record) {
+        Ok(under_way) => under_way.delivered().await,
+        Err(error) => Err(error),
+    };
+    report(&record.topic, 1, place)
+}
+
+/// True when all were delivered. Reports come in the order of the lines.
+async fn each_line(sender: &Sender, mut record: Outgoing) -> anyhow::Result<bool> {
+    let topic = record.topic.clone();
+    let mut lines = lines::standard_input();
+    let mut under_way = FuturesOrdered::new();
+    let (mut number, mut all, mut open) = (0_u64, true, true);
+    while open || !under_way.is_empty() {
+        tokio::select! {
+            line = lines.recv(), if open && under_way.len() < UNDER_WAY => match line {
+                None => open = false,
+                Some(line) => {
+                    number += 1;
+                    record.value = line.context("cannot read standard input")?;
+                    if record.value.is_empty() {
+                        continue;
+                    }
+                    match sender.send(&record) {
+                        Ok(sent) => under_way.push_back(async move { (number, sent.delivered().await) }),
+                        Err(error) => all &= report(&topic, number, Err(error))?,
+                    }
+                }
+            },
+            Some((number, place)) = under_way.next() => all &= report(&topic, number, place)?,
+        }
+    }
+    Ok(all)
+}
+
+fn report(topic: &str, number: u64, place: Result<Place, SendError>) -> anyhow::Result<bool> {
+    match place {
+        Ok(Place { partition, offset }) => {
+            print(&format!("{topic}/{partition}/{offset}\n"))?;
+            Ok(true)
+        }
+        Err(error) => {
+            complain(&format!(
+                "fleetcast: record {number} for {topic}: {error}\n"
+            ));
+            Ok(false)
+        }
+    }
+}

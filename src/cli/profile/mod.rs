@@ -1,0 +1,164 @@
+//! `profile list`, `show` and `check`: what Fleetcast knows of a trade, and where a record would go.
+
+mod explain;
+mod sample;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Exit, complain, print};
+use crate::settings::{Profile, values};
+use sample::Source;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the profiles that are built in
+    List,
+    /// Print a built-in profile: the file to copy for a profile of your own
+    #[command(after_help = "Example: fleetcast profile show dispatch > mine.toml")]
+    Show {
+        /// One of `profile list`
+        name: String,
+    },
+    /// Check a profile, and explain where records would go and why not elsewhere
+    ///
+    /// Prints every mistake of the profile with its line. With --record each sample is walked through the profile's routes, by
+    /// the code that routes real records, and every step is told.
+    #[command(after_help = "A sample is a JSON file, with - for standard input:
+  {\"topic\": \"incident\", \"key\": \"k\", \"headers\": {\"event_type\": \"incident_created\"}, \"timestamp\": 1764000000000,
+   \"value\": {\"organization_id\": \"o1\", \"data\": {\"id\": 5}}}
+Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a string is the record's text as it is, null is a
+record without a value. With --topic the whole file is the value.
+
+Examples:
+  fleetcast profile check mine.toml
+  fleetcast profile check dispatch --record sample.json --record other.json
+  kcat -C -b kafka:9092 -t incident -o -1 -e | fleetcast profile check dispatch --topic incident --record -
+
+Exit codes: 0 the profile is good and every sample reaches somebody, 1 a sample reaches nobody or cannot be read,
+2 wrong usage, 78 the profile is wrong.")]
+    Check(Box<Check>),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// A file, or the name of a built-in profile
+    #[arg(value_name = "FILE")]
+    profile: String,
+    /// A sample; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    record: Vec<PathBuf>,
+    /// Topic of the samples, which are then bare values
+    #[arg(long, value_name = "TOPIC", requires = "record")]
+    topic: Option<String>,
+    /// Key of the samples, with --topic
+    #[arg(long, value_name = "KEY", requires = "topic")]
+    key: Option<String>,
+    /// Header of the samples, with --topic; may be given more than once
+    #[arg(long, value_name = "NAME=VALUE", requires = "topic", value_parser = super::header)]
+    header: Vec<(String, String)>,
+    /// In front of the profile's topics, as KAFKA_TOPIC_PREFIX would be
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    topic_prefix: String,
+    /// Largest record, as MAX_EVENT_BYTES would say
+    #[arg(long, value_name = "BYTES", default_value = "262144", value_parser = values::bytes)]
+    max_event_bytes: u64,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::List => list(),
+        Command::Show { name } => show(&name),
+        Command::Check(arguments) => check(*arguments),
+    }
+}
+
+fn list() -> anyhow::Result<Exit> {
+    let mut text = String::new();
+    for name in Profile::builtin_names() {
+        let profile = Profile::builtin(name, "", usize::MAX)?;
+        writeln!(text, "{name}  {}", summary(&profile))?;
+    }
+    print(&text)?;
+    Ok(Exit::Clean)
+}
+
+fn show(name: &str) -> anyhow::Result<Exit> {
+    let Some(text) = Profile::builtin_text(name) else {
+        let names: Vec<_> = Profile::builtin_names().collect();
+        complain(&format!(
+            "fleetcast: there is no built-in profile {name:?}; built in are {}\n",
+            names.join(", ")
+        ));
+        return Ok(Exit::Usage);
+    };
+    print(text)?;
+    Ok(Exit::Clean)
+}
+
+fn check(arguments: Check) -> anyhow::Result<Exit> {
+    let max_event_bytes = usize::try_from(arguments.max_event_bytes).unwrap_or(usize::MAX);
+    let loaded = Profile::load(&arguments.profile, &arguments.topic_prefix, max_event_bytes);
+    let profile = match loaded {
+        Ok(profile) => profile,
+        Err(errors) if arguments.json => {
+            print(&format!("{:#}\n", json!({"errors": errors.0})))?;
+            return Ok(Exit::BadConfiguration);
+        }
+        Err(errors) => {
+            complain(&format!(
+                "fleetcast: the profile cannot be used:\n{errors}\n"
+            ));
+            return Ok(Exit::BadConfiguration);
+        }
+    };
+    let source = match arguments.topic {
+        Some(topic) => Source::Value {
+            topic,
+            key: arguments.key,
+            headers: arguments.header,
+        },
+        None => Source::Envelope,
+    };
+    let mut explained = Vec::new();
+    for path in &arguments.record {
+        let sample = sample::read(path, &source, max_event_bytes)?;
+        explained.push(explain::Explained::of(&profile, sample, path));
+    }
+    if arguments.json {
+        let records: Vec<_> = explained.iter().map(explain::Explained::json).collect();
+        let document = json!({
+            "profile": profile.name,
+            "topics": profile.routes.topics().collect::<Vec<_>>(),
+            "events": profile.routes.events().collect::<Vec<_>>(),
+            "records": records,
+        });
+        print(&format!("{document:#}\n"))?;
+    } else {
+        let mut text = format!("ok: profile {}: {}\n", profile.name, summary(&profile));
+        for one in &explained {
+            text.push('\n');
+            one.write(&mut text, &profile)?;
+        }
+        print(&text)?;
+    }
+    let all = explained.iter().all(explain::Explained::is_routed);
+    Ok(if all { Exit::Clean } else { Exit::Failed })
+}
+
+/// `5 topics, 14 events, rooms asset, channel`.
+fn summary(profile: &Profile) -> String {
+    let routes = &profile.routes;
+    let kinds: Vec<_> = routes.kinds().into_iter().collect();
+    format!(
+        "{} topics, {} events, rooms of the kinds {}",
+        routes.topic_groups().count(),
+        routes.events().count(),
+        kinds.join(", ")
+    )
+}

@@ -1,0 +1,166 @@
+//! A record written down in a file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// What a file holds.
+pub(super) enum Source {
+    /// The record with its topic, key and headers.
+    Envelope,
+    /// The value alone.
+    Value {
+        topic: String,
+        key: Option<String>,
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// A record of nobody's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sample {
+    pub(super) topic: String,
+    pub(super) key: Option<String>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) timestamp: Option<i64>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    topic: String,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    headers: Headers,
+    #[serde(default)]
+    timestamp: Option<i64>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+    /// Where it stood in a log makes no difference, but tools write it down.
+    #[serde(default, rename = "partition")]
+    _partition: Option<i32>,
+    #[serde(default, rename = "offset")]
+    _offset: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Headers {
+    Once(BTreeMap<String, String>),
+    InOrder(Vec<(String, String)>),
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self::InOrder(Vec::new())
+    }
+}
+
+/// Reads at most what a record may have, and some more so that one that is too large is found to be that.
+pub(super) fn read(path: &Path, source: &Source, max_event_bytes: usize) -> anyhow::Result<Sample> {
+    const MORE: u64 = 1024 * 1024;
+    let most = u64::try_from(max_event_bytes)?.saturating_add(MORE);
+    let mut bytes = Vec::new();
+    let shown = path.display();
+    let input: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot read sample {shown}"))?)
+    };
+    input
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read sample {shown}"))?;
+    if u64::try_from(bytes.len())? > most {
+        bail!("sample {shown} has more than {most} bytes");
+    }
+    parse(bytes, source).with_context(|| format!("cannot use sample {shown}"))
+}
+
+fn parse(bytes: Vec<u8>, source: &Source) -> anyhow::Result<Sample> {
+    match source {
+        Source::Value {
+            topic,
+            key,
+            headers,
+        } => Ok(Sample {
+            topic: topic.clone(),
+            key: key.clone(),
+            headers: headers.clone(),
+            timestamp: None,
+            value: Some(bytes),
+        }),
+        Source::Envelope => {
+            let envelope: Envelope<'_> = serde_json::from_slice(&bytes).context(
+                "it is no {\"topic\": …, \"value\": …} (give --topic if the file is the value alone)",
+            )?;
+            Ok(Sample {
+                topic: envelope.topic,
+                key: envelope.key,
+                headers: match envelope.headers {
+                    Headers::Once(headers) => headers.into_iter().collect(),
+                    Headers::InOrder(headers) => headers,
+                },
+                timestamp: envelope.timestamp,
+                value: envelope.value.map(value).transpose()?,
+            })
+        }
+    }
+}
+
+/// A string is the record's text, so that a sample can hold what is no JSON.
+fn value(value: &RawValue) -> anyhow::Result<Vec<u8>> {
+    let json = value.get();
+    if json.starts_with('"') {
+        let text: String = serde_json::from_str(json).context("its value is no text")?;
+        return Ok(text.into_bytes());
+    }
+    Ok(json.as_bytes().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(json: &str) -> anyhow::Result<Sample> {
+        parse(json.as_bytes().to_owned(), &Source::Envelope)
+    }
+
+    #[test]
+    fn an_envelope_keeps_the_text_of_its_value() {
+        let sample = envelope(
+            r#"{"topic":"t","key":"k","headers":{"a":"1"},"timestamp":7,"partition":0,"offset":1,"value":{"x": 1e400}}"#,
+        )
+        .unwrap();
+        assert_eq!(sample.topic, "t");
+        assert_eq!(sample.key.as_deref(), Some("k"));
+        assert_eq!(sample.headers, [("a".to_owned(), "1".to_owned())]);
+        assert_eq!(sample.timestamp, Some(7));
+        assert_eq!(sample.value.as_deref(), Some(&br#"{"x": 1e400}"#[..]));
+    }
+
+    #[test]
+    fn a_string_is_text_null_is_no_value_and_headers_may_repeat() {
+        let text = envelope(r#"{"topic":"t","value":"{no json"}"#).unwrap();
+        assert_eq!(text.value.as_deref(), Some(&b"{no json"[..]));
+        for none in [r#"{"topic":"t"}"#, r#"{"topic":"t","value":null}"#] {
+            assert_eq!(envelope(none).unwrap().value, None);
+        }
+        let twice = envelope(r#"{"topic":"t","headers":[["a","1"],["a","2"]]}"#).unwrap();
+        assert_eq!(twice.headers.len(), 2);
+    }
+
+    #[test]
+    fn a_slip_in_an_envelope_is_found() {
+        for wrong in [r#"{"value":{}}"#, r#"{"topic":"t","vlaue":{}}"#, "[]", ""] {
+            assert!(envelope(wrong).is_err(), "{wrong}");
+        }
+    }
+}

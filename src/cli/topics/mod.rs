@@ -1,0 +1,223 @@
+//! `topics apply`: topics as a file, or this server, wants them.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::brokers::{Brokers, block_on, client_settings};
+use super::{Exit, bad_configuration, complain, plain, print};
+use crate::kafka::admin::{Action, Admin, Outcome, Topic};
+use crate::settings::{ServiceTopics, Settings};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make and widen topics and set their settings; never deletes, never shrinks
+    ///
+    /// Without a file: the service topics that are set (PUBLISH_TOPIC, DEAD_LETTER_TOPIC, RECEIPTS_TOPIC, REVOCATIONS_TOPIC,
+    /// AUDIT_TOPIC), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
+    #[command(after_help = "The file:
+  topics:
+    - name: dept.1.events
+      partitions: 3              # at least; without: the brokers' default for a new topic
+      replication_factor: 1      # for a new topic; without: the brokers' default
+      config:
+        retention.ms: 604800000
+        cleanup.policy: delete
+        message.timestamp.type: LogAppendTime
+
+A new topic gets message.timestamp.type=LogAppendTime unless the file says otherwise: a producer whose clock is wrong
+then cannot move records out of the window. Settings that the file does not name stay as they are.
+
+Examples:
+  fleetcast topics apply -f docker/kafka/topics.yaml --dry-run
+  fleetcast topics apply -f docker/kafka/topics.yaml -b kafka:9092
+  DEAD_LETTER_TOPIC=fleetcast.dead fleetcast topics apply
+
+Exit codes: 0 Kafka is as the file says, 1 it is not (something was refused, or would need deleting), 2 wrong usage,
+78 the file or the settings are wrong (nothing was done).")]
+    Apply(Apply),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Apply {
+    /// What topics there should be, in YAML
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Let the brokers check new topics and partitions, and do nothing; values of settings of topics that exist are not checked
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    brokers: Brokers,
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+    let Command::Apply(arguments) = command;
+    let environment = arguments.brokers.environment();
+    let (kafka, topics, groups) = if let Some(path) = &arguments.file {
+        let topics = match file::read(path) {
+            Ok(topics) => topics,
+            Err(problem) => {
+                complain(&format!("fleetcast: {problem:#}\nnothing was done\n"));
+                return Ok(Exit::BadConfiguration);
+            }
+        };
+        match Settings::kafka_from_map(&environment) {
+            Ok(kafka) => (kafka, topics, Vec::new()),
+            Err(problems) => return Ok(bad_configuration(&problems)),
+        }
+    } else {
+        match Settings::topics_from_map(&environment) {
+            Ok((kafka, profile, service)) => {
+                let groups: Vec<Vec<String>> = profile
+                    .routes
+                    .topic_groups()
+                    .map(|group| group.iter().map(ToString::to_string).collect())
+                    .collect();
+                (kafka, service_topics(&service), groups)
+            }
+            Err(problems) => return Ok(bad_configuration(&problems)),
+        }
+    };
+    let timeout = arguments.brokers.timeout;
+    let outcomes = block_on(async {
+        let admin = Admin::new(&client_settings(&kafka), timeout)?;
+        let mut topics = topics;
+        if !groups.is_empty() {
+            let cluster = admin.cluster()?;
+            let missing = groups
+                .iter()
+                .filter(|group| !group.iter().any(|name| cluster.topics.contains_key(name)))
+                .filter_map(|group| group.first());
+            topics.extend(missing.map(|name| new_topic(name, None, &[])));
+        }
+        anyhow::Ok(admin.apply(&topics, arguments.dry_run).await?)
+    })??;
+    print(&table(&outcomes, arguments.dry_run)?)?;
+    let done = |outcome: &Outcome| {
+        matches!(
+            outcome.action,
+            Action::Created | Action::Changed | Action::Unchanged
+        )
+    };
+    Ok(if outcomes.iter().all(done) {
+        Exit::Clean
+    } else {
+        Exit::Failed
+    })
+}
+
+/// As the contract has them.
+fn service_topics(names: &ServiceTopics) -> Vec<Topic> {
+    type Row<'a> = (&'a Option<String>, i32, &'a [(&'a str, String)]);
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    let kept = |days: u64| [("retention.ms", (days * DAY).to_string())];
+    let compacted = [("cleanup.policy", "compact".to_owned())];
+    let rows: [Row<'_>; 5] = [
+        (&names.publish, 6, &kept(1)),
+        (&names.dead_letter, 1, &kept(30)),
+        (&names.receipts, 3, &kept(30)),
+        (&names.revocations, 1, &compacted),
+        (&names.audit, 3, &kept(90)),
+    ];
+    rows.into_iter()
+        .filter_map(|(name, partitions, config)| {
+            Some(new_topic(name.as_deref()?, Some(partitions), config))
+        })
+        .collect()
+}
+
+fn new_topic(name: &str, partitions: Option<i32>, config: &[(&str, String)]) -> Topic {
+    Topic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: None,
+        config: config
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        config_when_made: when_made(),
+    }
+}
+
+/// The start of the window is found by the records' times, so they had better be the brokers'.
+fn when_made() -> BTreeMap<String, String> {
+    BTreeMap::from([(
+        "message.timestamp.type".to_owned(),
+        "LogAppendTime".to_owned(),
+    )])
+}
+
+fn table(outcomes: &[Outcome], dry_run: bool) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if dry_run {
+        text.push_str("dry run: the brokers were asked, nothing was done\n");
+    }
+    let names = outcomes.iter().map(|outcome| outcome.name.chars().count());
+    let width = names.max().unwrap_or(0).min(64);
+    for Outcome {
+        name,
+        action,
+        notes,
+    } in outcomes
+    {
+        let done = match (action, dry_run) {
+            (Action::Created, false) => "created",
+            (Action::Created, true) => "to create",
+            (Action::Changed, false) => "changed",
+            (Action::Changed, true) => "to change",
+            (Action::Unchanged, _) => "unchanged",
+            (Action::Refused, _) => "REFUSED",
+            (Action::Failed, _) => "FAILED",
+        };
+        let line = format!("{done:<9}  {name:<width$}  {}", plain(&notes.join("; ")));
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    let count = |wanted: &[Action]| {
+        let matching = outcomes.iter().filter(|one| wanted.contains(&one.action));
+        matching.count()
+    };
+    writeln!(
+        text,
+        "{} topics: {} created, {} changed, {} unchanged, {} refused or failed",
+        outcomes.len(),
+        count(&[Action::Created]),
+        count(&[Action::Changed]),
+        count(&[Action::Unchanged]),
+        count(&[Action::Refused, Action::Failed]),
+    )?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_topics_are_those_of_the_contract() {
+        let topics = service_topics(&ServiceTopics {
+            publish: Some("fleetcast.publish".to_owned()),
+            dead_letter: Some("dead".to_owned()),
+            receipts: None,
+            revocations: Some("revoked".to_owned()),
+            audit: Some("audit".to_owned()),
+        });
+        let shown: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                let config: Vec<_> = topic.config.values().map(String::as_str).collect();
+                (topic.name.as_str(), topic.partitions, config.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("fleetcast.publish", Some(6), "86400000".to_owned()),
+                ("dead", Some(1), "2592000000".to_owned()),
+                ("revoked", Some(1), "compact".to_owned()),
+                ("audit", Some(3), "7776000000".to_owned()),
+            ]
+        );
+    }
+}
