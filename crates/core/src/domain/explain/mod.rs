@@ -1,6 +1,6 @@
 //! Why a record goes where it goes, and not elsewhere.
 //!
-//! There is one walk through the table, and it tells what it does to a [`Trace`]. [`RouteTable::route`] walks with `()`, which
+//! There is one walk through the table, and it tells what it does to a `Trace`. [`RouteTable::route`] walks with `()`, which
 //! listens to nothing: its notes are closures that are never called, so they cost the consumer nothing.
 //! [`RouteTable::explain`] keeps them. So an explanation cannot say something else than what happens.
 
