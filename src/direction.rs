@@ -13,8 +13,8 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("problem", &[]),
-    // A circle with `auth`: keys are tried at the start with the reader that will load them. No others may follow.
-    // `kafka` says which of librdkafka's properties may be set.
+    // A circle with `auth`: keys are tried at the start with the reader that will load them. What may be set of Kafka's
+    // own properties stands in one table, there.
     ("settings", &["auth", "kafka"]),
     ("net", &[]),
     ("auth", &["settings"]),

@@ -36,8 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if arguments.show {
         print(&table(&show::effective(&environment, &presets)))?;
     }
-    let settings = Settings::from_map(&environment, &presets);
-    let settings = match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
+    let settings = Settings::from_map(&environment, &presets)
+        .and_then(|settings| app::check(&settings).map(|()| settings));
+    let settings = match settings {
         Ok(settings) => settings,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };

@@ -103,7 +103,9 @@ pub(super) fn common(settings: &ConsumerSettings) -> Result<ClientConfig, Client
         name.starts_with("fetch.")
             || name.starts_with("queued.")
             || name == "group.id"
-            || (FIXED.iter()).any(|fixed| fixed.name == name && fixed.value.is_some())
+            || FIXED
+                .iter()
+                .any(|fixed| fixed.value.is_some() && fixed.name == name)
     };
     let names: Vec<String> = (config.config_map().keys())
         .map(|name| (*name).to_owned())
