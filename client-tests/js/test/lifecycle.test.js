@@ -96,8 +96,7 @@ test("s4_19_health_ready_stats_metrics", async () => {
       const ready = await fetch(`${base}/ready`);
       assert.equal(ready.status, 200);
       const body = await ready.json();
-      // The mock broker has not all of the profile's topics.
-      assert.equal(body.status, broker.mock ? "degraded" : "ready", JSON.stringify(body));
+      assert.equal(body.status, "ready", JSON.stringify(body));
       assert.ok(body.components.kafka, JSON.stringify(body));
       const stats = await fetch(`${base}/stats`);
       assert.equal(stats.status, 200);

@@ -201,5 +201,4 @@ pub(super) fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "explain_tests.rs"]
 mod tests;
