@@ -44,6 +44,7 @@ impl Producer {
             .set("bootstrap.servers", bootstrap_servers)
             .set("client.id", client_id)
             .set("acks", "all")
+            .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("message.timeout.ms", DELIVERY.as_millis().to_string())
             .set("queue.buffering.max.messages", QUEUE.to_string())
