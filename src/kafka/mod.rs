@@ -77,7 +77,8 @@ impl ConsumerSettings {
             bootstrap_servers: bootstrap_servers.to_owned(),
             properties: BTreeMap::new(),
             group_id: "fleetcast".to_owned(),
-            keep: Duration::from_mins(5),
+            // The window of 5 minutes, and 10 s more.
+            keep: Duration::from_secs(310),
             mock: false,
             pace: Pace::default(),
         }
