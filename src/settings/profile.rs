@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
-use fleetcast_core::domain::spec::{Part, RouteSpec, SourceSpec, TableSpec};
+use fleetcast_core::domain::spec::{Part, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -42,7 +42,7 @@ impl std::error::Error for ProfileErrors {}
 #[serde(deny_unknown_fields)]
 struct File {
     name: String,
-    topics: Spanned<Vec<Vec<String>>>,
+    topics: Spanned<Vec<TopicSpec>>,
     event: Spanned<SourceSpec>,
     organisation: Spanned<SourceSpec>,
     #[serde(default)]
@@ -63,17 +63,24 @@ impl Profile {
         found.map(|(_, text)| *text)
     }
 
-    /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file.
+    /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file, whose patterns match none of `service_topics`.
     pub fn load(
         setting: &str,
         topic_prefix: &str,
         max_event_bytes: usize,
+        service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
         if Self::builtin_names().any(|name| name == setting) {
             return Self::builtin(setting, topic_prefix, max_event_bytes);
         }
         let text = read(setting).map_err(|problem| ProfileErrors(vec![problem]))?;
-        Self::parse(&text, setting, topic_prefix, max_event_bytes)
+        Self::parse(
+            &text,
+            setting,
+            topic_prefix,
+            max_event_bytes,
+            service_topics,
+        )
     }
 
     pub fn builtin(
@@ -92,6 +99,7 @@ impl Profile {
             &format!("profiles/{name}.toml"),
             topic_prefix,
             max_event_bytes,
+            &[],
         )
     }
 
@@ -101,6 +109,7 @@ impl Profile {
         source: &str,
         topic_prefix: &str,
         max_event_bytes: usize,
+        service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
         let file: File = toml::from_str(text).map_err(|error| {
             // The crate's own rendering shows the text around the place over several lines.
@@ -116,6 +125,7 @@ impl Profile {
         let spec = TableSpec {
             topic_prefix: topic_prefix.to_owned(),
             topics: file.topics.into_inner(),
+            service_topics: service_topics.to_vec(),
             event: file.event.into_inner(),
             organisation: file.organisation.into_inner(),
             aliases: file

@@ -245,10 +245,47 @@ fn s4_06_the_five_roles_of_dispatch() {
     }
 }
 
+#[test]
+fn a_topic_is_a_name_a_list_of_names_or_a_pattern() {
+    let load = |topics: &str| {
+        let old = "  [\"alert\", \"alerts\"],\n";
+        let text = DISPATCH.replacen(old, topics, 1);
+        Profile::parse(
+            &text,
+            "my.toml",
+            "city.",
+            1000,
+            &["city.unit.log".to_owned()],
+        )
+    };
+    let profile = load("  \"alert\",\n  { pattern = 'unit\\..*' },\n").expect("good");
+    for (topic, wanted) in [
+        ("city.alert", true),
+        ("city.alerts", false),
+        ("city.unit.moved", true),
+        ("city.unit.log", false),
+        ("city.unit.moved.dlq", false),
+    ] {
+        assert_eq!(profile.routes.wants(topic), wanted, "{topic}");
+    }
+    for (topics, line, words) in [
+        ("  { pattern = '(' },\n", 11, "no regular expression"),
+        ("  { patern = 'x' },\n", 16, "unknown field `patern`"),
+        ("  7,\n", 16, "a topic's name, a list of its names"),
+    ] {
+        let errors = load(topics).expect_err(topics).to_string();
+        let place = format!("my.toml:{line}: ");
+        assert!(
+            errors.contains(&place) && errors.contains(words),
+            "{errors}"
+        );
+    }
+}
+
 /// The dispatch profile with one text replaced, and what is complained of.
 fn complaints(from: &str, to: &str) -> Vec<String> {
     assert!(DISPATCH.contains(from), "{from}");
-    Profile::parse(&DISPATCH.replacen(from, to, 1), "my.toml", "", 1000)
+    Profile::parse(&DISPATCH.replacen(from, to, 1), "my.toml", "", 1000, &[])
         .map_or_else(|errors| errors.0, |_| vec![])
 }
 
@@ -344,7 +381,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         .replace("[\"alert_acknowledged\"]", "[\"error\"]")
         .replace("[\"task\", \"tasks\"]", "[\"a/b\"]")
         .replace("\"channels\"", "\"chanels\"");
-    let errors = Profile::parse(&text, "my.toml", "", 1000).expect_err("three mistakes");
+    let errors = Profile::parse(&text, "my.toml", "", 1000, &[]).expect_err("three mistakes");
     let text = errors.to_string();
     let positions: Vec<_> = ["a/b", "error", "chanels"]
         .iter()
@@ -367,9 +404,12 @@ fn a_profile_is_a_built_in_name_or_a_file() {
     )
     .expect("written");
     let path = path.to_str().expect("UTF-8");
-    assert_eq!(Profile::load(path, "", 1000).expect("good").name, "mine");
     assert_eq!(
-        Profile::load("dispatch", "", 1000).expect("good").name,
+        Profile::load(path, "", 1000, &[]).expect("good").name,
+        "mine"
+    );
+    assert_eq!(
+        Profile::load("dispatch", "", 1000, &[]).expect("good").name,
         "dispatch"
     );
     for wrong in [
@@ -377,7 +417,9 @@ fn a_profile_is_a_built_in_name_or_a_file() {
         "/dev/zero",
         folder.path().to_str().expect("UTF-8"),
     ] {
-        let message = Profile::load(wrong, "", 1000).expect_err(wrong).to_string();
+        let message = Profile::load(wrong, "", 1000, &[])
+            .expect_err(wrong)
+            .to_string();
         assert!(message.contains(wrong), "{message}");
     }
     assert!(
@@ -386,5 +428,5 @@ fn a_profile_is_a_built_in_name_or_a_file() {
             .to_string()
             .contains("dispatch")
     );
-    assert!(Profile::load("dispatch", "bad prefix/", 1000).is_err());
+    assert!(Profile::load("dispatch", "bad prefix/", 1000, &[]).is_err());
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::publication::Class;
 use super::record::Record;
 use super::route::{RouteTable, Skip};
-use super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec};
+use super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 
 fn table() -> RouteTable {
     let field = |name: &str| SourceSpec {
@@ -24,7 +24,7 @@ fn table() -> RouteTable {
         ..room("org", &[])
     };
     let spec = TableSpec {
-        topics: vec![vec!["t".to_owned()]],
+        topics: vec![TopicSpec::Names(vec!["t".to_owned()])],
         event: field("event"),
         organisation: field("org"),
         routes: vec![

@@ -1,23 +1,29 @@
 //! What a profile says about routing, as it was written, and the check that turns it into a [`RouteTable`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::decode::{BODY, Fields, MAX_FIELDS, Slot};
 use super::protocol::is_reserved_event;
 use super::publication::Class;
 use super::room::Kind;
-use super::route::{Names, RoomId, RoomRoute, Route, RouteTable, normalise};
+use super::route::{
+    Guard, Names, RoomId, RoomRoute, Route, RouteTable, TopicPattern, Topics, normalise,
+};
 
 /// Everything that a table is made of. Public fields: any value is fine here, [`TableSpec::build`] judges.
 #[derive(Debug, Clone, Default)]
 pub struct TableSpec {
     /// Put in front of each topic.
     pub topic_prefix: String,
-    /// Each entry lists the names that one topic may have; all that exist are read.
-    pub topics: Vec<Vec<String>>,
+    pub topics: Vec<TopicSpec>,
+    /// Full names of our own topics, which no pattern matches.
+    pub service_topics: Vec<String>,
     pub event: SourceSpec,
     pub organisation: SourceSpec,
     /// Another name of an event -> its own.
@@ -25,6 +31,50 @@ pub struct TableSpec {
     pub routes: Vec<RouteSpec>,
     /// Bytes of a record's value.
     pub max_event_bytes: usize,
+}
+
+/// What is read: a name, or the names that one topic may have, of which all that exist are read, or all topics that a
+/// pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicSpec {
+    Names(Vec<String>),
+    /// A regular expression for whole names, less the prefix.
+    Pattern(String),
+}
+
+impl<'de> Deserialize<'de> for TopicSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entry;
+
+        impl<'de> Visitor<'de> for Entry {
+            type Value = TopicSpec;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a topic's name, a list of its names, or { pattern = \"...\" }")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<TopicSpec, E> {
+                Ok(TopicSpec::Names(vec![name.to_owned()]))
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, names: S) -> Result<TopicSpec, S::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(TopicSpec::Names)
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<TopicSpec, M::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Table {
+                    pattern: String,
+                }
+
+                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(TopicSpec::Pattern(table.pattern))
+            }
+        }
+
+        deserializer.deserialize_any(Entry)
+    }
 }
 
 /// Where in a record a name is found: headers first, then fields, in this order.
@@ -89,7 +139,8 @@ impl TableSpec {
     /// Fails with all that is wrong, not only the first.
     pub fn build(self) -> Result<RouteTable, Vec<Problem>> {
         let mut builder = Builder::default();
-        let topics = builder.topics(&self.topic_prefix, &self.topics);
+        let (groups, patterns) = builder.topics(&self.topic_prefix, &self.topics);
+        let guard = Guard::new(&self.topic_prefix, &self.service_topics);
         let event = builder.source(&Part::Event, &self.event, Place::TopOnly);
         let organisation = builder.source(&Part::Organisation, &self.organisation, Place::BodyToo);
         let mut index = HashMap::new();
@@ -99,7 +150,7 @@ impl TableSpec {
             return Err(builder.problems);
         }
         Ok(RouteTable::new(
-            topics,
+            Topics::new(groups, patterns, guard),
             builder.fields,
             (event, organisation),
             (routes, index),
@@ -128,32 +179,50 @@ impl Builder {
         });
     }
 
-    fn topics(&mut self, prefix: &str, groups: &[Vec<String>]) -> Vec<Vec<Arc<str>>> {
-        if groups.is_empty() {
+    fn topics(
+        &mut self,
+        prefix: &str,
+        entries: &[TopicSpec],
+    ) -> (Vec<Vec<Arc<str>>>, Vec<TopicPattern>) {
+        if entries.is_empty() {
             self.complain(&Part::Topics, "there is no topic");
         }
-        let mut topics: Vec<Vec<Arc<str>>> = Vec::new();
-        for names in groups {
-            if names.is_empty() {
-                self.complain(&Part::Topics, "a topic has no name");
-            }
-            let mut group: Vec<Arc<str>> = Vec::new();
-            for name in names {
-                let full: Arc<str> = format!("{prefix}{name}").into();
-                if !is_topic(&full) || name.is_empty() {
-                    let message = format!(
-                        "{full:?} cannot be a topic: 1 to {MAX_TOPIC} characters of A-Z, a-z, 0-9, ., _ and -"
-                    );
-                    self.complain(&Part::Topics, message);
+        let (mut groups, mut patterns) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry {
+                TopicSpec::Names(names) => {
+                    let group = self.topic(prefix, names, &groups);
+                    groups.push(group);
                 }
-                if group.contains(&full) || topics.iter().flatten().any(|topic| *topic == full) {
-                    self.complain(&Part::Topics, format!("topic {full:?} is listed twice"));
-                }
-                group.push(full);
+                TopicSpec::Pattern(text) => match TopicPattern::parse(prefix, text) {
+                    Ok(pattern) => patterns.push(pattern),
+                    Err(message) => self.complain(&Part::Topics, message),
+                },
             }
-            topics.push(group);
         }
-        topics
+        (groups, patterns)
+    }
+
+    /// One topic by all of its names.
+    fn topic(&mut self, prefix: &str, names: &[String], others: &[Vec<Arc<str>>]) -> Vec<Arc<str>> {
+        if names.is_empty() {
+            self.complain(&Part::Topics, "a topic has no name");
+        }
+        let mut group: Vec<Arc<str>> = Vec::new();
+        for name in names {
+            let full: Arc<str> = format!("{prefix}{name}").into();
+            if !is_topic(&full) || name.is_empty() {
+                let message = format!(
+                    "{full:?} cannot be a topic: 1 to {MAX_TOPIC} characters of A-Z, a-z, 0-9, ., _ and -"
+                );
+                self.complain(&Part::Topics, message);
+            }
+            if group.contains(&full) || others.iter().flatten().any(|topic| *topic == full) {
+                self.complain(&Part::Topics, format!("topic {full:?} is listed twice"));
+            }
+            group.push(full);
+        }
+        group
     }
 
     fn source(&mut self, part: &Part, source: &SourceSpec, place: Place) -> Names {
@@ -335,6 +404,10 @@ mod tests {
         texts.iter().map(|&text| text.to_owned()).collect()
     }
 
+    fn names(texts: &[&str]) -> TopicSpec {
+        TopicSpec::Names(strings(texts))
+    }
+
     fn room(kind: &str, id: &[&str]) -> RoomSpec {
         RoomSpec {
             kind: kind.to_owned(),
@@ -346,7 +419,8 @@ mod tests {
     fn good() -> TableSpec {
         TableSpec {
             topic_prefix: "city.".to_owned(),
-            topics: vec![strings(&["asset", "assets"])],
+            topics: vec![names(&["asset", "assets"])],
+            service_topics: vec!["receipts-of-ours".to_owned()],
             event: SourceSpec {
                 headers: vec![],
                 fields: strings(&["event_type"]),
@@ -385,20 +459,48 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_wanted_beside_the_names() {
+        let mut spec = good();
+        assert!(!spec.clone().build().expect("good").has_patterns());
+        spec.topics
+            .push(TopicSpec::Pattern("receipts.*|unit.*".to_owned()));
+        spec.service_topics = vec!["city.unit.audit".to_owned()];
+        let table = spec.build().expect("good");
+        assert!(table.has_patterns());
+        let shown: Vec<_> = table.patterns().map(ToString::to_string).collect();
+        assert_eq!(shown, ["receipts.*|unit.*"]);
+        assert_eq!(
+            table.topics().count(),
+            2,
+            "only the brokers know the others"
+        );
+        for (topic, wanted) in [
+            ("city.asset", true),
+            ("city.unit.moved", true),
+            ("city.unit.moved.dlq", false),
+            ("city.unit.audit", false),
+            ("unit.moved", false),
+        ] {
+            assert_eq!(table.wants(topic), wanted, "{topic}");
+        }
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_part() {
         let of_alias = |name: &str| Part::Alias(name.to_owned());
         let cases: Vec<Case> = vec![
             (|s| s.topics.clear(), Part::Topics, "no topic"),
-            (|s| s.topics.push(vec![]), Part::Topics, "no name"),
+            (|s| s.topics.push(names(&[])), Part::Topics, "no name"),
             (
-                |s| s.topics.push(strings(&["a/b"])),
+                |s| s.topics.push(names(&["a/b"])),
                 Part::Topics,
                 "cannot be a topic",
             ),
+            (|s| s.topics.push(names(&["asset"])), Part::Topics, "twice"),
             (
-                |s| s.topics.push(strings(&["asset"])),
+                |s| s.topics.push(TopicSpec::Pattern("a(".to_owned())),
                 Part::Topics,
-                "twice",
+                "pattern \"a(\" is no regular expression",
             ),
             (
                 |s| s.topic_prefix = "ü".to_owned(),

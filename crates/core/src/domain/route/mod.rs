@@ -1,7 +1,9 @@
 //! Which event a record is, whose it is, and who may hear it. The table is data from a profile; see `profiles/`.
 
+mod topics;
+
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -14,6 +16,8 @@ use super::publication::{Class, Publication};
 use super::record::Record;
 use super::room::{Kind, Room};
 pub use super::skip::Skip;
+pub(super) use topics::{Guard, Topics};
+pub use topics::{MAX_PATTERN, TopicPattern};
 
 /// Longer names of events are unknown without being looked at.
 const MAX_EVENT_NAME: usize = 128;
@@ -22,8 +26,7 @@ const MAX_EVENT_NAME: usize = 128;
 /// which lets no bad one through; immutable after that.
 #[derive(Debug)]
 pub struct RouteTable {
-    topics: Vec<Vec<Arc<str>>>,
-    topic_names: HashSet<Arc<str>>,
+    topics: Topics,
     fields: Fields,
     event: Names,
     organisation: Names,
@@ -62,14 +65,13 @@ pub(super) enum RoomId {
 
 impl RouteTable {
     pub(super) fn new(
-        topics: Vec<Vec<Arc<str>>>,
+        topics: Topics,
         fields: Fields,
         (event, organisation): (Names, Names),
         (routes, index): (Vec<Route>, HashMap<Box<str>, usize>),
         max_event_bytes: usize,
     ) -> Self {
         Self {
-            topic_names: topics.iter().flatten().cloned().collect(),
             topics,
             fields,
             event,
@@ -80,14 +82,29 @@ impl RouteTable {
         }
     }
 
-    /// Full names, the prefix applied, alternatives included.
+    /// Full names, the prefix applied, alternatives included. What patterns match is not among them: only the brokers know.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.topics.iter().flatten().map(|name| &**name)
+        self.topics.groups.iter().flatten().map(|name| &**name)
+    }
+
+    pub fn patterns(&self) -> impl Iterator<Item = &TopicPattern> {
+        self.topics.patterns.iter()
+    }
+
+    /// Topics are to be looked for, not only to be read.
+    pub fn has_patterns(&self) -> bool {
+        !self.topics.patterns.is_empty()
+    }
+
+    /// The profile names this topic, or one of its patterns matches it. Full name. Patterns never match topics of our own,
+    /// Kafka's internal ones, and those that hold what was set aside (`.dlq`, `-retry`).
+    pub fn wants(&self, topic: &str) -> bool {
+        self.topics.wants(topic)
     }
 
     /// Each topic with its alternative names, the preferred one first: what to create where none of them exists.
     pub fn topic_groups(&self) -> impl Iterator<Item = &[Arc<str>]> {
-        self.topics.iter().map(Vec::as_slice)
+        self.topics.groups.iter().map(Vec::as_slice)
     }
 
     pub fn events(&self) -> impl Iterator<Item = &str> {
@@ -116,9 +133,10 @@ impl RouteTable {
         topic: &Arc<str>,
         trace: &mut impl Trace,
     ) -> Result<Publication, Skip> {
-        if !self.topic_names.contains(record.topic) {
+        if !self.wants(record.topic) {
             return Err(trace.refuse(Stage::Topic, Skip::UnknownTopic, || {
-                let known: Vec<&str> = self.topics().collect();
+                let mut known: Vec<String> = self.topics().map(str::to_owned).collect();
+                known.extend(self.patterns().map(|pattern| format!("/{pattern}/")));
                 let (topic, known) = (record.topic, known.join(", "));
                 format!("{topic:?} is none of the profile's topics, which are {known}")
             }));

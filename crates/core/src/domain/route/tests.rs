@@ -1,6 +1,6 @@
 //! Records against a small table that has every feature.
 
-use super::super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec};
+use super::super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 use super::*;
 
 /// A small table that has every feature. The dispatch profile itself is tested where its file is read.
@@ -25,7 +25,12 @@ pub(in crate::domain) fn table() -> RouteTable {
     };
     let spec = TableSpec {
         topic_prefix: String::new(),
-        topics: vec![strings(&["incident", "incidents"]), strings(&["alert"])],
+        topics: vec![
+            TopicSpec::Names(strings(&["incident", "incidents"])),
+            TopicSpec::Names(strings(&["alert"])),
+            TopicSpec::Pattern(r"fleet\.(.*)\.events".to_owned()),
+        ],
+        service_topics: Vec::new(),
         event: SourceSpec {
             headers: strings(&["event_type", "ce_type"]),
             fields: strings(&["event_type", "type", "event"]),
@@ -443,6 +448,10 @@ fn tombstones_and_foreign_topics_are_skipped() {
     // Any topic of the profile carries any of its events.
     record.topic = "incidents";
     assert!(table.route(&record, &topic).is_ok());
+    record.topic = "fleet.north.events";
+    assert!(table.route(&record, &topic).is_ok());
+    record.topic = "fleet.events.dlq";
+    assert_eq!(table.route(&record, &topic).err(), Some(Skip::UnknownTopic));
     record.topic = "incidents2";
     assert_eq!(table.route(&record, &topic).err(), Some(Skip::UnknownTopic));
 }
