@@ -1,7 +1,9 @@
 //! Records against a small table that has every feature.
 
-use super::super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
+use super::super::room::Room;
+use super::super::spec::{OrganisationSpec, RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 use super::*;
+use std::collections::BTreeMap;
 
 /// A small table that has every feature. The dispatch profile itself is tested where its file is read.
 pub(in crate::domain) fn table() -> RouteTable {
@@ -13,32 +15,31 @@ pub(in crate::domain) fn table() -> RouteTable {
     };
     let room = |kind: &str, id: &[&str], optional| RoomSpec {
         kind: kind.to_owned(),
-        id: strings(id),
+        id: SourceSpec::of_fields(id),
         optional,
     };
     let route = |event: &str, rooms, class, latest_of: &[&str]| RouteSpec {
-        events: strings(&[event]),
         rooms,
         class,
-        latest_of: strings(latest_of),
+        key: SourceSpec::of_fields(latest_of),
         ack: event == "alert_created",
+        ..named(event)
     };
     let spec = TableSpec {
-        topic_prefix: String::new(),
         topics: vec![
-            TopicSpec::Names(strings(&["incident", "incidents"])),
-            TopicSpec::Names(strings(&["alert"])),
-            TopicSpec::Pattern(r"fleet\.(.*)\.events".to_owned()),
+            TopicSpec::names(&["incident", "incidents"]),
+            TopicSpec::names(&["alert"]),
+            TopicSpec::pattern(r"fleet\.(.*)\.events"),
         ],
-        service_topics: Vec::new(),
-        event: SourceSpec {
+
+        event: Some(SourceSpec {
             headers: strings(&["event_type", "ce_type"]),
-            fields: strings(&["event_type", "type", "event"]),
-        },
-        organisation: SourceSpec {
+            ..SourceSpec::of_fields(&["event_type", "type", "event"])
+        }),
+        organisation: OrganisationSpec(SourceSpec {
             headers: strings(&["organization_id"]),
-            fields: strings(&["organization_id"]),
-        },
+            ..SourceSpec::of_fields(&["organization_id"])
+        }),
         aliases: [("incident_opened".to_owned(), "incident_created".to_owned())].into(),
         routes: vec![
             route(
@@ -88,8 +89,25 @@ pub(in crate::domain) fn table() -> RouteTable {
             ),
         ],
         max_event_bytes: 4096,
+        ..TableSpec::default()
     };
     spec.build().expect("a good table")
+}
+
+/// A route without rooms for records that name this event.
+pub(in crate::domain) fn named(event: &str) -> RouteSpec {
+    RouteSpec {
+        events: vec![event.to_owned()],
+        event: None,
+        topics: None,
+        format: None,
+        when: BTreeMap::new(),
+        payload: None,
+        rooms: Vec::new(),
+        class: Class::Event,
+        key: SourceSpec::default(),
+        ack: false,
+    }
 }
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];

@@ -66,6 +66,24 @@ impl TopicPattern {
     pub fn matches(&self, topic: &str) -> bool {
         self.regex.is_match(topic.as_bytes())
     }
+
+    /// Named groups, as in `fleet\.(?<region>[a-z]+)`.
+    pub(in crate::domain) fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.regex.capture_names().flatten()
+    }
+
+    /// What the named groups match in a topic.
+    pub(super) fn groups<'t>(&self, topic: &'t str) -> Vec<(&str, &'t str)> {
+        let Some(captures) = self.regex.captures(topic.as_bytes()) else {
+            return Vec::new();
+        };
+        let group = |name| Some((name, topic.get(captures.name(name)?.range())?));
+        self.group_names().filter_map(group).collect()
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
 }
 
 fn compile(text: &str) -> Result<Regex, regex::Error> {
