@@ -30,7 +30,7 @@ pub(super) enum Command {
   {\"topic\": \"incident\", \"key\": \"k\", \"headers\": {\"event_type\": \"incident_created\"}, \"timestamp\": 1764000000000,
    \"value\": {\"organization_id\": \"o1\", \"data\": {\"id\": 5}}}
 Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a string is the record's text as it is, null is a
-record without a value. With --topic the whole file is the value.
+record without a value; bytes that are no text go into \"value_base64\". With --topic the whole file is the value.
 
 Examples:
   fleetcast profile check mine.toml
@@ -163,12 +163,19 @@ fn summary(profile: &Profile) -> String {
     let kinds: Vec<_> = routes.kinds().into_iter().collect();
     let patterns = match routes.patterns().count() {
         0 => String::new(),
-        count => format!(" and {count} patterns"),
+        count => format!(" and {}", counted(count, "pattern")),
     };
     format!(
-        "{} topics{patterns}, {} events, rooms of the kinds {}",
-        routes.topic_groups().count(),
-        routes.events().count(),
+        "{}{patterns}, {}, rooms of the kinds {}",
+        counted(routes.topic_groups().count(), "topic"),
+        counted(routes.events().count(), "event"),
         kinds.join(", ")
     )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }

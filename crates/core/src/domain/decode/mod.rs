@@ -37,12 +37,20 @@ impl<'a> Decoded<'a> {
     /// In the body, if it is looked for there, else where it belongs. `null` is how many producers write "none", so it counts
     /// as absent.
     pub(super) fn get(&self, field: &Field) -> Option<(Place, &'a RawValue)> {
-        let at = |slot: fields::Slot| {
-            let value = self.values.get(slot.0).copied().flatten();
-            value.filter(|value| value.get() != "null")
-        };
-        let in_body = field.body.and_then(at).map(|value| (Place::Body, value));
-        in_body.or_else(|| Some((field.place(), at(field.main)?)))
+        let in_body = field.body.and_then(|slot| self.at(slot));
+        let in_body = in_body.map(|value| (Place::Body, value));
+        in_body.or_else(|| Some((field.place(), self.at(field.main)?)))
+    }
+
+    /// At the top, of what [`get`](Self::get) finds in the body.
+    pub(super) fn get_on(&self, field: &Field) -> Option<(Place, &'a RawValue)> {
+        self.at(field.body?)?;
+        Some((field.place(), self.at(field.main)?))
+    }
+
+    fn at(&self, slot: fields::Slot) -> Option<&'a RawValue> {
+        let value = self.values.get(slot.0).copied().flatten();
+        value.filter(|value| value.get() != "null")
     }
 }
 

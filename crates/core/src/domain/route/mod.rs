@@ -2,6 +2,7 @@
 
 mod delivery;
 mod event;
+mod organisation;
 mod plan;
 mod source;
 mod topics;
@@ -10,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::decode::{self, Field, Fields};
-use super::explain::{self, Stage, Trace, Verdict};
+use super::explain::{self, Stage, Trace};
 use super::id::Id;
 use super::publication::{Class, Publication};
 use super::record::Record;
@@ -19,7 +20,7 @@ pub use super::skip::Skip;
 pub(super) use event::{EventRoutes, normalise};
 pub(super) use plan::{Claim, Entry, Plans, TopicMatch};
 use source::View;
-pub(super) use source::{KeyRule, Source, Sources};
+pub(super) use source::{KeyRule, Organisation, Source, Sources};
 pub(super) use topics::{Guard, Topics};
 pub use topics::{MAX_PATTERN, TopicPattern};
 
@@ -31,7 +32,7 @@ pub struct RouteTable {
     plans: Plans,
     fields: Fields,
     event: Sources,
-    organisation: Sources,
+    organisation: Organisation,
     routes: Vec<Route>,
     events: Vec<EventRoutes>,
     /// Name, usual spelling or alias -> index into `events`.
@@ -46,7 +47,7 @@ pub(super) struct Parts {
     pub(super) plans: Plans,
     pub(super) fields: Fields,
     pub(super) event: Sources,
-    pub(super) organisation: Sources,
+    pub(super) organisation: Organisation,
     pub(super) routes: Vec<Route>,
     pub(super) events: Vec<EventRoutes>,
     pub(super) index: HashMap<Box<str>, usize>,
@@ -143,10 +144,14 @@ impl RouteTable {
 
     /// The organisation of records that name none, in a profile that serves one.
     pub fn default_organisation(&self) -> Option<&Id> {
-        self.organisation.0.iter().find_map(|source| match source {
-            Source::Fixed(id) => Some(id),
-            _ => None,
-        })
+        self.organisation
+            .by
+            .0
+            .iter()
+            .find_map(|source| match source {
+                Source::Fixed(id) => Some(id),
+                _ => None,
+            })
     }
 
     /// Decodes and routes. `topic` is the shared form of the record's topic.
@@ -166,16 +171,10 @@ impl RouteTable {
         trace: &mut impl Trace,
     ) -> Result<Publication, Skip> {
         let Some(plan) = self.plan(record.topic) else {
-            return Err(trace.refuse(Stage::Topic, Skip::UnknownTopic, || {
-                let mut known: Vec<String> = self.topics().map(str::to_owned).collect();
-                known.extend(self.patterns().map(|pattern| format!("/{pattern}/")));
-                let (topic, known) = (record.topic, known.join(", "));
-                format!("{topic:?} is none of the profile's topics, which are {known}")
-            }));
+            let text = || self.topics.why_not(record.topic);
+            return Err(trace.refuse(Stage::Topic, Skip::UnknownTopic, text));
         };
-        trace.found(Stage::Topic, || {
-            format!("{:?} is a topic of the profile", record.topic)
-        });
+        trace.found(Stage::Topic, || self.topics.why(record.topic));
         let Some(value) = record.value else {
             let text = || "the record has no value: it deletes its key".to_owned();
             return Err(trace.refuse(Stage::Value, Skip::Tombstone, text));
@@ -196,7 +195,7 @@ impl RouteTable {
         };
         // The event goes first: an unknown one is none of our business, whatever else it lacks.
         let (event, route) = self.find(view, trace)?;
-        let organisation = self.organisation(view, trace)?;
+        let organisation = self.organisation.of(view, trace)?;
         let rooms = delivery::rooms(route, view, &organisation, trace)?;
         let (class, latest_of) = delivery::class(route, view, trace)?;
         let payload = delivery::payload(route, &fields, trace)?;
@@ -226,36 +225,9 @@ impl RouteTable {
         let known = self.plans.known(topic);
         known.or_else(|| self.wants(topic).then(|| self.plans.met(topic)))
     }
-
-    /// The first source that is there decides. A source that is there but is no organisation refuses the record; it is not
-    /// passed over for one that is about somebody else.
-    fn organisation(&self, view: View<'_>, trace: &mut impl Trace) -> Result<Id, Skip> {
-        const STAGE: Stage = Stage::Organisation;
-        for source in &self.organisation.0 {
-            let looked = source
-                .look(view)
-                .map_err(|skip| trace.refuse(STAGE, skip, || explain::twice(source)))?;
-            let Some(said) = looked else {
-                trace.note(STAGE, Verdict::Absent, || {
-                    explain::not_there(std::slice::from_ref(source))
-                });
-                continue;
-            };
-            return match said.id() {
-                Ok(id) => {
-                    trace.found(STAGE, || source.says(&said));
-                    Ok(id)
-                }
-                Err(rule) => Err(trace.refuse(STAGE, Skip::BadOrganisation, || {
-                    format!("{}: {rule}", source.says(&said))
-                })),
-            };
-        }
-        Err(trace.refuse(STAGE, Skip::NoOrganisation, || {
-            "nothing names the organisation".to_owned()
-        }))
-    }
 }
 
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 pub(super) mod tests;

@@ -69,6 +69,14 @@ impl Said<'_> {
     }
 }
 
+/// Whose a record is.
+#[derive(Debug)]
+pub(in crate::domain) struct Organisation {
+    pub(in crate::domain) by: Sources,
+    /// Sources after the first must say the same.
+    pub(in crate::domain) agree: bool,
+}
+
 impl Source {
     /// `None`: it is not there. Fails when it is there twice and differs.
     pub(super) fn look<'r>(&'r self, view: View<'r>) -> Result<Option<Said<'r>>, Skip> {
@@ -82,6 +90,15 @@ impl Source {
             Self::Topic(group) => view.plan.group(group).map(|text| Said::Text(text.into())),
             Self::Fixed(id) => Some(Said::Fixed(id)),
         })
+    }
+
+    /// What it says in a second place, where it is looked for in two.
+    pub(super) fn look_on<'r>(&'r self, view: View<'r>) -> Option<Said<'r>> {
+        let Self::Field(field) = self else {
+            return None;
+        };
+        let (place, value) = view.fields.get_on(field)?;
+        Some(Said::Json(place, value))
     }
 
     /// For people: `channel_id in data is 7`.

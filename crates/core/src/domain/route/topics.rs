@@ -130,6 +130,31 @@ impl Topics {
         self.names.contains(topic) || self.matches(topic)
     }
 
+    /// For people: why a topic is wanted.
+    pub(super) fn why(&self, topic: &str) -> String {
+        let mut patterns = self.patterns.iter();
+        match patterns.find(|pattern| pattern.matches(topic)) {
+            Some(pattern) if !self.names.contains(topic) => {
+                format!("{topic:?} is matched by the pattern {pattern}")
+            }
+            _ => format!("{topic:?} is a topic of the profile"),
+        }
+    }
+
+    /// For people: why a topic is not wanted.
+    pub(super) fn why_not(&self, topic: &str) -> String {
+        if self.patterns.iter().any(|pattern| pattern.matches(topic)) {
+            return format!(
+                "{topic:?} fits a pattern, but patterns pass over topics of Fleetcast's own, Kafka's internal ones, and what was set aside (dlt, dlq, retry, receipts)"
+            );
+        }
+        let names = self.groups.iter().flatten().map(ToString::to_string);
+        let patterns = self.patterns.iter().map(|pattern| format!("/{pattern}/"));
+        let known: Vec<String> = names.chain(patterns).collect();
+        let known = known.join(", ");
+        format!("{topic:?} is none of the profile's topics, which are {known}")
+    }
+
     fn matches(&self, topic: &str) -> bool {
         !self.patterns.is_empty()
             && self.guard.lets_through(topic)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::super::decode::{BODY, Field, Fields, MAX_PATH, MAX_PLACES};
 use super::super::id::Id;
 use super::super::route::{
-    Entry, EventRoutes, Guard, KeyRule, Parts, Plans, RouteTable, Source, Sources, TopicMatch,
-    TopicPattern, Topics,
+    Entry, EventRoutes, Guard, KeyRule, Organisation, Parts, Plans, RouteTable, Source, Sources,
+    TopicMatch, TopicPattern, Topics,
 };
 use super::TableSpec;
 use super::place::{At, Problem};
@@ -31,7 +31,10 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<Problem>> {
         None => Sources::default(),
     };
     let organisation = &spec.organisation.0;
-    let organisation = builder.source(&At::key("organisation"), organisation, Of::Record);
+    let organisation = Organisation {
+        agree: organisation.agree,
+        by: builder.source(&At::key("organisation"), organisation, Of::Organisation),
+    };
     let Routing {
         routes,
         claims,
@@ -68,7 +71,10 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<Problem>> {
 pub(super) enum Of {
     /// The name of the event, which belongs to the envelope: never looked for in the body.
     Event,
-    Record,
+    /// Whose the record is.
+    Organisation,
+    /// An id of a room, or what class latest is the latest of.
+    Id,
 }
 
 #[derive(Default)]
@@ -203,11 +209,14 @@ impl Builder<'_> {
         if source.is_empty() {
             let message = match of {
                 Of::Event => "neither a header nor a field is named",
-                Of::Record => {
+                Of::Organisation | Of::Id => {
                     "neither a header nor a field is named, nor anything else that would say it"
                 }
             };
             self.complain(at, message);
+        }
+        if source.agree && of != Of::Organisation {
+            self.complain(&at.then("agree"), "agree belongs to the organisation");
         }
         let mut sources = Vec::new();
         for (number, header) in source.headers.iter().enumerate() {
@@ -262,7 +271,7 @@ impl Builder<'_> {
                     self.complain(&at, format!("{spec} cannot be a field for routing"));
                     continue;
                 }
-                FieldSpec::Name(name) => self.fields.named(name, of == Of::Record),
+                FieldSpec::Name(name) => self.fields.named(name, of != Of::Event),
                 FieldSpec::Path(keys) => {
                     if !self.is_path(&at, spec) {
                         continue;

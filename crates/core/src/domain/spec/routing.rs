@@ -324,7 +324,7 @@ fn rooms(builder: &mut Builder<'_>, at: &At, specs: &[RoomSpec]) -> Vec<RoomRout
             continue;
         } else {
             RoomId::Said {
-                by: builder.source(&at.then("id"), &spec.id, Of::Record),
+                by: builder.source(&at.then("id"), &spec.id, Of::Id),
                 required: !spec.optional,
             }
         };
@@ -350,7 +350,7 @@ fn key(builder: &mut Builder<'_>, at: &At, spec: &RouteSpec) -> Sources {
     {
         builder.complain(&at, "all records would be the latest of one thing");
     }
-    builder.source(&at, &spec.key, Of::Record)
+    builder.source(&at, &spec.key, Of::Id)
 }
 
 /// Under the name itself and under its usual spelling; false when either stands for another event.

@@ -17,6 +17,8 @@ pub struct SourceSpec {
     pub topic: Option<String>,
     /// What holds where no source is there.
     pub default: Option<String>,
+    /// All sources that are there must say the same; of an organisation only.
+    pub agree: bool,
 }
 
 impl SourceSpec {
@@ -45,6 +47,8 @@ struct Table {
     topic: Option<String>,
     #[serde(default)]
     default: Option<String>,
+    #[serde(default)]
+    agree: bool,
 }
 
 impl From<Table> for SourceSpec {
@@ -55,6 +59,7 @@ impl From<Table> for SourceSpec {
             key,
             topic,
             default,
+            agree,
         } = table;
         Self {
             headers,
@@ -62,6 +67,7 @@ impl From<Table> for SourceSpec {
             key,
             topic,
             default,
+            agree,
         }
     }
 }

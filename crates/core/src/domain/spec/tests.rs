@@ -196,6 +196,11 @@ fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
             "an identifier is",
         ),
         (
+            |s| event(s).agree = true,
+            "event.agree",
+            "belongs to the organisation",
+        ),
+        (
             |s| organisation(s).topic = Some("x".to_owned()),
             "organisation.topic",
             "(?<x>...)",
