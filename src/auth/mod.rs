@@ -12,6 +12,7 @@ mod keyring;
 mod keys;
 mod mint;
 mod pem;
+mod secret;
 mod server;
 mod sources;
 mod token;
@@ -27,10 +28,10 @@ use tokio::time::{Instant, timeout_at};
 
 pub use keyring::{KeyHealth, check as check_keys};
 pub use mint::{Grant, MintError, mint, sign};
-pub use sources::{JwksSource, KeySources};
+pub use secret::jwt_secret;
+pub use sources::{AuthSettings, JwksSource, KeySources};
 
 use crate::lifecycle::Lifecycle;
-use crate::settings::AuthSettings;
 use crate::telemetry::labels::Refused;
 use crate::telemetry::{Metrics, events};
 use keyring::{Keyring, Outlook, Pace};

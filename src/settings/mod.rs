@@ -10,7 +10,6 @@ pub mod profile;
 mod properties;
 mod reader;
 pub mod report;
-pub mod secret;
 pub mod show;
 pub mod table;
 pub mod values;
@@ -24,7 +23,8 @@ pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
 
-use crate::auth::KeySources;
+pub use crate::auth::AuthSettings;
+
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
 
@@ -60,17 +60,6 @@ pub enum CorsOrigins {
     /// Sorted; may be empty.
     Exact(Vec<Origin>),
     Any,
-}
-
-#[derive(Debug, Clone)]
-pub struct AuthSettings {
-    pub keys: KeySources,
-    pub issuer: Option<String>,
-    pub audience: Option<String>,
-    pub leeway: Duration,
-    /// Longest accepted time from issue to expiry.
-    pub max_lifetime: Option<Duration>,
-    pub allow_query_token: bool,
 }
 
 #[derive(Clone)]

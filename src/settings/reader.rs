@@ -9,7 +9,6 @@ use secrecy::SecretString;
 use super::input::{Input, Source};
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
-use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
 use super::{
@@ -141,7 +140,7 @@ impl Reader {
         let mut secrets = Vec::new();
         for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
             if let Some(secret) = self.text(name) {
-                if let Err(why) = secret::jwt_secret(&secret) {
+                if let Err(why) = auth::jwt_secret(&secret) {
                     self.input.wrong(name, true, &why);
                 }
                 secrets.push(SecretString::from(secret));
