@@ -1,5 +1,6 @@
 //! `serve` and `demo`: settings, log, runtime, parts, and the wait for the end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,16 +15,17 @@ use crate::telemetry::{self, Metrics, events};
 /// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
-pub(super) fn serve() -> anyhow::Result<Exit> {
-    let settings = Settings::from_process_env(&Presets::new());
+pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
+    let settings = Settings::from_map(&environment, &Presets::new());
     match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
         Ok(settings) => live(settings, Mode::Serve),
         Err(problems) => Ok(bad_configuration(&problems)),
     }
 }
 
-pub(super) fn demo() -> anyhow::Result<Exit> {
-    match Settings::from_process_env(&demo_presets()) {
+pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
+    let presets = demo_presets();
+    match Settings::from_map(&environment, &presets) {
         Ok(mut settings) => {
             settings.use_embedded_broker();
             live(settings, Mode::Demo)
