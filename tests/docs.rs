@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fleetcast::settings::Profile;
+use fleetcast::telemetry::DECLARED;
 use fleetcast::telemetry::labels::{
     AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
     RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
 };
-use fleetcast::telemetry::metrics::DECLARED;
 use fleetcast_core::domain::protocol::{
     CloseReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason,
 };

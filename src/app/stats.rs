@@ -110,6 +110,7 @@ impl Scrape {
                 })
             })
             .collect();
+        let emitted = snapshot.counts.deliveries.values().sum::<u64>();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": clock::monotonic_ms().saturating_sub(self.started_ms) / 1000,
@@ -119,7 +120,13 @@ impl Scrape {
             "organizations": snapshot.organisations,
             "rooms": rooms(&snapshot),
             "records_published": snapshot.counts.publications,
-            "events_emitted": snapshot.counts.deliveries.values().sum::<u64>(),
+            "events_emitted": emitted,
+            "active_connections": snapshot.connections,
+            "total_connections": self.metrics.connects.total(),
+            "total_disconnections": self.metrics.disconnects.total(),
+            "total_rooms": snapshot.rooms.values().map(|count| count.rooms).sum::<usize>(),
+            "messages_sent": emitted,
+            "messages_received": self.metrics.commands.total(),
             "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "starts": Resumed::ALL.iter().map(|resumed| (resumed.as_str().to_owned(), json!(snapshot.counts.starts[*resumed as usize]))).collect::<serde_json::Map<_, _>>(),
             "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),
