@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
@@ -26,11 +27,28 @@ use crate::telemetry::{Metrics, events};
 pub(super) struct LogReader {
     handle: Handle,
     threads: TaskTracker,
+    routes: Arc<Routes>,
 }
 
 impl LogReader {
     pub(super) fn status(&self) -> Arc<Status> {
         self.handle.status()
+    }
+
+    /// The table in use.
+    pub(super) fn routes(&self) -> Arc<RouteTable> {
+        self.routes.current.load().table.clone()
+    }
+
+    /// Routes by this table from now on: each record by the one before or by this one. Gives the topics that it names and that
+    /// are not read, because reading them takes a restart.
+    pub(super) fn reroute(&self, table: &Arc<RouteTable>) -> Vec<String> {
+        self.routes.set(table);
+        let read = self.routes.topics();
+        let unread = table
+            .topics()
+            .filter(|topic| !read.iter().any(|known| **known == **topic));
+        unread.map(str::to_owned).collect()
     }
 
     /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
@@ -55,21 +73,57 @@ impl LogSource for LogReader {
     }
 }
 
-/// The profile's table, with counters of its topics.
+/// The profile's table, which a reload swaps.
 struct Routes {
-    table: Arc<RouteTable>,
-    topics: Vec<(Arc<str>, TopicMetrics)>,
+    current: ArcSwap<Current>,
+    /// What is read.
+    topics: Vec<Arc<str>>,
     metrics: Metrics,
+}
+
+/// A table, with counters of the topics that are read.
+struct Current {
+    table: Arc<RouteTable>,
+    counters: Vec<(Arc<str>, TopicMetrics)>,
+}
+
+impl Routes {
+    fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
+        let topics: Vec<Arc<str>> = table.topics().map(Arc::from).collect();
+        Self {
+            current: ArcSwap::from_pointee(Current::new(table, &topics, metrics)),
+            topics,
+            metrics: metrics.clone(),
+        }
+    }
+
+    fn set(&self, table: &Arc<RouteTable>) {
+        let current = Current::new(table, &self.topics, &self.metrics);
+        self.current.store(Arc::new(current));
+    }
+}
+
+impl Current {
+    fn new(table: &Arc<RouteTable>, topics: &[Arc<str>], metrics: &Metrics) -> Self {
+        let counters = topics
+            .iter()
+            .map(|topic| (topic.clone(), metrics.topic(topic)));
+        Self {
+            table: table.clone(),
+            counters: counters.collect(),
+        }
+    }
 }
 
 impl Router for Routes {
     fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.iter().map(|(topic, _)| topic.clone()).collect()
+        self.topics.clone()
     }
 
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
-        let routed = self.table.route(record, topic);
-        let counters = self.topics.iter().find(|(name, _)| name == topic);
+        let current = self.current.load();
+        let routed = current.table.route(record, topic);
+        let counters = current.counters.iter().find(|(name, _)| name == topic);
         if let Some((_, counters)) = counters {
             match &routed {
                 Ok(_) => counters.increment(RecordOutcome::Routed),
@@ -113,20 +167,11 @@ pub(super) fn start(
     stop: &CancellationToken,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<LogReader>> {
-    let table = settings.profile.routes.clone();
-    let topics = table
-        .topics()
-        .map(|topic| (Arc::from(topic), metrics.topic(topic)))
-        .collect();
-    let routes = Routes {
-        table,
-        topics,
-        metrics: metrics.clone(),
-    };
+    let routes = Arc::new(Routes::new(&settings.profile.routes, metrics));
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer(settings, hub),
-        Arc::new(routes),
+        routes.clone(),
         metrics,
         feed,
         stop.clone(),
@@ -139,5 +184,9 @@ pub(super) fn start(
         },
     );
     let handle = handle.context("cannot start the consumer of Kafka")?;
-    Ok(Arc::new(LogReader { handle, threads }))
+    Ok(Arc::new(LogReader {
+        handle,
+        threads,
+        routes,
+    }))
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use fleetcast_core::domain::claims::{Claims, ClaimsError};
 use fleetcast_core::domain::protocol::Refusal;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -159,6 +160,11 @@ impl Verifier {
     /// Has all sources read again, soon. What is bad leaves the old keys in place and is told in the log.
     pub fn reload(&self) {
         self.keyring.reload();
+    }
+
+    /// Takes these in place of the settings' own secrets that it was opened with.
+    pub fn set_secrets(&self, secrets: &[SecretString]) {
+        self.keyring.set_secrets(secrets);
     }
 
     pub fn keys(&self) -> KeyHealth {

@@ -4,6 +4,7 @@
 //! what was written, `Settings` what is meant. All problems are reported at once, and any of them stops the start.
 
 pub mod docs;
+pub mod example;
 mod file;
 mod input;
 mod origin;

@@ -34,6 +34,7 @@ impl Reader {
 
     /// Reads everything, so that everything wrong is found, and only then decides.
     pub(super) fn settings(mut self, running: Option<&Settings>) -> Result<Settings, Problems> {
+        let texts = self.input.texts();
         self.refuse_what_is_not_there();
         let listen = self.listen();
         let auth = self.auth();
@@ -56,7 +57,7 @@ impl Reader {
         let profile = self.profile(prefix, largest);
         match profile {
             Some(profile) if self.input.problems.is_empty() => Ok(Settings {
-                texts: self.input.texts(),
+                texts,
                 listen,
                 auth,
                 kafka,
