@@ -76,6 +76,8 @@ pub(super) struct Seen {
     pub(super) ends: Vec<i64>,
     pub(super) gaps: Vec<i64>,
     pub(super) gone: bool,
+    pub(super) unwanted: bool,
+    pub(super) topic_id: Option<[u8; 16]>,
     next: i64,
 }
 
@@ -163,14 +165,15 @@ impl Rig {
                 index,
                 topic,
                 number,
+                topic_id,
                 start,
-                ..
             } => {
                 assert_eq!(index as usize, self.indexes.len(), "dense, never reused");
                 let seen = Seen {
                     topic: topic.to_string(),
                     number,
                     start,
+                    topic_id,
                     next: start,
                     ..Seen::default()
                 };
@@ -216,7 +219,15 @@ impl Rig {
                 seen.next = next;
                 seen.gaps.push(next);
             }
+            Feed::TopicId {
+                partition,
+                topic_id,
+            } => {
+                let seen = self.live(partition);
+                assert_eq!(seen.topic_id.replace(topic_id), None, "learned once");
+            }
             Feed::Gone { partition } => self.live(partition).gone = true,
+            Feed::Unwanted { partition } => self.live(partition).unwanted = true,
             Feed::Contact { up } => {
                 assert_ne!(self.contacts.last(), Some(&up), "edges only");
                 self.contacts.push(up);
@@ -226,7 +237,7 @@ impl Rig {
 
     fn live(&mut self, index: u32) -> &mut Seen {
         let seen = self.indexes.get_mut(&index).expect("Partition comes first");
-        assert!(!seen.gone, "nothing comes after Gone");
+        assert!(!seen.gone && !seen.unwanted, "nothing comes after the end");
         seen
     }
 

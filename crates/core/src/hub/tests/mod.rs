@@ -4,6 +4,8 @@ mod delivery;
 mod forgetting;
 mod merging;
 mod resuming;
+mod topic_ids;
+mod unwanted;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,7 +18,7 @@ use super::feed::Feed;
 use super::outlet::{Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
-use crate::domain::cursor::{Cursor, partition_hash};
+use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::{Class, Publication};
@@ -283,13 +285,21 @@ impl Rig {
     }
 
     fn decode(&self, text: &str) -> Cursor {
-        Cursor::decode(text, |digest| self.hub.positions.table(digest)).unwrap()
+        self.hub.positions.decode(text).unwrap()
     }
 
     /// What the cursor says of a partition of the topic.
     fn position(&self, text: &str, partition: i32) -> Option<i64> {
-        self.decode(text)
-            .next(partition_hash(TOPIC, None, partition))
+        self.decode(text).next(partition_hash(TOPIC, partition))
+    }
+}
+
+/// Of the topic whose id nobody has told.
+fn mark(partition: i32, next: i64) -> Mark {
+    Mark {
+        hash: partition_hash(TOPIC, partition),
+        tag: Tag::UNKNOWN,
+        next,
     }
 }
 
