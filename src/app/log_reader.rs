@@ -1,7 +1,8 @@
 //! Kafka as the rest sees it: the profile routes its records, the hub is fed, sessions ask about the log.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status};
+use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status, Topics};
 use crate::lifecycle::Lifecycle;
 use crate::settings::Settings;
 use crate::socketio::LogSource;
@@ -58,35 +59,35 @@ impl LogSource for LogReader {
 /// The profile's table, with counters of its topics.
 struct Routes {
     table: Arc<RouteTable>,
-    topics: Vec<(Arc<str>, TopicMetrics)>,
+    /// By topic, from its first record on: a pattern may match topics that are made later.
+    counters: Mutex<HashMap<Arc<str>, TopicMetrics>>,
     metrics: Metrics,
 }
 
-impl Router for Routes {
-    fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.iter().map(|(topic, _)| topic.clone()).collect()
+impl Routes {
+    /// Shows the topic's counters to `count`.
+    fn counted(&self, topic: &Arc<str>, count: impl FnOnce(&TopicMetrics)) {
+        // Only the reader's thread comes here, so nobody waits.
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counters.contains_key(topic) {
+            counters.insert(topic.clone(), self.metrics.topic(topic));
+        }
+        count(&counters[topic]);
     }
+}
 
+impl Router for Routes {
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         let routed = self.table.route(record, topic);
-        let counters = self.topics.iter().find(|(name, _)| name == topic);
-        if let Some((_, counters)) = counters {
-            match &routed {
-                Ok(_) => counters.increment(RecordOutcome::Routed),
-                Err(skip) => {
-                    let outcome = RecordOutcome::from(*skip);
-                    let (partition, offset) = (record.partition, record.offset);
-                    events::record_skipped(
-                        &self.metrics,
-                        counters,
-                        outcome,
-                        topic,
-                        partition,
-                        offset,
-                    );
-                }
+        self.counted(topic, |counters| match &routed {
+            Ok(_) => counters.increment(RecordOutcome::Routed),
+            Err(skip) => {
+                let outcome = RecordOutcome::from(*skip);
+                let (partition, offset) = (record.partition, record.offset);
+                let metrics = &self.metrics;
+                events::record_skipped(metrics, counters, outcome, topic, partition, offset);
             }
-        }
+        });
         routed.ok()
     }
 }
@@ -104,6 +105,14 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
     }
 }
 
+/// What the profile has the consumer read.
+fn topics(routes: &RouteTable) -> Topics {
+    Topics {
+        names: routes.topic_groups().map(<[_]>::to_vec).collect(),
+        wanted: None,
+    }
+}
+
 /// Starts the consumer on threads of its own.
 pub(super) fn start(
     settings: &Settings,
@@ -114,18 +123,19 @@ pub(super) fn start(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<LogReader>> {
     let table = settings.profile.routes.clone();
-    let topics = table
+    // Those of named topics are there from the start, at zero.
+    let counters = table
         .topics()
-        .map(|topic| (Arc::from(topic), metrics.topic(topic)))
-        .collect();
+        .map(|topic| (Arc::from(topic), metrics.topic(topic)));
     let routes = Routes {
-        table,
-        topics,
+        counters: Mutex::new(counters.collect()),
         metrics: metrics.clone(),
+        table: table.clone(),
     };
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer(settings, hub),
+        topics(&table),
         Arc::new(routes),
         metrics,
         feed,

@@ -53,6 +53,20 @@ pub fn partition_gone(topic: &str, partition: i32) {
     info!(topic, partition, "a partition is gone");
 }
 
+/// Another topic stands behind a name: everybody is told to resync, and it is read from its beginning.
+pub fn topic_recreated(metrics: &Metrics, topic: &str, partitions: usize) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(topic, partitions, "a topic was deleted and made anew");
+}
+
+/// No route wants the partition's topic any more.
+pub fn partition_unwanted(topic: &str, partition: i32) {
+    info!(
+        topic,
+        partition, "a partition is not read any more: no route wants its topic"
+    );
+}
+
 /// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
 pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
     metrics.errors.increment(Component::Kafka);

@@ -17,22 +17,17 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ConsumerSettings, Handle, Pace, Router, Status, spawn};
+use super::super::{ConsumerSettings, Handle, Pace, Router, Status, Topics, spawn};
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// Every value is a payload, apart from `poison`.
 struct Plain {
-    topics: Vec<Arc<str>>,
     routed: Arc<AtomicU64>,
 }
 
 impl Router for Plain {
-    fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.clone()
-    }
-
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         self.routed.fetch_add(1, Ordering::Relaxed);
         let value = record.value.filter(|value| *value != b"poison")?;
@@ -99,14 +94,18 @@ impl Rig {
     }
 
     pub(super) fn with_feed_of(settings: &ConsumerSettings, topics: &[&str], bound: usize) -> Self {
+        Self::with_topics(settings, named(topics), bound)
+    }
+
+    pub(super) fn with_topics(settings: &ConsumerSettings, topics: Topics, bound: usize) -> Self {
         let (sender, feed) = mpsc::channel(bound);
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         let routed = Arc::new(AtomicU64::new(0));
         let handle = spawn(
             settings,
+            topics,
             Arc::new(Plain {
-                topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
                 routed: Arc::clone(&routed),
             }),
             &Metrics::new(),
@@ -291,6 +290,23 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+pub(super) fn named(topics: &[&str]) -> Topics {
+    let alone = |topic: &&str| vec![Arc::from(*topic)];
+    Topics {
+        names: topics.iter().map(alone).collect(),
+        wanted: None,
+    }
+}
+
+/// All topics whose names begin so.
+pub(super) fn beginning(prefix: &str) -> Topics {
+    let prefix = prefix.to_owned();
+    Topics {
+        names: Vec::new(),
+        wanted: Some(Arc::new(move |topic| topic.starts_with(&prefix))),
     }
 }
 

@@ -254,13 +254,16 @@ impl Partition {
         }
     }
 
-    /// Whether this mark was made in the topic of this name that stood here before. `after_issue` says whether a moment of
-    /// wall time lies behind the issue of the cursor.
+    /// Whether this mark was made in the log of this name that stood here before. `after_issue` says whether a moment of wall
+    /// time lies behind the issue of the cursor.
     pub(super) fn was_another(&self, mark: Mark, after_issue: impl Fn(u64) -> bool) -> bool {
-        if self.tag.is_known() && mark.tag.is_known() {
-            self.reborn_at.is_some() && self.tag != mark.tag && self.former == mark.tag
-        } else {
-            self.reborn_at.is_some_and(after_issue)
+        let Some(reborn_at) = self.reborn_at else {
+            return false;
+        };
+        if self.tag.differs(self.former) && mark.tag.is_known() {
+            return mark.tag == self.former;
         }
+        // It is the same topic, cut short, or nobody knows.
+        !self.tag.differs(mark.tag) && after_issue(reborn_at)
     }
 }

@@ -141,3 +141,14 @@ fn the_topic_that_stood_here_before_is_recognised_without_asking() {
     let fresh = rig.cursor_in_hand();
     assert!(matches!(rig.inspect("o1", &fresh), Inspection::Resume(_)));
 }
+
+#[test]
+fn a_log_that_was_cut_short_is_the_same_topic_and_another_log() {
+    let mut rig = Rig::of(Some(OLD));
+    let before = rig.cursor_in_hand();
+    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(anew(1, Some(OLD)));
+    rig.next = vec![1, 0];
+    let judged = rig.inspect("o1", &before);
+    assert_eq!(judged, Inspection::Resync(TopicRecreated));
+}
