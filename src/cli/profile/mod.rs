@@ -103,7 +103,12 @@ fn show(name: &str) -> anyhow::Result<Exit> {
 
 fn check(arguments: Check) -> anyhow::Result<Exit> {
     let max_event_bytes = usize::try_from(arguments.max_event_bytes).unwrap_or(usize::MAX);
-    let loaded = Profile::load(&arguments.profile, &arguments.topic_prefix, max_event_bytes);
+    let loaded = Profile::load(
+        &arguments.profile,
+        &arguments.topic_prefix,
+        max_event_bytes,
+        &[],
+    );
     let profile = match loaded {
         Ok(profile) => profile,
         Err(errors) if arguments.json => {
@@ -135,6 +140,7 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
         let document = json!({
             "profile": profile.name,
             "topics": profile.routes.topics().collect::<Vec<_>>(),
+            "patterns": profile.routes.patterns().map(ToString::to_string).collect::<Vec<_>>(),
             "events": profile.routes.events().collect::<Vec<_>>(),
             "records": records,
         });
@@ -155,8 +161,12 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
 fn summary(profile: &Profile) -> String {
     let routes = &profile.routes;
     let kinds: Vec<_> = routes.kinds().into_iter().collect();
+    let patterns = match routes.patterns().count() {
+        0 => String::new(),
+        count => format!(" and {count} patterns"),
+    };
     format!(
-        "{} topics, {} events, rooms of the kinds {}",
+        "{} topics{patterns}, {} events, rooms of the kinds {}",
         routes.topic_groups().count(),
         routes.events().count(),
         kinds.join(", ")
