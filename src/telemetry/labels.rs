@@ -180,6 +180,15 @@ labels! {
     }
 }
 
+labels! {
+    /// What came of SIGHUP.
+    ReloadOutcome as "outcome" {
+        Applied = "applied",
+        /// Something was wrong: everything stayed as it was.
+        Refused = "refused",
+    }
+}
+
 /// Why a connection ended: the protocol's own list, so that logs, metrics and close codes speak of the same things.
 impl Label for CloseReason {
     const NAME: &'static str = "reason";
@@ -277,6 +286,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
+        check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);

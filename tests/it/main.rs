@@ -36,6 +36,7 @@ mod observability;
 mod order;
 mod polling;
 mod real_kafka;
+mod reload;
 mod routing;
 mod shutdown;
 mod slow_clients;

@@ -139,6 +139,11 @@ impl TestApp {
         self.signal(Signal::TERM);
     }
 
+    /// Has it read its settings again.
+    pub(crate) fn hangup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn crash(mut self) {
         self.signal(Signal::KILL);
