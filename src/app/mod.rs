@@ -34,6 +34,8 @@ use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::{Metrics, events};
 
+pub use log_reader::client_settings;
+
 use demo_people::DemoPeople;
 use ready::Readiness;
 use stats::Scrape;
