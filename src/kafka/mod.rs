@@ -23,6 +23,7 @@ mod scout;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
