@@ -37,6 +37,7 @@ mod order;
 mod polling;
 mod real_kafka;
 mod routing;
+mod secure;
 mod shutdown;
 mod slow_clients;
 mod tools;
