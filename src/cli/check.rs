@@ -20,7 +20,7 @@ pub(super) const HELP: &str = "Examples:
   fleetcast check --offline     without asking Kafka: in a build
 
 Exit codes: 0 the settings are good and Kafka answers, 1 the settings are good and Kafka does not answer within 5 s,
-2 wrong usage, 78 the settings are wrong.";
+2 wrong usage, 78 the settings are wrong, or credentials and certificates are that Kafka and we show each other.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -67,7 +67,11 @@ pub(super) fn run(
                 "fleetcast: kafka: {}\n",
                 plain(&error.to_string())
             ));
-            Ok(Exit::Failed)
+            Ok(if error.is_lasting() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Failed
+            })
         }
     }
 }

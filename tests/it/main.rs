@@ -38,6 +38,7 @@ mod polling;
 mod real_kafka;
 mod reload;
 mod routing;
+mod secure;
 mod shutdown;
 mod slow_clients;
 mod tools;
