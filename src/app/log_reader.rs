@@ -1,7 +1,8 @@
 //! Kafka as the rest sees it: the profile routes its records, the hub is fed, sessions ask about the log.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status};
+use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status, Topics};
 use crate::lifecycle::Lifecycle;
 use crate::settings::Settings;
 use crate::socketio::LogSource;
@@ -37,18 +38,13 @@ impl LogReader {
 
     /// The table in use.
     pub(super) fn routes(&self) -> Arc<RouteTable> {
-        self.routes.current.load().table.clone()
+        self.routes.table.load_full()
     }
 
-    /// Routes by this table from now on: each record by the one before or by this one. Gives the topics that it names and that
-    /// are not read, because reading them takes a restart.
-    pub(super) fn reroute(&self, table: &Arc<RouteTable>) -> Vec<String> {
-        self.routes.set(table);
-        let read = self.routes.topics();
-        let unread = table
-            .topics()
-            .filter(|topic| !read.iter().any(|known| **known == **topic));
-        unread.map(str::to_owned).collect()
+    /// Routes by this table from now on: each record by the one before or by this one. Then its topics are read, and no others.
+    pub(super) fn reroute(&self, table: &Arc<RouteTable>) {
+        self.routes.table.store(table.clone());
+        self.handle.set_topics(topics(table));
     }
 
     /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
@@ -73,74 +69,50 @@ impl LogSource for LogReader {
     }
 }
 
-/// The profile's table, which a reload swaps.
+/// The profile's table, which a reload swaps, and counters of the topics.
 struct Routes {
-    current: ArcSwap<Current>,
-    /// What is read.
-    topics: Vec<Arc<str>>,
+    table: ArcSwap<RouteTable>,
+    /// By topic, from its first record on: a pattern may match topics that are made later.
+    counters: Mutex<HashMap<Arc<str>, TopicMetrics>>,
     metrics: Metrics,
-}
-
-/// A table, with counters of the topics that are read.
-struct Current {
-    table: Arc<RouteTable>,
-    counters: Vec<(Arc<str>, TopicMetrics)>,
 }
 
 impl Routes {
     fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
-        let topics: Vec<Arc<str>> = table.topics().map(Arc::from).collect();
+        // Those of named topics are there from the start, at zero.
+        let counters = table
+            .topics()
+            .map(|topic| (Arc::from(topic), metrics.topic(topic)));
         Self {
-            current: ArcSwap::from_pointee(Current::new(table, &topics, metrics)),
-            topics,
+            counters: Mutex::new(counters.collect()),
             metrics: metrics.clone(),
+            table: ArcSwap::new(table.clone()),
         }
     }
 
-    fn set(&self, table: &Arc<RouteTable>) {
-        let current = Current::new(table, &self.topics, &self.metrics);
-        self.current.store(Arc::new(current));
-    }
-}
-
-impl Current {
-    fn new(table: &Arc<RouteTable>, topics: &[Arc<str>], metrics: &Metrics) -> Self {
-        let counters = topics
-            .iter()
-            .map(|topic| (topic.clone(), metrics.topic(topic)));
-        Self {
-            table: table.clone(),
-            counters: counters.collect(),
+    /// Shows the topic's counters to `count`.
+    fn counted(&self, topic: &Arc<str>, count: impl FnOnce(&TopicMetrics)) {
+        // Only the reader's thread comes here, so nobody waits.
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counters.contains_key(topic) {
+            counters.insert(topic.clone(), self.metrics.topic(topic));
         }
+        count(&counters[topic]);
     }
 }
 
 impl Router for Routes {
-    fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.clone()
-    }
-
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
-        let current = self.current.load();
-        let routed = current.table.route(record, topic);
-        let counters = current.counters.iter().find(|(name, _)| name == topic);
-        if let Some((_, counters)) = counters {
-            match &routed {
-                Ok(_) => counters.increment(RecordOutcome::Routed),
-                Err(skip) => {
-                    let outcome = RecordOutcome::from(*skip);
-                    let (partition, offset) = (record.partition, record.offset);
-                    events::record_skipped(
-                        &self.metrics,
-                        counters,
-                        outcome,
-                        topic,
-                        partition,
-                        offset,
-                    );
-                }
+        let routed = self.table.load().route(record, topic);
+        self.counted(topic, |counters| match &routed {
+            Ok(_) => counters.increment(RecordOutcome::Routed),
+            Err(skip) => {
+                let outcome = RecordOutcome::from(*skip);
+                let (partition, offset) = (record.partition, record.offset);
+                let metrics = &self.metrics;
+                events::record_skipped(metrics, counters, outcome, topic, partition, offset);
             }
-        }
+        });
         routed.ok()
     }
 }
@@ -158,6 +130,14 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
     }
 }
 
+/// What the profile has the consumer read.
+fn topics(routes: &RouteTable) -> Topics {
+    Topics {
+        names: routes.topic_groups().map(<[_]>::to_vec).collect(),
+        wanted: None,
+    }
+}
+
 /// Starts the consumer on threads of its own.
 pub(super) fn start(
     settings: &Settings,
@@ -167,10 +147,12 @@ pub(super) fn start(
     stop: &CancellationToken,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<LogReader>> {
-    let routes = Arc::new(Routes::new(&settings.profile.routes, metrics));
+    let table = &settings.profile.routes;
+    let routes = Arc::new(Routes::new(table, metrics));
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer(settings, hub),
+        topics(table),
         routes.clone(),
         metrics,
         feed,

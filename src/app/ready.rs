@@ -20,9 +20,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The brokers have confirmed what was read at most so long ago: cursors issued now are good.
 const CONFIRMED_WITHIN_MS: u64 = 10_000;
 
-/// What is not protected against while topics are known by their names alone.
-const TOPIC_IDS: &str = "not read by this version: a topic that is deleted and made anew at once is noticed only if its new log is shorter";
-
 pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
@@ -116,7 +113,7 @@ impl Readiness {
             components: vec![
                 ("kafka", kafka),
                 ("keys", keys),
-                ("topic_ids", Component::well(Some(TOPIC_IDS.to_owned()))),
+                ("topic_ids", self.topic_ids()),
                 ("window", self.window()),
             ],
         }
@@ -151,6 +148,25 @@ impl Readiness {
         } else {
             Component::well(Some(format!("no such topics yet: {}", missing.join(", "))))
         }
+    }
+
+    /// What is not protected against while topics are known by their names alone. No reason to send anybody away.
+    fn topic_ids(&self) -> Component {
+        const SHOWN: usize = 3;
+        let status = self.log.status();
+        let unknown = &status.unidentified;
+        if unknown.is_empty() {
+            return Component::well(None);
+        }
+        let (first, rest) = unknown.split_at(unknown.len().min(SHOWN));
+        let more = match rest.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        Component::well(Some(format!(
+            "the brokers do not tell those of {}{more}: a topic that is deleted and made anew at once is noticed only if its new log is shorter",
+            first.join(", ")
+        )))
     }
 
     fn keys(&self) -> Component {

@@ -75,7 +75,7 @@ impl Reload {
         // Before the routes: what they newly send to a room is for those only whom the new policy lets in.
         let revoked = self.sessions.set_policy(profile.policy.clone()).await;
         self.events.learn(&profile.routes);
-        let unread = self.log.reroute(&profile.routes);
+        self.log.reroute(&profile.routes);
         events::reloaded(
             &self.sessions.metrics,
             &Reloaded {
@@ -83,7 +83,6 @@ impl Reload {
                 revoked_connections: revoked.connections,
                 revoked_rooms: revoked.rooms,
                 needs_restart: &needs_restart,
-                unread_topics: &unread.join(", "),
             },
         );
     }

@@ -277,7 +277,9 @@ impl Reader {
 
     fn profile(&mut self, prefix: &str, max_event_bytes: usize) -> Option<Profile> {
         let name = self.text("FLEETCAST_PROFILE")?;
-        match Profile::load(&name, prefix, max_event_bytes) {
+        let service = SERVICE_TOPICS.iter().filter_map(|topic| self.text(topic));
+        let service: Vec<String> = service.collect();
+        match Profile::load(&name, prefix, max_event_bytes, &service) {
             Ok(profile) => Some(profile),
             Err(errors) => {
                 for error in errors.0 {
@@ -414,6 +416,15 @@ fn buffer(text: &str) -> Result<usize, Wrong> {
         .filter(|bytes| (1_024..=1 << 30).contains(bytes))
         .ok_or_else(|| "it must be from 1024 bytes to 1 GiB".to_owned())
 }
+
+/// The variables that name topics of our own.
+const SERVICE_TOPICS: [&str; 5] = [
+    "PUBLISH_TOPIC",
+    "DEAD_LETTER_TOPIC",
+    "RECEIPTS_TOPIC",
+    "REVOCATIONS_TOPIC",
+    "AUDIT_TOPIC",
+];
 
 /// What Kafka allows in the name of a topic.
 fn topic_characters(text: &str, longest: usize) -> Result<&str, Wrong> {

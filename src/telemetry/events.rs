@@ -53,6 +53,20 @@ pub fn partition_gone(topic: &str, partition: i32) {
     info!(topic, partition, "a partition is gone");
 }
 
+/// Another topic stands behind a name: everybody is told to resync, and it is read from its beginning.
+pub fn topic_recreated(metrics: &Metrics, topic: &str, partitions: usize) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(topic, partitions, "a topic was deleted and made anew");
+}
+
+/// No route wants the partition's topic any more.
+pub fn partition_unwanted(topic: &str, partition: i32) {
+    info!(
+        topic,
+        partition, "a partition is not read any more: no route wants its topic"
+    );
+}
+
 /// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
 pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
     metrics.errors.increment(Component::Kafka);
@@ -255,24 +269,16 @@ pub fn reloaded(metrics: &Metrics, reload: &Reloaded<'_>) {
         revoked_connections,
         revoked_rooms,
         needs_restart,
-        unread_topics,
     } = reload;
     info!(
         profile,
         revoked_connections,
         revoked_rooms,
         needs_restart,
-        unread_topics,
         "reloaded: routes, policy, origins and keys are as they are written now"
     );
     if !needs_restart.is_empty() {
         warn!(settings = needs_restart, "changed, but needs a restart");
-    }
-    if !unread_topics.is_empty() {
-        warn!(
-            topics = unread_topics,
-            "the profile names new topics: they are read after a restart"
-        );
     }
 }
 
@@ -283,8 +289,6 @@ pub struct Reloaded<'a> {
     pub revoked_rooms: usize,
     /// Variables that have changed, and take effect with a restart only.
     pub needs_restart: &'a str,
-    /// Topics of the new profile that this process does not read.
-    pub unread_topics: &'a str,
 }
 
 /// SIGHUP: what is written now cannot be used, so everything stays as it was.

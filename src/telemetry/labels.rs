@@ -67,6 +67,7 @@ labels! {
         Routed = "routed",
         Tombstone = "tombstone",
         Empty = "empty",
+        BadFraming = "bad_framing",
         NotUtf8 = "not_utf8",
         NotJson = "not_json",
         NotObject = "not_object",
@@ -80,6 +81,7 @@ labels! {
         ReservedEvent = "reserved_event",
         NoRoom = "no_room",
         BadId = "bad_id",
+        NoPayload = "no_payload",
         UnknownTopic = "unknown_topic",
     }
 }

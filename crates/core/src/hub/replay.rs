@@ -262,7 +262,9 @@ impl Turn<'_> {
     }
 
     fn merged(&self, cursor: &str, own: &Cursor) -> Option<Arc<str>> {
-        let decoded = Cursor::decode(cursor, |digest| self.positions.table(digest)).ok()?;
+        let decoded = self
+            .positions
+            .completed(self.positions.decode(cursor).ok()?);
         Some(self.encode(&decoded.merged(own)))
     }
 
@@ -271,11 +273,11 @@ impl Turn<'_> {
         let State::Lagging(Lag { own: Some(own), .. }) = &connection.state else {
             return true;
         };
-        own.positions.iter().all(|(hash, next)| {
-            let index = self.positions.index_of(*hash);
+        own.marks.iter().all(|mark| {
+            let index = self.positions.index_of(mark.hash);
             index
                 .and_then(|index| self.positions.get(index))
-                .is_none_or(|here| here.next >= *next)
+                .is_none_or(|here| here.next >= mark.next)
         })
     }
 }

@@ -56,12 +56,12 @@ impl Held {
 }
 
 fn hash(partition: usize) -> u32 {
-    partition_hash(TOPIC, None, partition as i32)
+    partition_hash(TOPIC, partition as i32)
 }
 
 pub(crate) fn decode(text: &str, tables: &[Table]) -> Cursor {
-    Cursor::decode(text, |digest| {
-        tables.iter().find(|table| table.digest == digest)
+    Cursor::decode(text, |digest, tag| {
+        tables.iter().find(|table| table.fits(digest, tag))
     })
     .unwrap()
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetcast_core::domain::cursor::{Table, partition_hash};
+use fleetcast_core::domain::cursor::{Table, Tag, partition_hash};
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
@@ -31,6 +31,7 @@ use client::{Client, Held, Stage};
 use serde_json::value::RawValue;
 
 const TOPIC: &str = "incident";
+const TOPIC_ID: [u8; 16] = [7; 16];
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
 
@@ -130,6 +131,8 @@ struct Instance {
     hub: Hub<TestOutlet>,
     /// By partition that it knows.
     next: Vec<i64>,
+    /// It has been told the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
+    knows_id: bool,
     stalled: usize,
     /// Steps until the brokers answer again.
     out_of_contact: usize,
@@ -165,6 +168,8 @@ struct Outcome {
     unknown: usize,
     not_found: usize,
     stale: usize,
+    /// Instances that learned the topic's id while they ran.
+    learned: usize,
     by_reason: BTreeMap<&'static str, usize>,
 }
 
@@ -208,8 +213,13 @@ impl World {
         } else {
             usize::MAX / 2
         };
-        let hash = |number| partition_hash(TOPIC, None, number as i32);
-        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(hash).collect()));
+        let name = |number| {
+            (
+                partition_hash(TOPIC, number as i32),
+                Tag::of(Some(TOPIC_ID)),
+            )
+        };
+        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(name).collect()));
         let mut world = Self {
             tables: tables.collect(),
             random,
@@ -246,6 +256,7 @@ impl World {
                 window_bytes: self.bytes,
             }),
             next: Vec::new(),
+            knows_id: self.random.chance(50),
             stalled: 0,
             out_of_contact: 0,
             skew: self.random.below(6_000) as i64 - 3_000,
@@ -267,11 +278,30 @@ impl World {
                 index: number as u32,
                 topic: TOPIC.into(),
                 number: number as i32,
-                topic_id: None,
+                topic_id: instance.knows_id.then_some(TOPIC_ID),
                 start,
             };
             instance.hub.apply(feed, now);
             instance.next.push(start);
+        }
+    }
+
+    fn learn_id(&mut self, instance: &mut Instance) {
+        if instance.knows_id || !self.random.chance(2) {
+            return;
+        }
+        instance.knows_id = true;
+        self.outcome.learned += 1;
+        let now = instance.time(self.now);
+        for partition in 0..instance.next.len() as u32 {
+            let topic_id = TOPIC_ID;
+            instance.hub.apply(
+                Feed::TopicId {
+                    partition,
+                    topic_id,
+                },
+                now,
+            );
         }
     }
 
@@ -404,6 +434,7 @@ impl World {
             self.random.below(4)
         };
         if !self.out_of_contact(instance) {
+            self.learn_id(instance);
             let due = |made: &u64| made + FOUND_WITHIN_MS < self.now;
             if self.made.get(instance.next.len()).is_some_and(due) || self.random.chance(10) {
                 self.find_partitions(instance, u64::MAX);
@@ -673,6 +704,7 @@ fn play(seeds: std::ops::Range<u64>) -> Outcome {
         total.unknown += world.outcome.unknown;
         total.not_found += world.outcome.not_found;
         total.stale += world.outcome.stale;
+        total.learned += world.outcome.learned;
         for (reason, count) in world.outcome.by_reason {
             *total.by_reason.entry(reason).or_default() += count;
         }
@@ -691,6 +723,7 @@ fn each_record_arrives_once_or_the_client_is_told() {
     assert!(total.joined > 1_000 && total.left > 1_000, "{total:?}");
     assert!(total.unknown > 30 && total.not_found > 10, "{total:?}");
     assert!(total.stale > 500, "{total:?}");
+    assert!(total.learned > 300, "{total:?}");
     assert!(
         total.refused * 4 < total.resumed,
         "most cursors can be resumed: {total:?}"

@@ -142,7 +142,7 @@ fn an_organisation_that_stays_keeps_neither_rooms_nor_floors() {
     assert!((0..4).all(|partition| log.floor(partition).is_none()));
     rig.hub.cursor(client.key, rig.now);
     client.read();
-    assert_eq!(rig.decode(&client.cursor).positions, []);
+    assert_eq!(rig.decode(&client.cursor).marks, []);
 }
 
 impl Rig {
@@ -151,7 +151,7 @@ impl Rig {
         let cursor = Cursor {
             issued: self.now.wall,
             organisation: crate::domain::cursor::organisation_hash(&id(organisation)),
-            positions: vec![(partition_hash(TOPIC, None, partition), 0)],
+            marks: vec![mark(partition, 0)],
         };
         cursor.encode(None).to_string()
     }

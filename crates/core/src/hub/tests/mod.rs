@@ -5,6 +5,8 @@ mod forgetting;
 mod merging;
 mod resuming;
 mod revoking;
+mod topic_ids;
+mod unwanted;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +19,7 @@ use super::feed::Feed;
 use super::outlet::{Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
-use crate::domain::cursor::{Cursor, partition_hash};
+use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Class, Publication};
@@ -290,13 +292,21 @@ impl Rig {
     }
 
     fn decode(&self, text: &str) -> Cursor {
-        Cursor::decode(text, |digest| self.hub.positions.table(digest)).unwrap()
+        self.hub.positions.decode(text).unwrap()
     }
 
     /// What the cursor says of a partition of the topic.
     fn position(&self, text: &str, partition: i32) -> Option<i64> {
-        self.decode(text)
-            .next(partition_hash(TOPIC, None, partition))
+        self.decode(text).next(partition_hash(TOPIC, partition))
+    }
+}
+
+/// Of the topic whose id nobody has told.
+fn mark(partition: i32, next: i64) -> Mark {
+    Mark {
+        hash: partition_hash(TOPIC, partition),
+        tag: Tag::UNKNOWN,
+        next,
     }
 }
 
