@@ -351,7 +351,7 @@ async fn check_tells_what_kafka_has_of_the_profile() {
         &[
             &format!("kafka: brokers {}; 3 topics", kafka.address),
             &format!("topic: {incident} (2 partitions), {incidents} (1 partitions)"),
-            &format!("warning: {incident} and {incidents} carry the same events"),
+            &format!("warning: {incident} and {incidents} are names of one topic"),
             &format!("missing: no topic is called {} or", kafka.topic("task")),
             "3 of the profile's topics do not exist",
         ],

@@ -1,5 +1,7 @@
 //! `check`: what a start would say about the settings, and what Kafka and Redis answer.
 
+mod topics;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use super::brokers::{block_on, client_settings};
 use super::{Exit, bad_configuration, complain, plain, print};
 use crate::app;
 use crate::bus;
-use crate::kafka::admin::{Admin, Cluster, present};
+use crate::kafka::admin::Admin;
 use crate::settings::show::{self, Shown};
 use crate::settings::{Presets, Settings};
 
@@ -66,7 +68,7 @@ pub(super) fn run(
         Admin::new(&client_settings(&settings.kafka), ANSWER).and_then(|admin| admin.cluster());
     let kafka = match answer {
         Ok(cluster) => {
-            print(&report(&settings, &cluster)?)?;
+            print(&topics::report(&settings.profile.routes, &cluster))?;
             Exit::Clean
         }
         Err(error) => {
@@ -94,53 +96,6 @@ fn ask_redis(url: &SecretString) -> anyhow::Result<Exit> {
             Ok(Exit::Failed)
         }
     }
-}
-
-/// What there is of what the profile routes.
-fn report(settings: &Settings, cluster: &Cluster) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let brokers = cluster.brokers.join(", ");
-    let count = cluster.topics.len();
-    writeln!(text, "kafka: brokers {brokers}; {count} topics")?;
-    let groups = present(settings.profile.routes.topic_groups(), cluster);
-    for (names, found) in &groups {
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let shown: Vec<String> = found
-            .iter()
-            .map(|name| {
-                let partitions = cluster
-                    .topics
-                    .get(*name)
-                    .map_or(0, |topic| topic.partitions);
-                format!("{name} ({partitions} partitions)")
-            })
-            .collect();
-        match shown.as_slice() {
-            [] => writeln!(text, "missing: no topic is called {}", names.join(" or "))?,
-            shown => writeln!(text, "topic: {}", shown.join(", "))?,
-        }
-        if found.len() > 1 {
-            writeln!(
-                text,
-                "warning: {} carry the same events: all are read, and order holds within each only",
-                found.join(" and ")
-            )?;
-        }
-    }
-    let events: Vec<&str> = settings.profile.routes.events().collect();
-    writeln!(
-        text,
-        "events: {}; each may come on any of these topics",
-        events.join(", ")
-    )?;
-    let missing = groups.iter().filter(|(_, found)| found.is_empty()).count();
-    if missing > 0 {
-        writeln!(
-            text,
-            "{missing} of the profile's topics do not exist: they are read once they do; `fleetcast topics apply` makes them"
-        )?;
-    }
-    Ok(text)
 }
 
 fn table(settings: &[Shown]) -> String {
