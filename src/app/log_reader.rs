@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status, Topics};
+use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
 use crate::settings::Settings;
 use crate::socketio::LogSource;
@@ -131,10 +131,14 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
 }
 
 /// What the profile has the consumer read.
-fn topics(routes: &RouteTable) -> Topics {
+fn topics(routes: &Arc<RouteTable>) -> Topics {
+    let wanted = routes.has_patterns().then(|| {
+        let routes = routes.clone();
+        Arc::new(move |topic: &str| routes.wants(topic)) as Wants
+    });
     Topics {
         names: routes.topic_groups().map(<[_]>::to_vec).collect(),
-        wanted: None,
+        wanted,
     }
 }
 
