@@ -23,6 +23,8 @@ pub(crate) struct Permit {
     pub(crate) from_ns: u64,
     pub(crate) until_ns: u64,
     pub(crate) reasons: &'static [&'static str],
+    /// For clients that have missed so much, or more.
+    pub(crate) least_ns: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +133,8 @@ pub(crate) struct Recovery {
     pub(crate) back_after_ms: Spread,
     /// From the end of the fault to the first event after it, all clients.
     pub(crate) event_after_ms: Spread,
+    /// From the end of the fault to the last event that was sent before it, clients that had one to come.
+    pub(crate) caught_up_after_ms: Spread,
 }
 
 #[derive(Debug, Default)]
@@ -282,7 +286,7 @@ fn owed(span: &Span, lane: usize, first_after: u32, gone: bool) -> (u32, u32) {
     let from = received.map_or(begin, |(first, _)| first.min(begin));
     let until = match span.end {
         End::Run if !gone => u32::MAX,
-        _ => received.map_or(0, |(_, last)| last),
+        _ => received.map_or(0, |(_, last)| last.saturating_add(1)),
     };
     (from, until)
 }
@@ -320,9 +324,11 @@ fn resyncs(
 ) {
     for resync in &client.resyncs {
         verdict.resyncs += 1;
-        let outside = resync.at_ns.saturating_sub(resync.known_ns) >= rules.window_ns;
+        let missed_ns = resync.at_ns.saturating_sub(resync.known_ns);
+        let outside = missed_ns >= rules.window_ns;
         let permitted = rules.permits.iter().any(|permit| {
             (permit.from_ns..=permit.until_ns).contains(&resync.at_ns)
+                && missed_ns >= permit.least_ns
                 && permit.reasons.contains(&resync.reason.as_str())
         });
         if !outside && !permitted {
@@ -331,7 +337,7 @@ fn resyncs(
                 "client {index}: resync ({}) at {} although it had everything up to {} ms before",
                 resync.reason,
                 resync.at_ns,
-                resync.at_ns.saturating_sub(resync.known_ns) / 1_000_000
+                missed_ns / 1_000_000
             ));
         }
     }
@@ -352,6 +358,7 @@ fn recoveries(clients: &[ClientHistory], faults: &[Fault]) -> Vec<Recovery> {
         let like: Vec<&Fault> = faults.iter().filter(|fault| fault.name == name).collect();
         let mut back = Vec::new();
         let mut event = Vec::new();
+        let mut caught_up = Vec::new();
         for fault in &like {
             let within = fault.begin_ns..fault.end_ns.saturating_add(AFTERMATH_NS);
             for client in clients {
@@ -361,6 +368,9 @@ fn recoveries(clients: &[ClientHistory], faults: &[Fault]) -> Vec<Recovery> {
                 let after = client.first_after.iter();
                 let after = after.filter(|(epoch, _)| *epoch == fault.epoch + 1);
                 event.extend(after.map(|(_, ns)| ns.saturating_sub(fault.end_ns)));
+                let last = client.caught_up.iter();
+                let last = last.filter(|(end, _)| *end == fault.end_ns);
+                caught_up.extend(last.map(|(end, ns)| ns.saturating_sub(*end)));
             }
         }
         Recovery {
@@ -368,6 +378,7 @@ fn recoveries(clients: &[ClientHistory], faults: &[Fault]) -> Vec<Recovery> {
             times: like.len() as u64,
             back_after_ms: Spread::of(back),
             event_after_ms: Spread::of(event),
+            caught_up_after_ms: Spread::of(caught_up),
         }
     };
     names.into_iter().map(recovery).collect()

@@ -1,11 +1,13 @@
 //! The servers under test as child processes, and haproxy in front of them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -275,16 +277,23 @@ pub(crate) fn kill(pid: u32, signal: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fleets that start side by side must not find the same ports.
+static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// Ports that are free now, below the range from which the kernel gives ports to clients.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     use rand::seq::SliceRandom;
     let mut candidates: Vec<u16> = (12_000..19_000).collect();
     candidates.shuffle(&mut rand::rng());
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = |port: &u16| {
+        !taken.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
+    };
     let found: Vec<u16> = candidates.into_iter().filter(free).take(count).collect();
     if found.len() < count {
         bail!("no free ports");
     }
+    taken.extend(&found);
     Ok(found)
 }
 

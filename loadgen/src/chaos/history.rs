@@ -98,6 +98,8 @@ pub(crate) struct ClientHistory {
     pub(crate) repeated_after_resync: u64,
     /// The number of the fault's begin or end, and when the first event after it came.
     pub(crate) first_after: Vec<(u32, u64)>,
+    /// The end of a fault, and when the last event came that was sent before it.
+    pub(crate) caught_up: Vec<(u64, u64)>,
     known_ns: u64,
     shown_cursor: bool,
     /// A welcome has said `resync`: the notice must come before any event.
@@ -126,6 +128,7 @@ impl ClientHistory {
             received: 0,
             repeated_after_resync: 0,
             first_after: Vec::new(),
+            caught_up: Vec::new(),
             known_ns: 0,
             shown_cursor: false,
             notice_due: false,
@@ -183,6 +186,7 @@ impl ClientHistory {
                 self.resync("welcomed as a newcomer in spite of its cursor", now_ns);
             } else {
                 // The own room is held from here on; whatever was asked for before is asked for again.
+                self.known_ns = now_ns;
                 self.begin_anew(now_ns);
                 let own = &mut self.rooms[0];
                 own.held = Held::Yes;
@@ -191,7 +195,6 @@ impl ClientHistory {
                 }
             }
         }
-        self.known_ns = self.known_ns.max(now_ns * u64::from(resume != "resumed"));
     }
 
     pub(crate) fn resync(&mut self, reason: &str, now_ns: u64) {
@@ -259,6 +262,14 @@ impl ClientHistory {
         count(&mut self.offences);
         if self.samples.len() < SAMPLES {
             self.samples.push(text());
+        }
+    }
+
+    /// A record came that was sent before the last fault ended, at `end_ns`.
+    pub(crate) fn catch_up(&mut self, end_ns: u64, now_ns: u64) {
+        match self.caught_up.last_mut() {
+            Some((end, last)) if *end == end_ns => *last = now_ns,
+            _ => self.caught_up.push((end_ns, now_ns)),
         }
     }
 

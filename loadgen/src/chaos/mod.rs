@@ -2,6 +2,8 @@
 //! a checker says afterwards whether the promises held. See loadgen/README.md.
 
 mod check;
+#[cfg(test)]
+mod check_tests;
 mod cluster;
 mod fleet;
 mod history;
@@ -14,16 +16,21 @@ mod report;
 mod run;
 mod scenario;
 mod seating;
+mod teeth;
 mod topics;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
 use crate::clock::Clock;
 
 use cluster::Cluster;
+use report::Report;
 use scenario::{Form, Scenario};
+use teeth::{TEETH, Tooth};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -47,8 +54,9 @@ pub(crate) struct Args {
     /// Records per second [default: 1000 in the long form, 250 in the short one]
     #[arg(long)]
     rate: Option<u32>,
-    #[arg(long, default_value_t = 500)]
-    payload_bytes: usize,
+    /// [default: 500, or more where buffers are to be filled]
+    #[arg(long)]
+    payload_bytes: Option<usize>,
     /// Of a hundred records so many go to a whole organisation
     #[arg(long, default_value_t = 1)]
     organisation_percent: u32,
@@ -61,6 +69,15 @@ pub(crate) struct Args {
     /// First delay of a client that comes back, in milliseconds; that of the stock client by default
     #[arg(long, default_value_t = 1000)]
     backoff_ms: u64,
+    /// Scenarios side by side, each with servers and clients of its own
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Seed bugs into the servers, one after the other, and see whether each is found
+    #[arg(long)]
+    teeth: bool,
+    /// The server's binary that bugs can be seeded into [default: beside this one]
+    #[arg(long, value_name = "FILE")]
+    with_bugs: Option<PathBuf>,
     /// Threads that hold the clients
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -87,15 +104,21 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// `Ok(false)`: a promise was broken.
+/// `Ok(false)`: a promise was broken, or a seeded bug was not found.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let scenarios = if args.scenario.is_empty() {
-        Scenario::ALL.to_vec()
+    let jobs: Vec<Job> = if args.teeth {
+        let wanted =
+            |tooth: &&Tooth| args.scenario.is_empty() || args.scenario.contains(&tooth.scenario);
+        let teeth = TEETH.iter().filter(wanted);
+        teeth.map(|tooth| Job::Tooth(*tooth)).collect()
+    } else if args.scenario.is_empty() {
+        Scenario::ALL.into_iter().map(Job::Scenario).collect()
     } else {
-        args.scenario.clone()
+        args.scenario.iter().copied().map(Job::Scenario).collect()
     };
-    let clock = Clock::start();
-    let seed = args.seed.unwrap_or_else(|| clock.now_ns() / 1_000_000);
+    let seed = args
+        .seed
+        .unwrap_or_else(|| Clock::start().now_ns() / 1_000_000);
     let directory = args
         .directory
         .clone()
@@ -105,55 +128,118 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     // haproxy and the brokers are given paths below it.
     let directory = directory.canonicalize()?;
 
-    let mut shared: Option<Cluster> = None;
-    let mut reports = Vec::new();
-    for scenario in scenarios {
-        let own;
-        let cluster = if scenario.breaks_kafka() {
-            let kafka = directory.join(format!("kafka-{}", scenario.name()));
-            own = Cluster::start(&args.kafka_script, &kafka, scenario.brokers())?;
-            &own
-        } else {
-            if shared.is_none() {
-                shared = Some(match &args.brokers {
-                    Some(addresses) => Cluster::given(&args.kafka_script, addresses),
-                    None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
-                });
+    let reports = run_jobs(args, &jobs, seed, &directory)
+        .with_context(|| format!("seed {seed}, logs in {}", directory.display()))?;
+    let well = if args.teeth {
+        let mut well = true;
+        for (job, report) in jobs.iter().zip(&reports) {
+            if let Job::Tooth(tooth) = job {
+                let (bites, line) = tooth.bites(report);
+                report::show(&line);
+                well &= bites;
             }
-            shared.as_ref().context("it was just started")?
-        };
-        let report = run::run(
-            args,
-            scenario,
-            seed,
-            cluster,
-            &directory.join(scenario.name()),
-        )
-        .with_context(|| {
-            format!(
-                "scenario {}, seed {seed}, logs in {}",
-                scenario.name(),
-                directory.display()
-            )
-        })?;
-        report.print();
-        reports.push(report);
-    }
-    drop(shared);
-
-    let clean = reports.iter().all(report::Report::is_clean);
-    report::print_sum(&reports);
+        }
+        well
+    } else {
+        report::print_sum(&reports);
+        reports.iter().all(Report::is_clean)
+    };
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&reports)?;
         std::fs::write(path, text + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if clean && !args.keep && args.directory.is_none() {
+    if well && !args.keep && args.directory.is_none() {
         std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
     } else {
         note(&format!("kept: {}", directory.display()));
     }
-    Ok(clean)
+    Ok(well)
+}
+
+/// Something to run with a fleet of its own.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Scenario(Scenario),
+    Tooth(Tooth),
+}
+
+impl Job {
+    fn scenario(&self) -> Scenario {
+        match self {
+            Self::Scenario(scenario) => *scenario,
+            Self::Tooth(tooth) => tooth.scenario,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Scenario(scenario) => scenario.name().to_owned(),
+            Self::Tooth(tooth) => tooth.name(),
+        }
+    }
+}
+
+/// So many side by side as was asked for. Reports come in the order of the jobs; the first error ends it all.
+fn run_jobs(args: &Args, jobs: &[Job], seed: u64, directory: &Path) -> Result<Vec<Report>> {
+    let shared = if jobs.iter().all(|job| job.scenario().breaks_kafka()) {
+        None
+    } else {
+        Some(match &args.brokers {
+            Some(addresses) => Cluster::given(&args.kafka_script, addresses),
+            None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
+        })
+    };
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Result<Report>)>> = Mutex::default();
+    let work = || {
+        while let Some((index, job)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            jobs.get(index).map(|job| (index, job))
+        } {
+            let report = run_job(args, job, seed, shared.as_ref(), directory);
+            if report.is_err() {
+                // No use in going on.
+                next.store(jobs.len(), Ordering::Relaxed);
+            }
+            done.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((index, report));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.clamp(1, jobs.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, report)| report).collect()
+}
+
+fn run_job(
+    args: &Args,
+    job: &Job,
+    seed: u64,
+    shared: Option<&Cluster>,
+    directory: &Path,
+) -> Result<Report> {
+    let (scenario, name) = (job.scenario(), job.name());
+    let directory = directory.join(&name);
+    std::fs::create_dir_all(&directory)?;
+    let own;
+    let cluster = match shared {
+        Some(shared) if !scenario.breaks_kafka() => shared,
+        _ => {
+            let kafka = directory.join("kafka");
+            own = Cluster::start(&args.kafka_script, &kafka, scenario.brokers())?;
+            &own
+        }
+    };
+    let report = run::run(args, job, &name, seed, cluster, &directory)
+        .with_context(|| format!("scenario {name}"))?;
+    report.print();
+    Ok(report)
 }
 
 #[expect(

@@ -17,7 +17,7 @@ use super::fleet::Fleet;
 use super::note;
 use super::part::{Orders, Shared};
 use super::producer::Book;
-use super::scenario::{Form, Scenario};
+use super::scenario::{CROWDED_LEAST, Form, Scenario};
 use super::seating::Seating;
 
 /// Everything that can be broken, and the record of what was.
@@ -29,6 +29,8 @@ pub(crate) struct World<'a> {
     pub(crate) orders: &'a watch::Sender<Orders>,
     pub(crate) shared: &'a Shared,
     pub(crate) clock: Clock,
+    /// Of the scenario, for what is noted.
+    pub(crate) name: String,
     pub(crate) random: SmallRng,
     pub(crate) form: Form,
     /// Faults are over by then.
@@ -51,6 +53,11 @@ pub(super) fn wait(seconds: u64) {
 impl World<'_> {
     pub(crate) fn run(&mut self, scenario: Scenario) -> Result<()> {
         match scenario {
+            Scenario::Crowded => {
+                self.permit(&["evicted"], CROWDED_LEAST);
+                self.watch(scenario.name());
+                Ok(())
+            }
             Scenario::Cuts | Scenario::Slow | Scenario::Away => {
                 self.watch(scenario.name());
                 Ok(())
@@ -71,7 +78,7 @@ impl World<'_> {
 
     pub(super) fn begin(&mut self, name: &str) {
         let epoch = self.shared.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        note(&format!("  {name}"));
+        self.note(name);
         self.faults.push(Fault {
             name: name.to_owned(),
             begin_ns: self.clock.now_ns(),
@@ -81,10 +88,26 @@ impl World<'_> {
     }
 
     pub(super) fn end(&mut self) {
+        let now = self.clock.now_ns();
+        self.shared.ended_ns.store(now, Ordering::Relaxed);
         self.shared.epoch.fetch_add(1, Ordering::Relaxed);
         if let Some(fault) = self.faults.last_mut() {
-            fault.end_ns = self.clock.now_ns();
+            fault.end_ns = now;
         }
+    }
+
+    /// From now on it is right to tell a client to resync for one of these reasons, if it has missed so much.
+    pub(super) fn permit(&mut self, reasons: &'static [&'static str], least: Duration) {
+        self.permits.push(Permit {
+            from_ns: self.clock.now_ns(),
+            until_ns: u64::MAX,
+            reasons,
+            least_ns: u64::try_from(least.as_nanos()).unwrap_or(u64::MAX),
+        });
+    }
+
+    pub(super) fn note(&self, text: &str) {
+        note(&format!("{}: {text}", self.name));
     }
 
     /// Time for so much more.
@@ -202,7 +225,7 @@ impl World<'_> {
         };
         for (down, up, name, seconds) in outages {
             if !self.has(seconds + 6) {
-                note("  no time for the rest");
+                self.note("no time for the rest");
                 break;
             }
             self.begin(name);
@@ -251,7 +274,7 @@ impl World<'_> {
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            note(&format!("  sent in {} ms", before.elapsed().as_millis()));
+            self.note(&format!("sent in {} ms", before.elapsed().as_millis()));
             wait(5);
             self.end();
             wait(self.form.pick(3, 10));

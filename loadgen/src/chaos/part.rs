@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) received: AtomicU64,
     /// Odd while a fault lasts.
     pub(crate) epoch: AtomicU32,
+    /// When the last fault ended, in nanoseconds since the epoch.
+    pub(crate) ended_ns: AtomicU64,
 }
 
 /// What the clients of one thread share.
@@ -245,6 +247,10 @@ impl Seated {
         let epoch = around.shared.epoch.load(Ordering::Relaxed);
         if self.epoch.replace(epoch) != epoch {
             history.first_after.push((epoch, now));
+        }
+        let ended = around.shared.ended_ns.load(Ordering::Relaxed);
+        if stamp.sent_ns < ended {
+            history.catch_up(ended, now);
         }
         if history.received(&stamp, room, now) {
             around.shared.received.fetch_add(1, Ordering::Relaxed);

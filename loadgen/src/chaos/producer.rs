@@ -20,6 +20,7 @@ use super::seating::Seating;
 
 /// The longest outage of a scenario, and its aftermath: a record that waits so long is not given up.
 const MESSAGE_TIMEOUT: Duration = Duration::from_mins(15);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What the nemesis may change while records are produced.
@@ -270,18 +271,28 @@ impl ChaosProducer {
         let mut record = BaseRecord::<str, str, usize>::with_opaque_to(&topic, pack(lane, order))
             .partition(partition)
             .payload(&self.text);
+        let tried = Instant::now();
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                // A partition is not known before the next look at the topic.
-                Err((
-                    KafkaError::MessageProduction(
-                        RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::UnknownPartition,
-                    ),
-                    back,
-                )) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
                     std::thread::sleep(Duration::from_millis(1));
+                }
+                // Just made: librdkafka does not look again by itself at a topic that it has found missing.
+                Err((
+                    KafkaError::MessageProduction(
+                        RDKafkaErrorCode::UnknownPartition
+                        | RDKafkaErrorCode::UnknownTopic
+                        | RDKafkaErrorCode::UnknownTopicOrPartition,
+                    ),
+                    back,
+                )) if tried.elapsed() < METADATA_TIMEOUT => {
+                    record = back;
+                    let client = self.producer.client();
+                    // If it fails, so does the next attempt to send, and the time runs out.
+                    drop(client.fetch_metadata(Some(&topic), METADATA_TIMEOUT));
+                    std::thread::sleep(Duration::from_millis(50));
                 }
                 Err((error, _)) => return Err(error).context("cannot produce"),
             }

@@ -13,7 +13,8 @@ use super::scenario::Scenario;
 /// What was asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct Setup {
-    pub(crate) scenario: &'static str,
+    /// And the seeded bug.
+    pub(crate) scenario: String,
     pub(crate) about: &'static str,
     pub(crate) seed: u64,
     pub(crate) clients: usize,
@@ -31,9 +32,9 @@ pub(crate) struct Report {
     records_unknown: u64,
     /// Above 0 the order check means nothing.
     records_misplaced: u64,
-    deliveries_checked: u64,
+    pub(crate) deliveries_checked: u64,
     deliveries_received: u64,
-    faults: Faults,
+    pub(crate) faults: Faults,
     resyncs: u64,
     repeated_after_resync: u64,
     cuts: u64,
@@ -107,7 +108,7 @@ impl Report {
         for Recovery {
             fault,
             back_after_ms: back,
-            event_after_ms: event,
+            caught_up_after_ms: caught_up,
             ..
         } in &self.recoveries
         {
@@ -117,10 +118,10 @@ impl Report {
                     back.p99, back.max
                 ));
             }
-            if scenario.breaks_kafka() && event.max > 30_000 {
+            if scenario.breaks_kafka() && caught_up.max > 30_000 {
                 complaints.push(format!(
                     "{fault}: caught up after {} ms; 30 s are promised",
-                    event.max
+                    caught_up.max
                 ));
             }
         }
@@ -154,9 +155,8 @@ impl Report {
             && self.records_misplaced == 0
     }
 
-    #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
     pub(crate) fn print(&self) {
-        println!("{}", self.text());
+        show(&self.text());
     }
 
     fn text(&self) -> String {
@@ -213,6 +213,12 @@ impl Report {
                 lines.push(format!(
                     "    first event after its end: {}",
                     spread_text(&recovery.event_after_ms)
+                ));
+            }
+            if recovery.caught_up_after_ms.count > 0 {
+                lines.push(format!(
+                    "    caught up with what was sent before its end: {}",
+                    spread_text(&recovery.caught_up_after_ms)
                 ));
             }
         }
@@ -272,12 +278,11 @@ fn spread_text(spread: &Spread) -> String {
 }
 
 /// All scenarios in one line each.
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 pub(crate) fn print_sum(reports: &[Report]) {
     let mut checked = 0;
     for report in reports {
         checked += report.deliveries_checked;
-        println!(
+        show(&format!(
             "{:<10} {:>10} checked  {}  {}",
             report.setup.scenario,
             report.deliveries_checked,
@@ -287,10 +292,15 @@ pub(crate) fn print_sum(reports: &[Report]) {
             } else {
                 "NOT CLEAN"
             }
-        );
+        ));
     }
-    println!(
+    show(&format!(
         "{checked} deliveries checked in {} scenarios",
         reports.len()
-    );
+    ));
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+pub(crate) fn show(text: &str) {
+    println!("{text}");
 }

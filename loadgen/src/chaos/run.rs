@@ -29,8 +29,9 @@ use super::producer::{Book, ChaosProducer, Settings};
 use super::report::{Report, Setup};
 use super::scenario::{Form, Scenario};
 use super::seating::Seating;
+use super::teeth::Tooth;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS};
-use super::{Args, note};
+use super::{Args, Job, note};
 
 /// Records before the first fault, so that there is something to compare with.
 const WARM_UP: Duration = Duration::from_secs(4);
@@ -45,20 +46,24 @@ type Share = Result<(Vec<(usize, ClientHistory)>, Latencies)>;
 
 pub(super) fn run(
     args: &Args,
-    scenario: Scenario,
+    job: &Job,
+    name: &str,
     seed: u64,
     cluster: &Cluster,
     directory: &Path,
 ) -> Result<Report> {
-    std::fs::create_dir_all(directory)?;
-    let form = args.form;
+    let (scenario, form) = (job.scenario(), args.form);
+    let note = |text: &str| note(&format!("{name}: {text}"));
     let clock = Clock::start();
-    let run = format!("{}-{seed:x}-{:x}", scenario.name(), clock.unix_seconds());
+    let run = format!("{name}-{seed:x}-{:x}", clock.unix_seconds());
     let prefix = format!("chaos-{run}-");
     let clients = args.clients.unwrap_or_else(|| scenario.clients(form));
     let seconds = args.seconds.unwrap_or_else(|| scenario.seconds(form));
+    let payload_bytes = args
+        .payload_bytes
+        .unwrap_or_else(|| scenario.payload_bytes(form));
     let setup = Setup {
-        scenario: scenario.name(),
+        scenario: name.to_owned(),
         about: scenario.about(),
         seed,
         clients,
@@ -66,7 +71,7 @@ pub(super) fn run(
         seconds,
         instances: args.instances,
     };
-    note(&format!("{}: {}", setup.scenario, setup.about));
+    note(setup.about);
     let channels = args
         .channels
         .unwrap_or_else(|| u16::try_from(clients / 10).unwrap_or(200));
@@ -92,13 +97,16 @@ pub(super) fn run(
             seed,
             rate: setup.rate,
             organisation_percent: args.organisation_percent,
-            payload_bytes: args.payload_bytes,
+            payload_bytes,
         },
         Arc::clone(&book),
         Arc::clone(&seating),
     )?;
 
-    let recipe = recipe(args, scenario, cluster, &prefix, directory)?;
+    // What an entry of the window costs beside its value, about.
+    let record_bytes = u64::from(setup.rate) * (payload_bytes as u64 + 550);
+    let settings = scenario.settings(form, record_bytes);
+    let recipe = recipe(args, job, settings, cluster, &prefix, directory)?;
     let secret = recipe.secret.clone();
     let mut fleet = Fleet::start(recipe, args.instances)?;
     let endpoint = Endpoint::parse(
@@ -126,7 +134,11 @@ pub(super) fn run(
         endpoint,
     };
     let threads = crowd.start()?;
-    wait_until_ready(args, clients, &shared, &threads)?;
+    let took = wait_until_ready(args, clients, &shared, &threads)?;
+    note(&format!(
+        "{clients} clients connected and subscribed in {:.1} s",
+        took.as_secs_f64()
+    ));
 
     let producing = std::thread::Builder::new()
         .name("producer".to_owned())
@@ -143,6 +155,7 @@ pub(super) fn run(
         orders: &orders,
         shared: &shared,
         clock,
+        name: name.to_owned(),
         random: SmallRng::seed_from_u64(seed),
         form,
         until: begin + Duration::from_secs(seconds).saturating_sub(COOL_DOWN),
@@ -213,14 +226,19 @@ pub(super) fn run(
 
 fn recipe(
     args: &Args,
-    scenario: Scenario,
+    job: &Job,
+    settings: Vec<(&'static str, String)>,
     cluster: &Cluster,
     prefix: &str,
     directory: &Path,
 ) -> Result<Recipe> {
-    let binary = match &args.fleetcast {
+    let (given, beside) = match job {
+        Job::Scenario(_) => (&args.fleetcast, "fleetcast"),
+        Job::Tooth(_) => (&args.with_bugs, "fleetcast-with-bugs"),
+    };
+    let binary = match given {
         Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("fleetcast"),
+        None => std::env::current_exe()?.with_file_name(beside),
     };
     let mut environment: Vec<(String, String)> = [
         ("KAFKA_BOOTSTRAP_SERVERS", cluster.addresses.clone()),
@@ -228,9 +246,12 @@ fn recipe(
         ("LOG_FORMAT", "json".to_owned()),
     ]
     .into_iter()
-    .chain(scenario.settings(args.form))
+    .chain(settings)
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
+    if let Job::Tooth(Tooth { bug: Some(bug), .. }) = job {
+        environment.push(("SEEDED_BUG".to_owned(), (*bug).to_owned()));
+    }
     for pair in &args.server_env {
         let (name, value) = pair
             .split_once('=')
@@ -356,18 +377,14 @@ fn wait_until_ready(
     clients: usize,
     shared: &Shared,
     threads: &[JoinHandle<Share>],
-) -> Result<()> {
+) -> Result<Duration> {
     let allowed = Duration::from_secs(30)
         + Duration::from_secs(1) * u32::try_from(clients)? / args.connect_rate;
     let start = Instant::now();
     loop {
         let ready = read(&shared.ready);
         if ready == clients as u64 {
-            note(&format!(
-                "  {ready} clients connected and subscribed in {:.1} s",
-                start.elapsed().as_secs_f64()
-            ));
-            return Ok(());
+            return Ok(start.elapsed());
         }
         if start.elapsed() > allowed || threads.iter().any(JoinHandle::is_finished) {
             bail!(

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use super::part::Habit;
 
+/// What the bytes of the window suffice for in [`Scenario::Crowded`], about.
+const CROWDED: Duration = Duration::from_secs(10);
+/// Whoever has missed less than that has nothing to complain of there.
+pub(crate) const CROWDED_LEAST: Duration = Duration::from_secs(6);
+
 const S: fn(u64) -> Duration = Duration::from_secs;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,7 @@ pub(crate) enum Scenario {
     Leader,
     Slow,
     Away,
+    Crowded,
     Topics,
     Storm,
     Burst,
@@ -38,7 +44,7 @@ impl Form {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Cuts,
         Self::Kill,
         Self::Rolling,
@@ -47,6 +53,7 @@ impl Scenario {
         Self::Leader,
         Self::Slow,
         Self::Away,
+        Self::Crowded,
         Self::Topics,
         Self::Storm,
         Self::Burst,
@@ -62,6 +69,7 @@ impl Scenario {
             Self::Leader => "leader",
             Self::Slow => "slow",
             Self::Away => "away",
+            Self::Crowded => "crowded",
             Self::Topics => "topics",
             Self::Storm => "storm",
             Self::Burst => "burst",
@@ -78,6 +86,7 @@ impl Scenario {
             Self::Leader => "of three brokers the one that leads is killed",
             Self::Slow => "some clients read a trickle, some stop reading, some for good",
             Self::Away => "some clients are away for longer than the window",
+            Self::Crowded => "the window has bytes for less than its time, and clients are away",
             Self::Topics => {
                 "partitions are added, records deleted, a topic made anew, transactions aborted"
             }
@@ -119,21 +128,35 @@ impl Scenario {
             Self::Leader => form.pick(40, 180),
             Self::Slow => form.pick(45, 180),
             Self::Away => form.pick(45, 120),
+            Self::Crowded => form.pick(40, 90),
             Self::Topics => form.pick(60, 120),
             Self::Storm => form.pick(35, 120),
             Self::Burst => form.pick(25, 60),
         }
     }
 
-    /// Settings of the servers beside the usual ones.
-    pub(crate) fn settings(self, form: Form) -> Vec<(&'static str, String)> {
+    /// Of a record's value.
+    pub(crate) fn payload_bytes(self, form: Form) -> usize {
+        match (self, form) {
+            // Enough to fill all buffers on the way to a slow client before the scenario is over.
+            (Self::Slow, Form::Short) => 4_000,
+            _ => 500,
+        }
+    }
+
+    /// Settings of the servers beside the usual ones; `record_bytes` come in each second.
+    pub(crate) fn settings(self, form: Form, record_bytes: u64) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("FLEETCAST_WINDOW", self.window(form).as_secs().to_string()),
-            ("FLEETCAST_WINDOW_BYTES", self.window_bytes().to_owned()),
+            ("FLEETCAST_WINDOW_BYTES", self.window_bytes(record_bytes)),
             ("DRAIN_SECONDS", self.drain(form).as_secs().to_string()),
         ];
         if self == Self::Slow {
             settings.push(("SLOW_CLIENT_TIMEOUT", form.pick("10", "30").to_owned()));
+        }
+        if self == Self::Crowded {
+            // A window must hold one event at least.
+            settings.push(("MAX_EVENT_BYTES", "16384".to_owned()));
         }
         settings
     }
@@ -145,10 +168,11 @@ impl Scenario {
         }
     }
 
-    fn window_bytes(self) -> &'static str {
+    fn window_bytes(self, record_bytes: u64) -> String {
         match self {
-            Self::Burst => "1GiB",
-            _ => "512MiB",
+            Self::Burst => "1GiB".to_owned(),
+            Self::Crowded => (record_bytes * CROWDED.as_secs()).to_string(),
+            _ => "512MiB".to_owned(),
         }
     }
 
@@ -207,6 +231,11 @@ impl Scenario {
                 after: S(2 + index as u64 % 5),
                 away: self.window(form) / 2,
             },
+            (Self::Crowded, 0..30) => Habit::Leave {
+                after: S(2 + index as u64 % 5),
+                away: CROWDED * 2,
+            },
+            (Self::Crowded, 30..50) => Habit::Cut { least, most },
             (Self::Pause | Self::Kill, 0..15) => flinch,
             (Self::Topics, 0..10) => Habit::Cut { least, most },
             (_, 90..100) => toggle,

@@ -7,10 +7,8 @@ use rand::Rng;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::check::Permit;
 use super::ledger::Fate;
 use super::nemesis::{World, wait};
-use super::note;
 use super::record::{self, Stamp};
 
 /// Partitions at the start.
@@ -26,14 +24,6 @@ impl World<'_> {
         self.transactions(self.form.pick(5, 20))?;
         self.overtake()?;
         self.recreate()
-    }
-
-    fn permit(&mut self, reasons: &'static [&'static str]) {
-        self.permits.push(Permit {
-            from_ns: self.clock.now_ns(),
-            until_ns: u64::MAX,
-            reasons,
-        });
     }
 
     fn grow(&mut self) -> Result<()> {
@@ -52,7 +42,7 @@ impl World<'_> {
     /// Retention overtakes a server that is paused: its clients have missed something, and the others have not.
     fn overtake(&mut self) -> Result<()> {
         let topic = format!("{}transmission", self.prefix);
-        self.permit(&["gap"]);
+        self.permit(&["gap"], Duration::ZERO);
         self.begin("records deleted");
         self.fleet.signal(0, "STOP")?;
         // More than the paused server has fetched ahead.
@@ -76,7 +66,7 @@ impl World<'_> {
     fn recreate(&mut self) -> Result<()> {
         let topic = format!("{}transmission", self.prefix);
         let partitions = CHANNEL_PARTITIONS + MORE_PARTITIONS;
-        self.permit(&["topic_recreated", "log_truncated"]);
+        self.permit(&["topic_recreated", "log_truncated"], Duration::ZERO);
         self.begin("topic made anew");
         self.book.pause()?;
         // What was produced is read by then: what is not is gone with the topic.
@@ -131,8 +121,8 @@ impl World<'_> {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        note(&format!(
-            "  {committed} transactions committed, {aborted} aborted"
+        self.note(&format!(
+            "{committed} transactions committed, {aborted} aborted"
         ));
         self.end();
         Ok(())
