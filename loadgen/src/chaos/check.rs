@@ -155,6 +155,8 @@ pub(crate) struct Verdict {
 }
 
 const SAMPLES: usize = 24;
+/// Of one client.
+const SAMPLES_EACH: usize = 3;
 /// Connections that end so long after a fault's end are still put down to it.
 const AFTERMATH_NS: u64 = 5_000_000_000;
 
@@ -193,7 +195,9 @@ pub(crate) fn judge(
             told.push(format!("client {index}: has not come back"));
         }
         let room = SAMPLES.saturating_sub(verdict.samples.len());
-        verdict.samples.extend(told.into_iter().take(room));
+        verdict
+            .samples
+            .extend(told.into_iter().take(room.min(SAMPLES_EACH)));
     }
     let returns = || clients.iter().flat_map(|client| &client.returns);
     let cuts = returns().filter(|back| back.wanted);
@@ -242,7 +246,7 @@ fn deliveries(
                         continue;
                     }
                     verdict.faults.lost += 1;
-                    if told.len() < SAMPLES {
+                    if told.len() < SAMPLES_EACH {
                         told.push(format!(
                             "client {index}: lost {}/{}/{} of room {} (lane {number}, order {order}), sent at {}, acknowledged {} ms later; {}",
                             lane.topic,

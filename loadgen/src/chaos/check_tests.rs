@@ -272,6 +272,20 @@ fn a_room_that_is_held_again_is_owed_from_then_on() {
     assert_eq!(case.faults(), Faults::default());
 }
 
+#[test]
+fn asking_for_a_room_that_is_held_changes_nothing() {
+    let mut case = Case::new();
+    case.client.asked(CHANNEL, true);
+    case.sent(0, CHANNEL);
+    case.client.subscribed(CHANNEL, 2 * SECOND);
+    assert_eq!(case.faults(), only(|it| it.lost = 1));
+    case.receive(&[1]);
+    case.client.asked(CHANNEL, false);
+    case.client.unsubscribed(CHANNEL);
+    case.sent(0, CHANNEL);
+    assert_eq!(case.faults(), Faults::default());
+}
+
 /// Received 1, missed 2 and 3, was told at second 203, goes on with 4.
 fn resynced(reason: &str) -> Case {
     let mut case = Case::new();

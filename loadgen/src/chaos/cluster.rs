@@ -11,6 +11,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::leftovers::{self, Leftover, stop_cluster};
+use super::note;
+
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Cluster {
@@ -42,6 +45,7 @@ impl Cluster {
             own: true,
             addresses: String::new(),
         };
+        leftovers::add(Leftover::Cluster(script.to_owned(), directory.to_owned()));
         let addresses = cluster.call(&["start", "--brokers", &brokers.to_string()])?;
         addresses.trim().clone_into(&mut cluster.addresses);
         Ok(cluster)
@@ -118,8 +122,13 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Nothing can be done about it here; the script has said why.
-        let _stopped = self.own.then(|| self.call(&["stop"]));
+        let Some(directory) = self.directory.as_ref().filter(|_| self.own) else {
+            return;
+        };
+        if let Err(error) = stop_cluster(&self.script, directory) {
+            note(&format!("Kafka may be left over: {error:#}"));
+        }
+        leftovers::remove(&Leftover::Cluster(self.script.clone(), directory.clone()));
     }
 }
 

@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::http;
 
+use super::leftovers::{self, Leftover};
+
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What all servers of a fleet are started with.
@@ -32,7 +34,6 @@ pub(crate) struct Instance {
     port: u16,
     internal_port: u16,
     child: Option<Child>,
-    starts: u32,
     /// The most memory that it was seen to take, and the least once it was ready, in KiB.
     pub(crate) rss_kib: (u64, u64),
 }
@@ -53,7 +54,6 @@ impl Fleet {
             port: ports[number * 2],
             internal_port: ports[number * 2 + 1],
             child: None,
-            starts: 0,
             rss_kib: (0, 0),
         });
         let mut instances: Vec<Instance> = instances.collect();
@@ -227,6 +227,7 @@ fn end(child: &mut Child) {
     if child.kill().is_ok() {
         let _status = child.wait();
     }
+    leftovers::remove(&Leftover::Process(child.id()));
 }
 
 impl Instance {
@@ -255,14 +256,18 @@ impl Instance {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", recipe.binary.display()))?;
+        leftovers::add(Leftover::Process(child.id()));
         self.child = Some(child);
-        self.starts += 1;
         Ok(())
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let child = self.child.as_mut().context("that server is down")?;
-        child.try_wait().context("cannot ask for its status")
+        let status = child.try_wait().context("cannot ask for its status")?;
+        if status.is_some() {
+            leftovers::remove(&Leftover::Process(child.id()));
+        }
+        Ok(status)
     }
 }
 
@@ -343,6 +348,7 @@ backend fleet
         .stderr(log)
         .spawn()
         .context("cannot start haproxy: make setup installs it")?;
+    leftovers::add(Leftover::Process(child.id()));
     let begin = Instant::now();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         if child.try_wait()?.is_some() || begin.elapsed() > Duration::from_secs(5) {

@@ -145,6 +145,8 @@ impl ClientHistory {
     pub(crate) fn asked(&mut self, room: u16, join: bool) {
         let held = if join { Held::Joining } else { Held::Leaving };
         match self.rooms.iter_mut().find(|known| known.room == room) {
+            // Asking for what is held changes nothing.
+            Some(known) if join && known.held == Held::Yes => {}
             Some(known) => known.held = held,
             None => self.rooms.push(RoomHistory::new(room, held, false)),
         }
@@ -157,15 +159,18 @@ impl ClientHistory {
     }
 
     pub(crate) fn subscribed(&mut self, room: u16, now_ns: u64) {
-        if let Some(room) = self.rooms.iter_mut().find(|known| known.room == room) {
-            match room.spans.last_mut() {
-                Some(span) if room.held == Held::Joining && span.since_ns.is_none() => {
-                    span.since_ns = Some(now_ns);
-                }
-                _ => room.spans.push(Span::since(Some(now_ns))),
+        let mut rooms = self.rooms.iter_mut();
+        let Some(room) = rooms.find(|known| known.room == room && known.held != Held::Yes) else {
+            return;
+        };
+        match room.spans.last_mut() {
+            // Its events have come before the acknowledgement.
+            Some(span) if span.since_ns.is_none() && span.end == End::Run => {
+                span.since_ns = Some(now_ns);
             }
-            room.held = Held::Yes;
+            _ => room.spans.push(Span::since(Some(now_ns))),
         }
+        room.held = Held::Yes;
     }
 
     pub(crate) fn unsubscribed(&mut self, room: u16) {

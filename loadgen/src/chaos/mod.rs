@@ -8,6 +8,7 @@ mod cluster;
 mod fleet;
 mod history;
 mod ledger;
+mod leftovers;
 mod nemesis;
 mod part;
 mod producer;
@@ -128,15 +129,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     // haproxy and the brokers are given paths below it.
     let directory = directory.canonicalize()?;
 
+    leftovers::watch()?;
     let reports = run_jobs(args, &jobs, seed, &directory)
         .with_context(|| format!("seed {seed}, logs in {}", directory.display()))?;
     let well = if args.teeth {
         let mut well = true;
         for (job, report) in jobs.iter().zip(&reports) {
             if let Job::Tooth(tooth) = job {
-                let (bites, line) = tooth.bites(report);
-                report::show(&line);
-                well &= bites;
+                well &= tooth.bites(report).0;
             }
         }
         well
@@ -238,7 +238,11 @@ fn run_job(
     };
     let report = run::run(args, job, &name, seed, cluster, &directory)
         .with_context(|| format!("scenario {name}"))?;
-    report.print();
+    std::fs::write(directory.join("report.txt"), report.text() + "\n")?;
+    match job {
+        Job::Scenario(_) => report::show(&report.text()),
+        Job::Tooth(tooth) => report::show(&tooth.bites(&report).1),
+    }
     Ok(report)
 }
 

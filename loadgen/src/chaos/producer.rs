@@ -33,6 +33,8 @@ struct Plan {
     burst: Option<(u16, u32)>,
     /// Nothing is sent for now.
     paused: bool,
+    /// The Kafka client is to be made anew.
+    renew: bool,
     /// The producer has seen the pause.
     resting: bool,
     stop: bool,
@@ -107,8 +109,12 @@ impl Book {
         anyhow::bail!("the brokers do not acknowledge what is in flight")
     }
 
-    pub(crate) fn go_on(&self) {
-        lock(&self.plan).paused = false;
+    /// Ends the pause. `renewed`: with a new Kafka client, because librdkafka's producer does not find the partitions of a
+    /// topic again that was deleted under it.
+    pub(crate) fn go_on(&self, renewed: bool) {
+        let mut plan = lock(&self.plan);
+        plan.paused = false;
+        plan.renew = renewed;
     }
 
     pub(crate) fn stop(&self) {
@@ -164,27 +170,31 @@ pub(crate) struct ChaosProducer {
     text: String,
 }
 
+fn client(brokers: &str, book: &Arc<Book>) -> Result<ThreadedProducer<Reports>> {
+    let mut config = client_config(brokers);
+    config
+        .set("linger.ms", "5")
+        // New partitions are to be found soon.
+        .set("topic.metadata.refresh.interval.ms", "1000")
+        .set(
+            "message.timeout.ms",
+            MESSAGE_TIMEOUT.as_millis().to_string(),
+        )
+        // What piles up while Kafka is away.
+        .set("queue.buffering.max.messages", "2000000")
+        .set("queue.buffering.max.kbytes", "1500000");
+    config
+        .create_with_context(Reports(Arc::clone(book)))
+        .context("cannot make a Kafka producer")
+}
+
 impl ChaosProducer {
     pub(crate) fn connect(
         settings: Settings,
         book: Arc<Book>,
         seating: Arc<Seating>,
     ) -> Result<Self> {
-        let mut config = client_config(&settings.brokers);
-        config
-            .set("linger.ms", "5")
-            // New partitions are to be found soon.
-            .set("topic.metadata.refresh.interval.ms", "1000")
-            .set(
-                "message.timeout.ms",
-                MESSAGE_TIMEOUT.as_millis().to_string(),
-            )
-            // What piles up while Kafka is away.
-            .set("queue.buffering.max.messages", "2000000")
-            .set("queue.buffering.max.kbytes", "1500000");
-        let producer = config
-            .create_with_context(Reports(Arc::clone(&book)))
-            .context("cannot make a Kafka producer")?;
+        let producer = client(&settings.brokers, &book)?;
         Ok(Self {
             producer,
             book,
@@ -201,6 +211,10 @@ impl ChaosProducer {
         let mut start = Instant::now();
         let mut number: u64 = 0;
         loop {
+            let renew = std::mem::take(&mut lock(&self.book.plan).renew);
+            if renew {
+                self.producer = client(&self.settings.brokers, &self.book)?;
+            }
             let next = {
                 let mut plan = lock(&self.book.plan);
                 plan.resting = plan.paused;

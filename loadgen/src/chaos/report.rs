@@ -155,11 +155,7 @@ impl Report {
             && self.records_misplaced == 0
     }
 
-    pub(crate) fn print(&self) {
-        show(&self.text());
-    }
-
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Setup {
             scenario,
             about,

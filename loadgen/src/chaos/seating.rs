@@ -50,7 +50,7 @@ impl Seating {
 
     /// Another channel of the client's organisation, to be joined and left now and then.
     pub(crate) fn another_channel(&self, index: usize) -> u16 {
-        let step = usize::from(self.organisations) * 7;
+        let step = usize::from(self.organisations);
         u16::try_from((index + step) % usize::from(self.channels)).unwrap_or(0)
     }
 
@@ -120,7 +120,9 @@ mod tests {
             let organisation = seating.organisation_of_client(client);
             let mut rooms = seating.channels_of_client(client, true);
             in_burst += usize::from(rooms.contains(&seating.burst_room()));
-            rooms.push(seating.another_channel(client));
+            let other = seating.another_channel(client);
+            assert!(!seating.channels_of_client(client, false).contains(&other));
+            rooms.push(other);
             for room in rooms {
                 assert_eq!(seating.name(room).0, format!("lg{organisation}"));
                 let asked = seating.asked(room);

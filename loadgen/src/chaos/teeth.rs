@@ -78,14 +78,21 @@ impl Tooth {
             Some(_) => found > 0,
             None => report.is_clean(),
         };
-        let line = format!(
-            "{:<14} under {:<8} {} {found} of {} deliveries: {}",
-            self.bug.unwrap_or("no bug"),
-            self.scenario.name(),
-            self.finds,
-            report.deliveries_checked,
-            if bites { "found" } else { "NOT FOUND" }
-        );
+        let scenario = self.scenario.name();
+        let line = match self.bug {
+            Some(bug) => format!(
+                "{bug:<14} under {scenario:<8} {found} {} in {} deliveries: {}",
+                self.finds,
+                report.deliveries_checked,
+                if bites { "found" } else { "NOT FOUND" }
+            ),
+            None => format!(
+                "{:<14} under {scenario:<8} {} deliveries: {}",
+                "no bug",
+                report.deliveries_checked,
+                if bites { "CLEAN" } else { "NOT CLEAN" }
+            ),
+        };
         (bites, line)
     }
 }
