@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::policy::Policy;
-use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::protocol::Reason;
+use fleetcast_core::domain::room::{Room, RoomRequest};
 use fleetcast_core::hub::ConnectionKey;
 
 pub use commands::{Answer, Failure, Reply};
@@ -56,6 +57,16 @@ impl Session {
     /// Binds the session to its connection of the hub; only the first time counts.
     pub fn bind(&self, key: ConnectionKey) {
         self.key.get_or_init(|| key);
+    }
+
+    /// The room that was asked for, if this person may be in it.
+    pub fn admit(&self, request: RoomRequest) -> Result<Room, Reason> {
+        let room = request.into_room(&self.claims.organisation);
+        if self.shared.policy.may_join(&self.claims, &room) {
+            Ok(room)
+        } else {
+            Err(Reason::Forbidden)
+        }
     }
 
     /// The organisation's room and the person's own: held for as long as the connection lives.

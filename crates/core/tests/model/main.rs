@@ -21,7 +21,7 @@ use fleetcast_core::domain::cursor::{Table, partition_hash};
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
-use fleetcast_core::domain::room::{Kind, Room};
+use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
@@ -115,6 +115,10 @@ impl Outlet for TestOutlet {
             Item::Publication {
                 publication,
                 cursor,
+            }
+            | Item::Newest {
+                publication,
+                cursor,
             } => Sent::Record(
                 (publication.partition as usize, publication.offset),
                 cursor.clone(),
@@ -192,7 +196,7 @@ fn room(of: usize, index: usize) -> Room {
     Room {
         organisation: organisation(of),
         kind: Kind::parse("channel").unwrap(),
-        id: Id::parse(&index.to_string()).unwrap(),
+        which: Which::parse(&index.to_string()).unwrap(),
     }
 }
 
@@ -242,6 +246,7 @@ impl World {
             hub: Hub::new(Settings {
                 window_ms: WINDOW_MS,
                 window_bytes: self.bytes,
+                latest_bytes: self.bytes,
             }),
             next: Vec::new(),
             stalled: 0,

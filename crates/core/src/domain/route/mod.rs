@@ -12,7 +12,7 @@ use super::id::{Id, InvalidId};
 use super::protocol::is_reserved_event;
 use super::publication::{Class, Publication};
 use super::record::Record;
-use super::room::{Kind, Room};
+use super::room::{Kind, Room, Which};
 pub use super::skip::Skip;
 
 /// Longer names of events are unknown without being looked at.
@@ -355,7 +355,7 @@ impl RouteTable {
             let room = Room {
                 organisation: organisation.clone(),
                 kind: kind.clone(),
-                id,
+                which: Which::One(id),
             };
             let because = || match why {
                 Some((names, (slot, place, value))) => {
