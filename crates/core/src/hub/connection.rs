@@ -64,11 +64,9 @@ impl Lag {
         }
     }
 
-    /// The newest of the room goes out; `again`: also what was given before.
-    pub(super) fn asked_newest(&mut self, room: &Room, again: bool) {
-        if again {
-            self.ahead = Ahead::default();
-        }
+    /// The newest of the room is asked for, whatever was given before its turn.
+    pub(super) fn asked_newest(&mut self, room: &Room) {
+        self.ahead = Ahead::default();
         if self.own.is_some() && !self.uncovered.contains(room) {
             self.uncovered.push(room.clone());
         }
@@ -120,6 +118,16 @@ impl<O> Connection<O> {
             room: room.clone(),
             next: 0,
         });
+    }
+
+    /// How things stand was asked, and the answer is not complete: some of it was not handed out, or not even read here.
+    /// The `cursor` item that was asked for behind it says that it is, so it waits.
+    pub(super) fn is_owed_newest(&self) -> bool {
+        let unread = match &self.state {
+            State::Lagging(lag) => !lag.uncovered.is_empty(),
+            State::Live => false,
+        };
+        unread || !self.recalls.is_empty()
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -106,7 +106,7 @@ impl<O: Outlet> Hub<O> {
     /// Joins a room as [`subscribe`](Self::subscribe) does, and has the newest record of each key of class `latest` go out
     /// before anything else of the log; if the room was held already they go out again. Answers how many keys there are.
     pub fn subscribe_latest(&mut self, key: ConnectionKey, room: &Room, now: Now) -> usize {
-        let joined = self.subscribe(key, room, now);
+        self.subscribe(key, room, now);
         let Some(connection) = self.connections.get_mut(key) else {
             return 0;
         };
@@ -115,7 +115,7 @@ impl<O: Outlet> Hub<O> {
             connection.state = State::Lagging(Lag::from(log.head()));
         }
         if let State::Lagging(lag) = &mut connection.state {
-            lag.asked_newest(room, !joined);
+            lag.asked_newest(room);
         }
         connection.recall(room);
         let keys = log.latest.keys_of(room);

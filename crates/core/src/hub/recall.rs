@@ -3,14 +3,13 @@
 use super::connection::{Connection, State};
 use super::outlet::{Item, Offered, Outlet};
 use super::replay::{Stop, TURN_ENTRIES, Turn};
+use crate::domain::room::Room;
 
 /// Which record goes out for one that is the newest of its key in a room that was asked for.
 enum Choice {
     This,
-    /// By another room the connection may see a newer one, which was before it joined that.
+    /// By another room the connection may see a newer one, which it may have been given already.
     Other(u64),
-    /// A newer one comes by itself.
-    None,
 }
 
 impl Turn<'_> {
@@ -40,7 +39,6 @@ impl Turn<'_> {
             let chosen = match self.choice(connection, sequence, stands_at) {
                 Choice::This => table.get(sequence),
                 Choice::Other(newer) => table.get(newer),
-                Choice::None => None,
             };
             if let Some(publication) = chosen {
                 self.spent.check()?;
@@ -68,24 +66,29 @@ impl Turn<'_> {
 
     fn choice<O>(&self, connection: &Connection<O>, sequence: u64, stands_at: u64) -> Choice {
         let Some(publication) = self.log.latest.get(sequence) else {
-            return Choice::None;
+            return Choice::This;
         };
-        let held = publication
+        let newest_in = |room: &Room| self.log.latest.newest(room, publication);
+        // The key has not moved on to other rooms: nearly always so, and cheaper to ask than all rooms that are held.
+        if publication
             .audience()
-            .filter(|room| connection.holds(room))
-            .filter_map(|room| Some((self.log.latest.newest(&room, publication)?, room)));
+            .all(|room| newest_in(&room).is_none_or(|newest| newest == sequence))
+        {
+            return Choice::This;
+        }
+        let held = connection.rooms.iter();
+        let held = held.filter_map(|room| Some((newest_in(room)?, room)));
         let Some((newest, room)) = held.max_by_key(|(newest, _)| *newest) else {
-            return Choice::None;
+            return Choice::This;
         };
+        // Unless it leaves that room before.
         let comes = newest >= stands_at
             || connection
                 .recalls
                 .iter()
-                .any(|recall| recall.room == room && recall.next <= newest);
-        if newest == sequence {
+                .any(|recall| recall.room == *room && recall.next <= newest);
+        if comes || newest == sequence {
             Choice::This
-        } else if comes {
-            Choice::None
         } else {
             Choice::Other(newest)
         }

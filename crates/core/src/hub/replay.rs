@@ -67,19 +67,27 @@ impl Turn<'_> {
         let stopped = self
             .controls(connection)
             .and_then(|()| self.recall(connection))
-            // A cursor that was asked for behind the newest records says that these are complete.
             .and_then(|()| self.controls(connection))
-            .and_then(|()| self.replay(connection));
+            .and_then(|()| self.replay(connection))
+            .and_then(|()| self.go_live(connection));
         match stopped {
             Err(Stop::Blocked) => Schedule::Blocked,
             Err(Stop::Budget) => Schedule::Queued,
-            Ok(()) => {
-                if self.dominated(connection) {
-                    connection.state = State::Live;
-                }
-                Schedule::Idle
-            }
+            Ok(()) => Schedule::Idle,
         }
+    }
+
+    /// It is at the head. Once this instance has read all that it came with, it is as good as any other.
+    fn go_live<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
+        if !self.dominated(connection) {
+            return Ok(());
+        }
+        if let State::Lagging(lag) = &mut connection.state {
+            lag.uncovered.clear();
+            self.controls(connection)?;
+            connection.state = State::Live;
+        }
+        Ok(())
     }
 
     /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
@@ -135,12 +143,10 @@ impl Turn<'_> {
     }
 
     fn controls<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
-        let waits = |control: &Control| *control == Control::Cursor;
-        let recalling = !connection.recalls.is_empty();
+        let incomplete = connection.is_owed_newest();
         let next = |controls: &VecDeque<Control>| {
-            controls
-                .iter()
-                .position(|control| !(recalling && waits(control)))
+            let mut controls = controls.iter();
+            controls.position(|control| !(incomplete && *control == Control::Cursor))
         };
         while let Some(at) = next(&connection.controls) {
             let control = connection.controls[at];
