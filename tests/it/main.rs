@@ -31,6 +31,7 @@ mod cli;
 mod harness;
 mod instances;
 mod keys;
+mod latest;
 mod namespaces;
 mod observability;
 mod order;
