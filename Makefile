@@ -12,7 +12,7 @@ DEMO := target/debug/fleetcast
 IMAGE ?= fleetcast:local
 CONTAINER ?= fleetcast
 ARGS ?=
-SCRIPTS := .ci/run start.sh $(wildcard scripts/*.sh)
+SCRIPTS := .ci/run start.sh $(wildcard scripts/*.sh scripts/*/*.sh)
 
 ##@ Start here
 .PHONY: demo

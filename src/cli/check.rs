@@ -1,5 +1,6 @@
 //! `check`: what a start would say about the settings, and what Kafka answers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::{Exit, bad_configuration, complain, plain, print};
 use crate::app;
 use crate::kafka::admin::{Admin, Cluster, present};
 use crate::settings::show::{self, Shown};
-use crate::settings::{Presets, Settings, process_environment};
+use crate::settings::{Presets, Settings};
 
 /// What Kafka's answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ pub(super) const HELP: &str = "Examples:
   fleetcast check --offline     without asking Kafka: in a build
 
 Exit codes: 0 the settings are good and Kafka answers, 1 the settings are good and Kafka does not answer within 5 s,
-2 wrong usage, 78 the settings are wrong.";
+2 wrong usage, 78 the settings are wrong, or credentials and certificates are that Kafka and we show each other.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,12 +32,15 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let (environment, presets) = (process_environment(), Presets::new());
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let presets = Presets::new();
     if arguments.show {
-        print(&table(&show::effective(&environment, &presets)))?;
+        print(&table(&show::effective(environment, &presets)))?;
     }
-    let settings = Settings::from_map(&environment, &presets)
+    let settings = Settings::from_map(environment, &presets)
         .and_then(|settings| app::check(&settings).map(|()| settings));
     let settings = match settings {
         Ok(settings) => settings,
@@ -63,7 +67,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
                 "fleetcast: kafka: {}\n",
                 plain(&error.to_string())
             ));
-            Ok(Exit::Failed)
+            Ok(if error.is_lasting() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Failed
+            })
         }
     }
 }

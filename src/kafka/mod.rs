@@ -20,15 +20,15 @@ mod producer;
 pub mod properties;
 mod reader;
 mod scout;
-pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
-pub use producer::{Producer, WriteError};
+pub use producer::{Outgoing, Producer, WriteError, Written};
 pub use status::{PartitionStatus, Status};
 
 use crate::telemetry::Metrics;
@@ -45,11 +45,28 @@ use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
 pub trait Router: Send + Sync {
-    /// Full names of the topics to read.
-    fn topics(&self) -> Vec<Arc<str>>;
-
     /// The publication, or `None` when the record reaches nobody.
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
+}
+
+/// Whether a topic of this full name is to be read. Called on the scout's thread for every topic of the cluster, apart from
+/// Kafka's own (`__...`), so it must not block.
+pub type Wants = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Which topics are read. Those that come later are read once they are there.
+#[derive(Clone, Default)]
+pub struct Topics {
+    /// Full names, in groups of names of one topic. All that exist are read, and the others are looked for.
+    pub names: Vec<Vec<Arc<str>>>,
+    /// What else is read, of what exists. `None`: nothing, and the topics of the cluster are not listed.
+    pub wanted: Option<Wants>,
+}
+
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (names, wants) = (&self.names, self.wanted.is_some());
+        write!(f, "Topics {{ names: {names:?}, wants: {wants} }}")
+    }
 }
 
 /// Starts a named thread whose end the process waits for.
@@ -132,6 +149,7 @@ pub enum StartError {
 /// fetching: nothing is dropped.
 pub fn spawn(
     settings: &ConsumerSettings,
+    topics: Topics,
     router: Arc<dyn Router>,
     metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
@@ -144,7 +162,7 @@ pub fn spawn(
     check(settings)?;
     let config = client::config(settings)?;
     let context = client::Context::new(settings);
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(topics));
     let (reports, received) = mpsc::channel(REPORTS);
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -153,9 +171,8 @@ pub fn spawn(
     };
 
     let scout = scout::Scout::new(
-        client::asker(&config, context.clone())?,
+        ffi::Asker::new(client::asker(&config, context.clone())?),
         settings.clone(),
-        router.topics(),
         Arc::clone(&shared),
     );
     let scout_stop = stop.clone();
@@ -190,6 +207,14 @@ pub struct Handle {
 impl Handle {
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.load_full()
+    }
+
+    /// Other topics are to be read from now on. Of those that are not wanted any more nothing comes after the next look (within a
+    /// second, while brokers answer), and nobody is told to resync for it. New ones are read as at the start, as far back as is
+    /// kept; those that were read before, from where their reading ended.
+    pub fn set_topics(&self, topics: Topics) {
+        self.shared.topics.store(Arc::new(topics));
+        self.shared.ask();
     }
 
     /// Has the brokers asked, and waits until what they said (`Feed::Partition` for what is new) has been handed over. False

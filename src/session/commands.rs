@@ -121,13 +121,18 @@ impl Session {
     fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
         let wanted = self.wanted(payload)?;
         let newest: Vec<bool> = wanted.iter().map(|request| request.latest).collect();
-        let wanted = wanted
-            .into_iter()
-            .map(|request| self.admit(request))
-            .collect::<Result<Vec<_>, _>>()?;
+        let organisation = &self.claims.organisation;
+        let wanted = wanted.into_iter();
+        let wanted: Vec<Room> = wanted
+            .map(|request| request.into_room(organisation))
+            .collect();
         let key = self.key().ok_or(Reason::Internal)?;
         let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
         let (new, keys) = self.shared.hub.with(|hub, now| {
+            let policy = self.shared.policy.load();
+            if !wanted.iter().all(|room| self.may_hold(&policy, room)) {
+                return Err(Reason::Forbidden.into());
+            }
             let held = hub.rooms(key);
             let new = wanted.iter().filter(|room| !held.contains(room)).count();
             if new > 0 && held.len() + new > most {

@@ -284,7 +284,16 @@ impl Handshake {
             meta: *meta,
         };
         let organisation = &session.claims.organisation;
+        let mut refused = *refused;
         let ahead = self.sessions.hub.with(|hub, now| {
+            // Between the middleware and this moment the policy may have changed.
+            let policy = self.sessions.policy.load();
+            let mut rooms = rooms.clone();
+            let asked = rooms.len();
+            rooms.retain(|room| session.may_hold(&policy, room));
+            if rooms.len() < asked {
+                refused.get_or_insert(Reason::Forbidden.into());
+            }
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = match cursor {
                 None => Start::Fresh,
@@ -305,12 +314,16 @@ impl Handshake {
             };
             // Who is resumed has them already, or gets what it has missed of them.
             let stands_anew = !matches!(start, Start::Resume(..));
-            let key = hub.connect(organisation, rooms.clone(), start, Box::new(outlet), now);
+            let newest = newest
+                .iter()
+                .filter(|room| stands_anew && rooms.contains(room));
+            let newest: Vec<Room> = newest.cloned().collect();
+            let key = hub.connect(organisation, rooms, start, Box::new(outlet), now);
             session.bind(key);
-            if stands_anew && !newest.is_empty() {
-                for room in newest {
-                    hub.subscribe_latest(key, room, now);
-                }
+            for room in &newest {
+                hub.subscribe_latest(key, room, now);
+            }
+            if !newest.is_empty() {
                 hub.cursor(key, now);
             }
             if let Some(outcome) = outcome {
@@ -319,7 +332,7 @@ impl Handshake {
             ahead
         });
         if let Some(failure) = refused {
-            let outgoing = Outgoing::error(*failure, "auth.rooms");
+            let outgoing = Outgoing::error(failure, "auth.rooms");
             engine.way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 engine.way.take_back();
@@ -355,7 +368,12 @@ fn room(session: &Session, element: &Json) -> Result<(Room, bool), Reason> {
         .map_err(BadRooms::reason)?;
     let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
     let latest = asked.latest;
-    Ok((session.admit(asked)?, latest))
+    let room = asked.into_room(own);
+    if session.may_hold(&session.shared.policy.load(), &room) {
+        Ok((room, latest))
+    } else {
+        Err(Reason::Forbidden)
+    }
 }
 
 /// A CONNECT to a namespace that does not exist. Who does it again and again, or with a name that nobody would type, is
@@ -384,9 +402,7 @@ fn closed(
     namespace: Namespace,
     reason: DisconnectReason,
 ) {
-    if let Some(key) = session.key() {
-        session.shared.hub.with(|hub, _| hub.close(key));
-    }
+    session.end();
     let transport = engine.remove_socket(namespace);
     let reason = engine.end_reason().unwrap_or(match reason {
         DisconnectReason::ClientNSDisconnect => CloseReason::ClientLeft,

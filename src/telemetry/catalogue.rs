@@ -80,6 +80,12 @@ pub(super) const RECEIPTS: Declared = declare(
     &["outcome"],
     "Receipts for RECEIPTS_TOPIC, by whether the brokers have them.",
 );
+pub(super) const RELOADS: Declared = declare(
+    "fleetcast_reloads_total",
+    C,
+    &["outcome"],
+    "Reloads by SIGHUP, by outcome.",
+);
 pub(super) const RESUMES: Declared = declare(
     "fleetcast_resumes_total",
     C,
@@ -193,6 +199,7 @@ pub const DECLARED: &[Declared] = &[
     ACKNOWLEDGEMENTS,
     ACKNOWLEDGEMENT_SECONDS,
     RECEIPTS,
+    RELOADS,
     RESUMES,
     RECORDS,
     DELIVERIES,

@@ -67,6 +67,7 @@ labels! {
         Routed = "routed",
         Tombstone = "tombstone",
         Empty = "empty",
+        BadFraming = "bad_framing",
         NotUtf8 = "not_utf8",
         NotJson = "not_json",
         NotObject = "not_object",
@@ -80,6 +81,7 @@ labels! {
         ReservedEvent = "reserved_event",
         NoRoom = "no_room",
         BadId = "bad_id",
+        NoPayload = "no_payload",
         UnknownTopic = "unknown_topic",
     }
 }
@@ -180,6 +182,15 @@ labels! {
     }
 }
 
+labels! {
+    /// What came of SIGHUP.
+    ReloadOutcome as "outcome" {
+        Applied = "applied",
+        /// Something was wrong: everything stayed as it was.
+        Refused = "refused",
+    }
+}
+
 /// Why a connection ended: the protocol's own list, so that logs, metrics and close codes speak of the same things.
 impl Label for CloseReason {
     const NAME: &'static str = "reason";
@@ -277,6 +288,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
+        check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);

@@ -15,13 +15,13 @@ use metrics_exporter_prometheus::{
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
     DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_LAG, KAFKA_UP, LAGGING, LATEST_BYTES,
-    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RESUMES,
-    UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
+    RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
 use super::families::{Counters, Counters2, Gauges2, counter, gauge, key, metadata};
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, Namespace, ReceiptOutcome, RecordOutcome,
-    Refused, ResumeOutcome, Transport, Undelivered,
+    Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
 use super::throttle::Throttle;
 use crate::clock;
@@ -59,6 +59,7 @@ pub struct Cells {
     /// In seconds.
     pub acknowledgement_seconds: Histogram,
     pub receipts: Counters<ReceiptOutcome>,
+    pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     pub undelivered: Counters<Undelivered>,
     pub lagging: Gauge,
@@ -124,6 +125,7 @@ impl Metrics {
                 &metadata(ACKNOWLEDGEMENT_SECONDS),
             ),
             receipts: Counters::new(&recorder, RECEIPTS, None),
+            reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             undelivered: Counters::new(&recorder, UNDELIVERED, None),
             lagging: gauge(&recorder, LAGGING, &[]),

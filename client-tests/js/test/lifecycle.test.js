@@ -122,7 +122,10 @@ test("s3_08_s2_15_the_views_of_stats_count_what_clients_did", async () => {
     await goes.subscribe("channel:8");
     await broker.produce("incident", toAll(0));
     await broker.produce("incident", toAll(1));
-    await eventually(() => stays.numbers.length === 2 && goes.numbers.length === 2, "two events each");
+    await eventually(
+      () => stays.numbers.length === 2 && goes.numbers.length === 2,
+      "two events each",
+    );
     goes.close();
     await eventually(
       async () => (await view(server.url, "/ws/stats")).total_disconnections === 1,

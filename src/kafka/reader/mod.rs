@@ -349,6 +349,7 @@ impl Reader {
         self.status
             .partitions
             .sort_unstable_by_key(|partition| partition.index);
+        self.status.unidentified = self.lanes.unidentified();
         (self.status.loaded, self.status.to_load) = self
             .lanes
             .iter()

@@ -1,15 +1,16 @@
 //! The log window of one organisation: what was published of late, indexed by room.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::cursor::{Cursor, organisation_hash};
+use crate::domain::cursor::{Cursor, Mark, organisation_hash};
 use crate::domain::id::Id;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
 use super::latest::Latest;
-use super::positions::Positions;
+use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now};
 
 /// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
@@ -120,7 +121,7 @@ impl OrganisationLog {
     /// it for `memory` milliseconds are left out. Others may still hold an old record of such a partition that they read
     /// late, and take it for new; so until so much has been read since the start, every partition is named.
     pub(super) fn cursor(&self, positions: &Positions, memory: u64, now: Now) -> Cursor {
-        let mut named: Vec<(u32, i64)> = self
+        let mut marks: Vec<Mark> = self
             .touched
             .iter()
             .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
@@ -128,14 +129,15 @@ impl OrganisationLog {
             .chain(positions.half_known(memory / 2, now))
             .filter_map(|index| positions.get(index))
             .filter(|partition| !partition.gone)
-            .map(|partition| (partition.hash, partition.next))
+            .map(Partition::mark)
             .collect();
-        named.sort_unstable();
-        named.dedup();
+        // One that was not wanted for a while stands here twice: what was read of it last counts.
+        marks.sort_unstable_by_key(|mark| (mark.hash, Reverse(mark.next)));
+        marks.dedup_by_key(|mark| mark.hash);
         Cursor {
             issued: positions.read_up_to(now),
             organisation: self.hash,
-            positions: named,
+            marks,
         }
     }
 

@@ -8,7 +8,7 @@ use super::outlet::{Outlet, Resumed};
 use super::{ConnectionKey, Hub, Now};
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::room::Room;
 
 /// How a connection starts.
@@ -62,6 +62,7 @@ impl<O: Outlet> Hub<O> {
             controls,
             last,
             last_at: now.monotonic,
+            revoked: Vec::new(),
             recalls: Vec::new(),
             stamp: 0,
             schedule: Schedule::Idle,
@@ -135,6 +136,32 @@ impl<O: Outlet> Hub<O> {
         connection.recalls.retain(|recall| recall.room != *room);
         self.organisations[connection.organisation].leave(room, key);
         true
+    }
+
+    /// Takes rooms away from a connection, and tells it in its feed. Nothing of them comes any more, also of what it was still
+    /// owed; of its other rooms everything does. Gives the number of rooms that it held of these.
+    pub fn revoke(
+        &mut self,
+        key: ConnectionKey,
+        rooms: &[Room],
+        reason: RevokeReason,
+        now: Now,
+    ) -> usize {
+        let mut count = 0;
+        for room in rooms {
+            if !self.unsubscribe(key, room) {
+                continue;
+            }
+            count += 1;
+            let revoked = &mut self.connections[key].revoked;
+            if !revoked.contains(room) {
+                revoked.push(room.clone());
+            }
+        }
+        if count > 0 {
+            self.control(key, Control::Revoked(reason), now);
+        }
+        count
     }
 
     /// The rooms that the connection holds, in the order in which it joined them.

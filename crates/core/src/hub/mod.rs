@@ -168,6 +168,11 @@ impl<O: Outlet> Hub<O> {
                 self.positions
                     .add(index, &topic, topic_id, number, start, now);
             }
+            Feed::TopicId {
+                partition,
+                topic_id,
+            } => self.positions.learn(partition, topic_id, now),
+            Feed::Unwanted { partition } => self.positions.unwanted(partition, now),
             Feed::Gap { partition, next } => {
                 if self.positions.gap(partition, next, now) {
                     self.resync_all(ResyncReason::Gap, now);

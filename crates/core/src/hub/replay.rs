@@ -121,9 +121,9 @@ impl Turn<'_> {
             .iter()
             .find_map(|control| match control {
                 Control::Welcome(resumed) => Some(*resumed),
-                Control::Resync(_) | Control::Cursor | Control::Stale => None,
+                Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
             });
-        let stale = connection.controls.contains(&Control::Stale);
+        let (stale, revoked) = connection.other_news();
         connection.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it begins here.
@@ -134,8 +134,12 @@ impl Turn<'_> {
             }
             None => connection.push(Control::Resync(reason)),
         }
-        if stale {
-            connection.push(Control::Stale);
+        for control in revoked.into_iter().chain(stale) {
+            connection.push(control);
+        }
+        if connection.is_owed_newest() {
+            // It still says that they are complete.
+            connection.push(Control::Cursor);
         }
         if welcome != Some(Resumed::Fresh) {
             self.counts.resyncs[reason as usize] += 1;
@@ -163,6 +167,11 @@ impl Turn<'_> {
                     rooms: &connection.rooms,
                     cursor: &cursor,
                 },
+                Control::Revoked(reason) => Item::Revoked {
+                    reason,
+                    rooms: &connection.revoked,
+                    cursor: &cursor,
+                },
                 Control::Cursor => Item::Cursor { cursor: &cursor },
                 Control::Stale => Item::Stale {
                     stale: self.contact.stale,
@@ -174,6 +183,9 @@ impl Turn<'_> {
                 return Err(Stop::Blocked);
             }
             connection.controls.remove(at);
+            if let Control::Revoked(_) = control {
+                connection.revoked.clear();
+            }
             connection.last = cursor;
             connection.last_at = self.now.monotonic;
         }
@@ -321,7 +333,9 @@ impl Turn<'_> {
     }
 
     fn merged(&self, cursor: &str, own: &Cursor) -> Option<Arc<str>> {
-        let decoded = Cursor::decode(cursor, |digest| self.positions.table(digest)).ok()?;
+        let decoded = self
+            .positions
+            .completed(self.positions.decode(cursor).ok()?);
         Some(self.encode(&decoded.merged(own)))
     }
 
@@ -330,11 +344,11 @@ impl Turn<'_> {
         let State::Lagging(Lag { own: Some(own), .. }) = &connection.state else {
             return true;
         };
-        own.positions.iter().all(|(hash, next)| {
-            let index = self.positions.index_of(*hash);
+        own.marks.iter().all(|mark| {
+            let index = self.positions.index_of(mark.hash);
             index
                 .and_then(|index| self.positions.get(index))
-                .is_none_or(|here| here.next >= *next)
+                .is_none_or(|here| here.next >= mark.next)
         })
     }
 }

@@ -64,15 +64,14 @@ impl Held {
 
 fn hash(partition: usize) -> u32 {
     // Asked for each record again and again.
-    static HASHES: LazyLock<[u32; MOST_PARTITIONS]> = LazyLock::new(|| {
-        std::array::from_fn(|partition| partition_hash(TOPIC, None, partition as i32))
-    });
+    static HASHES: LazyLock<[u32; MOST_PARTITIONS]> =
+        LazyLock::new(|| std::array::from_fn(|partition| partition_hash(TOPIC, partition as i32)));
     HASHES[partition]
 }
 
 pub(crate) fn decode(text: &str, tables: &[Table]) -> Cursor {
-    Cursor::decode(text, |digest| {
-        tables.iter().find(|table| table.digest == digest)
+    Cursor::decode(text, |digest, tag| {
+        tables.iter().find(|table| table.fits(digest, tag))
     })
     .unwrap()
 }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetcast_core::domain::cursor::{Table, partition_hash};
+use fleetcast_core::domain::cursor::{Table, Tag, partition_hash};
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
@@ -33,6 +33,7 @@ use client::{Client, Held, Stage};
 use serde_json::value::RawValue;
 
 const TOPIC: &str = "incident";
+const TOPIC_ID: [u8; 16] = [7; 16];
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
 
@@ -133,7 +134,9 @@ impl Outlet for TestOutlet {
                 cursor: cursor.clone(),
             },
             Item::Cursor { cursor } => Sent::Cursor(cursor.clone()),
-            Item::Stale { cursor, .. } => Sent::Stale(cursor.clone()),
+            Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
+                Sent::Stale(cursor.clone())
+            }
             Item::Publication {
                 publication,
                 cursor,
@@ -158,6 +161,8 @@ struct Instance {
     /// By partition that it knows: what it reads next, and what it read first.
     next: Vec<i64>,
     first: Vec<i64>,
+    /// It has been told the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
+    knows_id: bool,
     stalled: usize,
     /// Steps until the brokers answer again.
     out_of_contact: usize,
@@ -196,6 +201,8 @@ struct Outcome {
     unknown: usize,
     not_found: usize,
     stale: usize,
+    /// Instances that learned the topic's id while they ran.
+    learned: usize,
     by_reason: BTreeMap<&'static str, usize>,
 }
 
@@ -245,8 +252,13 @@ impl World {
         } else {
             usize::MAX / 2
         };
-        let hash = |number| partition_hash(TOPIC, None, number as i32);
-        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(hash).collect()));
+        let name = |number| {
+            (
+                partition_hash(TOPIC, number as i32),
+                Tag::of(Some(TOPIC_ID)),
+            )
+        };
+        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(name).collect()));
         let mut world = Self {
             tables: tables.collect(),
             random,
@@ -287,6 +299,7 @@ impl World {
             }),
             next: Vec::new(),
             first: Vec::new(),
+            knows_id: self.random.chance(50),
             stalled: 0,
             out_of_contact: 0,
             skew: self.random.below(6_000) as i64 - 3_000,
@@ -308,12 +321,31 @@ impl World {
                 index: number as u32,
                 topic: TOPIC.into(),
                 number: number as i32,
-                topic_id: None,
+                topic_id: instance.knows_id.then_some(TOPIC_ID),
                 start,
             };
             instance.hub.apply(feed, now);
             instance.next.push(start);
             instance.first.push(start);
+        }
+    }
+
+    fn learn_id(&mut self, instance: &mut Instance) {
+        if instance.knows_id || !self.random.chance(2) {
+            return;
+        }
+        instance.knows_id = true;
+        self.outcome.learned += 1;
+        let now = instance.time(self.now);
+        for partition in 0..instance.next.len() as u32 {
+            let topic_id = TOPIC_ID;
+            instance.hub.apply(
+                Feed::TopicId {
+                    partition,
+                    topic_id,
+                },
+                now,
+            );
         }
     }
 
@@ -458,6 +490,7 @@ impl World {
             self.random.below(4)
         };
         if !self.out_of_contact(instance) {
+            self.learn_id(instance);
             let due = |made: &u64| made + FOUND_WITHIN_MS < self.now;
             if self.made.get(instance.next.len()).is_some_and(due) || self.random.chance(10) {
                 self.find_partitions(instance, u64::MAX);
@@ -761,6 +794,7 @@ fn play(seeds: std::ops::Range<u64>) -> Outcome {
         total.unknown += world.outcome.unknown;
         total.not_found += world.outcome.not_found;
         total.stale += world.outcome.stale;
+        total.learned += world.outcome.learned;
         for (reason, count) in world.outcome.by_reason {
             *total.by_reason.entry(reason).or_default() += count;
         }
@@ -781,6 +815,7 @@ fn each_record_arrives_once_or_the_client_is_told() {
     assert!(total.conflated > 300, "{total:?}");
     assert!(total.unknown > 30 && total.not_found > 10, "{total:?}");
     assert!(total.stale > 500, "{total:?}");
+    assert!(total.learned > 300, "{total:?}");
     assert!(
         total.refused * 4 < total.resumed,
         "most cursors can be resumed: {total:?}"

@@ -142,7 +142,7 @@ fn an_organisation_that_stays_keeps_neither_rooms_nor_floors() {
     assert!((0..4).all(|partition| log.floor(partition).is_none()));
     rig.hub.cursor(client.key, rig.now);
     client.read();
-    assert_eq!(rig.decode(&client.cursor).positions, []);
+    assert_eq!(rig.decode(&client.cursor).marks, []);
 }
 
 impl Rig {
@@ -151,7 +151,7 @@ impl Rig {
         let cursor = Cursor {
             issued: self.now.wall,
             organisation: crate::domain::cursor::organisation_hash(&id(organisation)),
-            positions: vec![(partition_hash(TOPIC, None, partition), 0)],
+            marks: vec![mark(partition, 0)],
         };
         cursor.encode(None).to_string()
     }
@@ -173,7 +173,9 @@ fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_tell_who_l
         .map(|at| rig.connect(&format!("o{at}"), &["1"], Start::Fresh))
         .collect();
     rig.turns();
-    others.iter_mut().for_each(|client| drop(client.read()));
+    for client in &mut others {
+        client.read();
+    }
     let mut noisy = old;
     noisy.read();
     for _ in 0..500 {

@@ -185,6 +185,7 @@ fn leaving_a_room_ends_its_newest_and_a_resync_does_not() {
     rig.ready(&client);
     let read = client.read();
     assert_eq!(read[0], Seen::Resync(ResyncReason::Gap));
+    assert_eq!(read.last(), Some(&Seen::Cursor));
     assert_eq!(newest(read), [2, 3, 4]);
 
     client.room_for(2);

@@ -6,6 +6,9 @@ mod forgetting;
 mod latest;
 mod merging;
 mod resuming;
+mod revoking;
+mod topic_ids;
+mod unwanted;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,9 +21,9 @@ use super::feed::Feed;
 use super::outlet::{Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
-use crate::domain::cursor::{Cursor, partition_hash};
+use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Class, Publication};
 use crate::domain::room::{Kind, Room, Which};
 
@@ -31,12 +34,14 @@ const KEPT_MS: u64 = WINDOW_MS + 10_000;
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// What an outlet took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Welcome(Resumed, u64),
     Resync(ResyncReason),
     Cursor,
     Stale(bool),
+    /// The ids of the rooms.
+    Revoked(Vec<String>),
     /// Partition and offset.
     Record(i32, i64),
     Newest(i32, i64),
@@ -70,6 +75,10 @@ impl Outlet for Mock {
             Item::Resync { reason, cursor, .. } => (Seen::Resync(reason), cursor),
             Item::Cursor { cursor } => (Seen::Cursor, cursor),
             Item::Stale { stale, cursor, .. } => (Stale(stale), cursor),
+            Item::Revoked { rooms, cursor, .. } => {
+                let ids = rooms.iter().map(|room| room.which.to_string()).collect();
+                (Seen::Revoked(ids), cursor)
+            }
             Item::Publication {
                 publication,
                 cursor,
@@ -319,13 +328,21 @@ impl Rig {
     }
 
     fn decode(&self, text: &str) -> Cursor {
-        Cursor::decode(text, |digest| self.hub.positions.table(digest)).unwrap()
+        self.hub.positions.decode(text).unwrap()
     }
 
     /// What the cursor says of a partition of the topic.
     fn position(&self, text: &str, partition: i32) -> Option<i64> {
-        self.decode(text)
-            .next(partition_hash(TOPIC, None, partition))
+        self.decode(text).next(partition_hash(TOPIC, partition))
+    }
+}
+
+/// Of the topic whose id nobody has told.
+fn mark(partition: i32, next: i64) -> Mark {
+    Mark {
+        hash: partition_hash(TOPIC, partition),
+        tag: Tag::UNKNOWN,
+        next,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The only unsafe code: taking events off librdkafka's consumer queue.
+//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics (`asker.rs`), and hearing why
+//! brokers cannot be talked to (`probe.rs`).
 //!
 //! `BaseConsumer::poll` of rust-rdkafka 0.39 reports the end of a partition as `PartitionEOF(number)`: without the topic, so
 //! that `incident/0` and `task/0` look the same, and without the offset, which is the one place where librdkafka says how far
@@ -6,8 +7,11 @@
 //! carries all of it, so the queue is polled here, one event at a time, and each is shown to a closure as a borrowed value.
 #![expect(
     unsafe_code,
-    reason = "rust-rdkafka drops topic and offset of the end of a partition; see the module's comment"
+    reason = "rust-rdkafka drops topic and offset of the end of a partition, and lacks two calls; see the modules' comments"
 )]
+
+mod asker;
+mod probe;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -18,6 +22,9 @@ use fleetcast_core::domain::record::Record;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+pub(super) use asker::Asker;
+pub(super) use probe::{Probe, probe};
 
 /// A consumer with a group (which `assign` needs) and its event queue.
 pub(super) struct Source<C: ConsumerContext> {

@@ -8,12 +8,16 @@ use super::offsets::{Bounds, Place};
 use super::scout::Found;
 use super::status::PartitionStatus;
 
+pub(super) type TopicId = [u8; 16];
+
 /// One partition under one index. A topic that was made anew gets a new lane.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) index: u32,
     pub(super) topic: Arc<str>,
     pub(super) number: i32,
+    /// Which topic of that name, once the brokers have said.
+    pub(super) topic_id: Option<TopicId>,
     pub(super) start: i64,
     /// The next offset to come: everything below was handed over, or is told as a gap.
     pub(super) next: i64,
@@ -139,8 +143,8 @@ impl Lane {
                 return Verdict::Suspicious;
             }
             // A log that was made anew begins at 0 and is wholly new. One that has lost its first records to retention was
-            // cut short by an election instead: what is left of it was read, and must not be delivered a second time. Only
-            // the topic's id could tell a young log that was cut; it will, once it is asked for.
+            // cut short by an election instead: what is left of it was read, and must not be delivered a second time. A young
+            // log that was cut is told by its topic's id alone, see `Lane::is_still`.
             return Verdict::Anew(if bounds.low == 0 { 0 } else { bounds.high });
         }
         self.beyond = 0;
@@ -161,6 +165,11 @@ impl Lane {
         } else {
             Verdict::Fine
         }
+    }
+
+    /// The brokers say that it is the topic which is read here already.
+    pub(super) fn is_still(&self, told: Option<&TopicId>) -> bool {
+        self.topic_id.is_some() && self.topic_id.as_ref() == told
     }
 
     /// How much of what was there at first has been read, and how much that was.
@@ -186,25 +195,51 @@ impl Lane {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     by_topic: HashMap<Arc<str>, Vec<Lane>>,
+    /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
+    left: HashMap<Place, (Option<TopicId>, i64)>,
     next_index: u32,
+}
+
+/// What the brokers' word about a topic's id changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Identified {
+    /// Lanes of this topic that have been told now, by index.
+    pub(super) learned: Vec<u32>,
+    /// Lanes of another topic of that name, which is no more.
+    pub(super) others: Vec<Place>,
 }
 
 impl Lanes {
     /// A new lane, under an index that none had before.
-    pub(super) fn open(&mut self, found: &Found, asked_ms: u64, now_ms: u64) -> &mut Lane {
+    pub(super) fn open(
+        &mut self,
+        found: &Found,
+        topic_id: Option<TopicId>,
+        asked_ms: u64,
+        now_ms: u64,
+    ) -> &mut Lane {
         let (topic, number) = &found.place;
         let index = self.next_index;
         self.next_index += 1;
+        let mut start = found.start;
+        if let Some((before, next)) = self.left.remove(&found.place)
+            && before.is_none_or(|before| topic_id.is_none_or(|now| before == now))
+            && next <= found.bounds.high
+        {
+            // What came before was handed over when it was wanted.
+            start = start.max(next);
+        }
         let lanes = self.by_topic.entry(Arc::clone(topic)).or_default();
         lanes.push(Lane {
             index,
             topic: Arc::clone(topic),
             number: *number,
-            start: found.start,
-            next: found.start,
+            topic_id,
+            start,
+            next: start,
             early: found.early,
             first_high: found.bounds.high,
-            high: found.bounds.high.max(found.start),
+            high: found.bounds.high.max(start),
             heard: (found.bounds.high, asked_ms),
             moved_ms: now_ms,
             reached: false,
@@ -220,6 +255,41 @@ impl Lanes {
         let lanes = self.by_topic.get_mut(topic)?;
         let at = lanes.iter().position(|lane| lane.number == *number)?;
         Some(lanes.swap_remove(at))
+    }
+
+    /// Closes the lane of a partition that is not wanted any more. Its index, if there was one.
+    pub(super) fn leave(&mut self, place: &Place) -> Option<u32> {
+        let lane = self.close(place)?;
+        self.left.insert(place.clone(), (lane.topic_id, lane.next));
+        Some(lane.index)
+    }
+
+    /// The brokers say that this is the topic behind the name.
+    pub(super) fn identify(&mut self, topic: &str, id: TopicId) -> Identified {
+        let mut identified = Identified::default();
+        for lane in self.by_topic.get_mut(topic).into_iter().flatten() {
+            match lane.topic_id {
+                Some(known) if known == id => {}
+                Some(_) => {
+                    let place = (Arc::clone(&lane.topic), lane.number);
+                    identified.others.push(place);
+                }
+                None => {
+                    lane.topic_id = Some(id);
+                    identified.learned.push(lane.index);
+                }
+            }
+        }
+        identified
+    }
+
+    /// Topics that are read and whose ids nobody has told.
+    pub(super) fn unidentified(&self) -> Vec<Arc<str>> {
+        let unknown = |lanes: &&Vec<Lane>| lanes.iter().any(|lane| lane.topic_id.is_none());
+        let topics = self.by_topic.iter().filter(|(_, lanes)| unknown(lanes));
+        let mut topics: Vec<_> = topics.map(|(topic, _)| Arc::clone(topic)).collect();
+        topics.sort_unstable();
+        topics
     }
 
     pub(super) fn get(&mut self, topic: &str, number: i32) -> Option<&mut Lane> {
@@ -239,110 +309,4 @@ impl Lanes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STALL: Duration = Duration::from_secs(15);
-
-    fn lane(lanes: &mut Lanes, next: i64) -> &mut Lane {
-        let bounds = Bounds { low: 0, high: next };
-        let found = Found {
-            place: (Arc::from("incident"), 0),
-            start: next,
-            bounds,
-            early: true,
-        };
-        lanes.open(&found, 0, 0)
-    }
-
-    #[test]
-    fn what_was_read_is_not_handed_over_again() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        assert!(!lane.record(4, 1));
-        assert!(lane.record(5, 1));
-        assert!(!lane.record(5, 2));
-        assert!(lane.record(9, 3));
-        assert_eq!(lane.next, 10);
-    }
-
-    #[test]
-    fn the_end_lies_behind_control_records() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        assert!(lane.record(5, 1));
-        lane.end(8, 2);
-        assert_eq!((lane.next, lane.reached), (8, true));
-    }
-
-    #[test]
-    fn an_answer_older_than_the_last_record_proves_only_that_all_of_it_was_read() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        assert!(lane.record(99, 50));
-        let old = Bounds { low: 0, high: 10 };
-        for _ in 0..3 {
-            assert_eq!(lane.judge(old, 50, 60, STALL), Verdict::AtEnd);
-        }
-        let longer = Bounds { low: 0, high: 200 };
-        assert_eq!(lane.judge(longer, 50, 60, STALL), Verdict::Fine);
-    }
-
-    #[test]
-    fn a_shorter_log_is_believed_the_second_time() {
-        for (low, start) in [(0, 0), (7, 10)] {
-            let mut lanes = Lanes::default();
-            let lane = lane(&mut lanes, 50);
-            let cut = Bounds { low, high: 10 };
-            assert_eq!(lane.judge(cut, 1, 2, STALL), Verdict::Suspicious);
-            assert_eq!(lane.judge(cut, 3, 4, STALL), Verdict::Anew(start));
-        }
-    }
-
-    #[test]
-    fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
-        let cases = [
-            (Bounds { low: 80, high: 90 }, Verdict::Gap(80)),
-            (Bounds { low: 0, high: 10 }, Verdict::Anew(0)),
-            (Bounds { low: 0, high: 90 }, Verdict::Restart),
-        ];
-        for (bounds, verdict) in cases {
-            let mut lanes = Lanes::default();
-            let lane = lane(&mut lanes, 50);
-            lane.lost(10);
-            assert_eq!(lane.judge(bounds, 10, 11, STALL), Verdict::Fine);
-            assert_eq!(lane.judge(bounds, 11, 12, STALL), verdict);
-        }
-    }
-
-    #[test]
-    fn a_lane_that_does_not_follow_its_log_is_a_stall_unless_the_reader_itself_waited() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        let ahead = Bounds { low: 0, high: 6 };
-        assert_eq!(lane.judge(ahead, 1, 1_000, STALL), Verdict::Fine);
-        assert_eq!(lane.judge(ahead, 2, 15_999, STALL), Verdict::Fine);
-        lane.excuse();
-        assert_eq!(lane.judge(ahead, 3, 16_000, STALL), Verdict::Fine);
-        assert_eq!(lane.judge(ahead, 4, 31_000, STALL), Verdict::Restart);
-    }
-
-    #[test]
-    fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
-        let mut lanes = Lanes::default();
-        let lane = lane(&mut lanes, 5);
-        let same = Bounds { low: 0, high: 5 };
-        assert_eq!(lane.judge(same, 1, 2, STALL), Verdict::AtEnd);
-        lane.end(5, 3);
-        assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
-        assert_eq!(lane.confirmed(), Some(4));
-    }
-
-    #[test]
-    fn an_index_is_never_used_again() {
-        let mut lanes = Lanes::default();
-        lane(&mut lanes, 0);
-        assert_eq!(lanes.close(&(Arc::from("incident"), 0)).unwrap().index, 0);
-        assert_eq!(lane(&mut lanes, 0).index, 1);
-    }
-}
+mod tests;

@@ -1,20 +1,28 @@
-//! Looks, again and again, which partitions there are and where they begin and end, on a thread and connections of its own.
+//! Looks, again and again, which partitions there are (`partitions.rs`) of which topics (`wanted.rs`), which topics these are
+//! (`ids.rs`), and where partitions begin and end; on a thread and connections of its own.
 
-use std::collections::{BTreeSet, HashMap};
+mod ids;
+mod partitions;
+mod wanted;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaRespErr;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::ids::TopicIds;
+use self::wanted::Wanted;
 use super::ConsumerSettings;
 use super::client::Context;
+use super::ffi::Asker;
 use super::offsets::{self, Bounds, Place};
 use super::status::Shared;
+use super::trouble;
 use crate::clock;
 
 /// What one look has shown. Everything in it was asked after `asked_ms`.
@@ -27,11 +35,17 @@ pub(super) struct Report {
     pub(super) found: Vec<Found>,
     /// Partitions that were there and are not any more.
     pub(super) gone: Vec<Place>,
+    /// Partitions that are there, of topics that are not wanted any more.
+    pub(super) unwanted: Vec<Place>,
+    /// The ids of topics, where the brokers have said.
+    pub(super) ids: HashMap<Arc<str>, [u8; 16]>,
     pub(super) bounds: HashMap<Place, Bounds>,
     pub(super) missing: Vec<Arc<str>>,
     pub(super) leaderless: Vec<Place>,
     /// Why the look was cut short, or what an operator should know of.
     pub(super) error: Option<String>,
+    /// What no waiting cures, while it is so.
+    pub(super) trouble: Option<String>,
     /// The brokers answered every question.
     pub(super) answered: bool,
     /// Nothing of the start is still to be found, apart from what nobody leads.
@@ -50,39 +64,46 @@ pub(super) struct Found {
 }
 
 pub(super) struct Scout {
-    client: BaseConsumer<Context>,
+    client: Asker<Context>,
     settings: ConsumerSettings,
-    topics: Vec<Arc<str>>,
+    wanted: Wanted,
+    ids: TopicIds,
     shared: Arc<Shared>,
     /// How many partitions a topic had when the brokers first gave a definite answer about it; 0: it was not there.
     first_counts: HashMap<Arc<str>, i32>,
     /// What was reported as found, and how many answers in a row have missed it since.
     known: HashMap<Place, u32>,
     timeout: Duration,
+    /// The newest call that a look has answered.
+    answered: u64,
+    /// What was found when it was last looked for, and when that was, in monotonic milliseconds.
+    trouble: Option<(Option<String>, u64)>,
 }
 
 impl Scout {
     /// Longer after failures, up to the second: a slow network must not look like a dead one, a shutdown must not wait long.
     const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+    /// Between two searches for what keeps us from the brokers.
+    const TROUBLE_MS: u64 = 10_000;
     /// Calls for a look are collected for so long.
     const COLLECT: Duration = Duration::from_millis(200);
-    /// A broker that has just started may not know all topics yet. What looks deleted is believed after so many answers.
-    const MISSES: u32 = 3;
 
     pub(super) fn new(
-        client: BaseConsumer<Context>,
+        client: Asker<Context>,
         settings: ConsumerSettings,
-        topics: Vec<Arc<str>>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             client,
+            wanted: Wanted::new(shared.topics.load_full()),
             settings,
-            topics,
+            ids: TopicIds::default(),
             shared,
             first_counts: HashMap::new(),
             known: HashMap::new(),
             timeout: Self::TIMEOUTS.0,
+            answered: 0,
+            trouble: None,
         }
     }
 
@@ -116,7 +137,7 @@ impl Scout {
                 }
             });
             // This client reads nothing, but its log lines and errors wait in a queue until they are taken.
-            while self.client.poll(Duration::ZERO).is_some() {}
+            while self.client.consumer().poll(Duration::ZERO).is_some() {}
             if !go_on {
                 break;
             }
@@ -129,35 +150,74 @@ impl Scout {
             asked_ms: clock::monotonic_ms(),
             ..Report::default()
         };
-        match self.look_into(&mut report, stop) {
+        let called = report.number > self.answered;
+        let topics = self.shared.topics.load_full();
+        if self.wanted.change(&topics) {
+            self.let_go(&mut report);
+        }
+        // The question goes out first and its answer is looked at last, so nothing waits for it.
+        let names = self.wanted.topics();
+        (self.ids).ask(&mut self.client, &names, called, report.asked_ms);
+        match self.look_into(&mut report, called, stop) {
             Ok(()) => {
                 report.answered = true;
+                self.answered = report.number;
                 self.timeout = Self::TIMEOUTS.0;
+                self.trouble = None;
             }
             Err(error) => {
                 self.timeout = (self.timeout * 2).min(Self::TIMEOUTS.1);
-                report.error = Some(self.client.client().context().masked(&error.to_string()));
+                report.error = Some(self.masked(&error));
+                report.trouble = self.trouble(stop);
             }
         }
+        report.ids = self.ids.take(&mut self.client, called);
+        if (report.found.iter()).any(|found| !report.ids.contains_key(&found.place.0)) {
+            self.ids.hurry();
+        }
         report
+    }
+
+    /// Why there is no answer, if the settings or a certificate are to blame. Looked for now and then only: it takes a
+    /// connection of its own.
+    fn trouble(&mut self, stop: &CancellationToken) -> Option<String> {
+        let now_ms = clock::monotonic_ms();
+        let old = |(_, at): &(_, u64)| now_ms.saturating_sub(*at) >= Self::TROUBLE_MS;
+        if self.trouble.as_ref().is_none_or(old) && !stop.is_cancelled() {
+            let found = trouble::look_for(&self.settings, Self::TIMEOUTS.1);
+            self.trouble = Some((found, clock::monotonic_ms()));
+        }
+        self.trouble.clone().and_then(|(found, _)| found)
+    }
+
+    fn masked(&self, error: &KafkaError) -> String {
+        let context = self.client.consumer().client().context();
+        context.masked(&error.to_string())
     }
 
     fn look_into(
         &mut self,
         report: &mut Report,
+        called: bool,
         stop: &CancellationToken,
     ) -> Result<(), KafkaError> {
         report.complete = true;
+        let (client, now_ms) = (self.client.consumer(), report.asked_ms);
+        for new in self.wanted.list(client, called, now_ms, self.timeout)? {
+            // It was not there when the topics were listed last.
+            self.first_counts.entry(new).or_insert(0);
+        }
         let mut new = Vec::new();
         let mut led = Vec::new();
-        for topic in self.topics.clone() {
+        for topic in self.wanted.topics() {
             if stop.is_cancelled() {
                 report.complete = false;
                 return Ok(());
             }
             self.look_at_topic(&topic, report, &mut new, &mut led)?;
         }
-        let bounds = offsets::bounds(&self.client, &led, self.timeout)?;
+        let client = self.client.consumer();
+        let bounds = offsets::bounds(client, &led, self.timeout)?;
         let early: Vec<Place> = new
             .iter()
             .filter(|(_, early)| *early)
@@ -166,7 +226,7 @@ impl Scout {
         let (by_time, tells_times) = if stop.is_cancelled() {
             (HashMap::new(), true)
         } else {
-            let by_time = offsets::since(&self.client, &early, self.beginning(), self.timeout)?;
+            let by_time = offsets::since(client, &early, self.beginning(), self.timeout)?;
             let tells_times = self.tells_times(&by_time, &bounds)?;
             (by_time, tells_times)
         };
@@ -214,104 +274,13 @@ impl Scout {
         let Some(place) = by_time.keys().find(holds_some) else {
             return Ok(true);
         };
-        let first = offsets::since(&self.client, std::slice::from_ref(place), 0, self.timeout)?;
+        let one = std::slice::from_ref(place);
+        let first = offsets::since(self.client.consumer(), one, 0, self.timeout)?;
         Ok(first.values().all(|offset| *offset >= 0))
     }
 
     fn beginning(&self) -> u64 {
         let keep_ms = u64::try_from(self.settings.keep.as_millis()).unwrap_or(u64::MAX);
         clock::wall_ms().saturating_sub(keep_ms)
-    }
-
-    fn look_at_topic(
-        &mut self,
-        topic: &Arc<str>,
-        report: &mut Report,
-        new: &mut Vec<(Place, bool)>,
-        led: &mut Vec<Place>,
-    ) -> Result<(), KafkaError> {
-        let metadata = self.client.fetch_metadata(Some(topic), self.timeout)?;
-        let Some(answer) = metadata
-            .topics()
-            .iter()
-            .find(|answer| answer.name() == &**topic)
-        else {
-            report.complete = false;
-            return Ok(());
-        };
-        match answer.error() {
-            None => {}
-            Some(
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-                | RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
-                | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
-            ) => {
-                report.missing.push(Arc::clone(topic));
-                self.first_counts.entry(Arc::clone(topic)).or_insert(0);
-                self.missed(topic, &BTreeSet::new(), report);
-                return Ok(());
-            }
-            Some(error @ RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
-                // Not "appeared later" once it is allowed: no definite answer yet.
-                report.missing.push(Arc::clone(topic));
-                report.error = Some(format!(
-                    "topic {topic}: {}",
-                    KafkaError::MetadataFetch(error.into())
-                ));
-                return Ok(());
-            }
-            Some(error) => {
-                // Usually "leader not available", for a moment after a topic was made.
-                report.complete = false;
-                report.error = Some(format!(
-                    "topic {topic}: {}",
-                    KafkaError::MetadataFetch(error.into())
-                ));
-                return Ok(());
-            }
-        }
-        // Only after the error check: of a topic with an error rust-rdkafka would make a slice from a null pointer.
-        let partitions = answer.partitions();
-        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-        let first_count = *self.first_counts.entry(Arc::clone(topic)).or_insert(count);
-        let mut seen = BTreeSet::new();
-        for partition in partitions {
-            let place = (Arc::clone(topic), partition.id());
-            seen.insert(partition.id());
-            if partition.leader() < 0 {
-                report.leaderless.push(place);
-                continue;
-            }
-            if !self.known.contains_key(&place) {
-                new.push((place.clone(), partition.id() < first_count));
-            }
-            led.push(place);
-        }
-        self.missed(topic, &seen, report);
-        Ok(())
-    }
-
-    /// Counts what the answer about a topic left out, and reports as gone what it has left out too often.
-    fn missed(&mut self, topic: &Arc<str>, seen: &BTreeSet<i32>, report: &mut Report) {
-        let mut gone = Vec::new();
-        for (place, misses) in &mut self.known {
-            if place.0 != *topic {
-                continue;
-            }
-            *misses = if seen.contains(&place.1) {
-                0
-            } else {
-                *misses + 1
-            };
-            if *misses >= Self::MISSES {
-                gone.push(place.clone());
-            }
-        }
-        for place in gone {
-            self.known.remove(&place);
-            // Should it come back, it is another log.
-            self.first_counts.insert(Arc::clone(topic), 0);
-            report.gone.push(place);
-        }
     }
 }
