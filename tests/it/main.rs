@@ -32,6 +32,7 @@ mod config_file;
 mod harness;
 mod instances;
 mod keys;
+mod latest;
 mod namespaces;
 mod observability;
 mod order;
