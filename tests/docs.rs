@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fleetcast::settings::Profile;
+use fleetcast::telemetry::DECLARED;
 use fleetcast::telemetry::labels::{
     AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
-    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
+    RecordOutcome, Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
-use fleetcast::telemetry::metrics::DECLARED;
 use fleetcast_core::domain::protocol::{
-    CloseReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason,
+    CloseReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason, RevokeReason,
 };
 
 /// A page of docs/.
@@ -100,6 +100,7 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<Refused>(&operations, "fleetcast_refused_total");
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");
+    check_label::<ReloadOutcome>(&operations, "fleetcast_reloads_total");
     check_label::<ResumeOutcome>(&operations, "fleetcast_resumes_total");
     check_label::<RecordOutcome>(&operations, "fleetcast_records_total");
     check_label::<Undelivered>(&operations, "fleetcast_undelivered_total");
@@ -125,6 +126,10 @@ fn protocol_lists_every_code_with_its_number_and_no_other() {
             .map(|code| (code.number(), code.as_str()))
             .collect(),
         ResyncReason::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect(),
+        RevokeReason::ALL
             .iter()
             .map(|code| (code.number(), code.as_str()))
             .collect(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics};
+use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
 use crate::settings::{KafkaSettings, Settings};
 use crate::socketio::LogSource;
@@ -27,11 +28,23 @@ use crate::telemetry::{Metrics, events};
 pub(super) struct LogReader {
     handle: Handle,
     threads: TaskTracker,
+    routes: Arc<Routes>,
 }
 
 impl LogReader {
     pub(super) fn status(&self) -> Arc<Status> {
         self.handle.status()
+    }
+
+    /// The table in use.
+    pub(super) fn routes(&self) -> Arc<RouteTable> {
+        self.routes.table.load_full()
+    }
+
+    /// Routes by this table from now on: each record by the one before or by this one. Then its topics are read, and no others.
+    pub(super) fn reroute(&self, table: &Arc<RouteTable>) {
+        self.routes.table.store(table.clone());
+        self.handle.set_topics(topics(table));
     }
 
     /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
@@ -56,15 +69,27 @@ impl LogSource for LogReader {
     }
 }
 
-/// The profile's table, with counters of its topics.
+/// The profile's table, which a reload swaps, and counters of the topics.
 struct Routes {
-    table: Arc<RouteTable>,
+    table: ArcSwap<RouteTable>,
     /// By topic, from its first record on: a pattern may match topics that are made later.
     counters: Mutex<HashMap<Arc<str>, TopicMetrics>>,
     metrics: Metrics,
 }
 
 impl Routes {
+    fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
+        // Those of named topics are there from the start, at zero.
+        let counters = table
+            .topics()
+            .map(|topic| (Arc::from(topic), metrics.topic(topic)));
+        Self {
+            counters: Mutex::new(counters.collect()),
+            metrics: metrics.clone(),
+            table: ArcSwap::new(table.clone()),
+        }
+    }
+
     /// Shows the topic's counters to `count`.
     fn counted(&self, topic: &Arc<str>, count: impl FnOnce(&TopicMetrics)) {
         // Only the reader's thread comes here, so nobody waits.
@@ -78,7 +103,7 @@ impl Routes {
 
 impl Router for Routes {
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
-        let routed = self.table.route(record, topic);
+        let routed = self.table.load().route(record, topic);
         self.counted(topic, |counters| match &routed {
             Ok(_) => counters.increment(RecordOutcome::Routed),
             Err(skip) => {
@@ -111,10 +136,14 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
 }
 
 /// What the profile has the consumer read.
-fn topics(routes: &RouteTable) -> Topics {
+fn topics(routes: &Arc<RouteTable>) -> Topics {
+    let wanted = routes.has_patterns().then(|| {
+        let routes = routes.clone();
+        Arc::new(move |topic: &str| routes.wants(topic)) as Wants
+    });
     Topics {
         names: routes.topic_groups().map(<[_]>::to_vec).collect(),
-        wanted: None,
+        wanted,
     }
 }
 
@@ -127,21 +156,13 @@ pub(super) fn start(
     stop: &CancellationToken,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<LogReader>> {
-    let table = settings.profile.routes.clone();
-    // Those of named topics are there from the start, at zero.
-    let counters = table
-        .topics()
-        .map(|topic| (Arc::from(topic), metrics.topic(topic)));
-    let routes = Routes {
-        counters: Mutex::new(counters.collect()),
-        metrics: metrics.clone(),
-        table: table.clone(),
-    };
+    let table = &settings.profile.routes;
+    let routes = Arc::new(Routes::new(table, metrics));
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer(settings, hub),
-        topics(&table),
-        Arc::new(routes),
+        topics(table),
+        routes.clone(),
         metrics,
         feed,
         stop.clone(),
@@ -154,5 +175,9 @@ pub(super) fn start(
         },
     );
     let handle = handle.context("cannot start the consumer of Kafka")?;
-    Ok(Arc::new(LogReader { handle, threads }))
+    Ok(Arc::new(LogReader {
+        handle,
+        threads,
+        routes,
+    }))
 }

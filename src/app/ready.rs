@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fleetcast_core::domain::route::RouteTable;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,6 @@ const CONFIRMED_WITHIN_MS: u64 = 10_000;
 pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
-    routes: Arc<RouteTable>,
     verifier: Arc<Verifier>,
     /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
     /// other instances have the same Kafka.
@@ -36,14 +34,12 @@ impl Readiness {
     pub(super) fn new(
         log: Arc<LogReader>,
         hub: Arc<SharedHub>,
-        routes: Arc<RouteTable>,
         verifier: Arc<Verifier>,
     ) -> Arc<Self> {
         let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
             log,
             hub,
-            routes,
             verifier,
             started,
             draining,
@@ -141,8 +137,8 @@ impl Readiness {
         }
         // A profile may know several names for one topic; one of them is enough.
         let is_missing = |name: &Arc<str>| status.missing.contains(name);
-        let missing: Vec<&str> = self
-            .routes
+        let routes = self.log.routes();
+        let missing: Vec<&str> = routes
             .topic_groups()
             .filter(|names| names.iter().all(is_missing))
             .filter_map(|names| names.first().map(AsRef::as_ref))

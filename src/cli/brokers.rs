@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::settings::{process_environment, values};
+use crate::settings::values;
 
 pub(super) use crate::app::client_settings;
 
@@ -20,9 +20,11 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
-    /// The environment, with what the command line says in it. KAFKA_PROPERTIES_... hold for these brokers too.
-    pub(super) fn environment(&self) -> BTreeMap<String, String> {
-        let mut environment = process_environment();
+    /// Puts into the environment what the command line says. KAFKA_PROPERTIES_... hold for these brokers too.
+    pub(super) fn over(
+        &self,
+        mut environment: BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
         if let Some(servers) = &self.servers {
             let name = "FLEETCAST_KAFKA_BOOTSTRAP_SERVERS".to_owned();
             environment.insert(name, servers.clone());

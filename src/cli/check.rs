@@ -1,5 +1,6 @@
 //! `check`: what a start would say about the settings, and what Kafka answers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::{Exit, bad_configuration, complain, plain, print};
 use crate::app;
 use crate::kafka::admin::{Admin, Cluster, present};
 use crate::settings::show::{self, Shown};
-use crate::settings::{Presets, Settings, process_environment};
+use crate::settings::{Presets, Settings};
 
 /// What Kafka's answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -31,12 +32,15 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let (environment, presets) = (process_environment(), Presets::new());
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let presets = Presets::new();
     if arguments.show {
-        print(&table(&show::effective(&environment, &presets)))?;
+        print(&table(&show::effective(environment, &presets)))?;
     }
-    let settings = Settings::from_map(&environment, &presets)
+    let settings = Settings::from_map(environment, &presets)
         .and_then(|settings| app::check(&settings).map(|()| settings));
     let settings = match settings {
         Ok(settings) => settings,

@@ -1,5 +1,6 @@
 //! `produce`: records by hand, with their delivery reports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -47,8 +48,11 @@ pub(super) const HELP: &str = "Examples:
 Prints topic/partition/offset for each record that all replicas have.
 Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong settings.";
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let kafka = match Settings::kafka_from_map(&arguments.brokers.environment()) {
+pub(super) fn run(
+    arguments: Arguments,
+    environment: BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let kafka = match Settings::kafka_from_map(&arguments.brokers.over(environment)) {
         Ok(kafka) => kafka,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };

@@ -118,14 +118,13 @@ impl Session {
 
     fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
         let wanted = self.wanted(payload)?;
-        let policy = &self.shared.policy;
-        let may_join = |room: &Room| policy.may_join(&self.claims, room.kind.as_str(), &room.id);
-        if !wanted.iter().all(may_join) {
-            return Err(Reason::Forbidden.into());
-        }
         let key = self.key().ok_or(Reason::Internal)?;
         let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
         let moved = self.shared.hub.with(|hub, now| {
+            let policy = self.shared.policy.load();
+            if !wanted.iter().all(|room| self.may_hold(&policy, room)) {
+                return Err(Reason::Forbidden.into());
+            }
             let held = hub.rooms(key);
             let new = wanted.iter().filter(|room| !held.contains(room)).count();
             if new > 0 && held.len() + new > most {

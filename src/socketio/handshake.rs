@@ -209,8 +209,7 @@ impl Handshake {
             .next()
             .ok_or(Reason::BadRequest)?
             .into_room(own);
-        let policy = &self.sessions.policy;
-        if policy.may_join(&session.claims, room.kind.as_str(), &room.id) {
+        if session.may_hold(&self.sessions.policy.load(), &room) {
             Ok(room)
         } else {
             Err(Reason::Forbidden)
@@ -286,7 +285,16 @@ impl Handshake {
             meta: *meta,
         };
         let organisation = &session.claims.organisation;
+        let mut refused = *refused;
         let ahead = self.sessions.hub.with(|hub, now| {
+            // Between the middleware and this moment the policy may have changed.
+            let policy = self.sessions.policy.load();
+            let mut rooms = rooms.clone();
+            let asked = rooms.len();
+            rooms.retain(|room| session.may_hold(&policy, room));
+            if rooms.len() < asked {
+                refused.get_or_insert(Reason::Forbidden.into());
+            }
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = match cursor {
                 None => Start::Fresh,
@@ -305,7 +313,7 @@ impl Handshake {
                 }
                 Start::Resync(_) => (Some(ResumeOutcome::Resync), Vec::new()),
             };
-            let key = hub.connect(organisation, rooms.clone(), start, Box::new(outlet), now);
+            let key = hub.connect(organisation, rooms, start, Box::new(outlet), now);
             session.bind(key);
             if let Some(outcome) = outcome {
                 events::resume(&self.sessions.metrics, &session.connection_id, outcome);
@@ -313,7 +321,7 @@ impl Handshake {
             ahead
         });
         if let Some(failure) = refused {
-            let outgoing = Outgoing::error(*failure, "auth.rooms");
+            let outgoing = Outgoing::error(failure, "auth.rooms");
             engine.way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 engine.way.take_back();
@@ -368,9 +376,7 @@ fn closed(
     namespace: Namespace,
     reason: DisconnectReason,
 ) {
-    if let Some(key) = session.key() {
-        session.shared.hub.with(|hub, _| hub.close(key));
-    }
+    session.end();
     let transport = engine.remove_socket(namespace);
     let reason = engine.end_reason().unwrap_or(match reason {
         DisconnectReason::ClientNSDisconnect => CloseReason::ClientLeft,

@@ -67,6 +67,7 @@ labels! {
         Routed = "routed",
         Tombstone = "tombstone",
         Empty = "empty",
+        BadFraming = "bad_framing",
         NotUtf8 = "not_utf8",
         NotJson = "not_json",
         NotObject = "not_object",
@@ -80,6 +81,7 @@ labels! {
         ReservedEvent = "reserved_event",
         NoRoom = "no_room",
         BadId = "bad_id",
+        NoPayload = "no_payload",
         UnknownTopic = "unknown_topic",
     }
 }
@@ -175,6 +177,15 @@ labels! {
         Kept = "kept",
         /// The brokers did not take it in time, or its queue was full.
         Lost = "lost",
+    }
+}
+
+labels! {
+    /// What came of SIGHUP.
+    ReloadOutcome as "outcome" {
+        Applied = "applied",
+        /// Something was wrong: everything stayed as it was.
+        Refused = "refused",
     }
 }
 
@@ -275,6 +286,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
+        check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);

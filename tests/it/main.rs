@@ -37,6 +37,7 @@ mod observability;
 mod order;
 mod polling;
 mod real_kafka;
+mod reload;
 mod routing;
 mod secure;
 mod shutdown;

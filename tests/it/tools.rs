@@ -98,7 +98,7 @@ fn profile_check_explains_ten_records() {
             json!({"topic": "alert", "headers": headers, "value": {"organization_id": "o1"}}),
             0,
             &[
-                "header organization_id says o2",
+                "header organization_id says \"o2\"",
                 "= alert_created to org:o2; class critical, acknowledged",
             ],
         ),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::room::Room;
 
 use super::OrganisationKey;
@@ -15,6 +15,8 @@ pub(super) struct Connection<O> {
     pub(super) outlet: O,
     pub(super) organisation: OrganisationKey,
     pub(super) rooms: Vec<Room>,
+    /// Rooms that were taken away, until it is told of them. At most as many as it could hold.
+    pub(super) revoked: Vec<Room>,
     pub(super) state: State,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(super) controls: VecDeque<Control>,
@@ -59,6 +61,8 @@ pub(super) enum Schedule {
 pub(super) enum Control {
     Welcome(Resumed),
     Resync(ResyncReason),
+    /// Of `revoked`.
+    Revoked(RevokeReason),
     Cursor,
     /// Whether the log can be read is looked up when it goes out: only the latest state counts.
     Stale,
@@ -72,6 +76,18 @@ impl<O> Connection<O> {
         if !self.controls.iter().any(same) {
             self.controls.push_back(control);
         }
+    }
+
+    /// What waits and stays true after a resync: that the log cannot be read, and rooms that were taken away.
+    pub(super) fn other_news(&self) -> (Option<Control>, Option<Control>) {
+        let waiting = |wanted: fn(&Control) -> bool| {
+            let found = self.controls.iter().find(|control| wanted(control));
+            found.copied()
+        };
+        (
+            waiting(|control| matches!(control, Control::Stale)),
+            waiting(|control| matches!(control, Control::Revoked(_))),
+        )
     }
 
     pub(super) fn is_live(&self) -> bool {

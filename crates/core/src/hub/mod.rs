@@ -24,7 +24,7 @@ use slotmap::SlotMap;
 
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -358,6 +358,7 @@ impl<O: Outlet> Hub<O> {
             outlet,
             organisation,
             rooms,
+            revoked: Vec::new(),
             state: State::Lagging(lag),
             controls,
             last,
@@ -413,6 +414,32 @@ impl<O: Outlet> Hub<O> {
         connection.rooms.remove(at);
         self.organisations[connection.organisation].leave(room, key);
         true
+    }
+
+    /// Takes rooms away from a connection, and tells it in its feed. Nothing of them comes any more, also of what it was still
+    /// owed; of its other rooms everything does. Gives the number of rooms that it held of these.
+    pub fn revoke(
+        &mut self,
+        key: ConnectionKey,
+        rooms: &[Room],
+        reason: RevokeReason,
+        now: Now,
+    ) -> usize {
+        let mut count = 0;
+        for room in rooms {
+            if !self.unsubscribe(key, room) {
+                continue;
+            }
+            count += 1;
+            let revoked = &mut self.connections[key].revoked;
+            if !revoked.contains(room) {
+                revoked.push(room.clone());
+            }
+        }
+        if count > 0 {
+            self.control(key, Control::Revoked(reason), now);
+        }
+        count
     }
 
     /// Puts a `cursor` item into the connection's feed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -43,6 +43,12 @@ pub enum Item<'a> {
     /// Something was missed: the client must load its state anew.
     Resync {
         reason: ResyncReason,
+        rooms: &'a [Room],
+        cursor: &'a Arc<str>,
+    },
+    /// Rooms that the connection holds no longer, and not because it asked for that.
+    Revoked {
+        reason: RevokeReason,
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },

@@ -86,9 +86,9 @@ impl Turn<'_> {
             .iter()
             .find_map(|control| match control {
                 Control::Welcome(resumed) => Some(*resumed),
-                Control::Resync(_) | Control::Cursor | Control::Stale => None,
+                Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
             });
-        let stale = connection.controls.contains(&Control::Stale);
+        let (stale, revoked) = connection.other_news();
         connection.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it begins here.
@@ -99,8 +99,8 @@ impl Turn<'_> {
             }
             None => connection.push(Control::Resync(reason)),
         }
-        if stale {
-            connection.push(Control::Stale);
+        for control in revoked.into_iter().chain(stale) {
+            connection.push(control);
         }
         if welcome != Some(Resumed::Fresh) {
             self.counts.resyncs[reason as usize] += 1;
@@ -122,6 +122,11 @@ impl Turn<'_> {
                     rooms: &connection.rooms,
                     cursor: &cursor,
                 },
+                Control::Revoked(reason) => Item::Revoked {
+                    reason,
+                    rooms: &connection.revoked,
+                    cursor: &cursor,
+                },
                 Control::Cursor => Item::Cursor { cursor: &cursor },
                 Control::Stale => Item::Stale {
                     stale: self.contact.stale,
@@ -133,6 +138,9 @@ impl Turn<'_> {
                 return Err(Stop::Blocked);
             }
             connection.controls.pop_front();
+            if let Control::Revoked(_) = control {
+                connection.revoked.clear();
+            }
             connection.last = cursor;
             connection.last_at = self.now.monotonic;
         }

@@ -112,7 +112,9 @@ impl Outlet for TestOutlet {
                 resumed: false,
                 cursor: cursor.clone(),
             },
-            Item::Cursor { cursor } | Item::Stale { cursor, .. } => Sent::Cursor(cursor.clone()),
+            Item::Cursor { cursor } | Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
+                Sent::Cursor(cursor.clone())
+            }
             Item::Publication {
                 publication,
                 cursor,

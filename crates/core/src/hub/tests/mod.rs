@@ -4,6 +4,7 @@ mod delivery;
 mod forgetting;
 mod merging;
 mod resuming;
+mod revoking;
 mod topic_ids;
 mod unwanted;
 
@@ -20,7 +21,7 @@ use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
 use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Class, Publication};
 use crate::domain::room::{Kind, Room};
 
@@ -31,12 +32,14 @@ const KEPT_MS: u64 = WINDOW_MS + 10_000;
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// What an outlet took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Welcome(Resumed, u64),
     Resync(ResyncReason),
     Cursor,
     Stale(bool),
+    /// The ids of the rooms.
+    Revoked(Vec<String>),
     /// Partition and offset.
     Record(i32, i64),
 }
@@ -69,6 +72,10 @@ impl Outlet for Mock {
             Item::Resync { reason, cursor, .. } => (Seen::Resync(reason), cursor),
             Item::Cursor { cursor } => (Seen::Cursor, cursor),
             Item::Stale { stale, cursor, .. } => (Stale(stale), cursor),
+            Item::Revoked { rooms, cursor, .. } => {
+                let ids = rooms.iter().map(|room| room.id.to_string()).collect();
+                (Seen::Revoked(ids), cursor)
+            }
             Item::Publication {
                 publication,
                 cursor,

@@ -1,7 +1,5 @@
 //! What is too weak to sign tokens with.
 
-use super::values::Wrong;
-
 /// Text that some people write where a secret belongs. Compared without case and punctuation.
 const PLACEHOLDERS: &[&str] = &[
     "changeme",
@@ -27,7 +25,7 @@ const SHORTEST_SECRET: usize = 32;
 const LONGEST_REPEATED: usize = 8;
 
 /// An HS256 secret. The reasons never quote it.
-pub fn jwt_secret(text: &str) -> Result<(), Wrong> {
+pub fn jwt_secret(text: &str) -> Result<(), String> {
     if text.len() < SHORTEST_SECRET {
         let length = text.len();
         return Err(format!(

@@ -1,18 +1,23 @@
-//! A profile file becomes routes and a policy. `profiles/dispatch.toml` teaches the format.
+//! A profile file becomes routes and a policy. docs/routes.md is the reference of the format.
+
+mod lines;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
+use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
-use fleetcast_core::domain::spec::{Part, RouteSpec, SourceSpec, TableSpec};
+use fleetcast_core::domain::spec::{
+    At, OrganisationSpec, Problem, RouteSpec, SourceSpec, TableSpec, TopicSpec,
+};
 use serde::Deserialize;
-use toml::Spanned;
+
+use lines::{Lines, line_of};
 
 /// Embedded in the binary, so that a built-in name needs no file beside it.
-const BUILTIN: &[(&str, &str)] = &[("dispatch", include_str!("../../profiles/dispatch.toml"))];
+const BUILTIN: &[(&str, &str)] = &[("dispatch", include_str!("../../../profiles/dispatch.toml"))];
 
 /// A file of this size is no profile. Bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -37,19 +42,22 @@ impl fmt::Display for ProfileErrors {
 
 impl std::error::Error for ProfileErrors {}
 
-/// The file as it is written. The parts that a message can be about carry their place.
+/// The file as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     name: String,
-    topics: Spanned<Vec<Vec<String>>>,
-    event: Spanned<SourceSpec>,
-    organisation: Spanned<SourceSpec>,
+    topics: Vec<TopicSpec>,
     #[serde(default)]
-    aliases: BTreeMap<String, Spanned<String>>,
-    routes: Vec<Spanned<RouteSpec>>,
+    format: Format,
     #[serde(default)]
-    policy: BTreeMap<String, Spanned<KindPolicy>>,
+    event: Option<SourceSpec>,
+    organisation: OrganisationSpec,
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+    routes: Vec<RouteSpec>,
+    #[serde(default)]
+    policy: BTreeMap<String, KindPolicy>,
 }
 
 impl Profile {
@@ -63,17 +71,24 @@ impl Profile {
         found.map(|(_, text)| *text)
     }
 
-    /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file.
+    /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file, whose patterns match none of `service_topics`.
     pub fn load(
         setting: &str,
         topic_prefix: &str,
         max_event_bytes: usize,
+        service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
         if Self::builtin_names().any(|name| name == setting) {
             return Self::builtin(setting, topic_prefix, max_event_bytes);
         }
         let text = read(setting).map_err(|problem| ProfileErrors(vec![problem]))?;
-        Self::parse(&text, setting, topic_prefix, max_event_bytes)
+        Self::parse(
+            &text,
+            setting,
+            topic_prefix,
+            max_event_bytes,
+            service_topics,
+        )
     }
 
     pub fn builtin(
@@ -92,6 +107,7 @@ impl Profile {
             &format!("profiles/{name}.toml"),
             topic_prefix,
             max_event_bytes,
+            &[],
         )
     }
 
@@ -101,65 +117,47 @@ impl Profile {
         source: &str,
         topic_prefix: &str,
         max_event_bytes: usize,
+        service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
         let file: File = toml::from_str(text).map_err(|error| {
             // The crate's own rendering shows the text around the place over several lines.
             let line = error.span().map_or(1, |span| line_of(text, &span));
             ProfileErrors(vec![format!("{source}:{line}: {}", error.message())])
         })?;
+        let lines = Lines::of(text);
         let mut problems = Vec::new();
         if file.name.is_empty() {
-            problems.push((1, "a profile has a name".to_owned()));
+            problems.push((
+                lines.line(&At::key("name")),
+                "a profile has a name".to_owned(),
+            ));
         }
 
-        let places = Places::of(text, &file);
         let spec = TableSpec {
             topic_prefix: topic_prefix.to_owned(),
-            topics: file.topics.into_inner(),
-            event: file.event.into_inner(),
-            organisation: file.organisation.into_inner(),
-            aliases: file
-                .aliases
-                .into_iter()
-                .map(|(alias, event)| (alias, event.into_inner()))
-                .collect(),
-            routes: file.routes.into_iter().map(Spanned::into_inner).collect(),
+            topics: file.topics,
+            service_topics: service_topics.to_vec(),
+            format: file.format,
+            event: file.event,
+            organisation: file.organisation,
+            aliases: file.aliases,
+            routes: file.routes,
             max_event_bytes,
         };
-        let events: Vec<String> = spec
-            .routes
-            .iter()
-            .map(|route| route.events.join(", "))
-            .collect();
+        let routes: Vec<String> = spec.routes.iter().map(events).collect();
         let routes = spec.build().map_err(|found| {
-            problems.extend(found.into_iter().map(|problem| {
-                let message = match problem.part {
-                    Part::Route(number) => format!(
-                        "route of {}: {}",
-                        events.get(number).map_or("", String::as_str),
-                        problem.message
-                    ),
-                    Part::Event => format!("event: {}", problem.message),
-                    Part::Organisation => format!("organisation: {}", problem.message),
-                    Part::Topics | Part::Alias(_) => problem.message,
-                };
-                (places.line(&problem.part), message)
-            }));
+            let found = found.iter();
+            problems.extend(found.map(|problem| (lines.line(&problem.at), told(problem, &routes))));
         });
-        let kinds = file
-            .policy
-            .into_iter()
-            .map(|(kind, policy)| (kind, policy.into_inner()))
-            .collect();
-        let policy = Policy::build(kinds).map_err(|found| {
+        let policy = Policy::build(file.policy).map_err(|found| {
             problems.extend(found.into_iter().map(|(kind, message)| {
-                let line = places.policy.get(&kind).copied().unwrap_or(1);
+                let line = lines.line(&At::key("policy").then(&kind));
                 (line, format!("policy of {kind}: {message}"))
             }));
         });
 
         if let (Ok(routes), Ok(policy)) = (&routes, &policy) {
-            problems.extend(disagreements(routes, policy, &places));
+            problems.extend(disagreements(routes, policy, &lines));
         }
         match (routes, policy) {
             (Ok(routes), Ok(policy)) if problems.is_empty() => Ok(Self {
@@ -178,16 +176,37 @@ impl Profile {
     }
 }
 
+/// What a route is called in messages.
+fn events(route: &RouteSpec) -> String {
+    match &route.event {
+        Some(event) => event.clone(),
+        None => route.events.join(", "),
+    }
+}
+
+/// A problem, with the part of the file that it is about.
+fn told(problem: &Problem, routes: &[String]) -> String {
+    let message = &problem.message;
+    if let Some(route) = problem.at.route().and_then(|number| routes.get(number)) {
+        return format!("route of {route}: {message}");
+    }
+    let at = problem.at.to_string();
+    match at.split(['.', '[']).next() {
+        Some(part @ ("event" | "organisation")) => format!("{part}: {message}"),
+        _ => message.clone(),
+    }
+}
+
 /// Rooms that records go to and nobody may join, or the other way round: a slip of the pen in one of the two names, and
 /// otherwise found only by the events that do not come.
-fn disagreements(routes: &RouteTable, policy: &Policy, places: &Places) -> Vec<(usize, String)> {
+fn disagreements(routes: &RouteTable, policy: &Policy, lines: &Lines<'_>) -> Vec<(usize, String)> {
     let routed = routes.kinds();
     let joinable: Vec<&str> = policy.kinds().collect();
     let unheard = routed
         .iter()
         .filter(|kind| !matches!(**kind, "org" | "user") && !joinable.contains(kind))
         .map(|kind| {
-            let line = places.routes.first().copied().unwrap_or(1);
+            let line = lines.line(&At::key("routes").item(0));
             (
                 line,
                 format!("routes name rooms of kind {kind}, which no policy lets anybody join"),
@@ -197,7 +216,7 @@ fn disagreements(routes: &RouteTable, policy: &Policy, places: &Places) -> Vec<(
         .iter()
         .filter(|kind| !routed.contains(**kind))
         .map(|kind| {
-            let line = places.policy.get(*kind).copied().unwrap_or(1);
+            let line = lines.line(&At::key("policy").then(kind));
             (
                 line,
                 format!("policy of {kind}: no route sends anything to rooms of this kind"),
@@ -220,51 +239,5 @@ fn read(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read profile {path:?}: {error}"))
 }
 
-/// Lines of the parts of a file, from 1.
-struct Places {
-    topics: usize,
-    event: usize,
-    organisation: usize,
-    aliases: BTreeMap<String, usize>,
-    routes: Vec<usize>,
-    policy: BTreeMap<String, usize>,
-}
-
-impl Places {
-    fn of(text: &str, file: &File) -> Self {
-        Self {
-            topics: line_of(text, &file.topics.span()),
-            event: line_of(text, &file.event.span()),
-            organisation: line_of(text, &file.organisation.span()),
-            aliases: (file.aliases.iter())
-                .map(|(alias, event)| (alias.clone(), line_of(text, &event.span())))
-                .collect(),
-            routes: (file.routes.iter())
-                .map(|route| line_of(text, &route.span()))
-                .collect(),
-            policy: (file.policy.iter())
-                .map(|(kind, policy)| (kind.clone(), line_of(text, &policy.span())))
-                .collect(),
-        }
-    }
-
-    fn line(&self, part: &Part) -> usize {
-        match part {
-            Part::Topics => Some(self.topics),
-            Part::Event => Some(self.event),
-            Part::Organisation => Some(self.organisation),
-            Part::Alias(alias) => self.aliases.get(alias).copied(),
-            Part::Route(number) => self.routes.get(*number).copied(),
-        }
-        .unwrap_or(1)
-    }
-}
-
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    let before = text.get(..span.start).unwrap_or_default();
-    before.matches('\n').count() + 1
-}
-
 #[cfg(test)]
-#[path = "profile_tests.rs"]
 mod tests;

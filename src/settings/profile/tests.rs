@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 
-const DISPATCH: &str = include_str!("../../profiles/dispatch.toml");
+const DISPATCH: &str = include_str!("../../../profiles/dispatch.toml");
 
 fn dispatch() -> Profile {
     Profile::builtin("dispatch", "", 262_144).expect("the built-in profile is good")
@@ -245,10 +245,47 @@ fn s4_06_the_five_roles_of_dispatch() {
     }
 }
 
+#[test]
+fn a_topic_is_a_name_a_list_of_names_or_a_pattern() {
+    let load = |topics: &str| {
+        let old = "  [\"alert\", \"alerts\"],\n";
+        let text = DISPATCH.replacen(old, topics, 1);
+        Profile::parse(
+            &text,
+            "my.toml",
+            "city.",
+            1000,
+            &["city.unit.log".to_owned()],
+        )
+    };
+    let profile = load("  \"alert\",\n  { pattern = 'unit\\..*' },\n").expect("good");
+    for (topic, wanted) in [
+        ("city.alert", true),
+        ("city.alerts", false),
+        ("city.unit.moved", true),
+        ("city.unit.log", false),
+        ("city.unit.moved.dlq", false),
+    ] {
+        assert_eq!(profile.routes.wants(topic), wanted, "{topic}");
+    }
+    for (topics, line, words) in [
+        ("  { pattern = '(' },\n", 16, "no regular expression"),
+        ("  { patern = 'x' },\n", 16, "unknown field `patern`"),
+        ("  7,\n", 16, "a topic's name, a list of its names"),
+    ] {
+        let errors = load(topics).expect_err(topics).to_string();
+        let place = format!("my.toml:{line}: ");
+        assert!(
+            errors.contains(&place) && errors.contains(words),
+            "{errors}"
+        );
+    }
+}
+
 /// The dispatch profile with one text replaced, and what is complained of.
 fn complaints(from: &str, to: &str) -> Vec<String> {
     assert!(DISPATCH.contains(from), "{from}");
-    Profile::parse(&DISPATCH.replacen(from, to, 1), "my.toml", "", 1000)
+    Profile::parse(&DISPATCH.replacen(from, to, 1), "my.toml", "", 1000, &[])
         .map_or_else(|errors| errors.0, |_| vec![])
 }
 
@@ -258,7 +295,7 @@ fn mistakes_are_told_with_file_and_line() {
         let before = DISPATCH.split(text).next().unwrap_or_default();
         before.matches('\n').count() + 1
     };
-    let routes = "[[routes]]\nevents = [\"alert_created\"]";
+    let routes = "events = [\"alert_created\"]";
     for (from, to, at, words) in [
         ("name =", "nmae =", "name =", "nmae"),
         (
@@ -288,7 +325,7 @@ fn mistakes_are_told_with_file_and_line() {
         (
             "[\"alert\", \"alerts\"]",
             "[\"alert\", \"task\"]",
-            "topics =",
+            "[\"alert\", \"alerts\"]",
             "\"task\" is listed twice",
         ),
         (
@@ -318,7 +355,7 @@ fn mistakes_are_told_with_file_and_line() {
         (
             "fields = [\"organization_id\"]",
             "fields = [\"data\"]",
-            "[organisation]",
+            "fields = [\"organization_id\"]",
             "organisation: \"data\"",
         ),
     ] {
@@ -338,13 +375,264 @@ fn mistakes_are_told_with_file_and_line() {
     }
 }
 
+/// Everything that the format knows, each on a line of its own.
+const WHOLE: &str = r#"name = "whole"
+format = "json"
+topics = [
+  "orders",
+  ["asset", "assets"],
+  { names = ["framed"], format = "json-schema" },
+  { pattern = 'fleet\.(?<region>[a-z]+)\.events' },
+]
+
+[event]
+headers = ["ce_type"]
+fields = [
+  "type",
+  "meta.type",
+  ["odd.key"],
+]
+
+[organisation]
+headers = ["organization_id"]
+fields = ["organization_id", "meta.org.id"]
+key = { separator = ":", part = 1 }
+topic = "region"
+default = "acme"
+
+[aliases]
+order_placed = "order_created"
+
+[[routes]]
+events = ["order_created"]
+topics = ["orders"]
+payload = "data"
+when = { "content-type" = "application/cloudevents+json" }
+class = "critical"
+ack = true
+rooms = [
+  { kind = "org" },
+  { kind = "order", id = { headers = ["order"], fields = ["id"], key = true, default = "none" } },
+]
+
+[[routes]]
+event = "asset_moved"
+topics = [
+  "asset",
+  { pattern = 'fleet\..*' },
+]
+format = "json"
+class = "latest"
+key = { key = true }
+rooms = [{ kind = "asset", id = ["asset_id"], optional = true }, { kind = "org" }]
+
+[[routes]]
+events = ["told"]
+topics = ["framed"]
+rooms = [{ kind = "region", id = { default = "all" } }]
+
+[policy.order]
+any = ["dispatcher"]
+[policy.asset]
+any = ["dispatcher"]
+[policy.region]
+any = ["dispatcher"]
+"#;
+
+#[test]
+fn s4_07_every_mistake_of_every_part_has_its_own_line() {
+    let parse = |text: &str| Profile::parse(text, "w.toml", "", 1000, &[]);
+    let whole = parse(WHOLE).expect("good");
+    assert_eq!(
+        whole.routes.default_organisation().map(Id::as_str),
+        Some("acme")
+    );
+    for (from, to, words) in [
+        (
+            "format = \"json\"",
+            "format = \"avro\"",
+            "format \"avro\" is not supported: there are \"json\" and \"json-schema\"",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], format = \"protobuf\" }",
+            "format \"protobuf\" is not supported",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], pattern = 'x' }",
+            "either names or a pattern",
+        ),
+        (
+            "  { pattern = 'fleet\\.(?",
+            "  { pattern = 'fleet\\.((?",
+            "no regular expression",
+        ),
+        (
+            "  \"meta.type\",",
+            "  \"meta..type\",",
+            "event: [\"meta\", \"\", \"type\"] cannot be a path",
+        ),
+        ("  [\"odd.key\"],", "  [],", "event: [] cannot be a path"),
+        (
+            "  [\"odd.key\"],",
+            "  7,",
+            "a field's name, a path with dots, or a list of keys",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { separator = \":\", part = 0 }",
+            "organisation: a part is counted from 1",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { seperator = \":\", part = 1 }",
+            "unknown field `seperator`",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = false",
+            "a key that is not looked at is left out",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "keys = true",
+            "unknown field `keys`",
+        ),
+        (
+            "topic = \"region\"",
+            "topic = \"regoin\"",
+            "organisation: no pattern has a group \"regoin\"",
+        ),
+        (
+            "default = \"acme\"",
+            "default = \"a:c\"",
+            "organisation: \"a:c\": an identifier is",
+        ),
+        (
+            "order_placed = \"order_created\"",
+            "order_placed = \"order_crated\"",
+            "alias \"order_placed\" stands for \"order_crated\"",
+        ),
+        (
+            "topics = [\"orders\"]",
+            "topics = [\"order\"]",
+            "route of order_created: topic \"order\" is none of the profile's",
+        ),
+        (
+            "payload = \"data\"",
+            "payload = 'a..b'",
+            "route of order_created: [\"a\", \"\", \"b\"] cannot be a path",
+        ),
+        (
+            "  { kind = \"order\", id = { headers = [\"order\"]",
+            "  { kind = \"order\", id = { headers = [\"\"]",
+            "cannot be a header",
+        ),
+        (
+            "event = \"asset_moved\"",
+            "event = \"error\"",
+            "route of error: event \"error\" is reserved",
+        ),
+        (
+            "  { pattern = 'fleet\\..*' },",
+            "  { pattern = '*' },",
+            "route of asset_moved: pattern \"*\" is no regular expression",
+        ),
+        (
+            "class = \"latest\"\nkey = { key = true }",
+            "class = \"latest\"\nkey = {}",
+            "key (latest_of) belongs to class latest",
+        ),
+        (
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\"]",
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\", \"asset_id\"]",
+            "field \"asset_id\" is named twice",
+        ),
+        (
+            "events = [\"told\"]",
+            "event = \"told\"\nformat = \"json\"",
+            "topic \"framed\" is of format json-schema already",
+        ),
+    ] {
+        assert_eq!(
+            WHOLE.matches(from).count(),
+            if from == "format = \"json\"" { 2 } else { 1 },
+            "{from}"
+        );
+        let before = WHOLE
+            .split(from)
+            .next()
+            .unwrap_or_default()
+            .matches('\n')
+            .count();
+        // The mistake stands on the last line of what was replaced.
+        let line = before + to.matches('\n').count() + 1;
+        let text = WHOLE.replacen(from, to, 1);
+        let errors = parse(&text).expect_err(to).0;
+        let place = format!("w.toml:{line}: ");
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.starts_with(&place) && error.contains(words)),
+            "{place}{words}: {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn one_organisation_for_all_records_yields_to_the_one_that_a_record_names() {
+    let old = DISPATCH.find("[organisation]").expect("there");
+    let end = DISPATCH.find("# Other names that").expect("there");
+    let text = format!(
+        "organisation = \"acme\"\n{}{}",
+        &DISPATCH[..old],
+        &DISPATCH[end..]
+    );
+    let profile = Profile::parse(&text, "my.toml", "", 1000, &[]).expect("good");
+    let outcome = |value: &str| {
+        let record = Record {
+            topic: "alert",
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &[("event_type", b"alert_created")],
+        };
+        let routed = profile.routes.route(&record, &Arc::from("alert"));
+        routed.map(|publication| publication.organisation.to_string())
+    };
+    assert_eq!(outcome("{}"), Ok("acme".to_owned()));
+    assert_eq!(
+        outcome(r#"{"organization_id":null}"#),
+        Ok("acme".to_owned())
+    );
+    assert_eq!(
+        outcome(r#"{"data":{"organization_id":"o2"}}"#),
+        Ok("o2".to_owned())
+    );
+    assert_eq!(
+        outcome(r#"{"organization_id":"a b"}"#),
+        Err(Skip::BadOrganisation)
+    );
+    let wrong = text.replace("\"acme\"", "\"a c\"");
+    let errors = Profile::parse(&wrong, "my.toml", "", 1000, &[]).expect_err("no organisation");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("my.toml:1: organisation: \"a c\""),
+        "{errors}"
+    );
+}
+
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text = DISPATCH
         .replace("[\"alert_acknowledged\"]", "[\"error\"]")
         .replace("[\"task\", \"tasks\"]", "[\"a/b\"]")
         .replace("\"channels\"", "\"chanels\"");
-    let errors = Profile::parse(&text, "my.toml", "", 1000).expect_err("three mistakes");
+    let errors = Profile::parse(&text, "my.toml", "", 1000, &[]).expect_err("three mistakes");
     let text = errors.to_string();
     let positions: Vec<_> = ["a/b", "error", "chanels"]
         .iter()
@@ -367,9 +655,12 @@ fn a_profile_is_a_built_in_name_or_a_file() {
     )
     .expect("written");
     let path = path.to_str().expect("UTF-8");
-    assert_eq!(Profile::load(path, "", 1000).expect("good").name, "mine");
     assert_eq!(
-        Profile::load("dispatch", "", 1000).expect("good").name,
+        Profile::load(path, "", 1000, &[]).expect("good").name,
+        "mine"
+    );
+    assert_eq!(
+        Profile::load("dispatch", "", 1000, &[]).expect("good").name,
         "dispatch"
     );
     for wrong in [
@@ -377,7 +668,9 @@ fn a_profile_is_a_built_in_name_or_a_file() {
         "/dev/zero",
         folder.path().to_str().expect("UTF-8"),
     ] {
-        let message = Profile::load(wrong, "", 1000).expect_err(wrong).to_string();
+        let message = Profile::load(wrong, "", 1000, &[])
+            .expect_err(wrong)
+            .to_string();
         assert!(message.contains(wrong), "{message}");
     }
     assert!(
@@ -386,5 +679,5 @@ fn a_profile_is_a_built_in_name_or_a_file() {
             .to_string()
             .contains("dispatch")
     );
-    assert!(Profile::load("dispatch", "bad prefix/", 1000).is_err());
+    assert!(Profile::load("dispatch", "bad prefix/", 1000, &[]).is_err());
 }
