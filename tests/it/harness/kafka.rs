@@ -12,13 +12,15 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{SOON, eventually};
+use super::{Cluster, SOON, eventually};
 
 pub(crate) struct Kafka {
     pub(crate) address: String,
     prefix: String,
     producer: FutureProducer,
     admin: AdminClient<DefaultClientContext>,
+    /// Of each partition.
+    replicas: i32,
     /// Dropped last: its clients would look for it.
     broker: Option<Broker>,
 }
@@ -42,6 +44,16 @@ impl Kafka {
         Self::with(address, None, topics).await
     }
 
+    /// Brokers that a test has to itself.
+    pub(crate) async fn of(cluster: &Cluster, topics: &[(&str, i32)]) -> Self {
+        let mut kafka = Self::with(cluster.address.clone(), None, &[]).await;
+        kafka.replicas = cluster.replicas();
+        for (topic, partitions) in topics {
+            kafka.create_topic(topic, *partitions).await;
+        }
+        kafka
+    }
+
     async fn with(address: String, broker: Option<Broker>, topics: &[(&str, i32)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,6 +62,7 @@ impl Kafka {
             producer: config(&address).create().unwrap(),
             admin: config(&address).create().unwrap(),
             address,
+            replicas: 1,
             broker,
         };
         for (topic, partitions) in topics {
@@ -73,7 +86,7 @@ impl Kafka {
             return broker.create_topic(&topic, partitions).unwrap();
         }
         eventually("the topic is made", async || {
-            let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+            let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(self.replicas));
             let made = self.admin.create_topics([&new], &options()).await.unwrap();
             // "Already exists", right after a deletion, passes.
             made[0].is_ok().then_some(())
