@@ -35,6 +35,7 @@ mod namespaces;
 mod observability;
 mod order;
 mod polling;
+mod profiles;
 mod real_kafka;
 mod reload;
 mod routing;
