@@ -36,6 +36,7 @@ use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::{Metrics, events};
 
+pub use log_reader::client_settings;
 pub use reload::Reread;
 
 use demo_people::DemoPeople;

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
+use super::trouble;
 
 /// The brokers' own default, for counts that nobody has given.
 const BROKERS_DEFAULT: i32 = -1;
@@ -74,13 +75,23 @@ pub enum AdminError {
         within: Duration,
         why: String,
     },
+    /// Nothing that waiting cures.
+    #[error("no connection to {servers}: {why}")]
+    Trouble { servers: String, why: String },
     #[error("cannot {what}: {why}")]
     Refused { what: &'static str, why: String },
 }
 
+impl AdminError {
+    /// The settings are to blame, or the brokers' certificates.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Trouble { .. })
+    }
+}
+
 pub struct Admin {
     client: AdminClient<Context>,
-    servers: String,
+    settings: ConsumerSettings,
     timeout: Duration,
 }
 
@@ -93,7 +104,7 @@ impl Admin {
             .map_err(ClientError::from)?;
         Ok(Self {
             client,
-            servers: settings.bootstrap_servers.clone(),
+            settings: settings.clone(),
             timeout,
         })
     }
@@ -104,11 +115,7 @@ impl Admin {
             .client
             .inner()
             .fetch_metadata(None, self.timeout)
-            .map_err(|error| AdminError::Unreachable {
-                servers: self.servers.clone(),
-                within: self.timeout,
-                why: self.masked(&error),
-            })?;
+            .map_err(|error| self.unreachable(&error))?;
         let brokers = metadata.brokers().iter();
         let topics = metadata.topics().iter();
         Ok(Cluster {
@@ -130,6 +137,19 @@ impl Admin {
                 })
                 .collect(),
         })
+    }
+
+    /// Why nobody answers.
+    fn unreachable(&self, error: &KafkaError) -> AdminError {
+        let servers = self.settings.bootstrap_servers.clone();
+        match trouble::look_for(&self.settings, self.timeout) {
+            Some(why) => AdminError::Trouble { servers, why },
+            None => AdminError::Unreachable {
+                servers,
+                within: self.timeout,
+                why: self.masked(error),
+            },
+        }
     }
 
     /// Makes the topics as they should be, in their order. With `dry_run` the brokers check what they would make, and nothing is done.

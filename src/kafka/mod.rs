@@ -20,10 +20,10 @@ mod producer;
 pub mod properties;
 mod reader;
 mod scout;
-pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
-pub use producer::{Producer, WriteError};
+pub use producer::{Outgoing, Producer, WriteError, Written};
 pub use status::{PartitionStatus, Status};
 
 use crate::telemetry::Metrics;

@@ -248,6 +248,11 @@ impl Metrics {
             .unwrap_or_else(|| panic!("no {series} in:\n{}", self.0))
     }
 
+    /// Whether any series has this in a label.
+    pub(crate) fn names(&self, part: &str) -> bool {
+        self.0.contains(part)
+    }
+
     /// Over all labels.
     pub(crate) fn sum(&self, name: &str) -> u64 {
         let value = |line: &str| {

@@ -159,6 +159,14 @@ impl Kafka {
         delivered.unwrap().map_err(|(error, _)| error).unwrap();
     }
 
+    /// One record with a key, to the key's partition.
+    pub(crate) async fn produce_keyed(&self, name: &str, key: &str, value: &str) {
+        let topic = self.topic(name);
+        let record = FutureRecord::to(&topic).key(key).payload(value);
+        let sent = self.producer.send(record, SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
+    }
+
     /// Records with their partitions; returns when the log has them all.
     pub(crate) async fn produce_all(&self, topic: &str, records: Vec<(i32, String)>) {
         let sent = records.iter().map(|(partition, value)| {

@@ -27,6 +27,7 @@ use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
+use crate::failpoints::{self, Bug};
 
 use connection::{Connection, Control, Lag, Schedule, State};
 use feed::Feed;
@@ -269,6 +270,9 @@ impl<O: Outlet> Hub<O> {
                     }
                     continue;
                 }
+                if failpoints::once_in(10_000, Bug::DropEmit) {
+                    continue;
+                }
                 match connection.outlet.offer(item) {
                     Offered::Taken => {
                         delivered += 1;
@@ -279,13 +283,19 @@ impl<O: Outlet> Hub<O> {
                     Offered::Full => {
                         self.counts.slowed += 1;
                         connection.state = State::Lagging(Lag {
-                            next: sequence,
+                            next: sequence + u64::from(failpoints::is(Bug::CursorFirst)),
                             own: None,
                         });
                         connection.schedule = Schedule::Blocked;
                     }
                 }
             }
+        }
+        if failpoints::once_in(500, Bug::Foreign) {
+            let mut others = self.connections.values_mut();
+            let foreign = others.find(|other| other.organisation != key && other.is_live());
+            delivered +=
+                u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
         }
         self.counts.delivered(&publication.event, delivered);
         self.evict_for_space();

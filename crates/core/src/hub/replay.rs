@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
 use crate::domain::protocol::ResyncReason;
+use crate::failpoints::{self, Bug};
 
 use super::connection::{Connection, Control, Lag, Schedule, State};
 use super::log::OrganisationLog;
@@ -42,6 +43,10 @@ impl Turn<'_> {
             .and_then(|()| self.replay(connection));
         match stopped {
             Err(Stop::Blocked) => Schedule::Blocked,
+            Err(Stop::Budget) if failpoints::is(Bug::SkipOverlap) => {
+                connection.state = State::Live;
+                Schedule::Idle
+            }
             Err(Stop::Budget) => Schedule::Queued,
             Ok(()) => {
                 if self.dominated(connection) {
@@ -223,6 +228,7 @@ impl Turn<'_> {
             }
             let cursor = match &lag.own {
                 None => entry.cursor.clone(),
+                Some(_) if failpoints::is(Bug::OwnCursor) => entry.cursor.clone(),
                 Some(own) => self
                     .merged(&entry.cursor, own)
                     .unwrap_or(connection.last.clone()),
