@@ -169,7 +169,7 @@ fn what_the_example_profiles_refuse() {
             "/value/organizationid",
             json!(null),
             "no_organisation",
-            "organizationid is not there",
+            "nothing names the organisation",
         ),
         (
             "cloudevents",
@@ -284,11 +284,11 @@ async fn cloudevents_of_both_forms_reach_their_rooms(kafka: Kafka) {
     })
     .await;
     produce(&kafka, "cloudevents-structured", |record| {
-        record["value"]["data"] = json!("v1.AAAA")
+        record["value"]["data"] = json!("v1.AAAA");
     })
     .await;
     produce(&kafka, "cloudevents-structured", |record| {
-        record["value"]["organizationid"] = json!("o2")
+        record["value"]["organizationid"] = json!("o2");
     })
     .await;
 
@@ -314,7 +314,7 @@ async fn outbox_events_of_topics_that_a_pattern_finds(kafka: Kafka) {
     let mut client =
         Client::connect(app.public, &auth("u1", "o1", &["order:5", "customer:9"])).await;
     produce(&kafka, "outbox-header", |record| {
-        record["topic"] = json!("outbox.event.order.dlq")
+        record["topic"] = json!("outbox.event.order.dlq");
     })
     .await;
     produce(&kafka, "outbox-header", |_| ()).await;
@@ -339,11 +339,11 @@ async fn framed_json_is_delivered_without_its_frame(kafka: Kafka) {
     let app = start(&kafka, "schema-registry").await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["vehicle:v7"])).await;
     produce(&kafka, "schema-registry", |record| {
-        record["value"] = json!({ "type": "position_measured" })
+        record["value"] = json!({ "type": "position_measured" });
     })
     .await;
     produce(&kafka, "schema-registry", |record| {
-        record["value"] = json!("\u{0}\u{0}{}")
+        record["value"] = json!("\u{0}\u{0}{}");
     })
     .await;
     produce(&kafka, "schema-registry", |_| ()).await;
