@@ -38,6 +38,7 @@ mod namespaces;
 mod observability;
 mod order;
 mod polling;
+mod profiles;
 mod real_kafka;
 mod reload;
 mod routing;
