@@ -21,18 +21,17 @@ use super::cluster::Cluster;
 use super::crowd::{Crowd, Share};
 use super::fleet::{Fleet, Recipe};
 use super::history::ClientHistory;
-use super::nemesis::World;
-use super::part::{Habit, Orders, Shared};
+use super::nemesis::{Stalls, World};
+use super::part::{Orders, Shared};
 use super::producer::{Book, ChaosProducer, Settings};
 use super::report::{Report, Setup};
-use super::scenario::{Form, Scenario};
 use super::seating::Seating;
 use super::teeth::Tooth;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS};
 use super::{Args, Job, note};
 
-/// Records before the first fault, so that there is something to compare with.
-const WARM_UP: Duration = Duration::from_secs(4);
+/// The first records wait for the producer's Kafka client to find its way.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Records after the last fault, so that everybody is seen to receive again.
 const COOL_DOWN: Duration = Duration::from_secs(6);
 /// What is still owed must come within this time.
@@ -140,7 +139,9 @@ pub(super) fn run(
         .name("producer".to_owned())
         .spawn(move || producer.run())?;
     let begin = Instant::now();
-    std::thread::sleep(WARM_UP);
+    std::thread::sleep(SETTLE);
+    shared.measuring.store(true, Ordering::Relaxed);
+    std::thread::sleep(scenario.warm_up(form));
     fleet.weigh();
     orders.send_modify(|orders| orders.since = Some(tokio::time::Instant::now()));
     let mut world = World {
@@ -160,12 +161,14 @@ pub(super) fn run(
         drain: scenario.drain(form),
         faults: Vec::new(),
         permits: Vec::new(),
+        stalls: Stalls::expected(scenario, form, seconds, clients),
         complaints: Vec::new(),
     };
     world.run(scenario)?;
     let World {
         faults,
         permits,
+        stalls,
         mut complaints,
         ..
     } = world;
@@ -175,10 +178,9 @@ pub(super) fn run(
     producing
         .join()
         .map_err(|_| anyhow!("the producer panicked"))??;
-    let gone = gone(scenario, form, seconds, clients);
+    let gone = stalls.for_good;
     let drained = drain(clients - gone, &shared);
     fleet.weigh();
-    let write_stalls = fleet.counter("fleetcast_disconnects_total{reason=\"write_stall\"}");
     orders.send_modify(|orders| orders.stop = true);
 
     let mut latencies = Latencies::new();
@@ -192,11 +194,8 @@ pub(super) fn run(
     }
     histories.sort_by_key(|(index, _)| *index);
     let histories: Vec<ClientHistory> = histories.into_iter().map(|(_, history)| history).collect();
-    let rss = fleet
-        .instances
-        .iter()
-        .map(|instance| instance.rss_kib)
-        .collect();
+    let instances = fleet.instances.iter();
+    let memory = instances.map(|instance| instance.memory).collect();
     let allowed = scenario.drain(form) + Duration::from_secs(5);
     complaints.extend(fleet.stop(allowed)?);
 
@@ -208,16 +207,7 @@ pub(super) fn run(
     let verdict = judge(&ledger, &histories, &faults, &rules);
     keep(directory, &faults, &histories, &verdict.clients)?;
     Ok(Report::new(
-        setup,
-        scenario,
-        &ledger,
-        verdict,
-        &latencies,
-        drained,
-        rss,
-        complaints,
-        write_stalls,
-        gone,
+        setup, scenario, &ledger, verdict, &latencies, drained, memory, complaints, stalls,
     ))
 }
 
@@ -288,13 +278,6 @@ fn recipe(
         secret: format!("{:032x}", rand::random::<u128>()),
         environment,
     })
-}
-
-fn gone(scenario: Scenario, form: Form, seconds: u64, clients: usize) -> usize {
-    let habits = (0..clients).map(|index| scenario.habit(index, form, seconds));
-    habits
-        .filter(|habit| matches!(habit, Habit::StopForGood { .. }))
-        .count()
 }
 
 fn wait_until_ready(
