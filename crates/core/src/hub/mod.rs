@@ -109,7 +109,7 @@ impl<O> Hub<O> {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            positions: Positions::new(),
+            positions: Positions::new(settings.window_ms),
             organisations: SlotMap::with_key(),
             by_id: HashMap::new(),
             connections: SlotMap::with_key(),

@@ -44,17 +44,20 @@ pub(super) struct Positions {
     earlier: VecDeque<Table>,
     /// Monotonic time of the last change after the start.
     changed: Option<u64>,
+    /// For so many milliseconds after a change no cursor is encoded with the table, while other instances may not know it.
+    settle: u64,
     loading: bool,
 }
 
 impl Positions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(settle: u64) -> Self {
         Self {
             partitions: Vec::new(),
             by_hash: HashMap::new(),
             table: Table::new(Vec::new()),
             earlier: VecDeque::new(),
             changed: None,
+            settle,
             loading: true,
         }
     }
@@ -130,13 +133,19 @@ impl Positions {
         if table == self.table {
             return;
         }
+        // Partitions come and go one by one. No cursor was made with what stood for a moment in between, and to remember all of
+        // that would push out the tables with which cursors were made. What the new table reads as well need not be kept either.
+        let was_used = self.shared_table(now).is_some();
+        let is_read = self.table.digest == table.digest && !self.table.tag.is_known();
         // Instances that have not learned what this one has can read its table all the same.
         if !self.loading && !self.table.fits(table.digest, table.tag) {
             self.changed = Some(now.monotonic);
         }
-        self.earlier
-            .push_front(std::mem::replace(&mut self.table, table));
-        self.earlier.truncate(TABLES);
+        let former = std::mem::replace(&mut self.table, table);
+        if was_used && !is_read {
+            self.earlier.push_front(former);
+            self.earlier.truncate(TABLES);
+        }
     }
 
     /// The start is over: from here on a new table is a change that other instances may not have seen.
@@ -216,11 +225,11 @@ impl Positions {
             .map(|(index, _)| index)
     }
 
-    /// The table to encode with; `None` for `settle` milliseconds after a change, while other instances may not know it.
-    pub(super) fn shared_table(&self, now: Now, settle: u64) -> Option<&Table> {
+    /// The table to encode with; `None` for a while after a change.
+    pub(super) fn shared_table(&self, now: Now) -> Option<&Table> {
         let settled = self
             .changed
-            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= settle);
+            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settle);
         settled.then_some(&self.table)
     }
 

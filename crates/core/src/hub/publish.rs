@@ -23,7 +23,7 @@ impl<O: Outlet> Hub<O> {
         log.touch(partition, now);
         let cursor = log
             .cursor(&self.positions, self.settings.memory_ms(), now)
-            .encode(self.positions.shared_table(now, self.settings.window_ms));
+            .encode(self.positions.shared_table(now));
         let publication = Arc::new(publication);
         let before = (log.bytes, log.latest.bytes());
         let sequence = log.append(publication.clone(), partition, cursor.clone(), now);

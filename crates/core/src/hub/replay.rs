@@ -222,10 +222,7 @@ impl Turn<'_> {
     }
 
     fn encode(&self, cursor: &Cursor) -> Arc<str> {
-        cursor.encode(
-            self.positions
-                .shared_table(self.now, self.settings.window_ms),
-        )
+        cursor.encode(self.positions.shared_table(self.now))
     }
 
     /// Hands out the entries of the connection's rooms from `lag.next` on, in the order in which they were appended.

@@ -91,3 +91,44 @@ fn a_topic_that_is_wanted_again_goes_on_where_it_ended() {
         assert_eq!(back.records(), missed);
     }
 }
+
+/// Of topic `other`, whose partitions come behind those of the rig.
+fn other(first: u32, count: u32) -> impl Iterator<Item = Feed> {
+    (0..count).map(move |number| Feed::Partition {
+        index: first + number,
+        topic: "other".into(),
+        number: number.cast_signed(),
+        topic_id: None,
+        start: 0,
+    })
+}
+
+#[test]
+fn many_partitions_that_come_and_go_leave_the_cursors_of_before_readable() {
+    const MANY: u32 = 100;
+    let mut rig = Rig::new(1);
+    rig.pass(WINDOW_MS);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    assert!(
+        Cursor::decode(&client.cursor, |_, _| None).is_err(),
+        "it is of the short form"
+    );
+    for feed in other(1, MANY) {
+        rig.apply(feed);
+        rig.next.push(0);
+    }
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    rig.turns();
+    assert_eq!(back.records(), []);
+    rig.pass(WINDOW_MS);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    for partition in 1..=MANY {
+        rig.apply(Feed::Unwanted { partition });
+    }
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    rig.turns();
+    assert_eq!(back.records(), []);
+}
