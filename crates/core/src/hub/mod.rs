@@ -165,8 +165,10 @@ impl<O: Outlet> Hub<O> {
                 topic_id,
                 start,
             } => {
-                self.positions
+                let gone = self
+                    .positions
                     .add(index, &topic, topic_id, number, start, now);
+                self.log_gone(&gone, now);
             }
             Feed::TopicId {
                 partition,
@@ -179,9 +181,8 @@ impl<O: Outlet> Hub<O> {
                 }
             }
             Feed::Gone { partition } => {
-                self.positions.remove(partition, now);
-                self.forget_partition(partition);
-                self.resync_all(ResyncReason::TopicRecreated, now);
+                let gone = self.positions.remove(partition, now);
+                self.log_gone(&gone, now);
             }
             Feed::Contact { up } => self.contact(up, now),
         }
@@ -312,6 +313,16 @@ impl<O: Outlet> Hub<O> {
                 turn.resync(connection, ResyncReason::LogTruncated);
             });
             self.schedule(key);
+        }
+    }
+
+    /// What was read under these indices belongs to a topic that is gone.
+    fn log_gone(&mut self, indices: &[u32], now: Now) {
+        for partition in indices {
+            self.forget_partition(*partition);
+        }
+        if !indices.is_empty() {
+            self.resync_all(ResyncReason::TopicRecreated, now);
         }
     }
 

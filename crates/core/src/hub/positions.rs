@@ -62,6 +62,7 @@ impl Positions {
         }
     }
 
+    /// A partition is read from now on. Answers which of its earlier indices turn out to be of another log, which is gone.
     pub(super) fn add(
         &mut self,
         index: u32,
@@ -70,13 +71,21 @@ impl Positions {
         number: i32,
         start: i64,
         now: Now,
-    ) {
+    ) -> Vec<u32> {
         let (hash, tag) = (partition_hash(topic, number), Tag::of(topic_id));
-        let earlier = self.by_hash.insert(hash, index);
-        let earlier = earlier.and_then(|index| self.get(index));
-        // One that was merely not wanted for a while is the same log.
-        let reborn = earlier.filter(|earlier| !earlier.unwanted || earlier.tag.differs(tag));
+        let earlier = self.by_hash.get(&hash).copied();
+        let seen = earlier.and_then(|index| self.get(index));
+        // One that was merely not wanted for a while is the same log, and goes on no lower than where it ended.
+        let is_same = |earlier: &&Partition| {
+            earlier.unwanted && !earlier.tag.differs(tag) && start >= earlier.next
+        };
+        let reborn = seen.filter(|earlier| !is_same(earlier));
         let (reborn_at, former) = (reborn.map(|_| now.wall), reborn.map(|former| former.tag));
+        let gone = match (reborn, earlier) {
+            (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier),
+            _ => Vec::new(),
+        };
+        self.by_hash.insert(hash, index);
         let slot = index as usize;
         if self.partitions.len() <= slot {
             self.partitions.resize_with(slot + 1, || None);
@@ -99,13 +108,36 @@ impl Positions {
             },
         });
         self.rebuild(now);
+        gone
     }
 
-    pub(super) fn remove(&mut self, index: u32, now: Now) {
-        if let Some(partition) = self.get_mut(index) {
-            partition.gone = true;
-        }
+    /// The log is gone. Answers the indices under which it was read.
+    pub(super) fn remove(&mut self, index: u32, now: Now) -> Vec<u32> {
+        let gone = self.end_log(index);
         self.rebuild(now);
+        gone
+    }
+
+    fn end_log(&mut self, index: u32) -> Vec<u32> {
+        let gone = self.same_log(index);
+        for index in &gone {
+            if let Some(partition) = self.get_mut(*index) {
+                partition.gone = true;
+            }
+        }
+        gone
+    }
+
+    /// All indices of the log that is read under this one: it gets another when it was not wanted for a while.
+    pub(super) fn same_log(&self, index: u32) -> Vec<u32> {
+        let Some(hash) = self.get(index).map(|partition| partition.hash) else {
+            return Vec::new();
+        };
+        let upto = self.live().take_while(|(other, _)| *other <= index);
+        let same = upto.filter(|(other, partition)| {
+            *other == index || (partition.unwanted && partition.hash == hash)
+        });
+        same.map(|(index, _)| index).collect()
     }
 
     /// It is not read any more, and what was read of it stays good.

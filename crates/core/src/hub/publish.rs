@@ -167,8 +167,11 @@ impl<O: Outlet> Hub<O> {
 
     /// The record of this key was deleted in its partition: it is nobody's newest any more. Who has it is not told.
     pub(super) fn deleted(&mut self, partition: u32, key: &Arc<str>) {
-        for log in self.organisations.values_mut() {
-            self.latest_bytes -= log.latest.forget_record(partition, key);
+        // It may have been written when the partition was read under an earlier index.
+        for partition in self.positions.same_log(partition) {
+            for log in self.organisations.values_mut() {
+                self.latest_bytes -= log.latest.forget_record(partition, key);
+            }
         }
     }
 

@@ -132,3 +132,72 @@ fn many_partitions_that_come_and_go_leave_the_cursors_of_before_readable() {
     rig.turns();
     assert_eq!(back.records(), []);
 }
+
+#[test]
+fn a_key_that_is_deleted_after_the_topic_is_wanted_again_has_no_newest() {
+    let mut rig = Rig::new(1);
+    rig.update(0, "o1", &["1"], "a");
+    rig.update(0, "o1", &["1"], "b");
+    rig.apply(Feed::Unwanted { partition: 0 });
+    rig.apply(again(1, 2));
+    rig.apply(Feed::Deleted {
+        partition: 1,
+        offset: 2,
+        key: "a".into(),
+    });
+    let mut client = rig.live(&[]);
+    assert_eq!(rig.subscribe_latest(&client, "1"), 1);
+    rig.turns();
+    assert_eq!(client.read(), [Newest(0, 1), Seen::Cursor]);
+}
+
+/// The topic is made anew while nobody wants it, or after it is wanted again; its id is known, or only where it begins.
+#[test]
+fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
+    const OLD: [u8; 16] = [1; 16];
+    const NEW: [u8; 16] = [2; 16];
+    for (wanted_before, known) in [(false, false), (false, true), (true, false), (true, true)] {
+        let id = |id| known.then_some(id);
+        let at = |index, topic_id, start| Feed::Partition {
+            index,
+            topic: TOPIC.into(),
+            number: 0,
+            topic_id,
+            start,
+        };
+        let mut rig = Rig::new(0);
+        rig.next.push(0);
+        rig.apply(at(0, id(OLD), 0));
+        rig.pass(WINDOW_MS);
+        let mut client = rig.live(&["1"]);
+        for _ in 0..5 {
+            rig.publish(0, "o1", &["1"]);
+        }
+        rig.update(0, "o1", &["1"], "a");
+        client.read();
+        rig.apply(Feed::Unwanted { partition: 0 });
+        let mut index = 1;
+        if wanted_before {
+            rig.apply(at(1, id(OLD), 6));
+            rig.next.push(6);
+            rig.apply(Feed::Gone { partition: 1 });
+            index = 2;
+        }
+        rig.apply(at(index, id(NEW), 0));
+        rig.next.push(0);
+        rig.turns();
+        let told = [Seen::Resync(ResyncReason::TopicRecreated)];
+        assert_eq!(client.read(), told);
+        // Who is given a cursor long after that is behind nothing.
+        rig.pass(WINDOW_MS / 2);
+        rig.publish(index, "o1", &["1"]);
+        client.read();
+        assert_eq!(rig.position(&client.cursor, 0), Some(1));
+        rig.publish(index, "o1", &["1"]);
+        let mut back = rig.resumed(&["1"], &client.cursor);
+        rig.turns();
+        assert_eq!(back.records(), [(index.cast_signed(), 1)]);
+        let fresh = rig.live(&[]);
+        assert_eq!(rig.subscribe_latest(&fresh, "1"), 0);
+    }
+}
