@@ -1,6 +1,7 @@
 //! How far this instance has read each partition, and how it names partitions to the world.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
 
@@ -14,6 +15,8 @@ const TABLES: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Partition {
+    /// Topic and number.
+    place: (Arc<str>, i32),
     pub(super) hash: u32,
     pub(super) tag: Tag,
     /// The first offset not handed over yet.
@@ -40,6 +43,8 @@ pub(super) struct Partition {
 pub(super) struct Positions {
     partitions: Vec<Option<Partition>>,
     by_hash: HashMap<u32, u32>,
+    /// Hashes that stand for two partitions. A cursor has one position for both, so none that names such a one can be resumed.
+    ambiguous: HashSet<u32>,
     table: Table,
     earlier: VecDeque<Table>,
     /// Monotonic time of the last change after the start.
@@ -54,6 +59,7 @@ impl Positions {
         Self {
             partitions: Vec::new(),
             by_hash: HashMap::new(),
+            ambiguous: HashSet::new(),
             table: Table::new(Vec::new()),
             earlier: VecDeque::new(),
             changed: None,
@@ -66,7 +72,7 @@ impl Positions {
     pub(super) fn add(
         &mut self,
         index: u32,
-        topic: &str,
+        topic: &Arc<str>,
         topic_id: Option<[u8; 16]>,
         number: i32,
         start: i64,
@@ -74,7 +80,10 @@ impl Positions {
     ) -> Vec<u32> {
         let (hash, tag) = (partition_hash(topic, number), Tag::of(topic_id));
         let earlier = self.by_hash.get(&hash).copied();
+        let place = (Arc::clone(topic), number);
         let seen = earlier.and_then(|index| self.get(index));
+        let clashes = seen.is_some_and(|earlier| earlier.place != place);
+        let seen = seen.filter(|_| !clashes);
         // One that was merely not wanted for a while is the same log, and goes on no lower than where it ended.
         let is_same = |earlier: &&Partition| {
             earlier.unwanted && !earlier.tag.differs(tag) && start >= earlier.next
@@ -85,12 +94,16 @@ impl Positions {
             (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier),
             _ => Vec::new(),
         };
+        if clashes {
+            self.ambiguous.insert(hash);
+        }
         self.by_hash.insert(hash, index);
         let slot = index as usize;
         if self.partitions.len() <= slot {
             self.partitions.resize_with(slot + 1, || None);
         }
         self.partitions[slot] = Some(Partition {
+            place,
             hash,
             tag,
             next: start,
@@ -130,12 +143,12 @@ impl Positions {
 
     /// All indices of the log that is read under this one: it gets another when it was not wanted for a while.
     pub(super) fn same_log(&self, index: u32) -> Vec<u32> {
-        let Some(hash) = self.get(index).map(|partition| partition.hash) else {
+        let Some(place) = self.get(index).map(|partition| &partition.place) else {
             return Vec::new();
         };
         let upto = self.live().take_while(|(other, _)| *other <= index);
         let same = upto.filter(|(other, partition)| {
-            *other == index || (partition.unwanted && partition.hash == hash)
+            *other == index || (partition.unwanted && partition.place == *place)
         });
         same.map(|(index, _)| index).collect()
     }
@@ -232,6 +245,11 @@ impl Positions {
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Partition> {
         self.partitions.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(super) fn is_ambiguous(&self, cursor: &Cursor) -> bool {
+        !self.ambiguous.is_empty()
+            && (cursor.marks.iter()).any(|mark| self.ambiguous.contains(&mark.hash))
     }
 
     pub(super) fn index_of(&self, hash: u32) -> Option<u32> {

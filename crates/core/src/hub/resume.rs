@@ -43,6 +43,9 @@ impl<O> Hub<O> {
         if cursor.issued > now.wall.saturating_add(SKEW_MS) {
             return Inspection::Resync(ResyncReason::Clock);
         }
+        if self.positions.is_ambiguous(&cursor) {
+            return Inspection::Resync(ResyncReason::CursorInvalid);
+        }
         match self.hole(organisation, &cursor) {
             Some(reason) => Inspection::Resync(reason),
             None if self.names_unknown(&cursor) => Inspection::Unknown,

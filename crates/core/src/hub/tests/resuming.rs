@@ -308,3 +308,36 @@ impl Rig {
         self.live(&["1"])
     }
 }
+
+/// Whoever may make topics that a pattern matches can find such names.
+#[test]
+fn two_partitions_of_one_hash_are_a_resync_and_no_loss() {
+    const TWINS: [&str; 2] = ["fleet.vvekwlpxlsfh", "fleet.duxbdagnvvkn"];
+    assert_eq!(partition_hash(TWINS[0], 0), partition_hash(TWINS[1], 0));
+    let mut rig = Rig::new(1);
+    for (index, topic) in (1..).zip(TWINS) {
+        rig.next.push(0);
+        rig.apply(Feed::Partition {
+            index,
+            topic: topic.into(),
+            number: 0,
+            topic_id: None,
+            start: 0,
+        });
+    }
+    rig.pass(WINDOW_MS);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    let apart = client.cursor.clone();
+    rig.publish(1, "o1", &["1"]);
+    rig.publish(2, "o1", &["1"]);
+    rig.publish(2, "o1", &["1"]);
+    client.read();
+    rig.publish(1, "o1", &["1"]);
+    let judged = rig.inspect("o1", &client.cursor);
+    assert_eq!(judged, Inspection::Resync(CursorInvalid));
+    let mut back = rig.resumed(&["1"], &apart);
+    rig.turns();
+    assert_eq!(back.records(), [(1, 0), (2, 0), (2, 1), (1, 1)]);
+}
