@@ -69,10 +69,11 @@ fn the_wanted_ones_change_while_running() {
     rig.until("one more", |rig| {
         topics_of(rig) == ["fleet-north", "fleet-south"]
     });
+    let south = values("fleet-south", 3);
+    rig.until("its records", |rig| rig.has_exactly("fleet-south", &south));
     rig.handle
         .set_topics(named(&["incident", "task", "nowhere"]));
     rig.until("others", |rig| topics_of(rig) == ["incident", "task"]);
-    let south = values("fleet-south", 3);
     assert!(rig.has_exactly("fleet-south", &south));
     rig.until("records", |rig| {
         rig.has_exactly("incident", &values("incident", 3))
