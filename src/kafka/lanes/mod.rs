@@ -1,6 +1,6 @@
 //! What is known of each partition that is read, and what a report about it means. Values in, verdicts out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,6 +197,8 @@ pub(super) struct Lanes {
     by_topic: HashMap<Arc<str>, Vec<Lane>>,
     /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
     left: HashMap<Place, (Option<TopicId>, i64)>,
+    /// The ids of topics that stood behind these names before, the last ones.
+    former: HashMap<Arc<str>, VecDeque<TopicId>>,
     next_index: u32,
 }
 
@@ -221,13 +223,15 @@ impl Lanes {
         let (topic, number) = &found.place;
         let index = self.next_index;
         self.next_index += 1;
-        let mut start = found.start;
+        let (mut start, mut topic_id) = (found.start, topic_id);
         if let Some((before, next)) = self.left.remove(&found.place)
             && before.is_none_or(|before| topic_id.is_none_or(|now| before == now))
             && next <= found.bounds.high
         {
             // What came before was handed over when it was wanted.
             start = start.max(next);
+            // Should the brokers say later that it is another one, its beginning was left out.
+            topic_id = topic_id.or(before);
         }
         let lanes = self.by_topic.entry(Arc::clone(topic)).or_default();
         lanes.push(Lane {
@@ -264,15 +268,28 @@ impl Lanes {
         Some(lane.index)
     }
 
+    /// A broker that lags behind the others may still name a topic that was deleted.
+    pub(super) fn was_replaced(&self, topic: &str, id: &TopicId) -> bool {
+        let former = self.former.get(topic);
+        former.is_some_and(|former| former.contains(id))
+    }
+
     /// The brokers say that this is the topic behind the name.
     pub(super) fn identify(&mut self, topic: &str, id: TopicId) -> Identified {
+        const KEPT: usize = 8;
+
         let mut identified = Identified::default();
         for lane in self.by_topic.get_mut(topic).into_iter().flatten() {
             match lane.topic_id {
                 Some(known) if known == id => {}
-                Some(_) => {
+                Some(known) => {
                     let place = (Arc::clone(&lane.topic), lane.number);
                     identified.others.push(place);
+                    let former = self.former.entry(Arc::clone(&lane.topic)).or_default();
+                    if !former.contains(&known) {
+                        former.push_front(known);
+                        former.truncate(KEPT);
+                    }
                 }
                 None => {
                     lane.topic_id = Some(id);

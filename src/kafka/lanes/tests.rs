@@ -144,3 +144,33 @@ fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
         assert_eq!(lanes.open(&found, after, 0, 0).start, start);
     }
 }
+
+#[test]
+fn a_topic_that_was_left_and_made_anew_is_found_out_when_its_id_comes_later() {
+    let (old, new) = ([1; 16], [2; 16]);
+    let mut lanes = Lanes::default();
+    let found = Found {
+        place: (Arc::from("incident"), 0),
+        start: 50,
+        bounds: Bounds { low: 0, high: 90 },
+        early: true,
+    };
+    lanes.open(&found, Some(old), 0, 0);
+    lanes.leave(&found.place);
+    // The brokers have not said yet.
+    let lane = lanes.open(&found, None, 0, 0);
+    assert_eq!((lane.start, lane.topic_id), (50, Some(old)));
+    assert_eq!(lanes.identify("incident", new).others, [found.place]);
+}
+
+#[test]
+fn a_topic_that_was_replaced_does_not_come_back() {
+    let (old, new) = ([1; 16], [2; 16]);
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 5);
+    lanes.identify("incident", old);
+    assert!(!lanes.was_replaced("incident", &old));
+    lanes.identify("incident", new);
+    assert!(lanes.was_replaced("incident", &old) && !lanes.was_replaced("incident", &new));
+    assert!(!lanes.was_replaced("task", &old));
+}

@@ -16,8 +16,11 @@ use crate::telemetry::events;
 use crate::telemetry::labels::Component;
 
 impl Reader {
-    pub(super) fn act_on(&mut self, report: Report) {
+    pub(super) fn act_on(&mut self, mut report: Report) {
         let now_ms = clock::monotonic_ms();
+        report
+            .ids
+            .retain(|topic, id| !self.lanes.was_replaced(topic, id));
         if let Some(problem) = &report.error {
             self.status.last_error = Some(problem.clone());
         }
@@ -106,7 +109,7 @@ impl Reader {
                 index: lane.index,
                 topic: Arc::clone(&lane.topic),
                 number: lane.number,
-                topic_id,
+                topic_id: lane.topic_id,
                 start: lane.start,
             });
             add(&mut positions, &lane.topic, lane.number, lane.start);

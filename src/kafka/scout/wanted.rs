@@ -63,9 +63,12 @@ impl Wanted {
         self.named.contains(topic)
     }
 
-    /// It is gone, and no name of ours.
+    /// It is gone, and no name of ours. Should it be in the next list, it has appeared, and is read from its beginning.
     pub(super) fn forget(&mut self, topic: &str) {
         self.matched.remove(topic);
+        if let Some(listed) = &mut self.listed {
+            listed.remove(topic);
+        }
     }
 
     /// Lists the topics of the cluster if it is time and anything but names is wanted. The answer has those that match and
