@@ -55,7 +55,7 @@ impl Reader {
             Some(running) => (&running.kafka.topic_prefix, running.sockets.max_event_bytes),
             None => (&kafka.topic_prefix, sockets.max_event_bytes),
         };
-        let profile = self.profile(prefix, largest);
+        let profile = self.profile(prefix, largest, running);
         match profile {
             Some(profile) if self.input.problems.is_empty() => Ok(Settings {
                 texts,
@@ -202,7 +202,7 @@ impl Reader {
         };
         let max_event_bytes = self.value("MAX_EVENT_BYTES", buffer);
         let prefix = kafka.topic_prefix.clone();
-        match self.profile(&prefix, max_event_bytes) {
+        match self.profile(&prefix, max_event_bytes, None) {
             Some(profile) if self.input.problems.is_empty() => Ok((kafka, profile, service)),
             _ => Err(Problems(self.input.problems)),
         }
@@ -276,10 +276,19 @@ impl Reader {
         window
     }
 
-    fn profile(&mut self, prefix: &str, max_event_bytes: usize) -> Option<Profile> {
+    /// No pattern matches a topic of our own: those that are written, and those that are in force until a restart.
+    fn profile(
+        &mut self,
+        prefix: &str,
+        max_event_bytes: usize,
+        running: Option<&Settings>,
+    ) -> Option<Profile> {
         let name = self.text("FLEETCAST_PROFILE")?;
-        let service = SERVICE_TOPICS.iter().filter_map(|topic| self.text(topic));
-        let service: Vec<String> = service.collect();
+        let in_force = |topic: &&str| running?.texts.0.get(*topic).cloned();
+        let written = SERVICE_TOPICS.iter().filter_map(|topic| self.text(topic));
+        let service: Vec<String> = written
+            .chain(SERVICE_TOPICS.iter().filter_map(in_force))
+            .collect();
         match Profile::load(&name, prefix, max_event_bytes, &service) {
             Ok(profile) => Some(profile),
             Err(errors) => {

@@ -651,3 +651,33 @@ fn the_example_file_names_what_is_required() {
         }
     }
 }
+
+/// Receipts go on into the topic of the start, and must not come back as events.
+#[test]
+fn no_pattern_of_a_reloaded_profile_matches_a_service_topic_that_is_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let profile = directory.path().join("profile.toml");
+    let text = "name = \"all\"\ntopics = [{ pattern = \"city-.*\" }]\norganisation = { fields = [\"org\"] }\nevent = [\"event\"]\n\
+        routes = [{ events = [\"seen\"], rooms = [{ kind = \"org\" }] }]\n";
+    std::fs::write(&profile, text).unwrap();
+    let profile = profile.to_str().unwrap();
+    let settings = |receipts: &str| {
+        let all = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+            ("FLEETCAST_PROFILE", profile),
+            ("RECEIPTS_TOPIC", receipts),
+        ];
+        BTreeMap::from(all.map(|(name, text)| (name.to_owned(), text.to_owned())))
+    };
+    let mut running = Settings::from_map(&settings("city-told"), &Presets::new()).unwrap();
+    for _ in 0..2 {
+        let newer = running
+            .again(&settings("city-heard"), &Presets::new())
+            .unwrap();
+        let routes = newer.profile.routes.clone();
+        assert!(routes.wants("city-north"));
+        assert!(!routes.wants("city-told") && !routes.wants("city-heard"));
+        running.apply(newer);
+    }
+}
