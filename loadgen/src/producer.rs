@@ -16,6 +16,9 @@ use crate::check::{Bitmap, RoomLedger};
 use crate::clock::Clock;
 use crate::record::RecordWriter;
 
+/// So many replicas as the brokers are set to make.
+const BROKERS_DEFAULT: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// How long the tool waits for the broker after the last record.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -172,7 +175,7 @@ pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) ->
         .create()
         .context("cannot make a Kafka admin client")?;
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = NewTopic::new(topic, partitions, BROKERS_DEFAULT);
     for result in admin
         .create_topics([&new], &options)
         .await

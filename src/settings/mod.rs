@@ -29,12 +29,15 @@ pub use crate::auth::AuthSettings;
 
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
+use secrecy::SecretString;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub listen: Listen,
     pub auth: AuthSettings,
     pub kafka: KafkaSettings,
+    /// So far only `check` asks it.
+    pub redis_url: Option<SecretString>,
     pub profile: Profile,
     pub window: Window,
     pub sockets: Sockets,

@@ -39,6 +39,7 @@ impl Reader {
         let listen = self.listen();
         let auth = self.auth();
         let kafka = self.kafka();
+        let redis_url = self.text("REDIS_URL").map(SecretString::from);
         let sockets = self.sockets();
         let window = self.window(&sockets);
         let log = LogSettings {
@@ -61,6 +62,7 @@ impl Reader {
                 listen,
                 auth,
                 kafka,
+                redis_url,
                 profile,
                 window,
                 sockets,

@@ -107,6 +107,8 @@ impl Handshake {
         else {
             return Err(Reason::Internal.as_str());
         };
+        #[cfg(feature = "failpoints")]
+        super::failpoints::remember(Arc::as_ptr(&engine).addr(), &socket);
         // Temporary: the client must try again, so it gets no answer but a closed transport.
         if let Err(reason) = (self.admission)() {
             events::refused(metrics, reason, "at CONNECT");

@@ -28,6 +28,7 @@ macro_rules! on_both_brokers {
 mod admission;
 mod broker_faults;
 mod cli;
+mod config_file;
 mod harness;
 mod instances;
 mod keys;

@@ -8,6 +8,7 @@ use super::outlet::{Item, Offered, Outlet};
 use super::{Hub, Now, OrganisationKey};
 use crate::domain::id::Id;
 use crate::domain::publication::Publication;
+use crate::failpoints::{self, Bug};
 
 impl<O: Outlet> Hub<O> {
     pub(super) fn publish(&mut self, partition: u32, publication: Publication, now: Now) -> u64 {
@@ -48,6 +49,9 @@ impl<O: Outlet> Hub<O> {
                     }
                     continue;
                 }
+                if failpoints::once_in(10_000, Bug::DropEmit) {
+                    continue;
+                }
                 match connection.outlet.offer(item) {
                     Offered::Taken => {
                         delivered += 1;
@@ -57,11 +61,19 @@ impl<O: Outlet> Hub<O> {
                     }
                     Offered::Full => {
                         self.counts.slowed += 1;
-                        connection.state = State::Lagging(Lag::from(sequence));
+                        connection.state = State::Lagging(Lag::from(
+                            sequence + u64::from(failpoints::is(Bug::CursorFirst)),
+                        ));
                         connection.schedule = Schedule::Blocked;
                     }
                 }
             }
+        }
+        if failpoints::once_in(500, Bug::Foreign) {
+            let mut others = self.connections.values_mut();
+            let foreign = others.find(|other| other.organisation != key && other.is_live());
+            delivered +=
+                u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
         }
         self.counts.delivered(&publication.event, delivered);
         self.evict_for_space();

@@ -7,6 +7,7 @@ use crate::domain::cursor::Cursor;
 use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
+use crate::failpoints::{self, Bug};
 
 use super::conflate::Conflated;
 use super::connection::{Connection, Control, Lag, Schedule, State};
@@ -72,6 +73,10 @@ impl Turn<'_> {
             .and_then(|()| self.go_live(connection));
         match stopped {
             Err(Stop::Blocked) => Schedule::Blocked,
+            Err(Stop::Budget) if failpoints::is(Bug::SkipOverlap) => {
+                connection.state = State::Live;
+                Schedule::Idle
+            }
             Err(Stop::Budget) => Schedule::Queued,
             Ok(()) => Schedule::Idle,
         }
@@ -280,6 +285,7 @@ impl Turn<'_> {
                 // It does not stand behind what it is given now.
                 (_, Some(_)) => connection.last.clone(),
                 (None, None) => entry.cursor.clone(),
+                (Some(_), None) if failpoints::is(Bug::OwnCursor) => entry.cursor.clone(),
                 (Some(own), None) => self
                     .merged(&entry.cursor, own)
                     .unwrap_or(connection.last.clone()),
