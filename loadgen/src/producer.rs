@@ -168,25 +168,27 @@ pub(crate) fn client_config(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Makes the topic if it is not there.
-pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+/// Makes the topic. False: it is there already.
+pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<bool> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .create()
         .context("cannot make a Kafka admin client")?;
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let new = NewTopic::new(topic, partitions, BROKERS_DEFAULT);
-    for result in admin
+    let results = admin
         .create_topics([&new], &options)
         .await
-        .context("cannot create the topic")?
-    {
+        .context("cannot create the topic")?;
+    let mut made = true;
+    for result in results {
         match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(_) => {}
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => made = false,
             Err((topic, code)) => bail!("cannot create topic {topic}: {code}"),
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// A producer that is connected and ready to start on the beat.

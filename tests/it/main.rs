@@ -27,6 +27,7 @@ macro_rules! on_both_brokers {
 
 mod admission;
 mod broker_faults;
+mod broker_restarts;
 mod cli;
 mod config_file;
 mod harness;
@@ -37,6 +38,7 @@ mod namespaces;
 mod observability;
 mod order;
 mod polling;
+mod profiles;
 mod real_kafka;
 mod reload;
 mod routing;

@@ -8,7 +8,7 @@ use super::history::{ClientHistory, End, Offences, Return, Span};
 use super::ledger::{Fate, Ledger};
 
 /// What the nemesis did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Fault {
     pub(crate) name: String,
     pub(crate) begin_ns: u64,
@@ -152,6 +152,8 @@ pub(crate) struct Verdict {
     pub(crate) recoveries: Vec<Recovery>,
     /// The first few faults in words.
     pub(crate) samples: Vec<String>,
+    /// The first few clients that had any.
+    pub(crate) clients: Vec<usize>,
 }
 
 const SAMPLES: usize = 24;
@@ -195,6 +197,9 @@ pub(crate) fn judge(
             told.push(format!("client {index}: has not come back"));
         }
         let room = SAMPLES.saturating_sub(verdict.samples.len());
+        if room > 0 && !told.is_empty() {
+            verdict.clients.push(index);
+        }
         verdict
             .samples
             .extend(told.into_iter().take(room.min(SAMPLES_EACH)));

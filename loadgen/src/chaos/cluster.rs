@@ -87,11 +87,11 @@ impl Cluster {
     }
 
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        block_on(crate::producer::create_topic(
-            &self.addresses,
-            topic,
-            partitions,
-        ))
+        let made = crate::producer::create_topic(&self.addresses, topic, partitions);
+        if !block_on(made)? {
+            bail!("topic {topic} is there already");
+        }
+        Ok(())
     }
 
     pub(crate) fn grow_topic(&self, topic: &str, partitions: usize) -> Result<()> {

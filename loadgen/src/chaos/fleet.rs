@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
 use crate::http;
 
@@ -34,8 +35,39 @@ pub(crate) struct Instance {
     port: u16,
     internal_port: u16,
     child: Option<Child>,
-    /// The most memory that it was seen to take, and the least once it was ready, in KiB.
-    pub(crate) rss_kib: (u64, u64),
+    pub(crate) memory: Memory,
+}
+
+/// Of one server, in KiB.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct Memory {
+    /// Resident, before the faults.
+    before: u64,
+    most: u64,
+    /// The same without what the window takes.
+    pub(crate) before_beside_window: u64,
+    pub(crate) most_beside_window: u64,
+}
+
+impl Memory {
+    fn note(&mut self, resident: u64, window: u64) {
+        let beside = resident.saturating_sub(window);
+        if self.before == 0 {
+            (self.before, self.before_beside_window) = (resident, beside);
+        }
+        self.most = self.most.max(resident);
+        self.most_beside_window = self.most_beside_window.max(beside);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "{} to {} MiB, beside the window {} to {}",
+            self.before / 1024,
+            self.most / 1024,
+            self.before_beside_window / 1024,
+            self.most_beside_window / 1024
+        )
+    }
 }
 
 pub(crate) struct Fleet {
@@ -54,7 +86,7 @@ impl Fleet {
             port: ports[number * 2],
             internal_port: ports[number * 2 + 1],
             child: None,
-            rss_kib: (0, 0),
+            memory: Memory::default(),
         });
         let mut instances: Vec<Instance> = instances.collect();
         let proxy_port = ports[count * 2];
@@ -138,18 +170,12 @@ impl Fleet {
             .context("cannot speak to haproxy")
     }
 
-    /// The value of a counter summed over its series and the servers that answer.
-    pub(crate) fn counter(&self, series: &str) -> f64 {
-        let fetched = self.instances.iter().filter_map(|instance| {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, instance.internal_port));
-            http::get(address, "/metrics", Duration::from_secs(2)).ok()
-        });
-        let lines = |body: String| -> f64 {
-            let like = body.lines().filter(|line| line.starts_with(series));
-            like.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-                .sum()
-        };
-        fetched.map(|(_, body)| lines(body)).sum()
+    /// The value of a metric summed over its series and the servers that answer.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let instances = self.instances.iter();
+        instances
+            .filter_map(|instance| instance.metric(series))
+            .sum()
     }
 
     /// Notes how much memory each server takes.
@@ -158,14 +184,15 @@ impl Fleet {
             let Some(child) = &instance.child else {
                 continue;
             };
-            if let Ok(usage) = crate::process::usage(&child.id().to_string()) {
-                let (most, least) = instance.rss_kib;
-                let least = if least == 0 {
-                    usage.rss_kib
-                } else {
-                    least.min(usage.rss_kib)
-                };
-                instance.rss_kib = (most.max(usage.rss_kib), least);
+            let usage = crate::process::usage(&child.id().to_string());
+            let window = instance.metric("fleetcast_window_bytes");
+            if let (Ok(usage), Some(window)) = (usage, window) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a number of bytes"
+                )]
+                instance.memory.note(usage.rss_kib, window as u64 / 1024);
             }
         }
     }
@@ -231,6 +258,14 @@ fn end(child: &mut Child) {
 }
 
 impl Instance {
+    fn metric(&self, series: &str) -> Option<f64> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.internal_port));
+        let (_, body) = http::get(address, "/metrics", Duration::from_secs(1)).ok()?;
+        let like = body.lines().filter(|line| line.starts_with(series));
+        let values = like.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Some(values.sum())
+    }
+
     fn log(&self, recipe: &Recipe) -> PathBuf {
         recipe.directory.join(format!("server-{}.log", self.number))
     }

@@ -2,12 +2,14 @@
 //! each, by room and lane, so that twenty million deliveries are a few megabytes. Repeats and order leave no trace in a
 //! bitmap, so they are told at once. What it *should* have got is for [`check`](super::check), when all is over.
 
+use serde::Serialize;
+
 use crate::check::Bitmap;
 
 use super::record::Stamp;
 
 /// What a client saw that no later knowledge can excuse.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Offences {
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
@@ -23,7 +25,7 @@ pub(crate) struct Offences {
 }
 
 /// How a stretch of time in which a client holds a room came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum End {
     /// It is the end of the run: everything must have arrived.
     Run,
@@ -32,7 +34,7 @@ pub(crate) enum End {
 }
 
 /// A stretch between subscription or resync, and the next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Span {
     /// What is sent after that moment must arrive; what was sent before may. `None`: the subscription was not acknowledged.
     pub(crate) since_ns: Option<u64>,
@@ -41,7 +43,7 @@ pub(crate) struct Span {
     pub(crate) received: Vec<Option<(u32, u32)>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum Held {
     No,
     /// Asked for and not acknowledged: its events may come already.
@@ -52,19 +54,20 @@ enum Held {
 }
 
 /// One room, whenever it was held.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct RoomHistory {
     pub(crate) room: u16,
     held: Held,
     /// The client asks for it at each connection, until it is acknowledged.
     wanted: bool,
     /// By lane, by sequence.
+    #[serde(skip)]
     pub(crate) seen: Vec<Bitmap>,
     pub(crate) spans: Vec<Span>,
 }
 
 /// The client was told that it has missed something.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Resync {
     pub(crate) at_ns: u64,
     pub(crate) reason: String,
@@ -73,7 +76,7 @@ pub(crate) struct Resync {
 }
 
 /// It was away.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Return {
     pub(crate) closed_ns: u64,
     /// By us: a cut.
@@ -83,7 +86,7 @@ pub(crate) struct Return {
     pub(crate) failed_attempts: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClientHistory {
     organisation: String,
     run: String,

@@ -5,6 +5,7 @@ mod check;
 #[cfg(test)]
 mod check_tests;
 mod cluster;
+mod crowd;
 mod fleet;
 mod history;
 mod ledger;

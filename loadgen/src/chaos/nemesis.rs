@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use rand::Rng;
 use rand::rngs::SmallRng;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -15,10 +16,40 @@ use super::check::{Fault, Permit};
 use super::cluster::Cluster;
 use super::fleet::Fleet;
 use super::note;
-use super::part::{Orders, Shared};
+use super::part::{Habit, Orders, Shared};
 use super::producer::Book;
-use super::scenario::{CROWDED_LEAST, Form, Scenario};
+use super::scenario::{CROWDED_LEAST, Form, STALL_AFTER, Scenario};
 use super::seating::Seating;
+
+/// Clients that read nothing, and whether the servers close them.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Stalls {
+    /// Never again.
+    pub(crate) for_good: usize,
+    /// For a while, and those.
+    pub(crate) all: usize,
+    /// Connections that the servers say they closed for a stall.
+    pub(crate) closed: f64,
+    /// From the moment at which they stopped until so many were closed.
+    pub(crate) closed_after_ms: Option<u64>,
+}
+
+impl Stalls {
+    pub(crate) fn expected(scenario: Scenario, form: Form, seconds: u64, clients: usize) -> Self {
+        let mut stalls = Self::default();
+        for index in 0..clients {
+            match scenario.habit(index, form, seconds) {
+                Habit::StopForGood { .. } => {
+                    stalls.for_good += 1;
+                    stalls.all += 1;
+                }
+                Habit::Stop { .. } => stalls.all += 1,
+                _ => {}
+            }
+        }
+        stalls
+    }
+}
 
 /// Everything that can be broken, and the record of what was.
 pub(crate) struct World<'a> {
@@ -42,6 +73,7 @@ pub(crate) struct World<'a> {
     pub(crate) drain: Duration,
     pub(crate) faults: Vec<Fault>,
     pub(crate) permits: Vec<Permit>,
+    pub(crate) stalls: Stalls,
     /// Promises that were broken and that no client sees.
     pub(crate) complaints: Vec<String>,
 }
@@ -118,11 +150,27 @@ impl World<'_> {
     /// The clients do it themselves.
     fn watch(&mut self, name: &str) {
         self.begin(name);
+        let begin = Instant::now();
         while self.has(1) {
             self.fleet.weigh();
+            if self.stalls.all > 0 {
+                self.watch_stalls(begin);
+            }
             wait(1);
         }
         self.end();
+    }
+
+    fn watch_stalls(&mut self, begin: Instant) {
+        let stalls = &mut self.stalls;
+        stalls.closed = self
+            .fleet
+            .metric("fleetcast_disconnects_total{reason=\"write_stall\"}");
+        #[expect(clippy::cast_precision_loss, reason = "a few clients")]
+        if stalls.closed >= stalls.all as f64 && stalls.closed_after_ms.is_none() {
+            let after = begin.elapsed().saturating_sub(STALL_AFTER);
+            stalls.closed_after_ms = u64::try_from(after.as_millis()).ok();
+        }
     }
 
     fn one_of(&mut self) -> usize {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) received: AtomicU64,
     /// Odd while a fault lasts.
     pub(crate) epoch: AtomicU32,
+    /// The beginning is over: from here on latency is that of records that found everybody in their seats.
+    pub(crate) measuring: AtomicBool,
     /// When the last fault ended, in nanoseconds since the epoch.
     pub(crate) ended_ns: AtomicU64,
 }
@@ -263,10 +265,12 @@ impl Seated {
                 epoch if epoch % 2 == 1 => Phase::During,
                 _ => Phase::After,
             };
-            around
-                .latencies
-                .borrow_mut()
-                .record(group, phase, now, stamp.sent_ns, None);
+            if around.shared.measuring.load(Ordering::Relaxed) {
+                around
+                    .latencies
+                    .borrow_mut()
+                    .record(group, phase, now, stamp.sent_ns, None);
+            }
         }
         if let Some(left) = self.flinches.get().checked_sub(1) {
             self.flinches.set(left);

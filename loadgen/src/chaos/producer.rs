@@ -33,9 +33,7 @@ struct Plan {
     burst: Option<(u16, u32)>,
     /// Nothing is sent for now.
     paused: bool,
-    /// The Kafka client is to be made anew.
-    renew: bool,
-    /// The producer has seen the pause.
+    /// The producer has seen the pause, and has no Kafka client any more.
     resting: bool,
     stop: bool,
 }
@@ -95,13 +93,13 @@ impl Book {
         lock(&self.plan).burst.is_some()
     }
 
-    /// Waits until the producer rests and everything that it sent is acknowledged, or too long.
+    /// Waits until everything that was sent is acknowledged and the producer has given its Kafka client up, or too long: a
+    /// producer that asks for a topic while it is being made anew makes it itself, with too few partitions.
     pub(crate) fn pause(&self) -> Result<()> {
         lock(&self.plan).paused = true;
         let until = Instant::now() + FLUSH_TIMEOUT;
         while Instant::now() < until {
-            let rests = lock(&self.plan).resting;
-            if rests && self.ledger().count(|fate| fate == Fate::Unknown) == 0 {
+            if lock(&self.plan).resting {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -109,12 +107,8 @@ impl Book {
         anyhow::bail!("the brokers do not acknowledge what is in flight")
     }
 
-    /// Ends the pause. `renewed`: with a new Kafka client, because librdkafka's producer does not find the partitions of a
-    /// topic again that was deleted under it.
-    pub(crate) fn go_on(&self, renewed: bool) {
-        let mut plan = lock(&self.plan);
-        plan.paused = false;
-        plan.renew = renewed;
+    pub(crate) fn go_on(&self) {
+        lock(&self.plan).paused = false;
     }
 
     pub(crate) fn stop(&self) {
@@ -211,13 +205,8 @@ impl ChaosProducer {
         let mut start = Instant::now();
         let mut number: u64 = 0;
         loop {
-            let renew = std::mem::take(&mut lock(&self.book.plan).renew);
-            if renew {
-                self.producer = client(&self.settings.brokers, &self.book)?;
-            }
             let next = {
                 let mut plan = lock(&self.book.plan);
-                plan.resting = plan.paused;
                 if plan.stop {
                     break;
                 }
@@ -239,7 +228,7 @@ impl ChaosProducer {
                 }
             };
             let Some((room, lanes, burst)) = next else {
-                std::thread::sleep(Duration::from_millis(5));
+                self.rest()?;
                 (start, number) = (Instant::now(), 0);
                 continue;
             };
@@ -261,6 +250,21 @@ impl ChaosProducer {
         self.producer
             .flush(FLUSH_TIMEOUT)
             .context("the brokers do not take the last records")
+    }
+
+    /// Until the pause is over.
+    fn rest(&mut self) -> Result<()> {
+        self.producer
+            .flush(FLUSH_TIMEOUT)
+            .context("the brokers do not take what is in flight")?;
+        // Another one that has not asked for anything yet takes its place.
+        self.producer = client(&self.settings.brokers, &self.book)?;
+        lock(&self.book.plan).resting = true;
+        while lock(&self.book.plan).paused {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        lock(&self.book.plan).resting = false;
+        Ok(())
     }
 
     fn produce(&mut self, lane: u16, room: u16) -> Result<()> {

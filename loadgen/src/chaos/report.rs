@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::latency::{Latencies, Summaries, ratio};
+use crate::latency::{Latencies, Summaries};
 
 use super::check::{Faults, Recovery, Spread, Verdict};
+use super::fleet::Memory;
 use super::ledger::{Fate, Ledger};
+use super::nemesis::Stalls;
 use super::scenario::Scenario;
 
 /// What was asked for.
@@ -45,10 +47,9 @@ pub(crate) struct Report {
     /// From the last record to the last delivery.
     drained_ms: u64,
     latency_ms: Summaries,
-    /// Of each server: least and most.
-    rss_mib: Vec<(f64, f64)>,
-    write_stalls: f64,
-    stopped_for_good: usize,
+    /// Of each server.
+    memory_kib: Vec<Memory>,
+    stalls: Stalls,
     /// Promises that were broken beside the deliveries.
     complaints: Vec<String>,
     samples: Vec<String>,
@@ -66,10 +67,9 @@ impl Report {
         verdict: Verdict,
         latencies: &Latencies,
         drained: Duration,
-        rss_kib: Vec<(u64, u64)>,
+        memory_kib: Vec<Memory>,
         complaints: Vec<String>,
-        write_stalls: f64,
-        stopped_for_good: usize,
+        stalls: Stalls,
     ) -> Self {
         let mut report = Self {
             setup,
@@ -89,12 +89,8 @@ impl Report {
             recoveries: verdict.recoveries,
             drained_ms: u64::try_from(drained.as_millis()).unwrap_or(u64::MAX),
             latency_ms: latencies.summaries(),
-            rss_mib: rss_kib
-                .into_iter()
-                .map(|(most, least)| (ratio(least, 1024), ratio(most, 1024)))
-                .collect(),
-            write_stalls,
-            stopped_for_good,
+            memory_kib,
+            stalls,
             complaints,
             samples: verdict.samples,
         };
@@ -137,14 +133,37 @@ impl Report {
                 self.back_after_cut_ms.max
             ));
         }
-        #[expect(clippy::cast_precision_loss, reason = "a few clients")]
-        if self.write_stalls < self.stopped_for_good as f64 {
+        self.demand_of_stalls(&mut complaints);
+        self.complaints.extend(complaints);
+    }
+
+    fn demand_of_stalls(&self, complaints: &mut Vec<String>) {
+        let Stalls {
+            all,
+            closed,
+            closed_after_ms,
+            ..
+        } = &self.stalls;
+        if *all == 0 {
+            return;
+        }
+        if closed_after_ms.is_none_or(|after| after > 60_000) {
             complaints.push(format!(
-                "{} of {} clients that have stopped for good were closed",
-                self.write_stalls, self.stopped_for_good
+                "{closed} of {all} clients that read nothing were closed, all of them after {closed_after_ms:?} ms; 60 s are promised"
             ));
         }
-        self.complaints.extend(complaints);
+        for (server, memory) in self.memory_kib.iter().enumerate() {
+            let growth = memory
+                .most_beside_window
+                .saturating_sub(memory.before_beside_window);
+            // Any server may have had all of them; and so much it may grow for other reasons.
+            let allowed = (*all as u64 + 16) * 1024;
+            if growth > allowed {
+                complaints.push(format!(
+                    "server {server} has grown by {growth} KiB beside its window; {allowed} are promised"
+                ));
+            }
+        }
     }
 
     /// A run that had nothing to deliver proves nothing, and neither does one whose records were not in order.
@@ -229,16 +248,16 @@ impl Report {
                 summary.p50, summary.p99, summary.max, summary.count
             ));
         }
-        let memory: Vec<String> = self
-            .rss_mib
-            .iter()
-            .map(|(least, most)| format!("{least:.0} to {most:.0}"))
-            .collect();
-        lines.push(format!("  memory         {} MiB", memory.join(", ")));
-        if self.stopped_for_good > 0 {
+        for (server, memory) in self.memory_kib.iter().enumerate() {
             lines.push(format!(
-                "  stalled        {} stopped for good, {} connections closed for a stall",
-                self.stopped_for_good, self.write_stalls
+                "  memory         server {server}: {}",
+                memory.text()
+            ));
+        }
+        if self.stalls.all > 0 {
+            lines.push(format!(
+                "  stalled        {} clients read nothing, {} of them for good; {} connections were closed for it, the last one of so many after {:?} ms",
+                self.stalls.all, self.stalls.for_good, self.stalls.closed, self.stalls.closed_after_ms
             ));
         }
         lines.extend(

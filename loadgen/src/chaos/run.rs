@@ -1,8 +1,6 @@
 //! One scenario from the first server's start to the verdict.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -11,38 +9,35 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::client::Client;
 use crate::clock::Clock;
-use crate::crowd;
 use crate::latency::Latencies;
-use crate::socket::{Endpoint, Minter};
+use crate::socket::Endpoint;
 
-use super::check::{Rules, judge};
+use super::check::{Fault, Rules, judge};
 use super::cluster::Cluster;
+use super::crowd::{Crowd, Share};
 use super::fleet::{Fleet, Recipe};
 use super::history::ClientHistory;
-use super::nemesis::World;
-use super::part::{Around, Habit, Orders, Seated, Shared};
+use super::nemesis::{Stalls, World};
+use super::part::{Orders, Shared};
 use super::producer::{Book, ChaosProducer, Settings};
 use super::report::{Report, Setup};
-use super::scenario::{Form, Scenario};
 use super::seating::Seating;
 use super::teeth::Tooth;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS};
 use super::{Args, Job, note};
 
-/// Records before the first fault, so that there is something to compare with.
-const WARM_UP: Duration = Duration::from_secs(4);
+/// The first records wait for the producer's Kafka client to find its way.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Records after the last fault, so that everybody is seen to receive again.
 const COOL_DOWN: Duration = Duration::from_secs(6);
 /// What is still owed must come within this time.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
 const QUIET: Duration = Duration::from_secs(3);
 const BURST_CLIENTS: usize = 50;
-
-type Share = Result<(Vec<(usize, ClientHistory)>, Latencies)>;
 
 pub(super) fn run(
     args: &Args,
@@ -144,7 +139,9 @@ pub(super) fn run(
         .name("producer".to_owned())
         .spawn(move || producer.run())?;
     let begin = Instant::now();
-    std::thread::sleep(WARM_UP);
+    std::thread::sleep(SETTLE);
+    shared.measuring.store(true, Ordering::Relaxed);
+    std::thread::sleep(scenario.warm_up(form));
     fleet.weigh();
     orders.send_modify(|orders| orders.since = Some(tokio::time::Instant::now()));
     let mut world = World {
@@ -164,12 +161,14 @@ pub(super) fn run(
         drain: scenario.drain(form),
         faults: Vec::new(),
         permits: Vec::new(),
+        stalls: Stalls::expected(scenario, form, seconds, clients),
         complaints: Vec::new(),
     };
     world.run(scenario)?;
     let World {
         faults,
         permits,
+        stalls,
         mut complaints,
         ..
     } = world;
@@ -179,10 +178,9 @@ pub(super) fn run(
     producing
         .join()
         .map_err(|_| anyhow!("the producer panicked"))??;
-    let gone = gone(scenario, form, seconds, clients);
+    let gone = stalls.for_good;
     let drained = drain(clients - gone, &shared);
     fleet.weigh();
-    let write_stalls = fleet.counter("fleetcast_disconnects_total{reason=\"write_stall\"}");
     orders.send_modify(|orders| orders.stop = true);
 
     let mut latencies = Latencies::new();
@@ -196,11 +194,8 @@ pub(super) fn run(
     }
     histories.sort_by_key(|(index, _)| *index);
     let histories: Vec<ClientHistory> = histories.into_iter().map(|(_, history)| history).collect();
-    let rss = fleet
-        .instances
-        .iter()
-        .map(|instance| instance.rss_kib)
-        .collect();
+    let instances = fleet.instances.iter();
+    let memory = instances.map(|instance| instance.memory).collect();
     let allowed = scenario.drain(form) + Duration::from_secs(5);
     complaints.extend(fleet.stop(allowed)?);
 
@@ -210,18 +205,35 @@ pub(super) fn run(
         permits,
     };
     let verdict = judge(&ledger, &histories, &faults, &rules);
+    keep(directory, &faults, &histories, &verdict.clients)?;
     Ok(Report::new(
-        setup,
-        scenario,
-        &ledger,
-        verdict,
-        &latencies,
-        drained,
-        rss,
-        complaints,
-        write_stalls,
-        gone,
+        setup, scenario, &ledger, verdict, &latencies, drained, memory, complaints, stalls,
     ))
+}
+
+/// Writes the history down, as far as it bears on what was found: a JSON object in each line.
+fn keep(
+    directory: &Path,
+    faults: &[Fault],
+    histories: &[ClientHistory],
+    clients: &[usize],
+) -> Result<()> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Line<'a> {
+        Fault(&'a Fault),
+        Client(usize, &'a ClientHistory),
+    }
+    let faults = faults.iter().map(Line::Fault);
+    let clients = clients
+        .iter()
+        .map(|index| Line::Client(*index, &histories[*index]));
+    let mut text = String::new();
+    for line in faults.chain(clients) {
+        text.push_str(&serde_json::to_string(&line)?);
+        text.push('\n');
+    }
+    std::fs::write(directory.join("history.jsonl"), text).context("cannot keep the history")
 }
 
 fn recipe(
@@ -266,110 +278,6 @@ fn recipe(
         secret: format!("{:032x}", rand::random::<u128>()),
         environment,
     })
-}
-
-struct Crowd<'a> {
-    args: &'a Args,
-    scenario: Scenario,
-    seed: u64,
-    seconds: u64,
-    run: String,
-    secret: String,
-    clock: Clock,
-    seating: Arc<Seating>,
-    shared: Arc<Shared>,
-    orders: watch::Receiver<Orders>,
-    endpoint: Endpoint,
-}
-
-impl Crowd<'_> {
-    fn start(self) -> Result<Vec<JoinHandle<Share>>> {
-        let minter = Minter::new(
-            &self.secret,
-            self.clock.unix_seconds() + self.seconds + 3_600,
-        )?;
-        let mut shares: Vec<Vec<(usize, String)>> = vec![Vec::new(); self.args.threads];
-        for index in 0..self.seating.clients {
-            let organisation = self.seating.organisation_of_client(index);
-            let organisation = self
-                .seating
-                .name(self.seating.organisation_room(organisation))
-                .0;
-            let token = minter.dispatcher(&format!("chaos-{index}"), &organisation)?;
-            shares[index % self.args.threads].push((index, token));
-        }
-        let mut threads = Vec::new();
-        for share in shares {
-            let (scenario, form, seed, seconds) =
-                (self.scenario, self.args.form, self.seed, self.seconds);
-            let (clock, rate, run) = (self.clock, self.args.connect_rate, self.run.clone());
-            let (seating, shared) = (Arc::clone(&self.seating), Arc::clone(&self.shared));
-            let (orders, endpoint) = (self.orders.clone(), self.endpoint.clone());
-            let backoff = Duration::from_millis(self.args.backoff_ms);
-            let hold = move || {
-                let around = Rc::new(Around {
-                    clock,
-                    shared,
-                    seating,
-                    orders: orders.clone(),
-                    latencies: RefCell::new(Latencies::new()),
-                    scratch: RefCell::default(),
-                    backoff,
-                });
-                let seated = share.into_iter().map(|(index, token)| {
-                    let habit = scenario.habit(index, form, seconds);
-                    seat(index, token, habit, &run, &around, seed)
-                });
-                let mut stopped = orders;
-                let stop = async {
-                    // An error means that the run is gone: then it is time to stop as well.
-                    let _stopped = stopped.wait_for(|orders| orders.stop).await;
-                };
-                let clients = crowd::hold(seated.collect(), &endpoint, rate, stop)?;
-                let histories = clients
-                    .into_iter()
-                    .map(|client| (client.index, client.part.history.into_inner()));
-                let histories = histories.collect();
-                Ok((histories, around.latencies.replace(Latencies::new())))
-            };
-            threads.push(
-                std::thread::Builder::new()
-                    .name("clients".to_owned())
-                    .spawn(hold)?,
-            );
-        }
-        Ok(threads)
-    }
-}
-
-fn seat(
-    index: usize,
-    token: String,
-    habit: Habit,
-    run: &str,
-    around: &Rc<Around>,
-    seed: u64,
-) -> Client<Seated> {
-    let seating = &around.seating;
-    let slow = matches!(
-        habit,
-        Habit::Trickle { .. } | Habit::Stop { .. } | Habit::StopForGood { .. }
-    );
-    let rooms = seating.channels_of_client(index, slow);
-    let organisation = seating.organisation_of_client(index);
-    let own = seating.organisation_room(organisation);
-    let history = ClientHistory::new(&seating.name(own).0, run, own, &rooms);
-    let asked = rooms.iter().map(|room| seating.asked(*room)).collect();
-    let random = SmallRng::seed_from_u64(seed ^ (index as u64) << 20);
-    let part = Seated::new(index, habit, history, Rc::clone(around), random);
-    Client::new(index, token, asked, part)
-}
-
-fn gone(scenario: Scenario, form: Form, seconds: u64, clients: usize) -> usize {
-    let habits = (0..clients).map(|index| scenario.habit(index, form, seconds));
-    habits
-        .filter(|habit| matches!(habit, Habit::StopForGood { .. }))
-        .count()
 }
 
 fn wait_until_ready(

@@ -9,6 +9,9 @@ const CROWDED: Duration = Duration::from_secs(10);
 /// Whoever has missed less than that has nothing to complain of there.
 pub(crate) const CROWDED_LEAST: Duration = Duration::from_secs(6);
 
+/// Clients read that long before they stop.
+pub(crate) const STALL_AFTER: Duration = Duration::from_secs(3);
+
 const S: fn(u64) -> Duration = Duration::from_secs;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,14 @@ impl Scenario {
         }
     }
 
+    /// Records before the first fault, so that there is something to compare with.
+    pub(crate) fn warm_up(self, form: Form) -> Duration {
+        match self {
+            Self::Slow => S(form.pick(4, 30)),
+            _ => S(3),
+        }
+    }
+
     /// Settings of the servers beside the usual ones; `record_bytes` come in each second.
     pub(crate) fn settings(self, form: Form, record_bytes: u64) -> Vec<(&'static str, String)> {
         let mut settings = vec![
@@ -217,10 +228,10 @@ impl Scenario {
                 pause: Duration::from_millis(100),
             },
             (Self::Slow, 5..10) => Habit::Stop {
-                after: S(3),
+                after: STALL_AFTER,
                 lasts: S(form.pick(20, 60)),
             },
-            (Self::Slow, 10) => Habit::StopForGood { after: S(3) },
+            (Self::Slow, 10) => Habit::StopForGood { after: STALL_AFTER },
             (Self::Away, 0..30) => Habit::Leave {
                 after: S(2 + index as u64 % 5),
                 // Beyond what is kept for clocks that differ, so that it is gone for good.

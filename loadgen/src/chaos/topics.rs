@@ -76,7 +76,7 @@ impl World<'_> {
         wait(1);
         self.cluster.create_topic(&topic, partitions)?;
         self.book.open_channel_lanes(&topic, 0..partitions);
-        self.book.go_on(true);
+        self.book.go_on();
         // Topic ids are looked at every ten seconds.
         wait(14);
         self.end();
