@@ -177,10 +177,10 @@ async fn rooms_that_the_new_policy_forbids_are_left_and_told_and_all_others_are_
 fn assets(allowed: bool) -> String {
     let asset = "[policy.asset]\nany = [\"admin\", \"supervisor\", \"dispatcher\"]";
     assert!(DISPATCH.contains(asset));
-    match allowed {
-        true => DISPATCH.to_owned(),
-        false => DISPATCH.replace(asset, "[policy.asset]\nany = [\"admin\"]"),
+    if allowed {
+        return DISPATCH.to_owned();
     }
+    DISPATCH.replace(asset, "[policy.asset]\nany = [\"admin\"]")
 }
 
 #[tokio::test]
