@@ -45,8 +45,8 @@ const CONFINED: [(&str, &[&str]); 4] = [
     ("socketioxide", &["socketio"]),
 ];
 
-/// The only file with unsafe code.
-const UNSAFE: &str = "kafka/ffi.rs";
+/// The only place with unsafe code.
+const UNSAFE: &str = "kafka/ffi/";
 
 struct Source {
     /// Below `src`, or below the repository for other crates.
@@ -195,12 +195,12 @@ fn libraries_stay_where_they_belong() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_file() {
+fn unsafe_code_is_in_one_place() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in ["src", "crates", "loadgen", "tools"] {
         for source in sources(&root.join(folder)) {
             let is_unsafe = words(&source.code).any(|(_, word)| word == "unsafe");
-            let expected = folder == "src" && source.path == UNSAFE;
+            let expected = folder == "src" && source.path.starts_with(UNSAFE);
             assert_eq!(is_unsafe, expected, "{folder}/{}", source.path);
         }
     }

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status, Topics, Wants};
+use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
-use crate::settings::Settings;
+use crate::settings::{KafkaSettings, Settings};
 use crate::socketio::LogSource;
 use crate::telemetry::labels::RecordOutcome;
 use crate::telemetry::metrics::TopicMetrics;
@@ -117,16 +117,21 @@ impl Router for Routes {
     }
 }
 
-/// How the log is read: as far back as the hub keeps what comes.
-pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
-    let kafka = &settings.kafka;
+/// How brokers are talked to, by whatever client.
+pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
     ConsumerSettings {
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
         properties: kafka.properties.clone(),
         group_id: kafka.group_id.clone(),
-        keep: Duration::from_millis(hub.kept_ms()),
         mock: kafka.mock,
-        pace: Pace::default(),
+        ..ConsumerSettings::new(&kafka.bootstrap_servers)
+    }
+}
+
+/// How the log is read: as far back as the hub keeps what comes.
+pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
+    ConsumerSettings {
+        keep: Duration::from_millis(hub.kept_ms()),
+        ..client_settings(&settings.kafka)
     }
 }
 

@@ -36,6 +36,7 @@ use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::{Metrics, events};
 
+pub use log_reader::client_settings;
 pub use reload::Reread;
 
 use demo_people::DemoPeople;
@@ -219,6 +220,7 @@ fn hub_settings(settings: &Settings) -> HubSettings {
     HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
+        latest_bytes: usize::try_from(settings.window.latest_bytes).unwrap_or(usize::MAX),
     }
 }
 

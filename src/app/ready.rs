@@ -122,9 +122,9 @@ impl Readiness {
     fn kafka(&self) -> Component {
         let status = self.log.status();
         if !status.contact {
-            let error = status
-                .last_error
-                .as_deref()
+            let trouble = status.trouble.as_deref();
+            let error = trouble
+                .or(status.last_error.as_deref())
                 .unwrap_or("no broker has answered yet");
             return Component::ill(format!("no contact: {error}"));
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::kafka::ConsumerSettings;
-use crate::settings::{KafkaSettings, values};
+use crate::settings::values;
+
+pub(super) use crate::app::client_settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Brokers {
@@ -29,14 +30,6 @@ impl Brokers {
             environment.insert(name, servers.clone());
         }
         environment
-    }
-}
-
-pub(super) fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
-    ConsumerSettings {
-        properties: kafka.properties.clone(),
-        mock: kafka.mock,
-        ..ConsumerSettings::new(&kafka.bootstrap_servers)
     }
 }
 

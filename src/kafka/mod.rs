@@ -1,11 +1,14 @@
 //! Reads the routed topics: every instance all partitions, by `assign`, without joining a group.
 //!
 //! Two threads. The *reader* (`reader`) blocks on librdkafka's queue, routes each record and hands the hub batches of
-//! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
-//! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
-//! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
-//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures, `properties.rs`
-//! says with what; `status.rs` is what others may see.
+//! [`Feed`] in the order of the log. The *scout* (`scout`) asks the brokers, over connections of its own, which topics and
+//! partitions there are, which topics stand behind the names, where partitions begin and end (`offsets.rs`), and where reading
+//! starts. What the scout finds goes to the reader, which alone decides: `lanes` holds what is known of each partition, and turns
+//! reports into ends, gaps, topics that are gone, and stalls; `contact.rs` says whether "now" is read up to, `trouble.rs` what keeps
+//! us from the brokers. `ffi` takes events off the queue; `client.rs` configures, `properties.rs` says with what; `status.rs` is
+//! what others may see.
+//!
+//! Beside it: `producer.rs` writes records, `admin` makes topics.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
@@ -20,10 +23,10 @@ mod producer;
 pub mod properties;
 mod reader;
 mod scout;
-pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +40,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
-pub use producer::{Producer, WriteError};
+pub use producer::{Outgoing, Producer, WriteError, Written};
 pub use status::{PartitionStatus, Status};
 
 use crate::telemetry::Metrics;
@@ -143,7 +146,7 @@ pub enum StartError {
 }
 
 /// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a second
-/// of `stop` (two when a broker takes a question and does not answer), or when the feed's receiver is gone.
+/// of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is gone.
 ///
 /// The feed is bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops
 /// fetching: nothing is dropped.

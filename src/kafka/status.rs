@@ -13,6 +13,8 @@ use super::Topics;
 pub struct Status {
     /// As the hub was told: everything up to "now" is read, apart from what `lag` says.
     pub contact: bool,
+    /// Why the brokers refuse us, or we them, while they do: nothing that waiting cures.
+    pub trouble: Option<String>,
     /// What went wrong last, in words for an operator, secrets masked.
     pub last_error: Option<String>,
     /// Every partition of the start has been read to its end once. Stays true.

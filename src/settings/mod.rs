@@ -121,6 +121,8 @@ pub struct ServiceTopics {
 pub struct Window {
     pub duration: Duration,
     pub bytes: u64,
+    /// For the newest records of class `latest`, beside those.
+    pub latest_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -264,6 +264,7 @@ impl Reader {
         let window = Window {
             duration: self.value("FLEETCAST_WINDOW", positive_duration),
             bytes: self.value("FLEETCAST_WINDOW_BYTES", values::bytes),
+            latest_bytes: self.value("FLEETCAST_LATEST_BYTES", values::bytes),
         };
         let event = sockets.max_event_bytes as u64;
         if self.input.problems.is_empty() && window.bytes < event {

@@ -48,6 +48,15 @@ pub fn kafka_down(metrics: &Metrics, why: &str) {
     warn!(why, "kafka is not reachable: going on without new records");
 }
 
+/// Credentials or certificates do not fit: somebody has to act. Told when it changes.
+pub fn kafka_refused(metrics: &Metrics, why: &str) {
+    metrics.errors.increment(Component::Kafka);
+    error!(
+        why,
+        "there is no connection to kafka, and waiting will not bring one"
+    );
+}
+
 /// A partition is not read any more: its topic is gone, or was made anew.
 pub fn partition_gone(topic: &str, partition: i32) {
     info!(topic, partition, "a partition is gone");

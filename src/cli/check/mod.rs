@@ -29,7 +29,8 @@ pub(super) const HELP: &str = "Examples:
   fleetcast check --config new.toml && kill -HUP $PID    what a reload would say, then the reload
 
 Exit codes: 0 the settings are good and Kafka answers, and Redis if REDIS_URL is set; 1 the settings are good, but one of
-the two does not answer (within 5 s and 1 s) or not well; 2 wrong usage; 78 the settings are wrong.";
+the two does not answer (within 5 s and 1 s) or not well; 2 wrong usage; 78 the settings are wrong, or credentials and
+certificates are that Kafka and we show each other.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -74,14 +75,21 @@ pub(super) fn run(
         Err(error) => {
             let why = plain(&error.to_string());
             complain(&format!("fleetcast: kafka: {why}\n"));
-            Exit::Failed
+            if error.is_lasting() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Failed
+            }
         }
     };
     let bus = match &settings.redis_url {
         Some(url) => ask_redis(url)?,
         None => Exit::Clean,
     };
-    Ok(if bus == Exit::Clean { kafka } else { bus })
+    Ok(match (kafka, bus) {
+        (Exit::Clean, bus) => bus,
+        (kafka, _) => kafka,
+    })
 }
 
 fn ask_redis(url: &SecretString) -> anyhow::Result<Exit> {

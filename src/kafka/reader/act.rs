@@ -21,6 +21,12 @@ impl Reader {
         if let Some(problem) = &report.error {
             self.status.last_error = Some(problem.clone());
         }
+        if let Some(trouble) = &report.trouble
+            && self.status.trouble.as_ref() != Some(trouble)
+        {
+            events::kafka_refused(&self.metrics, trouble);
+        }
+        self.status.trouble.clone_from(&report.trouble);
         self.contact
             .look(report.answered, report.asked_ms, now_ms, self.pace.silence);
         for place in &report.gone {

@@ -22,6 +22,7 @@ use super::client::Context;
 use super::ffi::Asker;
 use super::offsets::{self, Bounds, Place};
 use super::status::Shared;
+use super::trouble;
 use crate::clock;
 
 /// What one look has shown. Everything in it was asked after `asked_ms`.
@@ -43,6 +44,8 @@ pub(super) struct Report {
     pub(super) leaderless: Vec<Place>,
     /// Why the look was cut short, or what an operator should know of.
     pub(super) error: Option<String>,
+    /// What no waiting cures, while it is so.
+    pub(super) trouble: Option<String>,
     /// The brokers answered every question.
     pub(super) answered: bool,
     /// Nothing of the start is still to be found, apart from what nobody leads.
@@ -73,11 +76,15 @@ pub(super) struct Scout {
     timeout: Duration,
     /// The newest call that a look has answered.
     answered: u64,
+    /// What was found when it was last looked for, and when that was, in monotonic milliseconds.
+    trouble: Option<(Option<String>, u64)>,
 }
 
 impl Scout {
     /// Longer after failures, up to the second: a slow network must not look like a dead one, a shutdown must not wait long.
     const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+    /// Between two searches for what keeps us from the brokers.
+    const TROUBLE_MS: u64 = 10_000;
     /// Calls for a look are collected for so long.
     const COLLECT: Duration = Duration::from_millis(200);
 
@@ -96,6 +103,7 @@ impl Scout {
             known: HashMap::new(),
             timeout: Self::TIMEOUTS.0,
             answered: 0,
+            trouble: None,
         }
     }
 
@@ -155,10 +163,12 @@ impl Scout {
                 report.answered = true;
                 self.answered = report.number;
                 self.timeout = Self::TIMEOUTS.0;
+                self.trouble = None;
             }
             Err(error) => {
                 self.timeout = (self.timeout * 2).min(Self::TIMEOUTS.1);
                 report.error = Some(self.masked(&error));
+                report.trouble = self.trouble(stop);
             }
         }
         report.ids = self.ids.take(&mut self.client, called);
@@ -166,6 +176,18 @@ impl Scout {
             self.ids.hurry();
         }
         report
+    }
+
+    /// Why there is no answer, if the settings or a certificate are to blame. Looked for now and then only: it takes a
+    /// connection of its own.
+    fn trouble(&mut self, stop: &CancellationToken) -> Option<String> {
+        let now_ms = clock::monotonic_ms();
+        let old = |(_, at): &(_, u64)| now_ms.saturating_sub(*at) >= Self::TROUBLE_MS;
+        if self.trouble.as_ref().is_none_or(old) && !stop.is_cancelled() {
+            let found = trouble::look_for(&self.settings, Self::TIMEOUTS.1);
+            self.trouble = Some((found, clock::monotonic_ms()));
+        }
+        self.trouble.clone().and_then(|(found, _)| found)
     }
 
     fn masked(&self, error: &KafkaError) -> String {

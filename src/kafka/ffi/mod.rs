@@ -1,18 +1,19 @@
-//! The only unsafe code: taking events off librdkafka's consumer queue, and asking for the ids of topics.
+//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics (`asker.rs`), and hearing why
+//! brokers cannot be talked to (`probe.rs`).
 //!
 //! `BaseConsumer::poll` of rust-rdkafka 0.39 reports the end of a partition as `PartitionEOF(number)`: without the topic, so
 //! that `incident/0` and `task/0` look the same, and without the offset, which is the one place where librdkafka says how far
 //! it has read past control records and aborted transactions. Errors of one partition lose both as well. The event itself
 //! carries all of it, so the queue is polled here, one event at a time, and each is shown to a closure as a borrowed value.
-//!
-//! `rd_kafka_DescribeTopics`, the one question whose answer has the ids of topics, is not wrapped by rust-rdkafka at all.
 #![expect(
     unsafe_code,
-    reason = "rust-rdkafka drops topic and offset of the end of a partition, and cannot ask for topic ids; see the module's comment"
+    reason = "rust-rdkafka drops topic and offset of the end of a partition, and lacks two calls; see the modules' comments"
 )]
 
-use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_void};
+mod asker;
+mod probe;
+
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::time::Duration;
@@ -21,6 +22,9 @@ use fleetcast_core::domain::record::Record;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+pub(super) use asker::Asker;
+pub(super) use probe::{Probe, probe};
 
 /// A consumer with a group (which `assign` needs) and its event queue.
 pub(super) struct Source<C: ConsumerContext> {
@@ -81,69 +85,6 @@ impl<C: ConsumerContext> Source<C> {
     }
 }
 
-/// A client that asks, and the place for an answer that may never come.
-pub(super) struct Asker<C: ConsumerContext> {
-    // Dropped in this order: librdkafka wants its queues given back before the client is destroyed.
-    answer: Option<Queue>,
-    consumer: BaseConsumer<C>,
-}
-
-impl<C: ConsumerContext> Asker<C> {
-    pub(super) fn new(consumer: BaseConsumer<C>) -> Self {
-        Self {
-            answer: None,
-            consumer,
-        }
-    }
-
-    pub(super) fn consumer(&self) -> &BaseConsumer<C> {
-        &self.consumer
-    }
-
-    /// Asks for the ids of these topics, each named once, and does not wait. The answer to an earlier question is given up.
-    pub(super) fn ask_ids(&mut self, topics: &[&str], within: Duration) {
-        let names: Vec<CString> = topics
-            .iter()
-            .filter_map(|topic| CString::new(*topic).ok())
-            .collect();
-        let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-        let millis = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
-        let client = self.consumer.client().native_ptr();
-        // SAFETY: the client is alive. Names, options and their collection live until the call has returned, which copies
-        // them; each is given back once. The queue is counted, so that a late answer to a question that was given up finds it.
-        self.answer = unsafe {
-            let Some(queue) = NonNull::new(sys::rd_kafka_queue_new(client)).map(Queue) else {
-                return;
-            };
-            let collection =
-                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-            let options = sys::rd_kafka_AdminOptions_new(client, kind);
-            // A time that it does not like leaves its own default, a minute.
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
-            sys::rd_kafka_DescribeTopics(client, collection, options, queue.0.as_ptr());
-            sys::rd_kafka_AdminOptions_destroy(options);
-            sys::rd_kafka_TopicCollection_destroy(collection);
-            Some(queue)
-        };
-    }
-
-    /// Waits at most so long for the answer. `None`: nothing was asked, or it is still to come.
-    pub(super) fn ids(&mut self, wait: Duration) -> Option<Result<Ids, String>> {
-        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        let queue = self.answer.as_ref()?;
-        // SAFETY: the queue is alive as long as `self`; the event is ours and given back by `Taken::drop`.
-        let taken = Taken(NonNull::new(unsafe {
-            sys::rd_kafka_queue_poll(queue.0.as_ptr(), millis)
-        })?);
-        self.answer = None;
-        Some(taken.ids())
-    }
-}
-
-/// Topics by name, without those that the brokers do not show.
-pub(super) type Ids = HashMap<String, [u8; 16]>;
-
 struct Queue(NonNull<sys::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues are reference-counted and locked; any thread may use and destroy them.
@@ -187,47 +128,6 @@ impl Taken {
                 }
             }
             _ => see(Event::Other),
-        }
-    }
-
-    fn ids(&self) -> Result<Ids, String> {
-        let event = self.0.as_ptr();
-        // SAFETY: the event is alive; the result, its descriptions and their texts and ids are the event's own.
-        unsafe {
-            if sys::rd_kafka_event_error(event) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(text_at(sys::rd_kafka_event_error_string(event)).to_owned());
-            }
-            let result = sys::rd_kafka_event_DescribeTopics_result(event);
-            if result.is_null() {
-                return Err("librdkafka answers another question".to_owned());
-            }
-            let mut count = 0;
-            let first = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-            if first.is_null() {
-                return Ok(Ids::new());
-            }
-            let mut ids = Ids::with_capacity(count);
-            for description in slice::from_raw_parts(first, count) {
-                let error = sys::rd_kafka_TopicDescription_error(*description);
-                if sys::rd_kafka_error_code(error) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    continue;
-                }
-                let Some(id) = sys::rd_kafka_TopicDescription_topic_id(*description).as_ref()
-                else {
-                    continue;
-                };
-                let [most, least] = [
-                    sys::rd_kafka_Uuid_most_significant_bits(id),
-                    sys::rd_kafka_Uuid_least_significant_bits(id),
-                ]
-                .map(i64::to_be_bytes);
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&most);
-                bytes[8..].copy_from_slice(&least);
-                let name = text_at(sys::rd_kafka_TopicDescription_name(*description));
-                ids.insert(name.to_owned(), bytes);
-            }
-            Ok(ids)
         }
     }
 

@@ -1,19 +1,15 @@
-//! What the command line asks of brokers: which topics there are, and to make them as they should be.
-//!
-//! Topics are made and widened, and settings are set. Nothing is ever deleted or shrunk: what cannot be brought about that way
-//! is told instead.
+//! Makes topics, widens them, and sets their settings. Nothing is ever deleted or shrunk: what cannot be brought about that way is
+//! told instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
-    OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+    AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
 };
-use rdkafka::error::KafkaError;
 
-use super::ConsumerSettings;
-use super::client::{self, ClientError, Context};
+use super::{Admin, AdminError, Cluster, Existing};
 
 /// The brokers' own default, for counts that nobody has given.
 const BROKERS_DEFAULT: i32 = -1;
@@ -51,87 +47,14 @@ pub enum Action {
     Failed,
 }
 
-/// Topics as they are.
-#[derive(Debug, Clone, Default)]
-pub struct Cluster {
-    pub brokers: Vec<String>,
-    pub topics: BTreeMap<String, Existing>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Existing {
-    pub partitions: i32,
-    pub replication_factor: i32,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("no answer from {servers} within {} s: {why}", .within.as_secs_f32())]
-    Unreachable {
-        servers: String,
-        within: Duration,
-        why: String,
-    },
-    #[error("cannot {what}: {why}")]
-    Refused { what: &'static str, why: String },
-}
-
-pub struct Admin {
-    client: AdminClient<Context>,
-    servers: String,
-    timeout: Duration,
+/// Names that occur twice: the second would undo the first.
+pub fn repeated(topics: &[Topic]) -> BTreeSet<&str> {
+    let mut seen = BTreeSet::new();
+    let names = topics.iter().map(|topic| topic.name.as_str());
+    names.filter(|name| !seen.insert(*name)).collect()
 }
 
 impl Admin {
-    /// Asks nobody yet. Each question takes at most `timeout`.
-    pub fn new(settings: &ConsumerSettings, timeout: Duration) -> Result<Self, AdminError> {
-        let config = client::common(settings)?;
-        let client = config
-            .create_with_context(Context::new(settings))
-            .map_err(ClientError::from)?;
-        Ok(Self {
-            client,
-            servers: settings.bootstrap_servers.clone(),
-            timeout,
-        })
-    }
-
-    /// All topics and brokers that the cluster shows us. Blocks for at most the time-out.
-    pub fn cluster(&self) -> Result<Cluster, AdminError> {
-        let metadata = self
-            .client
-            .inner()
-            .fetch_metadata(None, self.timeout)
-            .map_err(|error| AdminError::Unreachable {
-                servers: self.servers.clone(),
-                within: self.timeout,
-                why: self.masked(&error),
-            })?;
-        let brokers = metadata.brokers().iter();
-        let topics = metadata.topics().iter();
-        Ok(Cluster {
-            brokers: brokers
-                .map(|broker| format!("{}:{}", broker.host(), broker.port()))
-                .collect(),
-            topics: topics
-                .filter(|topic| topic.error().is_none())
-                .map(|topic| {
-                    let partitions = topic.partitions();
-                    let replicas = partitions.iter().map(|one| one.replicas().len()).min();
-                    let existing = Existing {
-                        partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
-                        replication_factor: replicas
-                            .and_then(|count| i32::try_from(count).ok())
-                            .unwrap_or_default(),
-                    };
-                    (topic.name().to_owned(), existing)
-                })
-                .collect(),
-        })
-    }
-
     /// Makes the topics as they should be, in their order. With `dry_run` the brokers check what they would make, and nothing is done.
     pub async fn apply(&self, topics: &[Topic], dry_run: bool) -> Result<Vec<Outcome>, AdminError> {
         let cluster = self.cluster()?;
@@ -378,50 +301,6 @@ impl Admin {
         }
         Err("the brokers did not take it: is the value allowed?".to_owned())
     }
-
-    fn options(&self, validate_only: bool) -> AdminOptions {
-        AdminOptions::new()
-            .request_timeout(Some(self.timeout))
-            .operation_timeout(Some(self.timeout))
-            .validate_only(validate_only)
-    }
-
-    /// librdkafka has its own time-outs; this one holds whatever it does.
-    async fn within<T>(
-        &self,
-        answer: impl Future<Output = Result<T, KafkaError>>,
-    ) -> Result<T, String> {
-        let most = self.timeout + Duration::from_secs(1);
-        match tokio::time::timeout(most, answer).await {
-            Ok(answer) => answer.map_err(|error| self.masked(&error)),
-            Err(_) => Err(format!("no answer within {} s", most.as_secs())),
-        }
-    }
-
-    fn masked(&self, error: &KafkaError) -> String {
-        self.client.inner().context().masked(&error.to_string())
-    }
-}
-
-/// Which topics of each group exist; an empty list: none of them does.
-pub fn present<'a>(
-    groups: impl Iterator<Item = &'a [std::sync::Arc<str>]>,
-    cluster: &Cluster,
-) -> Vec<(&'a [std::sync::Arc<str>], Vec<&'a str>)> {
-    groups
-        .map(|group| {
-            let names = group.iter().map(|name| &**name);
-            let found = names.filter(|name| cluster.topics.contains_key(*name));
-            (group, found.collect())
-        })
-        .collect()
-}
-
-/// Names that occur twice: the second would undo the first.
-pub fn repeated(topics: &[Topic]) -> BTreeSet<&str> {
-    let mut seen = BTreeSet::new();
-    let names = topics.iter().map(|topic| topic.name.as_str());
-    names.filter(|name| !seen.insert(*name)).collect()
 }
 
 fn first(answer: Result<Vec<rdkafka::admin::TopicResult>, String>) -> Result<(), String> {
