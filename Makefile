@@ -88,6 +88,22 @@ browser-test: node-modules build ## The QA page in Chromium
 kafka-tests: ## Integration and client tests on real Apache Kafka, started and stopped here
 	@scripts/test.sh kafka
 
+.PHONY: chaos
+chaos: build with-bugs ## Faults of every kind against three servers, checked; and whether the checker finds seeded bugs
+	@target/release/loadgen chaos --jobs 3 $(ARGS)
+	@target/release/loadgen chaos --teeth --jobs 3
+
+.PHONY: chaos-long
+chaos-long: build ## The same until it can be believed: 2,000 clients, 1,000 records/s, half an hour
+	@exec target/release/loadgen chaos --form long $(ARGS)
+
+.PHONY: with-bugs
+with-bugs: build
+	@cargo build --release --locked --features failpoints --bin fleetcast-with-bugs
+	@# What is looked for must be there to be found, and must not be in what is released.
+	@grep -aq SEEDED_BUG target/release/fleetcast-with-bugs
+	@! grep -aq SEEDED_BUG target/release/fleetcast
+
 .PHONY: load
 load: build ## The load generator; make load ARGS="--help"
 	@exec target/release/loadgen $(ARGS)

@@ -40,3 +40,8 @@ step "fetch Apache Kafka" scripts/kafka.sh fetch
 step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --secure bash -euc '
   cargo test --workspace --locked --quiet -- --ignored
   make --no-print-directory client-tests'
+
+# After those, because it wants the machine for itself.
+step "no seeded bugs in the release" bash -c '! grep -aq SEEDED_BUG target/release/fleetcast'
+step "faults, short form" target/release/loadgen chaos --jobs 3 \
+  --scenario cuts --scenario kill --scenario rolling --scenario kafka --scenario slow

@@ -22,6 +22,19 @@ impl Bitmap {
         }
     }
 
+    /// Makes room for `number`.
+    pub(crate) fn grow_to(&mut self, number: u32) {
+        let words = number as usize / 64 + 1;
+        if self.words.len() < words {
+            self.words.resize(words, 0);
+        }
+    }
+
+    pub(crate) fn contains(&self, number: u32) -> bool {
+        let word = self.words.get(number as usize / 64);
+        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
     /// Whether `number` is new here; nothing when it lies beyond the bound.
     pub(crate) fn insert(&mut self, number: u32) -> Option<bool> {
         let word = self.words.get_mut(number as usize / 64)?;

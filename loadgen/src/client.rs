@@ -1,327 +1,318 @@
-//! One client at protocol level: connects, subscribes, receives, comes back with its cursor; some are cut, some stall.
+//! One client at protocol level: connects, subscribes, receives, and comes back with its cursor and its rooms, as the
+//! few documented lines of JavaScript do. What is done to it, and what becomes of what it sees, is its [`Part`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use futures_util::StreamExt;
-use rand::Rng;
-use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::check::ClientCheck;
-use crate::clock::Clock;
-use crate::latency::{Group, Latencies, Phase};
-use crate::producer::AckTimes;
-use crate::protocol::{Event, Packet, connect_packet, field, is_success, subscribe_packet};
-use crate::record::{EVENT, Payload};
+use crate::protocol::{
+    Event, Packet, connect_packet, field, is_success, subscribe_packet, unsubscribe_packet,
+};
 use crate::socket::{Endpoint, OpenError, Socket, cut, send};
 
-/// What is done to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Temper {
-    Steady,
-    /// Its TCP connection is reset again and again; it comes back at once.
-    Cut {
-        first: Duration,
-        every: Duration,
-    },
-    /// It stops reading once, keeps the connection, and goes on.
-    Stalled {
-        after: Duration,
+/// What `run` and `chaos` each have of their own.
+pub(crate) trait Part {
+    /// False: nothing will ever be done to this client, so it need not look.
+    fn is_disturbed(&self) -> bool;
+
+    /// The next thing to do to it; pending for ever if there is none.
+    async fn next_act(&self) -> Act;
+
+    /// Takes note of what the client has seen.
+    fn see(&self, sight: &Sight<'_>);
+
+    /// How long it stays away after its connection has ended; `attempt` counts from 1 since it was connected.
+    fn pause(&self, ended: &Ended, attempt: u32) -> Duration;
+
+    /// Of its TCP socket in bytes: small, so that it stalls soon.
+    fn receive_buffer(&self) -> Option<u32>;
+}
+
+/// What can be done to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Its TCP connection is reset.
+    Cut,
+    /// The same, and it stays away for so long.
+    Leave(Duration),
+    /// It reads nothing for so long; its kernel goes on acknowledging.
+    Stall(Duration),
+    /// For `lasts` it reads one message in each `pause`.
+    Trickle {
         lasts: Duration,
-        receive_buffer: u32,
+        pause: Duration,
     },
+    Subscribe(String),
+    Unsubscribe(String),
 }
 
-/// Where the run stands, told to all clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    Connecting,
-    /// Producing since then; the stall in nanoseconds since the epoch.
-    Running {
-        since: Instant,
-        stall: (u64, u64),
+/// What a client sees.
+#[derive(Debug)]
+pub(crate) enum Sight<'a> {
+    /// The namespace is connected; whether a cursor was shown.
+    Opened {
+        with_cursor: bool,
     },
-    Stop,
+    Subscribed(&'a [String]),
+    Unsubscribed(&'a str),
+    /// An event that is none of the contract's own, so of a record.
+    Record {
+        name: &'a str,
+        payload: &'a str,
+        has_cursor: bool,
+    },
+    /// `fresh`, `resumed` or `resync`.
+    Welcome(&'a str),
+    Resync(&'a str),
+    /// An event of the contract that only moves the cursor.
+    Cursor,
+    /// Nobody here caused it.
+    Odd(String),
+    Closed(&'a Ended),
 }
 
-/// What the clients of all threads tell the run as they go.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// Clients whose rooms are acknowledged.
-    pub(crate) ready: AtomicU64,
-    /// Refused for good.
-    pub(crate) refused: AtomicU64,
-    /// Deliveries, each counted once.
-    pub(crate) received: AtomicU64,
+/// Why a session ended, or did not come about.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// By us; how long to stay away, if that was said.
+    Cut(Option<Duration>),
+    Lost(anyhow::Error),
+    /// By a packet after which a stock client does not come back.
+    Dismissed(&'static str),
+    /// No connection came about.
+    Failed(anyhow::Error),
+    /// `connect_error`: final.
+    Refused(String),
 }
 
-/// What the clients of one thread share.
-pub(crate) struct Surroundings {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) clock: Clock,
-    pub(crate) acks: Arc<AckTimes>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) stage: watch::Receiver<Stage>,
-    pub(crate) latencies: RefCell<Latencies>,
-}
-
-/// What happened to one client beside its deliveries.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Story {
-    pub(crate) cuts: u64,
-    pub(crate) stalls: u64,
-    /// Connections that ended without our doing.
-    pub(crate) lost_connections: u64,
-    pub(crate) failed_attempts: u64,
-    /// Welcomes by what they say of the resume.
-    pub(crate) fresh: u64,
-    pub(crate) resumed: u64,
-    pub(crate) resynced: u64,
-    /// `resync_required` events.
-    pub(crate) resync_required: u64,
-    /// From the cut to the welcome after it.
-    pub(crate) back_after: Vec<Duration>,
-    /// The last words of the connection, or of the server.
-    pub(crate) last_trouble: Option<String>,
-}
-
-pub(crate) struct Client {
+pub(crate) struct Client<P> {
     pub(crate) index: usize,
-    pub(crate) temper: Temper,
     token: String,
     /// As the client names them: `channel:7`.
-    rooms: Vec<String>,
-    pub(crate) state: RefCell<State>,
+    wanted: Vec<String>,
+    pub(crate) part: P,
+    hold: RefCell<Hold>,
+    attempt: Cell<u32>,
 }
 
-pub(crate) struct State {
-    pub(crate) check: ClientCheck,
-    pub(crate) story: Story,
+/// What it would show to come back.
+#[derive(Default)]
+struct Hold {
     cursor: String,
-    subscribed: bool,
-    away_since: Option<Instant>,
+    rooms: Vec<String>,
+    /// The command that waits for its acknowledgement.
+    asked: Option<(u64, Asked)>,
+    next_id: u64,
 }
 
-/// Why a session ended.
-enum Ended {
-    Cut,
-    Lost(anyhow::Error),
-    Refused(String),
+enum Asked {
+    Join(Vec<String>),
+    Leave(String),
 }
 
 /// What a frame asks for.
 enum Step {
     Nothing,
     Reply(String),
-    End(anyhow::Error),
+    End(Ended),
 }
 
-impl Client {
-    pub(crate) fn new(
-        index: usize,
-        temper: Temper,
-        token: String,
-        rooms: Vec<String>,
-        check: ClientCheck,
-    ) -> Self {
-        let state = State {
-            check,
-            story: Story::default(),
-            cursor: String::new(),
-            subscribed: false,
-            away_since: None,
-        };
+impl<P: Part> Client<P> {
+    pub(crate) fn new(index: usize, token: String, wanted: Vec<String>, part: P) -> Self {
         Self {
             index,
-            temper,
             token,
-            rooms,
-            state: RefCell::new(state),
-        }
-    }
-
-    fn group(&self) -> Group {
-        if self.temper == Temper::Steady {
-            Group::Others
-        } else {
-            Group::Disturbed
+            wanted,
+            part,
+            hold: RefCell::default(),
+            attempt: Cell::new(0),
         }
     }
 
     /// Keeps the client connected until it is refused for good; the run ends it by dropping this future.
-    pub(crate) async fn run(&self, around: &Surroundings) {
+    pub(crate) async fn run(&self, endpoint: &Endpoint) {
         loop {
-            let ended = self.session(around).await.unwrap_or_else(Ended::Lost);
-            match ended {
-                Ended::Cut => {
-                    let mut state = self.state.borrow_mut();
-                    state.story.cuts += 1;
-                    state.away_since = Some(Instant::now());
-                }
-                Ended::Lost(error) => {
-                    self.state.borrow_mut().story.last_trouble = Some(format!("{error:#}"));
-                    // The stock client's first delay: a second, half of it random.
-                    let delay = rand::rng().random_range(500..1_500);
-                    sleep(Duration::from_millis(delay)).await;
-                }
-                Ended::Refused(message) => {
-                    self.state.borrow_mut().story.last_trouble =
-                        Some(format!("refused: {message}"));
-                    around.progress.refused.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
+            let ended = self.session(endpoint).await;
+            self.hold.borrow_mut().asked = None;
+            self.part.see(&Sight::Closed(&ended));
+            if let Ended::Refused(_) = ended {
+                return;
             }
+            self.attempt.set(self.attempt.get() + 1);
+            sleep(self.part.pause(&ended, self.attempt.get())).await;
         }
     }
 
-    async fn session(&self, around: &Surroundings) -> Result<Ended> {
-        let receive_buffer = match self.temper {
-            Temper::Stalled { receive_buffer, .. } => Some(receive_buffer),
-            Temper::Steady | Temper::Cut { .. } => None,
+    async fn session(&self, endpoint: &Endpoint) -> Ended {
+        let (connect, with_cursor) = {
+            let hold = self.hold.borrow();
+            let packet = connect_packet(&self.token, &hold.cursor, &hold.rooms);
+            (packet, !hold.cursor.is_empty())
         };
-        let (connect, subscribe) = {
-            let state = self.state.borrow();
-            let held: &[String] = if state.subscribed { &self.rooms } else { &[] };
-            let subscribe = (!state.subscribed).then(|| subscribe_packet(&self.rooms));
-            (connect_packet(&self.token, &state.cursor, held), subscribe)
-        };
-        let mut socket = match around.endpoint.session(receive_buffer, connect).await {
+        let mut socket = match endpoint.session(self.part.receive_buffer(), connect).await {
             Ok(socket) => socket,
-            Err(OpenError::Refused(message)) => return Ok(Ended::Refused(message)),
-            Err(OpenError::Temporary(error)) => {
-                self.state.borrow_mut().story.failed_attempts += 1;
-                return Ok(Ended::Lost(error));
-            }
+            Err(OpenError::Refused(message)) => return Ended::Refused(message),
+            Err(OpenError::Temporary(error)) => return Ended::Failed(error),
         };
-        if let Some(packet) = subscribe {
-            send(&mut socket, packet).await?;
-        }
-        let ended = self.receive(&mut socket, around).await;
-        match ended {
-            Ok(Ended::Cut) => cut(socket)?,
-            Ok(_) | Err(_) => self.state.borrow_mut().story.lost_connections += 1,
+        self.attempt.set(0);
+        self.part.see(&Sight::Opened { with_cursor });
+        let ended = match self.receive(&mut socket).await {
+            Ok(ended) => ended,
+            Err(error) => Ended::Lost(error),
+        };
+        if let Ended::Cut(_) = ended
+            && let Err(error) = cut(socket)
+        {
+            return Ended::Lost(error);
         }
         ended
     }
 
-    async fn receive(&self, socket: &mut Socket, around: &Surroundings) -> Result<Ended> {
-        let mut disturbance = pin!(self.disturbance(around.stage.clone()));
+    async fn receive(&self, socket: &mut Socket) -> Result<Ended> {
+        if let Some(packet) = self.first_subscription() {
+            send(socket, packet).await?;
+        }
+        let mut disturbance = pin!(self.part.next_act());
+        let disturbed = self.part.is_disturbed();
+        let mut trickle: Option<(Instant, Duration)> = None;
         loop {
             tokio::select! {
                 // A busy socket must not keep the disturbance waiting; steady clients do not look at it at all.
                 biased;
-                () = &mut disturbance, if self.temper != Temper::Steady => match self.temper {
-                    Temper::Cut { .. } => return Ok(Ended::Cut),
-                    Temper::Stalled { lasts, .. } => {
-                        // Counted before: a session that dies meanwhile must not stall again.
-                        self.state.borrow_mut().story.stalls += 1;
-                        sleep(lasts).await;
-                        disturbance.set(self.disturbance(around.stage.clone()));
+                act = &mut disturbance, if disturbed => {
+                    match act {
+                        Act::Cut => return Ok(Ended::Cut(None)),
+                        Act::Leave(away) => return Ok(Ended::Cut(Some(away))),
+                        Act::Stall(lasts) => sleep(lasts).await,
+                        Act::Trickle { lasts, pause } => trickle = Some((Instant::now() + lasts, pause)),
+                        Act::Subscribe(room) => {
+                            let packet = self.ask(Asked::Join(vec![room]));
+                            send(socket, packet).await?;
+                        }
+                        Act::Unsubscribe(room) => {
+                            let packet = self.ask(Asked::Leave(room));
+                            send(socket, packet).await?;
+                        }
                     }
-                    Temper::Steady => {}
-                },
-                message = socket.next() => match message {
-                    Some(Ok(Message::Text(text))) => match self.take(text.as_str(), around) {
-                        Step::Nothing => {}
-                        Step::Reply(packet) => send(socket, packet).await?,
-                        Step::End(error) => return Ok(Ended::Lost(error)),
-                    },
-                    Some(Ok(Message::Binary(_))) => self.state.borrow_mut().check.unexpected("a binary frame"),
-                    Some(Ok(Message::Close(frame))) => return Ok(Ended::Lost(anyhow!("closed by the server: {frame:?}"))),
-                    // The library answers WebSocket pings by itself.
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                    Some(Err(error)) => return Ok(Ended::Lost(error.into())),
-                    None => return Ok(Ended::Lost(anyhow!("the connection ended"))),
-                },
-            }
-        }
-    }
-
-    /// Returns when the next thing is to be done to this client.
-    async fn disturbance(&self, mut stage: watch::Receiver<Stage>) {
-        let since = match stage
-            .wait_for(|stage| matches!(stage, Stage::Running { .. }))
-            .await
-            .as_deref()
-        {
-            Ok(Stage::Running { since, .. }) => *since,
-            Ok(_) | Err(_) => return std::future::pending().await,
-        };
-        let (cuts, stalls) = {
-            let story = &self.state.borrow().story;
-            (story.cuts, story.stalls)
-        };
-        let due = match self.temper {
-            Temper::Cut { first, every } => {
-                since + first + every * u32::try_from(cuts).unwrap_or(u32::MAX)
-            }
-            Temper::Stalled { after, .. } if stalls == 0 => since + after,
-            Temper::Stalled { .. } | Temper::Steady => return std::future::pending().await,
-        };
-        sleep_until(due.into()).await;
-    }
-
-    fn take(&self, frame: &str, around: &Surroundings) -> Step {
-        let mut state = self.state.borrow_mut();
-        match Packet::parse(frame) {
-            Packet::Event(event) => self.take_event(&mut state, &event, around),
-            Packet::Ping => Step::Reply("3".to_owned()),
-            Packet::Ack { id: 0, args } if !state.subscribed => {
-                if !is_success(args) {
-                    return Step::End(anyhow!("subscribe failed: {args}"));
+                    disturbance.set(self.part.next_act());
                 }
-                state.subscribed = true;
-                around.progress.ready.fetch_add(1, Ordering::Relaxed);
-                Step::Nothing
-            }
-            Packet::Pong | Packet::Noop => Step::Nothing,
-            Packet::Close => Step::End(anyhow!("Engine.IO close packet")),
-            Packet::Disconnect => Step::End(anyhow!(
-                "Socket.IO DISCONNECT: a stock client would not come back"
-            )),
-            Packet::Open
-            | Packet::Connect
-            | Packet::ConnectError(_)
-            | Packet::Ack { .. }
-            | Packet::Unknown => {
-                let head: String = frame.chars().take(80).collect();
-                state.check.unexpected(&format!("packet {head}"));
-                Step::Nothing
+                message = socket.next() => {
+                    match message {
+                        Some(Ok(Message::Text(text))) => match self.take(text.as_str()) {
+                            Step::Nothing => {}
+                            Step::Reply(packet) => send(socket, packet).await?,
+                            Step::End(ended) => return Ok(ended),
+                        },
+                        Some(Ok(Message::Binary(_))) => self.part.see(&Sight::Odd("a binary frame".to_owned())),
+                        Some(Ok(Message::Close(frame))) => return Ok(Ended::Lost(anyhow!("closed by the server: {frame:?}"))),
+                        // The library answers WebSocket pings by itself.
+                        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                        Some(Err(error)) => return Ok(Ended::Lost(error.into())),
+                        None => return Ok(Ended::Lost(anyhow!("the connection ended"))),
+                    }
+                    match trickle {
+                        Some((until, pause)) if Instant::now() < until => sleep(pause).await,
+                        Some(_) => trickle = None,
+                        None => {}
+                    }
+                }
             }
         }
     }
 
-    fn take_event(&self, state: &mut State, event: &Event<'_>, around: &Surroundings) -> Step {
-        let (payload, cursor) = event.split_cursor();
-        if event.name == EVENT {
-            if let Some((room, stamp)) = state.check.receive(&Payload::read(payload)) {
-                let now = around.clock.now_ns();
-                let phase = phase(&around.stage, stamp.sent_ns);
-                let acknowledged = around.acks.get(room, stamp.sequence);
-                around.latencies.borrow_mut().record(
-                    self.group(),
-                    phase,
-                    now,
-                    stamp.sent_ns,
-                    acknowledged,
-                );
-                around.progress.received.fetch_add(1, Ordering::Relaxed);
+    /// For the wanted rooms that are not held yet.
+    fn first_subscription(&self) -> Option<String> {
+        let missing: Vec<String> = {
+            let hold = self.hold.borrow();
+            let missing = self.wanted.iter().filter(|room| !hold.rooms.contains(room));
+            missing.cloned().collect()
+        };
+        (!missing.is_empty()).then(|| self.ask(Asked::Join(missing)))
+    }
+
+    fn ask(&self, asked: Asked) -> String {
+        let mut hold = self.hold.borrow_mut();
+        let id = hold.next_id;
+        hold.next_id += 1;
+        let packet = match &asked {
+            Asked::Join(rooms) => subscribe_packet(id, rooms),
+            Asked::Leave(room) => {
+                // As in the documented lines: a room that is being left is not asked for again.
+                hold.rooms.retain(|held| held != room);
+                unsubscribe_packet(id, room)
             }
-            if cursor.is_none() {
-                state.check.unexpected("a routed event without a cursor");
+        };
+        hold.asked = Some((id, asked));
+        packet
+    }
+
+    fn take(&self, frame: &str) -> Step {
+        match Packet::parse(frame) {
+            Packet::Event(event) => self.take_event(&event),
+            Packet::Ping => Step::Reply("3".to_owned()),
+            Packet::Ack { id, args } => self.take_ack(id, args),
+            Packet::Pong | Packet::Noop => Step::Nothing,
+            Packet::Close => Step::End(Ended::Dismissed("Engine.IO close packet")),
+            Packet::Disconnect => Step::End(Ended::Dismissed("Socket.IO DISCONNECT")),
+            Packet::Open | Packet::Connect | Packet::ConnectError(_) | Packet::Unknown => {
+                self.odd(format!("packet {}", head(frame)))
             }
-        } else {
-            take_other(state, event.name, payload);
         }
+    }
+
+    fn odd(&self, what: String) -> Step {
+        self.part.see(&Sight::Odd(what));
+        Step::Nothing
+    }
+
+    fn take_ack(&self, id: u64, args: &str) -> Step {
+        let asked = {
+            let mut hold = self.hold.borrow_mut();
+            hold.asked.take_if(|(asked, _)| *asked == id)
+        };
+        let Some((_, asked)) = asked else {
+            return self.odd(format!("acknowledgement {id} {}", head(args)));
+        };
+        if !is_success(args) {
+            return Step::End(Ended::Lost(anyhow!("a command failed: {args}")));
+        }
+        match asked {
+            Asked::Join(rooms) => {
+                self.part.see(&Sight::Subscribed(&rooms));
+                self.hold.borrow_mut().rooms.extend(rooms);
+            }
+            Asked::Leave(room) => self.part.see(&Sight::Unsubscribed(&room)),
+        }
+        Step::Nothing
+    }
+
+    fn take_event(&self, event: &Event<'_>) -> Step {
+        let (payload, cursor) = event.split_cursor();
+        let sight = match event.name {
+            "connection_established" => Sight::Welcome(field(payload, "resume").unwrap_or("fresh")),
+            "resync_required" => {
+                Sight::Resync(field(payload, "reason").unwrap_or("no reason given"))
+            }
+            "cursor" | "stale" => Sight::Cursor,
+            "error" | "auth_expiring" | "room_revoked" => {
+                Sight::Odd(format!("event {} {}", event.name, head(payload)))
+            }
+            name => Sight::Record {
+                name,
+                payload,
+                has_cursor: cursor.is_some(),
+            },
+        };
+        self.part.see(&sight);
         if let Some(cursor) = cursor {
-            state.cursor.clear();
-            state.cursor.push_str(cursor);
+            let mut hold = self.hold.borrow_mut();
+            hold.cursor.clear();
+            hold.cursor.push_str(cursor);
         }
         event
             .ack
@@ -329,44 +320,6 @@ impl Client {
     }
 }
 
-/// The events of the contract that are not records.
-fn take_other(state: &mut State, name: &str, payload: &str) {
-    match name {
-        "connection_established" => {
-            match field(payload, "resume") {
-                Some("resumed") => state.story.resumed += 1,
-                Some("resync") => state.story.resynced += 1,
-                _ => state.story.fresh += 1,
-            }
-            if let Some(since) = state.away_since.take() {
-                state.story.back_after.push(since.elapsed());
-            }
-        }
-        "resync_required" => {
-            state.story.resync_required += 1;
-            let reason = field(payload, "reason").unwrap_or("no reason given");
-            state.story.last_trouble = Some(format!("resync_required: {reason}"));
-        }
-        "cursor" | "stale" => {}
-        other => {
-            let head: String = payload.chars().take(120).collect();
-            state.check.unexpected(&format!("event {other} {head}"));
-        }
-    }
-}
-
-fn phase(stage: &watch::Receiver<Stage>, sent_ns: u64) -> Phase {
-    match *stage.borrow() {
-        Stage::Running {
-            stall: (begin, end),
-            ..
-        } if sent_ns >= begin => {
-            if sent_ns < end {
-                Phase::During
-            } else {
-                Phase::After
-            }
-        }
-        _ => Phase::Before,
-    }
+fn head(text: &str) -> String {
+    text.chars().take(120).collect()
 }

@@ -3,10 +3,13 @@
 //! `run` measures and checks, `poison` breaks records, `commands` breaks client packets. Exit code 0: all as promised;
 //! 1: a promise was broken; 2: the run itself could not be made.
 
+mod chaos;
 mod check;
 mod client;
 mod clock;
 mod commands;
+mod crowd;
+mod http;
 mod latency;
 mod layout;
 mod metrics;
@@ -19,6 +22,7 @@ mod record;
 mod report;
 mod run;
 mod socket;
+mod temper;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +40,8 @@ struct Cli {
 enum Command {
     /// Hold clients, produce records, and report deliveries, latency, loss, repeats, order and leaks
     Run(Box<layout::Args>),
+    /// Break servers, brokers and connections, and check that nothing is lost and nothing comes twice
+    Chaos(Box<chaos::Args>),
     /// Put broken records between good ones: only the good ones may arrive
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served
@@ -66,6 +72,7 @@ struct Common {
 fn main() -> ExitCode {
     let clean = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Poison(args) => poison::run(&args),
         Command::Commands(args) => commands::run(&args),
     };

@@ -1,11 +1,12 @@
 //! Reads the server's Prometheus text: a black box may look at what operators look at.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::http;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,24 +25,12 @@ impl Counters {
             .to_socket_addrs()?
             .next()
             .with_context(|| format!("{authority:?} has no address"))?;
-        let mut stream =
-            TcpStream::connect_timeout(&address, TIMEOUT).context("cannot reach the metrics")?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        // HTTP/1.0: the answer ends with the connection and is never chunked.
-        write!(stream, "GET /metrics HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .context("cannot read the metrics")?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .context("the metrics answer has no body")?;
-        let status = head.lines().next().unwrap_or_default();
-        if !status.contains(" 200") {
+        let (status, body) =
+            http::get(address, "/metrics", TIMEOUT).context("cannot read the metrics")?;
+        if status != 200 {
             bail!("/metrics answered {status}");
         }
-        Ok(Self::parse(body))
+        Ok(Self::parse(&body))
     }
 
     fn parse(body: &str) -> Self {

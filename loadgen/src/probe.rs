@@ -193,7 +193,7 @@ impl Neighbours {
         let probe = async |organisation: &str| -> Result<Probe> {
             let mut probe =
                 Probe::connect(endpoint, &minter.dispatcher("lg-neighbour", organisation)?).await?;
-            let subscribe = subscribe_packet(&[format!("channel:{CHANNEL}")]);
+            let subscribe = subscribe_packet(0, &[format!("channel:{CHANNEL}")]);
             let answer = probe.command(subscribe, 0, &mut Vec::new()).await?;
             if is_success(&answer) {
                 Ok(probe)

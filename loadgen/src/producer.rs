@@ -16,6 +16,9 @@ use crate::check::{Bitmap, RoomLedger};
 use crate::clock::Clock;
 use crate::record::RecordWriter;
 
+/// So many replicas as the brokers are set to make.
+const BROKERS_DEFAULT: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// How long the tool waits for the broker after the last record.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -165,25 +168,27 @@ pub(crate) fn client_config(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Makes the topic if it is not there.
-pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+/// Makes the topic. False: it is there already.
+pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<bool> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .create()
         .context("cannot make a Kafka admin client")?;
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    for result in admin
+    let new = NewTopic::new(topic, partitions, BROKERS_DEFAULT);
+    let results = admin
         .create_topics([&new], &options)
         .await
-        .context("cannot create the topic")?
-    {
+        .context("cannot create the topic")?;
+    let mut made = true;
+    for result in results {
         match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(_) => {}
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => made = false,
             Err((topic, code)) => bail!("cannot create topic {topic}: {code}"),
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// A producer that is connected and ready to start on the beat.

@@ -140,15 +140,19 @@ pub(crate) fn connect_packet(token: &str, cursor: &str, rooms: &[String]) -> Str
     packet
 }
 
-/// A `subscribe` with acknowledgement 0: one room by `room`, several by `rooms`.
-pub(crate) fn subscribe_packet(rooms: &[String]) -> String {
+/// A `subscribe` that asks for acknowledgement `id`: one room by `room`, several by `rooms`.
+pub(crate) fn subscribe_packet(id: u64, rooms: &[String]) -> String {
     if let [room] = rooms {
-        return format!("420[\"subscribe\",{{\"room\":\"{room}\"}}]");
+        return format!("42{id}[\"subscribe\",{{\"room\":\"{room}\"}}]");
     }
-    let mut packet = String::from("420[\"subscribe\",{\"rooms\":");
+    let mut packet = format!("42{id}[\"subscribe\",{{\"rooms\":");
     push_list(&mut packet, rooms);
     packet.push_str("}]");
     packet
+}
+
+pub(crate) fn unsubscribe_packet(id: u64, room: &str) -> String {
+    format!("42{id}[\"unsubscribe\",{{\"room\":\"{room}\"}}]")
 }
 
 /// Room names of this tool need no escaping.
@@ -263,12 +267,12 @@ mod tests {
             "40{\"token\":\"t\",\"cursor\":\"v1.c\",\"rooms\":[\"channel:1\",\"channel:2\"]}"
         );
         assert_eq!(
-            subscribe_packet(&rooms[..1]),
+            subscribe_packet(0, &rooms[..1]),
             "420[\"subscribe\",{\"room\":\"channel:1\"}]"
         );
         assert_eq!(
-            subscribe_packet(&rooms),
-            "420[\"subscribe\",{\"rooms\":[\"channel:1\",\"channel:2\"]}]"
+            subscribe_packet(12, &rooms),
+            "4212[\"subscribe\",{\"rooms\":[\"channel:1\",\"channel:2\"]}]"
         );
     }
 }

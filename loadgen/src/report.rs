@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::check::{Faults, Verdict};
-use crate::client::{Story, Temper};
 use crate::latency::{Latencies, Summaries, Summary, ratio};
 use crate::layout::Args;
 use crate::process::Usage;
 use crate::producer::Produced;
 use crate::run::Sample;
+use crate::temper::{Story, Temper};
 
 /// One client at the end of the run.
 #[derive(Debug)]

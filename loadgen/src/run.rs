@@ -11,11 +11,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use crate::check::ClientCheck;
-use crate::client::{Client, Progress, Stage, State, Surroundings, Temper};
+use crate::client::Client;
 use crate::clock::Clock;
+use crate::crowd;
 use crate::latency::Latencies;
 use crate::layout::{Args, Layout};
 use crate::metrics::Counters;
@@ -24,6 +24,7 @@ use crate::producer::{AckTimes, Pace, PacedProducer, Produced, client_config, cr
 use crate::record::RecordWriter;
 use crate::report::{ClientOutcome, Measured, Report};
 use crate::socket::{Endpoint, Minter};
+use crate::temper::{Progress, Stage, State, Surroundings, Temper, Tempered};
 
 /// Runs it all; the report is printed and written. `Ok(false)`: something was lost, repeated, reordered or leaked.
 pub(crate) fn run(args: &Args) -> Result<bool> {
@@ -58,9 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let progress = Arc::new(Progress::default());
     let (stage, stage_seen) = watch::channel(Stage::Connecting);
     let endpoint = Endpoint::parse(&args.common.url, &args.common.path)?;
-    let mut shares: Vec<Vec<Client>> = (0..args.threads).map(|_| Vec::new()).collect();
-    for client in clients(args, &layout, clock, seed, &run, bound)? {
-        shares[client.index % args.threads].push(client);
+    let mut shares: Vec<Vec<Seat>> = (0..args.threads).map(|_| Vec::new()).collect();
+    for seat in seats(args, &layout, clock, seed, &run, bound)? {
+        shares[seat.index % args.threads].push(seat);
     }
     let mut threads = Vec::new();
     for share in shares {
@@ -68,19 +69,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             (endpoint.clone(), Arc::clone(&acks), Arc::clone(&progress));
         let (stage, rate) = (stage_seen.clone(), args.connect_rate);
         let hold = move || {
-            let latencies = RefCell::new(Latencies::new());
-            hold(
-                share,
-                rate,
-                Surroundings {
-                    endpoint,
-                    clock,
-                    acks,
-                    progress,
-                    stage,
-                    latencies,
-                },
-            )
+            let surroundings = Surroundings {
+                clock,
+                acks,
+                progress,
+                stage,
+                latencies: RefCell::new(Latencies::new()),
+            };
+            hold(share, rate, &endpoint, surroundings)
         };
         threads.push(
             std::thread::Builder::new()
@@ -123,11 +119,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             .join()
             .map_err(|_| anyhow!("a client thread panicked"))??;
         latencies.merge(&part);
-        outcomes.extend(clients.into_iter().map(|client| {
-            let State { check, story, .. } = client.state.into_inner();
+        outcomes.extend(clients.into_iter().map(|(index, temper, state)| {
+            let State { check, story, .. } = state;
             ClientOutcome {
-                index: client.index,
-                temper: client.temper,
+                index,
+                temper,
                 story,
                 verdict: check.verdict(&produced.ledgers),
             }
@@ -148,15 +144,24 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(report.is_clean())
 }
 
-/// The clients in the order in which they connect; the first are the ones that are cut, the next the ones that stall.
-fn clients(
+/// What a client is made of, on the thread that holds it.
+struct Seat {
+    index: usize,
+    temper: Temper,
+    token: String,
+    rooms: Vec<String>,
+    check: ClientCheck,
+}
+
+/// In the order in which they connect; the first are the ones that are cut, the next the ones that stall.
+fn seats(
     args: &Args,
     layout: &Layout,
     clock: Clock,
     seed: u64,
     run: &str,
     bound: u32,
-) -> Result<Vec<Client>> {
+) -> Result<Vec<Seat>> {
     let expires = clock.unix_seconds() + u64::from(args.seconds) + 3_600;
     let minter = Minter::new(&args.common.secret, expires)?;
     let mut random = SmallRng::seed_from_u64(seed);
@@ -194,44 +199,43 @@ fn clients(
                 .iter()
                 .map(|(_, channel)| format!("channel:{channel}"))
                 .collect();
-            let check = ClientCheck::new(&organisation, run, &rooms, bound);
-            Ok(Client::new(index, temper, token, names, check))
+            Ok(Seat {
+                index,
+                temper,
+                token,
+                rooms: names,
+                check: ClientCheck::new(&organisation, run, &rooms, bound),
+            })
         })
         .collect()
 }
 
-type Share = Result<(Vec<Client>, Latencies)>;
+type Share = Result<(Vec<(usize, Temper, State)>, Latencies)>;
 
 /// One thread of clients, until the run stops.
-fn hold(clients: Vec<Client>, connect_rate: u32, around: Surroundings) -> Share {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let clients: Vec<Rc<Client>> = clients.into_iter().map(Rc::new).collect();
-    let around = Rc::new(around);
-    let local = LocalSet::new();
-    let start = tokio::time::Instant::now();
-    for client in &clients {
-        let (client, around) = (Rc::clone(client), Rc::clone(&around));
-        local.spawn_local(async move {
-            let turn = Duration::from_secs(1) * u32::try_from(client.index).unwrap_or(u32::MAX)
-                / connect_rate;
-            tokio::time::sleep_until(start + turn).await;
-            client.run(&around).await;
-        });
-    }
+fn hold(
+    seats: Vec<Seat>,
+    connect_rate: u32,
+    endpoint: &Endpoint,
+    surroundings: Surroundings,
+) -> Share {
+    let around = Rc::new(surroundings);
+    let seated = seats.into_iter().map(|seat| {
+        let part = Tempered::new(seat.temper, seat.check, Rc::clone(&around));
+        Client::new(seat.index, seat.token, seat.rooms, part)
+    });
     let mut stage = around.stage.clone();
-    runtime.block_on(local.run_until(async {
+    let stop = async {
         // An error means that the run is gone: then it is time to stop as well.
-        stage.wait_for(|stage| *stage == Stage::Stop).await.is_ok()
-    }));
-    // The clients' tasks hold the other references; they end here.
-    drop(local);
-    let latencies = around.latencies.replace(Latencies::new());
-    let clients = clients
-        .into_iter()
-        .map(|client| Rc::into_inner(client).context("a client is still running"));
-    Ok((clients.collect::<Result<_>>()?, latencies))
+        let _stopped = stage.wait_for(|stage| *stage == Stage::Stop).await;
+    };
+    let clients = crowd::hold(seated.collect(), endpoint, connect_rate, stop)?;
+    let clients = clients.into_iter().map(|Client { index, part, .. }| {
+        let Tempered { temper, state, .. } = part;
+        (index, temper, state.into_inner())
+    });
+    let clients = clients.collect();
+    Ok((clients, around.latencies.replace(Latencies::new())))
 }
 
 fn wait_until_ready(args: &Args, progress: &Progress, threads: &[JoinHandle<Share>]) -> Result<()> {

@@ -220,6 +220,7 @@ fn hub_settings(settings: &Settings) -> HubSettings {
     HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
+        latest_bytes: usize::try_from(settings.window.latest_bytes).unwrap_or(usize::MAX),
     }
 }
 

@@ -96,11 +96,21 @@ impl Scrape {
         self.metrics
             .undelivered
             .absolute(Undelivered::BehindWindow, behind);
+        self.metrics
+            .undelivered
+            .absolute(Undelivered::Conflated, snapshot.counts.conflated);
         self.metrics.lagging.set(to_f64(snapshot.lagging));
         self.metrics
             .window_seconds
             .set(seconds(snapshot.window_age_ms));
         self.metrics.window_bytes.set(to_f64(snapshot.window_bytes));
+        self.metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
+        self.metrics
+            .latest_records
+            .set(to_f64(snapshot.latest_records));
+        self.metrics
+            .latest_evicted
+            .absolute(snapshot.counts.latest_evicted);
         let status = self.log.status();
         self.metrics
             .kafka_up
@@ -163,6 +173,12 @@ impl Scrape {
                 "bytes": snapshot.window_bytes,
                 "publications": snapshot.window_entries,
                 "evicted_early": snapshot.counts.evicted_early,
+            },
+            "latest": {
+                "bytes": snapshot.latest_bytes,
+                "records": snapshot.latest_records,
+                "evicted": snapshot.counts.latest_evicted,
+                "conflated": snapshot.counts.conflated,
             },
             "kafka": {
                 "connected": status.contact,

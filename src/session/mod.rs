@@ -74,7 +74,7 @@ impl Session {
     }
 
     pub fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
-        policy.may_join(&self.claims, room.kind.as_str(), &room.id)
+        policy.may_join(&self.claims, room)
     }
 
     /// The organisation's room and the person's own: held for as long as the connection lives.

@@ -29,12 +29,15 @@ pub use crate::auth::AuthSettings;
 
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
+use secrecy::SecretString;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub listen: Listen,
     pub auth: AuthSettings,
     pub kafka: KafkaSettings,
+    /// So far only `check` asks it.
+    pub redis_url: Option<SecretString>,
     pub profile: Profile,
     pub window: Window,
     pub sockets: Sockets,
@@ -118,6 +121,8 @@ pub struct ServiceTopics {
 pub struct Window {
     pub duration: Duration,
     pub bytes: u64,
+    /// For the newest records of class `latest`, beside those.
+    pub latest_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

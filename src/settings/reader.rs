@@ -39,6 +39,7 @@ impl Reader {
         let listen = self.listen();
         let auth = self.auth();
         let kafka = self.kafka();
+        let redis_url = self.text("REDIS_URL").map(SecretString::from);
         let sockets = self.sockets();
         let window = self.window(&sockets);
         let log = LogSettings {
@@ -61,6 +62,7 @@ impl Reader {
                 listen,
                 auth,
                 kafka,
+                redis_url,
                 profile,
                 window,
                 sockets,
@@ -262,6 +264,7 @@ impl Reader {
         let window = Window {
             duration: self.value("FLEETCAST_WINDOW", positive_duration),
             bytes: self.value("FLEETCAST_WINDOW_BYTES", values::bytes),
+            latest_bytes: self.value("FLEETCAST_LATEST_BYTES", values::bytes),
         };
         let event = sockets.max_event_bytes as u64;
         if self.input.problems.is_empty() && window.bytes < event {

@@ -226,6 +226,7 @@ pub const VARIABLES: &[Variable] = &[
     on_reload(served(EVENTS, "FLEETCAST_PROFILE", Kind::Text, Value("dispatch"), "Built-in profile or the path of a profile file: topics, routes, rooms, policy.")),
     served(EVENTS, "FLEETCAST_WINDOW", Kind::Duration, Value("300"), "How long a client may be away and still get exactly what it missed."),
     served(EVENTS, "FLEETCAST_WINDOW_BYTES", Kind::Bytes, Value("256MiB"), "Memory for the window; what does not fit is evicted early, and clients are told."),
+    served(EVENTS, "FLEETCAST_LATEST_BYTES", Kind::Bytes, Value("128MiB"), "Memory for the newest record of each key of class `latest`, kept beyond the window; what was updated longest ago gives way."),
     served(EVENTS, "MAX_EVENT_BYTES", Kind::Bytes, Value("262144"), "Largest event to clients; a larger record reaches nobody and is counted."),
     later(Warns, EVENTS, "FLEETCAST_HEARTBEAT", Kind::Duration, Value("30"), "Heartbeats of the `departments` profile."),
 

@@ -81,6 +81,10 @@ impl<'a> Outgoing<'a> {
             Item::Publication {
                 publication,
                 cursor,
+            }
+            | Item::Newest {
+                publication,
+                cursor,
             } => Self {
                 event: &publication.event,
                 body: Body::Record(&publication.payload),
@@ -272,6 +276,7 @@ mod tests {
         let settings = Settings {
             window_ms: 60_000,
             window_bytes: 1_000_000,
+            latest_bytes: 1_000_000,
         };
         let shared = Sessions {
             hub: SharedHub::new(settings),

@@ -9,6 +9,8 @@
 
 mod encode;
 mod engine;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod handshake;
 mod inbound;
 mod inbox;

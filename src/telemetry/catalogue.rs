@@ -146,6 +146,24 @@ pub(super) const WINDOW_BYTES: Declared = declare(
     &[],
     "Memory that the window's publications take.",
 );
+pub(super) const LATEST_BYTES: Declared = declare(
+    "fleetcast_latest_bytes",
+    G,
+    &[],
+    "Memory that the newest records of class latest take.",
+);
+pub(super) const LATEST_RECORDS: Declared = declare(
+    "fleetcast_latest_records",
+    G,
+    &[],
+    "Newest records of class latest that are kept.",
+);
+pub(super) const LATEST_EVICTED: Declared = declare(
+    "fleetcast_latest_evicted_total",
+    C,
+    &[],
+    "Newest records of class latest that had to give way for lack of space.",
+);
 pub(super) const ERRORS: Declared = declare(
     "fleetcast_errors_total",
     C,
@@ -192,6 +210,9 @@ pub const DECLARED: &[Declared] = &[
     KAFKA_UP,
     WINDOW_SECONDS,
     WINDOW_BYTES,
+    LATEST_BYTES,
+    LATEST_RECORDS,
+    LATEST_EVICTED,
     ERRORS,
     PANICS,
     REDIS_UP,

@@ -93,6 +93,8 @@ labels! {
         Closed = "closed",
         /// The connection fell behind the window and got `resync_required`.
         BehindWindow = "behind_window",
+        /// A newer one of the same key of class `latest` went to it instead: no loss.
+        Conflated = "conflated",
         /// The event could not be put into the wire's form. A fault of ours.
         Encoding = "encoding",
     }

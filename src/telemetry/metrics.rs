@@ -14,9 +14,9 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
-    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_LAG, KAFKA_UP, LAGGING, MetricKind,
-    PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES,
-    WINDOW_SECONDS,
+    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_LAG, KAFKA_UP, LAGGING, LATEST_BYTES,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
+    RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
 use super::families::{Counters, Counters2, Gauges2, counter, gauge, key, metadata};
 use super::labels::{
@@ -66,6 +66,9 @@ pub struct Cells {
     pub kafka_up: Gauge,
     pub window_seconds: Gauge,
     pub window_bytes: Gauge,
+    pub latest_bytes: Gauge,
+    pub latest_records: Gauge,
+    pub latest_evicted: Counter,
     pub errors: Counters<Component>,
     pub panics: Counter,
 }
@@ -129,6 +132,9 @@ impl Metrics {
             kafka_up: gauge(&recorder, KAFKA_UP, &[]),
             window_seconds: gauge(&recorder, WINDOW_SECONDS, &[]),
             window_bytes: gauge(&recorder, WINDOW_BYTES, &[]),
+            latest_bytes: gauge(&recorder, LATEST_BYTES, &[]),
+            latest_records: gauge(&recorder, LATEST_RECORDS, &[]),
+            latest_evicted: counter(&recorder, LATEST_EVICTED, &[]),
             errors: Counters::new(&recorder, ERRORS, None),
             panics: counter(&recorder, PANICS, &[]),
         };

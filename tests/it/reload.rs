@@ -39,7 +39,7 @@ impl Files {
     /// The profile, the secret, and `more`, of which top-level keys come first.
     fn settings(&self, more: &str) {
         let profile = self.directory.path().join("profile.toml");
-        let text = format!("profile = {profile:?}\n{more}\n");
+        let text = format!("profile = \"{}\"\n{more}\n", profile.display());
         std::fs::write(&self.settings, text).unwrap();
     }
 

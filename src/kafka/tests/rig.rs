@@ -198,7 +198,10 @@ impl Rig {
                     publication.event.to_string(),
                 ));
             }
-            Feed::Passed { partition, offset } => {
+            Feed::Passed { partition, offset }
+            | Feed::Deleted {
+                partition, offset, ..
+            } => {
                 let seen = self.live(partition);
                 assert!(offset >= seen.next, "in order, once");
                 seen.next = offset + 1;

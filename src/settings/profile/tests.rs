@@ -4,7 +4,7 @@ use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::record::Record;
-use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::domain::route::Skip;
 use serde_json::json;
 
@@ -32,6 +32,14 @@ fn route(event: &str, data: &serde_json::Value) -> Result<Publication, Skip> {
 
 fn rooms(event: &str, data: &serde_json::Value) -> Result<Vec<String>, Skip> {
     route(event, data).map(|publication| publication.rooms.iter().map(Room::to_string).collect())
+}
+
+fn room(kind: &str, which: &str) -> Room {
+    Room {
+        organisation: Id::parse("o1").expect("id"),
+        kind: Kind::parse(kind).expect("kind"),
+        which: Which::parse(which).expect("id or *"),
+    }
 }
 
 const INCIDENTS: [&str; 3] = [
@@ -222,13 +230,18 @@ fn s4_06_the_five_roles_of_dispatch() {
             ("asset", asset),
         ] {
             for (id, allowed) in ["1", "2"].into_iter().zip(expected) {
-                let id = Id::parse(id).expect("id");
                 assert_eq!(
-                    policy.may_join(&claims, kind, &id),
+                    policy.may_join(&claims, &room(kind, id)),
                     allowed,
                     "{role} {kind} {id}"
                 );
             }
+            // Who may have every room of a kind may have the whole of it.
+            assert_eq!(
+                policy.may_join(&claims, &room(kind, "*")),
+                expected == [true, true],
+                "{role} {kind}"
+            );
         }
         for (kind, id, allowed) in [
             ("org", "o1", true),
@@ -237,7 +250,7 @@ fn s4_06_the_five_roles_of_dispatch() {
             ("user", "u2", false),
         ] {
             assert_eq!(
-                policy.may_join(&claims, kind, &Id::parse(id).expect("id")),
+                policy.may_join(&claims, &room(kind, id)),
                 allowed,
                 "{role} {kind} {id}"
             );

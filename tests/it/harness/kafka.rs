@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -142,6 +143,33 @@ impl Kafka {
     pub(crate) async fn produce(&self, name: &str, value: impl ToString) {
         self.produce_all(&self.topic(name), vec![(0, value.to_string())])
             .await;
+    }
+
+    /// One record with all that it may have, to partition 0.
+    pub(crate) async fn produce_record(
+        &self,
+        name: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        value: &[u8],
+    ) {
+        let topic = self.topic(name);
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(*value),
+                })
+            });
+        let mut record = FutureRecord::<str, [u8]>::to(&topic)
+            .partition(0)
+            .headers(headers)
+            .payload(value);
+        record.key = key;
+        let sent = self.producer.send_result(record);
+        let delivered = sent.map_err(|(error, _)| error).unwrap().await;
+        delivered.unwrap().map_err(|(error, _)| error).unwrap();
     }
 
     /// One record with a key, to the key's partition.

@@ -25,6 +25,12 @@ pub enum Feed {
     },
     /// A record that reaches nobody (poison, unknown event): its offset counts as read.
     Passed { partition: u32, offset: i64 },
+    /// A record without a value: the records of this key before it in the partition are deleted. Its offset counts as read.
+    Deleted {
+        partition: u32,
+        offset: i64,
+        key: Arc<str>,
+    },
     /// The end was reached: everything below `next` was handed over (control records included), and at the moment `asked`
     /// (wall time, milliseconds) the log held no more. Confirmed about once a second while it stays so.
     End {

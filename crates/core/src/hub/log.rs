@@ -9,6 +9,7 @@ use crate::domain::id::Id;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
+use super::latest::Latest;
 use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now};
 
@@ -50,6 +51,8 @@ pub(super) struct OrganisationLog {
     pub(super) rooms: HashMap<Room, RoomLog>,
     pub(super) connections: usize,
     pub(super) bytes: usize,
+    /// The newest of each key, by the same sequence numbers, also when the window has let go of it.
+    pub(super) latest: Latest,
     entries: VecDeque<Entry>,
     first: u64,
     floors: HashMap<u32, Floor>,
@@ -67,6 +70,7 @@ impl OrganisationLog {
             rooms: HashMap::new(),
             connections: 0,
             bytes: 0,
+            latest: Latest::default(),
             entries: VecDeque::new(),
             first: 0,
             floors: HashMap::new(),
@@ -146,11 +150,13 @@ impl OrganisationLog {
         now: Now,
     ) -> u64 {
         let sequence = self.head();
-        for room in &publication.rooms {
-            self.room(room).entries.push_back(sequence);
+        let mut rooms = 0;
+        for room in publication.audience() {
+            self.room(&room).entries.push_back(sequence);
+            rooms += ROOM_OVERHEAD;
         }
+        self.latest.put(sequence, &publication, partition);
         let key = publication.key.as_ref().map_or(0, |key| key.len());
-        let rooms = publication.rooms.len() * ROOM_OVERHEAD;
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
         self.entries.push_back(Entry {
@@ -186,8 +192,8 @@ impl OrganisationLog {
             entry.publication.offset.saturating_add(1),
             entry.appended.wall,
         );
-        for room in &entry.publication.rooms {
-            let Some(log) = self.rooms.get_mut(room) else {
+        for room in entry.publication.audience() {
+            let Some(log) = self.rooms.get_mut(&room) else {
                 continue;
             };
             if log.entries.front() == Some(&sequence) {
@@ -195,7 +201,7 @@ impl OrganisationLog {
             }
             log.evicted = sequence + 1;
             if log.entries.is_empty() && log.members.is_empty() {
-                self.rooms.remove(room);
+                self.rooms.remove(&room);
             }
         }
         entry.cost
@@ -232,7 +238,10 @@ impl OrganisationLog {
     }
 
     pub(super) fn is_forgotten(&self) -> bool {
-        self.connections == 0 && self.entries.is_empty() && self.touched.is_empty()
+        self.connections == 0
+            && self.entries.is_empty()
+            && self.touched.is_empty()
+            && self.latest.len() == 0
     }
 
     /// How far back this organisation can be resumed, in milliseconds.

@@ -64,6 +64,11 @@ pub enum Item<'a> {
         publication: &'a Arc<Publication>,
         cursor: &'a Arc<str>,
     },
+    /// The newest record of a key, for who asked how things stand: state, no news. The cursor is the connection's own.
+    Newest {
+        publication: &'a Arc<Publication>,
+        cursor: &'a Arc<str>,
+    },
 }
 
 /// What became of an offered item.

@@ -3,6 +3,7 @@
 use crate::domain::cursor::{Cursor, CursorError, Mark, organisation_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
+use crate::failpoints::{self, Bug};
 
 use super::{Hub, Now};
 
@@ -94,7 +95,8 @@ impl<O> Hub<O> {
                             .map_or(ResyncReason::CursorExpired, |_| ResyncReason::Gap),
                     );
                 }
-                if floor.is_some_and(|floor| floor.next > next) {
+                if floor.is_some_and(|floor| floor.next > next) && !failpoints::is(Bug::IgnoreFloor)
+                {
                     return Some(ResyncReason::Evicted);
                 }
             } else if partition.gap_at.is_some_and(after_issue) {

@@ -8,7 +8,7 @@ use super::super::decode::Decoded;
 use super::super::explain::{self, Stage, Trace, Verdict};
 use super::super::id::Id;
 use super::super::publication::Class;
-use super::super::room::Room;
+use super::super::room::{Room, Which};
 use super::super::skip::Skip;
 use super::source::{Heard, Said, Source, Sources, View};
 use super::{RoomId, RoomRoute, Route};
@@ -56,7 +56,7 @@ pub(super) fn rooms(
         let room = Room {
             organisation: organisation.clone(),
             kind: kind.clone(),
-            id,
+            which: Which::One(id),
         };
         let because = || match &why {
             Some(heard) => heard.to_string(),

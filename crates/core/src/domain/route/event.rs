@@ -22,7 +22,41 @@ pub(in crate::domain) struct EventRoutes {
     pub(in crate::domain) routes: Vec<usize>,
 }
 
+/// Each once.
+fn names(events: Vec<&EventRoutes>) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for event in events {
+        if !names.contains(&&*event.name) {
+            names.push(&event.name);
+        }
+    }
+    names
+}
+
 impl RouteTable {
+    /// The events that records of this topic may be, in the order of the file. None where the topic is not the profile's. Full
+    /// name.
+    pub fn events_on(&self, topic: &str) -> Vec<&str> {
+        let Some(plan) = self.plan(topic) else {
+            return Vec::new();
+        };
+        let mut events = Vec::new();
+        for route in plan
+            .fixed
+            .iter()
+            .filter_map(|&number| self.routes.get(number))
+        {
+            events.extend(route.fixed.and_then(|event| self.events.get(event)));
+            if route.when.is_empty() {
+                // It takes whatever comes this far.
+                return names(events);
+            }
+        }
+        let here = |event: &&EventRoutes| event.routes.iter().any(|&number| plan.has(number));
+        events.extend(self.events.iter().filter(here));
+        names(events)
+    }
+
     /// By the topic alone, where a route says so; else by the name that the record gives.
     pub(super) fn find(
         &self,

@@ -1,100 +1,22 @@
-//! Rooms: who may hear what, as a value, and how clients ask for them.
+//! How clients ask for rooms. What they send is hostile input.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::HashSet;
-use std::fmt;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::id::{Id, InvalidId};
-use super::protocol::Reason;
-
-/// What a room is about: `org`, `user`, `channel`, `incident`, `asset`, or a kind that a profile names.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Kind(Arc<str>);
-
-impl Kind {
-    pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        Id::parse(text)?;
-        Ok(Self(Arc::from(text)))
-    }
-
-    /// The room that everybody of an organisation is in.
-    pub fn organisation() -> Self {
-        Self(Arc::from("org"))
-    }
-
-    /// The room of one person.
-    pub fn user() -> Self {
-        Self(Arc::from("user"))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, formatter)
-    }
-}
-
-/// A room of one organisation. Built from checked parts only, so no text from a client can name a foreign one.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Room {
-    pub organisation: Id,
-    pub kind: Kind,
-    /// For the kind `org` the organisation itself.
-    pub id: Id,
-}
-
-impl Room {
-    pub fn organisation(organisation: &Id) -> Self {
-        Self {
-            organisation: organisation.clone(),
-            kind: Kind::organisation(),
-            id: organisation.clone(),
-        }
-    }
-
-    pub fn user(organisation: &Id, user: &Id) -> Self {
-        Self {
-            organisation: organisation.clone(),
-            kind: Kind::user(),
-            id: user.clone(),
-        }
-    }
-}
-
-/// `org:{organisation}` or `{kind}:{id}:org:{organisation}`: for people and logs, never parsed back into authority.
-impl fmt::Display for Room {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind.as_str() == "org" {
-            write!(formatter, "org:{}", self.organisation)
-        } else {
-            write!(
-                formatter,
-                "{}:{}:org:{}",
-                self.kind, self.id, self.organisation
-            )
-        }
-    }
-}
+use super::{Kind, Room, Which};
+use crate::domain::id::Id;
+use crate::domain::protocol::Reason;
 
 /// A room that a client asked for. Of the caller's organisation by construction; whether the caller may be in it is
 /// [`Policy::may_join`](super::policy::Policy::may_join)'s to say, also for kinds that do not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomRequest {
     pub kind: Kind,
-    pub id: Id,
+    pub which: Which,
+    /// The newest of each key of class `latest` is wanted first.
+    pub latest: bool,
 }
 
 /// Why a request for rooms makes no sense.
@@ -128,14 +50,15 @@ impl BadRooms {
     }
 }
 
-const SHAPE: BadRooms =
-    BadRooms::Malformed("give {type, id}, {room: \"type:id\"} or {rooms: [...]}");
+const SHAPE: BadRooms = BadRooms::Malformed(
+    "give {type, id}, {type, all: true}, {room: \"type:id\"} or {rooms: [...]}",
+);
 const ID: BadRooms =
     BadRooms::Malformed("an id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, or an integer");
 const KIND: BadRooms = BadRooms::Malformed("a room is named type:id");
 
 /// What a later version serves. A client that asks for history and gets none would believe that there was none.
-const OPTIONS: [(&str, BadRooms); 4] = [
+const OPTIONS: [(&str, BadRooms); 2] = [
     (
         "after",
         BadRooms::Malformed("the option after is not served yet"),
@@ -144,31 +67,29 @@ const OPTIONS: [(&str, BadRooms); 4] = [
         "rewind",
         BadRooms::Malformed("the option rewind is not served yet"),
     ),
-    (
-        "latest",
-        BadRooms::Malformed("the option latest is not served yet"),
-    ),
-    (
-        "all",
-        BadRooms::Malformed("the option all is not served yet"),
-    ),
 ];
+const FLAG: BadRooms = BadRooms::Malformed("the options all and latest are true or false");
 
 impl RoomRequest {
-    /// The payload of `subscribe` and `unsubscribe`: `{type, id}`, `{room}`, `{rooms: [...]}` or a bare name, at most
-    /// `max` rooms, each once. `own` is the caller's organisation.
+    /// The payload of `subscribe` and `unsubscribe`: `{type, id}`, `{type, all: true}`, `{room}`, `{rooms: [...]}` or a bare
+    /// name, at most `max` rooms, each once. `own` is the caller's organisation.
     pub fn parse(payload: &Value, own: &Id, max: usize) -> Result<Vec<Self>, BadRooms> {
         if let Value::Object(object) = payload
             && let Some(rooms) = object.get("rooms")
         {
             refuse_options(object)?;
-            if ["type", "id", "room"]
+            if ["type", "id", "room", "all"]
                 .iter()
                 .any(|&name| object.contains_key(name))
             {
                 return Err(SHAPE);
             }
-            return Self::parse_list(rooms, own, max);
+            let latest = flag(object, "latest")?;
+            let mut rooms = Self::parse_list(rooms, own, max)?;
+            for room in &mut rooms {
+                room.latest |= latest;
+            }
+            return Ok(rooms);
         }
         let room = Self::parse_one(payload, own)?;
         if max == 0 {
@@ -186,12 +107,16 @@ impl RoomRequest {
         if elements.len() > max {
             return Err(BadRooms::TooMany);
         }
-        let mut found = Vec::with_capacity(elements.len());
-        let mut seen = HashSet::with_capacity(elements.len());
+        let mut found: Vec<Self> = Vec::with_capacity(elements.len());
+        let mut places = HashMap::with_capacity(elements.len());
         for element in elements {
             let room = Self::parse_one(element, own)?;
-            if seen.insert(room.clone()) {
-                found.push(room);
+            let place = *places
+                .entry((room.kind.clone(), room.which.clone()))
+                .or_insert(found.len());
+            match found.get_mut(place) {
+                Some(same) => same.latest |= room.latest,
+                None => found.push(room),
             }
         }
         Ok(found)
@@ -202,29 +127,38 @@ impl RoomRequest {
             Value::String(name) => Self::parse_name(name, own),
             Value::Object(object) => {
                 refuse_options(object)?;
-                match (object.get("type"), object.get("id"), object.get("room")) {
-                    (Some(Value::String(kind)), Some(id), None) => {
+                let (all, latest) = (flag(object, "all")?, flag(object, "latest")?);
+                let room = match (object.get("type"), object.get("id"), object.get("room")) {
+                    (Some(Value::String(kind)), Some(id), None) if !all => {
                         let kind = Kind::parse(kind).map_err(|_| KIND)?;
-                        let id = Id::from_json(id).map_err(|_| ID)?;
-                        Self::checked(kind, id, own)
+                        let which = match id {
+                            Value::String(id) => Which::parse(id),
+                            id => Id::from_json(id).map(Which::One),
+                        };
+                        Self::checked(kind, which.map_err(|_| ID)?, own)
                     }
-                    (None, None, Some(Value::String(name))) => Self::parse_name(name, own),
+                    (Some(Value::String(kind)), None, None) if all => {
+                        let kind = Kind::parse(kind).map_err(|_| KIND)?;
+                        Self::checked(kind, Which::All, own)
+                    }
+                    (None, None, Some(Value::String(name))) if !all => Self::parse_name(name, own),
                     _ => Err(SHAPE),
-                }
+                };
+                Ok(Self { latest, ..room? })
             }
             _ => Err(SHAPE),
         }
     }
 
-    /// `channel:7`, `org:o1`, `user:u1`, or as rooms are displayed: `channel:7:org:o1`.
+    /// `channel:7`, `channel:*`, `org:o1`, `user:u1`, or as rooms are displayed: `channel:7:org:o1`.
     fn parse_name(name: &str, own: &Id) -> Result<Self, BadRooms> {
         let (kind, rest) = name.split_once(':').ok_or(KIND)?;
         let kind = Kind::parse(kind).map_err(|_| KIND)?;
-        let (id, organisation) = match rest.split_once(':') {
+        let (which, organisation) = match rest.split_once(':') {
             None => (rest, None),
-            Some((id, rest)) => (id, Some(rest.strip_prefix("org:").ok_or(KIND)?)),
+            Some((which, rest)) => (which, Some(rest.strip_prefix("org:").ok_or(KIND)?)),
         };
-        let id = Id::parse(id).map_err(|_| ID)?;
+        let which = Which::parse(which).map_err(|_| ID)?;
         if let Some(organisation) = organisation {
             // The organisation's own room is displayed without a second part.
             if kind.as_str() == "org" {
@@ -234,22 +168,27 @@ impl RoomRequest {
                 return Err(BadRooms::Foreign);
             }
         }
-        Self::checked(kind, id, own)
+        Self::checked(kind, which, own)
     }
 
     /// A room `org` of one organisation inside another must not even be made.
-    fn checked(kind: Kind, id: Id, own: &Id) -> Result<Self, BadRooms> {
-        if kind.as_str() == "org" && id != *own {
+    fn checked(kind: Kind, which: Which, own: &Id) -> Result<Self, BadRooms> {
+        let foreign = |which: &Which| !matches!(which, Which::One(id) if id == own);
+        if kind.as_str() == "org" && foreign(&which) {
             return Err(BadRooms::Foreign);
         }
-        Ok(Self { kind, id })
+        Ok(Self {
+            kind,
+            which,
+            latest: false,
+        })
     }
 
     pub fn into_room(self, own: &Id) -> Room {
         Room {
             organisation: own.clone(),
             kind: self.kind,
-            id: self.id,
+            which: self.which,
         }
     }
 }
@@ -260,6 +199,14 @@ fn refuse_options(object: &Map<String, Value>) -> Result<(), BadRooms> {
         .iter()
         .find(|(name, _)| object.get(*name).is_some_and(|value| !value.is_null()));
     used.map_or(Ok(()), |&(_, refusal)| Err(refusal))
+}
+
+fn flag(object: &Map<String, Value>, name: &str) -> Result<bool, BadRooms> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(given)) => Ok(*given),
+        Some(_) => Err(FLAG),
+    }
 }
 
 #[cfg(test)]
@@ -301,6 +248,14 @@ mod tests {
             (json!({"room": "user:u1"}), "user:u1:org:o1"),
             (json!({"room": "user:u1:org:o1"}), "user:u1:org:o1"),
             (json!({"room": "no_such_kind:1"}), "no_such_kind:1:org:o1"),
+            (json!({"type": "asset", "all": true}), "asset:*:org:o1"),
+            (json!({"type": "asset", "id": "*"}), "asset:*:org:o1"),
+            (json!({"room": "asset:*", "all": false}), "asset:*:org:o1"),
+            (json!("asset:*:org:o1"), "asset:*:org:o1"),
+            (
+                json!({"type": "asset", "id": 7, "all": false, "latest": null}),
+                "asset:7:org:o1",
+            ),
         ] {
             assert_eq!(ask(&payload), Ok(vec![expected.to_owned()]), "{payload}");
         }
@@ -376,6 +331,20 @@ mod tests {
             json!({"rooms": [{"rooms": ["channel:7"]}]}),
             json!({"rooms": ["channel:7"], "room": "channel:7"}),
             json!({"room": deep}),
+            json!({"type": "asset", "all": true, "id": "7"}),
+            json!({"type": "asset", "all": true, "id": null}),
+            json!({"type": "asset", "all": "true"}),
+            json!({"type": "asset", "all": 1}),
+            json!({"type": "asset", "all": false}),
+            json!({"room": "asset:7", "all": true}),
+            json!({"rooms": ["asset:7"], "all": true}),
+            json!({"room": "asset:7", "latest": 1}),
+            json!({"rooms": ["asset:7"], "latest": "yes"}),
+            json!({"all": true}),
+            json!("*"),
+            json!("*:*"),
+            json!("asset:**"),
+            json!("asset:*:org:*"),
         ] {
             assert_eq!(ask(&payload), Err(Reason::BadRequest), "{payload}");
         }
@@ -386,6 +355,9 @@ mod tests {
             json!("org:o2"),
             json!({"type": "org", "id": "o2"}),
             json!({"rooms": ["org:o2"]}),
+            json!("asset:*:org:o2"),
+            json!("org:*"),
+            json!({"type": "org", "all": true}),
         ] {
             assert_eq!(ask(&payload), Err(Reason::Forbidden), "{payload}");
         }
@@ -393,7 +365,7 @@ mod tests {
 
     #[test]
     fn options_that_are_not_served_yet_are_refused_and_named() {
-        for option in ["after", "rewind", "latest", "all"] {
+        for option in ["after", "rewind"] {
             for payload in [
                 json!({"room": "channel:7", option: 30}),
                 json!({"rooms": ["channel:7"], option: false}),
@@ -406,6 +378,34 @@ mod tests {
                     format!("the option {option} is not served yet")
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_newest_of_each_key_is_asked_for_all_rooms_or_for_one() {
+        for (payload, expected) in [
+            (json!("asset:7"), vec![false]),
+            (json!({"room": "asset:7", "latest": true}), vec![true]),
+            (
+                json!({"type": "asset", "all": true, "latest": true}),
+                vec![true],
+            ),
+            (
+                json!({"rooms": ["asset:7", "asset:8"], "latest": true}),
+                vec![true, true],
+            ),
+            (
+                json!({"rooms": ["asset:7", {"room": "asset:8", "latest": true}, {"type": "asset", "id": 7}]}),
+                vec![false, true],
+            ),
+            (
+                json!({"rooms": ["asset:7", {"room": "asset:7:org:o1", "latest": true}]}),
+                vec![true],
+            ),
+        ] {
+            let rooms = RoomRequest::parse(&payload, &own(), 3).expect("rooms");
+            let latest: Vec<bool> = rooms.iter().map(|room| room.latest).collect();
+            assert_eq!(latest, expected, "{payload}");
         }
     }
 }

@@ -1,33 +1,43 @@
-//! `check`: what a start would say about the settings, and what Kafka answers.
+//! `check`: what a start would say about the settings, and what Kafka and Redis answer.
+
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::brokers::client_settings;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::brokers::{block_on, client_settings};
 use super::{Exit, bad_configuration, complain, plain, print};
 use crate::app;
-use crate::kafka::admin::{Admin, Cluster, present};
+use crate::bus;
+use crate::kafka::admin::Admin;
 use crate::settings::show::{self, Shown};
 use crate::settings::{Presets, Settings};
 
 /// What Kafka's answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// What Redis' answer may take.
+const PONG: Duration = Duration::from_secs(1);
+
 pub(super) const HELP: &str = "Examples:
   fleetcast check               as the server would read the same environment
   fleetcast check --show        every variable as it holds, secrets masked
-  fleetcast check --offline     without asking Kafka: in a build
+  fleetcast check --offline     without asking anybody: in a build
+  fleetcast check --config new.toml && kill -HUP $PID    what a reload would say, then the reload
 
-Exit codes: 0 the settings are good and Kafka answers, 1 the settings are good and Kafka does not answer within 5 s,
-2 wrong usage, 78 the settings are wrong, or credentials and certificates are that Kafka and we show each other.";
+Exit codes: 0 the settings are good and Kafka answers, and Redis if REDIS_URL is set; 1 the settings are good, but one of
+the two does not answer (within 5 s and 1 s) or not well; 2 wrong usage; 78 the settings are wrong, or credentials and
+certificates are that Kafka and we show each other.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print every setting as it holds, secrets masked, and where it comes from
     #[arg(long)]
     show: bool,
-    /// Ask nobody, Kafka neither
+    /// Ask nobody: neither Kafka nor Redis
     #[arg(long)]
     offline: bool,
 }
@@ -57,64 +67,43 @@ pub(super) fn run(
     }
     let answer =
         Admin::new(&client_settings(&settings.kafka), ANSWER).and_then(|admin| admin.cluster());
-    match answer {
+    let kafka = match answer {
         Ok(cluster) => {
-            print(&report(&settings, &cluster)?)?;
-            Ok(Exit::Clean)
+            print(&topics::report(&settings.profile.routes, &cluster))?;
+            Exit::Clean
         }
         Err(error) => {
-            complain(&format!(
-                "fleetcast: kafka: {}\n",
-                plain(&error.to_string())
-            ));
-            Ok(if error.is_lasting() {
+            let why = plain(&error.to_string());
+            complain(&format!("fleetcast: kafka: {why}\n"));
+            if error.is_lasting() {
                 Exit::BadConfiguration
             } else {
                 Exit::Failed
-            })
+            }
         }
-    }
+    };
+    let bus = match &settings.redis_url {
+        Some(url) => ask_redis(url)?,
+        None => Exit::Clean,
+    };
+    Ok(match (kafka, bus) {
+        (Exit::Clean, bus) => bus,
+        (kafka, _) => kafka,
+    })
 }
 
-/// What there is of what the profile routes.
-fn report(settings: &Settings, cluster: &Cluster) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let brokers = cluster.brokers.join(", ");
-    let count = cluster.topics.len();
-    writeln!(text, "kafka: brokers {brokers}; {count} topics")?;
-    let groups = present(settings.profile.routes.topic_groups(), cluster);
-    for (names, found) in &groups {
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let shown: Vec<String> = found
-            .iter()
-            .map(|name| {
-                let partitions = cluster
-                    .topics
-                    .get(*name)
-                    .map_or(0, |topic| topic.partitions);
-                format!("{name} ({partitions} partitions)")
-            })
-            .collect();
-        match shown.as_slice() {
-            [] => writeln!(text, "missing: no topic is called {}", names.join(" or "))?,
-            shown => writeln!(text, "topic: {}", shown.join(", "))?,
+fn ask_redis(url: &SecretString) -> anyhow::Result<Exit> {
+    match block_on(bus::ping(url.expose_secret(), PONG))? {
+        Ok(address) => {
+            print(&format!("redis: {} answers\n", plain(&address)))?;
+            Ok(Exit::Clean)
         }
-        if found.len() > 1 {
-            writeln!(
-                text,
-                "warning: {} are names of one topic and all exist: all are read, and order holds within each only",
-                found.join(" and ")
-            )?;
+        Err(error) => {
+            let why = plain(&error.to_string());
+            complain(&format!("fleetcast: redis: {why}\n"));
+            Ok(Exit::Failed)
         }
     }
-    let missing = groups.iter().filter(|(_, found)| found.is_empty()).count();
-    if missing > 0 {
-        writeln!(
-            text,
-            "{missing} of the profile's topics do not exist: they are read once they do; `fleetcast topics apply` makes them"
-        )?;
-    }
-    Ok(text)
 }
 
 fn table(settings: &[Shown]) -> String {

@@ -1,0 +1,398 @@
+//! The servers under test as child processes, and haproxy in front of them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::http;
+
+use super::leftovers::{self, Leftover};
+
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What all servers of a fleet are started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    pub(crate) binary: PathBuf,
+    /// Where logs are written.
+    pub(crate) directory: PathBuf,
+    /// Signs the clients' tokens.
+    pub(crate) secret: String,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+pub(crate) struct Instance {
+    number: usize,
+    port: u16,
+    internal_port: u16,
+    child: Option<Child>,
+    pub(crate) memory: Memory,
+}
+
+/// Of one server, in KiB.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct Memory {
+    /// Resident, before the faults.
+    before: u64,
+    most: u64,
+    /// The same without what the window takes.
+    pub(crate) before_beside_window: u64,
+    pub(crate) most_beside_window: u64,
+}
+
+impl Memory {
+    fn note(&mut self, resident: u64, window: u64) {
+        let beside = resident.saturating_sub(window);
+        if self.before == 0 {
+            (self.before, self.before_beside_window) = (resident, beside);
+        }
+        self.most = self.most.max(resident);
+        self.most_beside_window = self.most_beside_window.max(beside);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "{} to {} MiB, beside the window {} to {}",
+            self.before / 1024,
+            self.most / 1024,
+            self.before_beside_window / 1024,
+            self.most_beside_window / 1024
+        )
+    }
+}
+
+pub(crate) struct Fleet {
+    recipe: Recipe,
+    pub(crate) instances: Vec<Instance>,
+    proxy: Child,
+    pub(crate) proxy_port: u16,
+}
+
+impl Fleet {
+    /// Starts `count` servers, waits until they are ready, and puts haproxy in front.
+    pub(crate) fn start(recipe: Recipe, count: usize) -> Result<Self> {
+        let ports = free_ports(count * 2 + 1)?;
+        let instances = (0..count).map(|number| Instance {
+            number,
+            port: ports[number * 2],
+            internal_port: ports[number * 2 + 1],
+            child: None,
+            memory: Memory::default(),
+        });
+        let mut instances: Vec<Instance> = instances.collect();
+        let proxy_port = ports[count * 2];
+        for instance in &mut instances {
+            instance.launch(&recipe)?;
+        }
+        let proxy = start_proxy(&recipe.directory, proxy_port, &instances)?;
+        let mut fleet = Self {
+            recipe,
+            instances,
+            proxy,
+            proxy_port,
+        };
+        for number in 0..count {
+            fleet.await_ready(number)?;
+        }
+        Ok(fleet)
+    }
+
+    /// Starts a server that is down.
+    pub(crate) fn launch(&mut self, number: usize) -> Result<()> {
+        self.instances[number].launch(&self.recipe)
+    }
+
+    pub(crate) fn await_ready(&mut self, number: usize) -> Result<Duration> {
+        let begin = Instant::now();
+        let instance = &mut self.instances[number];
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, instance.port));
+        loop {
+            if let Some(status) = instance.ended()? {
+                bail!(
+                    "server {number} ended at once with {status}: see {}",
+                    instance.log(&self.recipe).display()
+                );
+            }
+            if let Ok((200, _)) = http::get(address, "/ready", Duration::from_secs(2)) {
+                return Ok(begin.elapsed());
+            }
+            if begin.elapsed() > START_TIMEOUT {
+                bail!(
+                    "server {number} is not ready after {START_TIMEOUT:?}: see {}",
+                    instance.log(&self.recipe).display()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn signal(&self, number: usize, signal: &str) -> Result<()> {
+        let child = self.instances[number]
+            .child
+            .as_ref()
+            .context("that server is down")?;
+        kill(child.id(), signal)
+    }
+
+    /// Waits for the end of a server that was told to end.
+    pub(crate) fn await_end(
+        &mut self,
+        number: usize,
+        within: Duration,
+    ) -> Result<Option<ExitStatus>> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.instances[number].ended()? {
+                self.instances[number].child = None;
+                return Ok(Some(status));
+            }
+            if begin.elapsed() > within {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What haproxy does with the connections of a server that it finds dead, if it is told to.
+    pub(crate) fn cut_at_proxy(&self, number: usize) -> Result<()> {
+        let mut socket = UnixStream::connect(self.recipe.directory.join("haproxy.sock"))
+            .context("cannot reach haproxy")?;
+        writeln!(socket, "shutdown sessions server fleet/s{number}")
+            .context("cannot speak to haproxy")
+    }
+
+    /// The value of a metric summed over its series and the servers that answer.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let instances = self.instances.iter();
+        instances
+            .filter_map(|instance| instance.metric(series))
+            .sum()
+    }
+
+    /// Notes how much memory each server takes.
+    pub(crate) fn weigh(&mut self) {
+        for instance in &mut self.instances {
+            let Some(child) = &instance.child else {
+                continue;
+            };
+            let usage = crate::process::usage(&child.id().to_string());
+            let window = instance.metric("fleetcast_window_bytes");
+            if let (Ok(usage), Some(window)) = (usage, window) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a number of bytes"
+                )]
+                instance.memory.note(usage.rss_kib, window as u64 / 1024);
+            }
+        }
+    }
+
+    /// Ends all in order. Says what did not end as it should.
+    pub(crate) fn stop(mut self, within: Duration) -> Result<Vec<String>> {
+        let mut complaints = Vec::new();
+        for number in 0..self.instances.len() {
+            if self.instances[number].child.is_some() {
+                self.signal(number, "CONT")?;
+                self.signal(number, "TERM")?;
+            }
+        }
+        for number in 0..self.instances.len() {
+            if self.instances[number].child.is_none() {
+                continue;
+            }
+            match self.await_end(number, within)? {
+                Some(status) if status.success() => {}
+                Some(status) => complaints.push(format!("server {number} ended with {status}")),
+                None => complaints.push(format!("server {number} did not end within {within:?}")),
+            }
+        }
+        complaints.extend(self.panics());
+        Ok(complaints)
+    }
+
+    fn panics(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for instance in &self.instances {
+            let path = instance.log(&self.recipe);
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            if let Some(line) = text.lines().find(|line| line.contains("panicked")) {
+                found.push(format!("{}: {line}", path.display()));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Fleet {
+    /// Whatever happens, nothing of ours is left running.
+    fn drop(&mut self) {
+        for child in self
+            .instances
+            .iter_mut()
+            .filter_map(|instance| instance.child.as_mut())
+        {
+            end(child);
+        }
+        end(&mut self.proxy);
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself.
+    if child.kill().is_ok() {
+        let _status = child.wait();
+    }
+    leftovers::remove(&Leftover::Process(child.id()));
+}
+
+impl Instance {
+    fn metric(&self, series: &str) -> Option<f64> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.internal_port));
+        let (_, body) = http::get(address, "/metrics", Duration::from_secs(1)).ok()?;
+        let like = body.lines().filter(|line| line.starts_with(series));
+        let values = like.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Some(values.sum())
+    }
+
+    fn log(&self, recipe: &Recipe) -> PathBuf {
+        recipe.directory.join(format!("server-{}.log", self.number))
+    }
+
+    fn launch(&mut self, recipe: &Recipe) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(recipe))?;
+        let mut command = Command::new(&recipe.binary);
+        command
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOST", "127.0.0.1")
+            .env("PORT", self.port.to_string())
+            .env("INTERNAL_PORT", self.internal_port.to_string())
+            .env("JWT_SECRET", &recipe.secret)
+            .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", recipe.binary.display()))?;
+        leftovers::add(Leftover::Process(child.id()));
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let child = self.child.as_mut().context("that server is down")?;
+        let status = child.try_wait().context("cannot ask for its status")?;
+        if status.is_some() {
+            leftovers::remove(&Leftover::Process(child.id()));
+        }
+        Ok(status)
+    }
+}
+
+pub(crate) fn kill(pid: u32, signal: &str) -> Result<()> {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .status()
+        .context("cannot run kill")?;
+    if !status.success() {
+        bail!("kill -{signal} {pid} failed");
+    }
+    Ok(())
+}
+
+/// Fleets that start side by side must not find the same ports.
+static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Ports that are free now, below the range from which the kernel gives ports to clients.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    use rand::seq::SliceRandom;
+    let mut candidates: Vec<u16> = (12_000..19_000).collect();
+    candidates.shuffle(&mut rand::rng());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = |port: &u16| {
+        !taken.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
+    };
+    let found: Vec<u16> = candidates.into_iter().filter(free).take(count).collect();
+    if found.len() < count {
+        bail!("no free ports");
+    }
+    taken.extend(&found);
+    Ok(found)
+}
+
+fn start_proxy(directory: &Path, port: u16, instances: &[Instance]) -> Result<Child> {
+    let path = directory.join("haproxy.cfg");
+    let mut text = format!(
+        "global
+    maxconn 9000
+    nbthread 1
+    stats socket {}/haproxy.sock level admin
+    # A slow client is to be felt by the server, not to be hidden in megabytes of the kernel's buffers.
+    tune.rcvbuf.server 32768
+    tune.sndbuf.client 32768
+    tune.bufsize 16384
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 1h
+    # A server that is just starting or stopping says 503, and another one takes the client.
+    retries 3
+    option redispatch 1
+    retry-on conn-failure empty-response 503
+frontend clients
+    bind 127.0.0.1:{port} backlog 8192
+    default_backend fleet
+backend fleet
+    balance leastconn
+    option httpchk GET /ready
+    default-server check inter 500ms fall 2 rise 1
+",
+        directory.display()
+    );
+    for Instance { number, port, .. } in instances {
+        use std::fmt::Write as _;
+        writeln!(text, "    server s{number} 127.0.0.1:{port}").context("writing to a String")?;
+    }
+    std::fs::write(&path, text)?;
+    let log = File::create(directory.join("haproxy.log"))?;
+    let mut child = Command::new("haproxy")
+        .arg("-db")
+        .arg("-f")
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start haproxy: make setup installs it")?;
+    leftovers::add(Leftover::Process(child.id()));
+    let begin = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if child.try_wait()?.is_some() || begin.elapsed() > Duration::from_secs(5) {
+            bail!(
+                "haproxy does not listen: see {}",
+                directory.join("haproxy.log").display()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(child)
+}

@@ -1,0 +1,410 @@
+//! A client's side of the history, as far as it can be folded while it is recorded: which records it got is one bit
+//! each, by room and lane, so that twenty million deliveries are a few megabytes. Repeats and order leave no trace in a
+//! bitmap, so they are told at once. What it *should* have got is for [`check`](super::check), when all is over.
+
+use serde::Serialize;
+
+use crate::check::Bitmap;
+
+use super::record::Stamp;
+
+/// What a client saw that no later knowledge can excuse.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Offences {
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+    /// Of another organisation.
+    pub(crate) leaked: u64,
+    /// Of a room that it does not hold, or a record of nobody's making.
+    pub(crate) unexpected: u64,
+    pub(crate) altered: u64,
+    /// An event after a welcome that says `resync`, before `resync_required`.
+    pub(crate) untold: u64,
+    /// The server said goodbye by a packet after which a stock client stays away, or refused a good token.
+    pub(crate) dismissed: u64,
+}
+
+/// How a stretch of time in which a client holds a room came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum End {
+    /// It is the end of the run: everything must have arrived.
+    Run,
+    /// It was told that something is missing, has left the room, or is not coming back: what arrived must be without holes.
+    Open,
+}
+
+/// A stretch between subscription or resync, and the next.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Span {
+    /// What is sent after that moment must arrive; what was sent before may. `None`: the subscription was not acknowledged.
+    pub(crate) since_ns: Option<u64>,
+    pub(crate) end: End,
+    /// By lane: the first and the last order received.
+    pub(crate) received: Vec<Option<(u32, u32)>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum Held {
+    No,
+    /// Asked for and not acknowledged: its events may come already.
+    Joining,
+    Yes,
+    /// Being left: its events may still come.
+    Leaving,
+}
+
+/// One room, whenever it was held.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RoomHistory {
+    pub(crate) room: u16,
+    held: Held,
+    /// The client asks for it at each connection, until it is acknowledged.
+    wanted: bool,
+    /// By lane, by sequence.
+    #[serde(skip)]
+    pub(crate) seen: Vec<Bitmap>,
+    pub(crate) spans: Vec<Span>,
+}
+
+/// The client was told that it has missed something.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Resync {
+    pub(crate) at_ns: u64,
+    pub(crate) reason: String,
+    /// Up to when it had everything, as far as it can know.
+    pub(crate) known_ns: u64,
+}
+
+/// It was away.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Return {
+    pub(crate) closed_ns: u64,
+    /// By us: a cut.
+    pub(crate) wanted: bool,
+    pub(crate) welcome_ns: Option<u64>,
+    pub(crate) event_ns: Option<u64>,
+    pub(crate) failed_attempts: u32,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClientHistory {
+    organisation: String,
+    run: String,
+    pub(crate) rooms: Vec<RoomHistory>,
+    /// By lane: the highest order received since the last resync.
+    highest: Vec<Option<u32>>,
+    pub(crate) offences: Offences,
+    pub(crate) resyncs: Vec<Resync>,
+    pub(crate) returns: Vec<Return>,
+    pub(crate) received: u64,
+    /// Records that came again after a resync: the client has been told to reload, so they do no harm.
+    pub(crate) repeated_after_resync: u64,
+    /// The number of the fault's begin or end, and when the first event after it came.
+    pub(crate) first_after: Vec<(u32, u64)>,
+    /// The end of a fault, and when the last event came that was sent before it.
+    pub(crate) caught_up: Vec<(u64, u64)>,
+    known_ns: u64,
+    shown_cursor: bool,
+    /// A welcome has said `resync`: the notice must come before any event.
+    notice_due: bool,
+    /// It is not expected to get what is left: it has stopped reading for good.
+    pub(crate) gone: bool,
+    pub(crate) samples: Vec<String>,
+}
+
+const SAMPLES: usize = 4;
+
+impl ClientHistory {
+    /// `own`: the room that it holds from its first welcome on; `asked`: those it subscribes to first.
+    pub(crate) fn new(organisation: &str, run: &str, own: u16, asked: &[u16]) -> Self {
+        let mut rooms = vec![RoomHistory::new(own, Held::No, false)];
+        let asked = asked.iter();
+        rooms.extend(asked.map(|room| RoomHistory::new(*room, Held::Joining, true)));
+        Self {
+            organisation: organisation.to_owned(),
+            run: run.to_owned(),
+            rooms,
+            highest: Vec::new(),
+            offences: Offences::default(),
+            resyncs: Vec::new(),
+            returns: Vec::new(),
+            received: 0,
+            repeated_after_resync: 0,
+            first_after: Vec::new(),
+            caught_up: Vec::new(),
+            known_ns: 0,
+            shown_cursor: false,
+            notice_due: false,
+            gone: false,
+            samples: Vec::new(),
+        }
+    }
+
+    /// The namespace is connected; whether the client has shown a cursor.
+    pub(crate) fn opened(&mut self, with_cursor: bool) {
+        self.shown_cursor = with_cursor;
+    }
+
+    pub(crate) fn asked(&mut self, room: u16, join: bool) {
+        let held = if join { Held::Joining } else { Held::Leaving };
+        match self.rooms.iter_mut().find(|known| known.room == room) {
+            // Asking for what is held changes nothing.
+            Some(known) if join && known.held == Held::Yes => {}
+            Some(known) => known.held = held,
+            None => self.rooms.push(RoomHistory::new(room, held, false)),
+        }
+    }
+
+    /// Held, or about to be.
+    pub(crate) fn holds(&self, room: u16) -> bool {
+        let known = self.rooms.iter().find(|known| known.room == room);
+        known.is_some_and(|known| matches!(known.held, Held::Yes | Held::Joining))
+    }
+
+    pub(crate) fn subscribed(&mut self, room: u16, now_ns: u64) {
+        let mut rooms = self.rooms.iter_mut();
+        let Some(room) = rooms.find(|known| known.room == room && known.held != Held::Yes) else {
+            return;
+        };
+        match room.spans.last_mut() {
+            // Its events have come before the acknowledgement.
+            Some(span) if span.since_ns.is_none() && span.end == End::Run => {
+                span.since_ns = Some(now_ns);
+            }
+            _ => room.spans.push(Span::since(Some(now_ns))),
+        }
+        room.held = Held::Yes;
+    }
+
+    pub(crate) fn unsubscribed(&mut self, room: u16) {
+        if let Some(room) = self.rooms.iter_mut().find(|known| known.room == room) {
+            room.end();
+            room.held = Held::No;
+        }
+    }
+
+    /// `resume` as the welcome says it.
+    pub(crate) fn welcomed(&mut self, resume: &str, now_ns: u64) {
+        self.notice_due = resume == "resync";
+        if let Some(back) = self.returns.last_mut() {
+            back.welcome_ns.get_or_insert(now_ns);
+        }
+        if resume == "fresh" {
+            if self.shown_cursor {
+                self.resync("welcomed as a newcomer in spite of its cursor", now_ns);
+            } else {
+                // The own room is held from here on; whatever was asked for before is asked for again.
+                self.known_ns = now_ns;
+                self.begin_anew(now_ns);
+                let own = &mut self.rooms[0];
+                own.held = Held::Yes;
+                if own.spans.last().is_none_or(|span| span.end == End::Open) {
+                    own.spans.push(Span::since(Some(now_ns)));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn resync(&mut self, reason: &str, now_ns: u64) {
+        self.resyncs.push(Resync {
+            at_ns: now_ns,
+            reason: reason.to_owned(),
+            known_ns: self.known_ns,
+        });
+        self.notice_due = false;
+        self.known_ns = now_ns;
+        self.begin_anew(now_ns);
+    }
+
+    fn begin_anew(&mut self, now_ns: u64) {
+        self.highest.fill(None);
+        for room in &mut self.rooms {
+            if matches!(room.held, Held::Yes | Held::Leaving) {
+                room.end();
+                room.spans.push(Span::since(Some(now_ns)));
+            }
+        }
+    }
+
+    /// An event that only moves the cursor.
+    pub(crate) fn cursor(&mut self, now_ns: u64) {
+        self.known_ns = now_ns;
+    }
+
+    pub(crate) fn closed(&mut self, wanted: bool, now_ns: u64) {
+        self.notice_due = false;
+        for room in &mut self.rooms {
+            match room.held {
+                // It is asked for again; what came without an acknowledgement was a stretch of its own.
+                Held::Joining | Held::Leaving => {
+                    room.end();
+                    room.held = if room.held == Held::Joining && room.wanted {
+                        Held::Joining
+                    } else {
+                        Held::No
+                    };
+                }
+                Held::Yes | Held::No => {}
+            }
+        }
+        self.returns.push(Return {
+            closed_ns: now_ns,
+            wanted,
+            welcome_ns: None,
+            event_ns: None,
+            failed_attempts: 0,
+        });
+    }
+
+    pub(crate) fn failed_attempt(&mut self) {
+        if let Some(back) = self.returns.last_mut() {
+            back.failed_attempts += 1;
+        }
+    }
+
+    pub(crate) fn offend(
+        &mut self,
+        text: impl FnOnce() -> String,
+        count: impl FnOnce(&mut Offences),
+    ) {
+        count(&mut self.offences);
+        if self.samples.len() < SAMPLES {
+            self.samples.push(text());
+        }
+    }
+
+    /// A record came that was sent before the last fault ended, at `end_ns`.
+    pub(crate) fn catch_up(&mut self, end_ns: u64, now_ns: u64) {
+        match self.caught_up.last_mut() {
+            Some((end, last)) if *end == end_ns => *last = now_ns,
+            _ => self.caught_up.push((end_ns, now_ns)),
+        }
+    }
+
+    /// A record arrived, of the room that its stamp names, if that is one of this run. True if it is new.
+    pub(crate) fn received(&mut self, stamp: &Stamp<'_>, room: Option<u16>, now_ns: u64) -> bool {
+        // Organisation first: also a record of another run must not cross it.
+        if stamp.organisation != self.organisation {
+            self.offend(|| format!("leaked: {stamp:?}"), |it| it.leaked += 1);
+            return false;
+        }
+        if self.notice_due {
+            self.offend(
+                || format!("before the notice: {stamp:?}"),
+                |it| it.untold += 1,
+            );
+            self.notice_due = false;
+        }
+        let held = |known: &&mut RoomHistory| Some(known.room) == room && known.held != Held::No;
+        let Some(known) = self
+            .rooms
+            .iter_mut()
+            .find(held)
+            .filter(|_| stamp.run == self.run)
+        else {
+            self.offend(
+                || format!("not of its rooms: {stamp:?}"),
+                |it| it.unexpected += 1,
+            );
+            return false;
+        };
+        let lane = usize::from(stamp.lane);
+        let Some(new) = known.insert(lane, stamp.sequence) else {
+            self.offend(
+                || format!("out of bounds: {stamp:?}"),
+                |it| it.unexpected += 1,
+            );
+            return false;
+        };
+        if self.highest.len() <= lane {
+            self.highest.resize(lane + 1, None);
+        }
+        let highest = &mut self.highest[lane];
+        let rises = highest.is_none_or(|highest| stamp.order > highest);
+        if new || rises {
+            known.note(lane, stamp.order);
+        }
+        if rises {
+            *highest = Some(stamp.order);
+        }
+        self.known_ns = stamp.sent_ns;
+        if let Some(back) = self.returns.last_mut() {
+            back.event_ns.get_or_insert(now_ns);
+        }
+        match (new, rises) {
+            (true, true) => self.received += 1,
+            (true, false) => {
+                self.received += 1;
+                self.offend(
+                    || format!("out of order: {stamp:?}"),
+                    |it| it.reordered += 1,
+                );
+            }
+            // Order is forgotten at a resync, so this one came before the last.
+            (false, true) => self.repeated_after_resync += 1,
+            (false, false) => {
+                self.offend(|| format!("duplicated: {stamp:?}"), |it| it.duplicated += 1);
+            }
+        }
+        new
+    }
+}
+
+impl Span {
+    fn since(since_ns: Option<u64>) -> Self {
+        Self {
+            since_ns,
+            end: End::Run,
+            received: Vec::new(),
+        }
+    }
+}
+
+impl RoomHistory {
+    fn new(room: u16, held: Held, wanted: bool) -> Self {
+        Self {
+            room,
+            held,
+            wanted,
+            seen: Vec::new(),
+            spans: Vec::new(),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(span) = self.spans.last_mut() {
+            span.end = End::Open;
+        }
+    }
+
+    /// Whether the record is new; nothing when its number is absurd.
+    fn insert(&mut self, lane: usize, sequence: u32) -> Option<bool> {
+        /// More than any run has.
+        const HIGHEST: u32 = 1 << 26;
+        if lane >= 4_096 || sequence >= HIGHEST {
+            return None;
+        }
+        if self.seen.len() <= lane {
+            self.seen.resize_with(lane + 1, Bitmap::default);
+        }
+        self.seen[lane].grow_to(sequence);
+        self.seen[lane].insert(sequence)
+    }
+
+    fn note(&mut self, lane: usize, order: u32) {
+        // Before the acknowledgement of its subscription there is no stretch yet.
+        if self.spans.last().is_none_or(|span| span.end == End::Open) {
+            self.spans.push(Span::since(None));
+        }
+        let Some(span) = self.spans.last_mut() else {
+            return;
+        };
+        if span.received.len() <= lane {
+            span.received.resize(lane + 1, None);
+        }
+        let place = &mut span.received[lane];
+        *place = Some(place.map_or((order, order), |(first, last)| {
+            (first.min(order), last.max(order))
+        }));
+    }
+}

@@ -1,0 +1,130 @@
+//! The producer's side of the history: every record that was handed to Kafka, and what became of it.
+
+use std::collections::HashMap;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// In flight, or the producer gave up: it may be in the log or not.
+    Unknown,
+    /// Part of a transaction that is still open: it counts when that is committed.
+    Open,
+    /// The brokers have it, at this time (nanoseconds since the epoch): clients must get it.
+    Acknowledged(u64),
+    /// Of an aborted transaction: nobody may get it.
+    Aborted,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) sent_ns: u64,
+    /// In the partition; -1 until it is known.
+    pub(crate) offset: i64,
+    pub(crate) fate: Fate,
+}
+
+/// One partition of one topic; a topic that is made anew has lanes of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// By `order`.
+    pub(crate) entries: Vec<Entry>,
+    /// By room: the orders of its records, by `sequence`.
+    rooms: HashMap<u16, Vec<u32>>,
+    /// Acknowledged records whose offset does not rise with their order: above 0 the order check means nothing.
+    pub(crate) misplaced: u64,
+    last: Option<(u32, i64)>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    pub(crate) lanes: Vec<Lane>,
+}
+
+impl Ledger {
+    pub(crate) fn add_lane(&mut self, topic: &str, partition: i32) -> u16 {
+        self.lanes.push(Lane {
+            topic: topic.to_owned(),
+            partition,
+            entries: Vec::new(),
+            rooms: HashMap::new(),
+            misplaced: 0,
+            last: None,
+        });
+        u16::try_from(self.lanes.len() - 1).expect("a run has a few dozen lanes")
+    }
+
+    /// Notes a record that is about to be sent. Gives its order in the lane and its sequence in the room's share of it.
+    pub(crate) fn send(&mut self, lane: u16, room: u16, sent_ns: u64, fate: Fate) -> (u32, u32) {
+        let lane = &mut self.lanes[usize::from(lane)];
+        let order = u32::try_from(lane.entries.len()).expect("a lane holds less than 2^32");
+        lane.entries.push(Entry {
+            sent_ns,
+            offset: -1,
+            fate,
+        });
+        let orders = lane.rooms.entry(room).or_default();
+        orders.push(order);
+        (order, u32::try_from(orders.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// The brokers have it. One of a transaction counts once that is committed: see [`Ledger::settle`].
+    pub(crate) fn acknowledge(&mut self, lane: u16, order: u32, offset: i64, now_ns: u64) {
+        let lane = &mut self.lanes[usize::from(lane)];
+        let Some(entry) = lane.entries.get_mut(order as usize) else {
+            return;
+        };
+        entry.offset = offset;
+        if entry.fate == Fate::Unknown {
+            entry.fate = Fate::Acknowledged(now_ns);
+        }
+        if lane
+            .last
+            .replace((order, offset))
+            .is_some_and(|(before, at)| (before < order) != (at < offset))
+        {
+            lane.misplaced += 1;
+        }
+    }
+
+    /// The open transaction on the lane is over.
+    pub(crate) fn settle(&mut self, lane: u16, fate: Fate) {
+        for entry in &mut self.lanes[usize::from(lane)].entries {
+            if entry.fate == Fate::Open {
+                entry.fate = fate;
+            }
+        }
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.lanes
+            .iter()
+            .map(|lane| lane.entries.len() as u64)
+            .sum()
+    }
+
+    pub(crate) fn count(&self, like: impl Fn(Fate) -> bool) -> u64 {
+        let entries = self.lanes.iter().flat_map(|lane| &lane.entries);
+        entries.filter(|entry| like(entry.fate)).count() as u64
+    }
+
+    pub(crate) fn misplaced(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.misplaced).sum()
+    }
+}
+
+impl Lane {
+    /// The orders of a room's records, by sequence.
+    pub(crate) fn room(&self, room: u16) -> &[u32] {
+        self.rooms.get(&room).map_or(&[], Vec::as_slice)
+    }
+
+    /// The order of the first record that was sent after that moment.
+    pub(crate) fn first_after(&self, moment_ns: u64) -> u32 {
+        let at = self
+            .entries
+            .partition_point(|entry| entry.sent_ns <= moment_ns);
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+}

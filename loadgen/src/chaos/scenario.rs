@@ -1,0 +1,256 @@
+//! The scenarios: what each asks of the fleet, of the clients and of the nemesis.
+
+use std::time::Duration;
+
+use super::part::Habit;
+
+/// What the bytes of the window suffice for in [`Scenario::Crowded`], about.
+const CROWDED: Duration = Duration::from_secs(10);
+/// Whoever has missed less than that has nothing to complain of there.
+pub(crate) const CROWDED_LEAST: Duration = Duration::from_secs(6);
+
+/// Clients read that long before they stop.
+pub(crate) const STALL_AFTER: Duration = Duration::from_secs(3);
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    Cuts,
+    Kill,
+    Rolling,
+    Pause,
+    Kafka,
+    Leader,
+    Slow,
+    Away,
+    Crowded,
+    Topics,
+    Storm,
+    Burst,
+}
+
+/// How long things take, and how much of them there is: all scenarios in a few minutes, or until it can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    Short,
+    Long,
+}
+
+impl Form {
+    pub(crate) fn pick<T>(self, short: T, long: T) -> T {
+        match self {
+            Self::Short => short,
+            Self::Long => long,
+        }
+    }
+}
+
+impl Scenario {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Cuts,
+        Self::Kill,
+        Self::Rolling,
+        Self::Pause,
+        Self::Kafka,
+        Self::Leader,
+        Self::Slow,
+        Self::Away,
+        Self::Crowded,
+        Self::Topics,
+        Self::Storm,
+        Self::Burst,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cuts => "cuts",
+            Self::Kill => "kill",
+            Self::Rolling => "rolling",
+            Self::Pause => "pause",
+            Self::Kafka => "kafka",
+            Self::Leader => "leader",
+            Self::Slow => "slow",
+            Self::Away => "away",
+            Self::Crowded => "crowded",
+            Self::Topics => "topics",
+            Self::Storm => "storm",
+            Self::Burst => "burst",
+        }
+    }
+
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Cuts => "connections are cut at random, also while they are resumed",
+            Self::Kill => "one server is killed (kill -9) and started again, over and over",
+            Self::Rolling => "each server in turn is told to end (SIGTERM) and started again",
+            Self::Pause => "one server is paused (SIGSTOP) and goes on",
+            Self::Kafka => "the only broker is stopped, paused and killed",
+            Self::Leader => "of three brokers the one that leads is killed",
+            Self::Slow => "some clients read a trickle, some stop reading, some for good",
+            Self::Away => "some clients are away for longer than the window",
+            Self::Crowded => "the window has bytes for less than its time, and clients are away",
+            Self::Topics => {
+                "partitions are added, records deleted, a topic made anew, transactions aborted"
+            }
+            Self::Storm => "all connections are cut at once",
+            Self::Burst => "20,000 records in one second into one room of 50",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|scenario| scenario.name() == text);
+        known.ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|scenario| scenario.name()).collect();
+            format!("no such scenario; there are {}", names.join(", "))
+        })
+    }
+
+    pub(crate) fn brokers(self) -> u32 {
+        match self {
+            Self::Leader => 3,
+            _ => 1,
+        }
+    }
+
+    /// It breaks or stops brokers, or shortens logs: it wants a Kafka of its own.
+    pub(crate) fn breaks_kafka(self) -> bool {
+        matches!(self, Self::Kafka | Self::Leader)
+    }
+
+    /// Of records being produced.
+    pub(crate) fn seconds(self, form: Form) -> u64 {
+        match self {
+            Self::Cuts => form.pick(30, 120),
+            Self::Kill => form.pick(40, 180),
+            Self::Rolling => form.pick(40, 120),
+            Self::Pause => form.pick(35, 180),
+            Self::Kafka => form.pick(60, 600),
+            Self::Leader => form.pick(40, 180),
+            Self::Slow => form.pick(45, 180),
+            Self::Away => form.pick(45, 120),
+            Self::Crowded => form.pick(40, 90),
+            Self::Topics => form.pick(60, 120),
+            Self::Storm => form.pick(35, 120),
+            Self::Burst => form.pick(25, 60),
+        }
+    }
+
+    /// Of a record's value.
+    pub(crate) fn payload_bytes(self, form: Form) -> usize {
+        match (self, form) {
+            // Enough to fill all buffers on the way to a slow client before the scenario is over.
+            (Self::Slow, Form::Short) => 4_000,
+            _ => 500,
+        }
+    }
+
+    /// Records before the first fault, so that there is something to compare with.
+    pub(crate) fn warm_up(self, form: Form) -> Duration {
+        match self {
+            Self::Slow => S(form.pick(4, 30)),
+            _ => S(3),
+        }
+    }
+
+    /// Settings of the servers beside the usual ones; `record_bytes` come in each second.
+    pub(crate) fn settings(self, form: Form, record_bytes: u64) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("FLEETCAST_WINDOW", self.window(form).as_secs().to_string()),
+            ("FLEETCAST_WINDOW_BYTES", self.window_bytes(record_bytes)),
+            ("DRAIN_SECONDS", self.drain(form).as_secs().to_string()),
+        ];
+        if self == Self::Slow {
+            settings.push(("SLOW_CLIENT_TIMEOUT", form.pick("10", "30").to_owned()));
+        }
+        if self == Self::Crowded {
+            // A window must hold one event at least.
+            settings.push(("MAX_EVENT_BYTES", "16384".to_owned()));
+        }
+        settings
+    }
+
+    pub(crate) fn window(self, form: Form) -> Duration {
+        match self {
+            Self::Away => S(form.pick(10, 20)),
+            _ => S(300),
+        }
+    }
+
+    fn window_bytes(self, record_bytes: u64) -> String {
+        match self {
+            Self::Burst => "1GiB".to_owned(),
+            Self::Crowded => (record_bytes * CROWDED.as_secs()).to_string(),
+            _ => "512MiB".to_owned(),
+        }
+    }
+
+    pub(crate) fn drain(self, form: Form) -> Duration {
+        match self {
+            Self::Rolling => S(form.pick(4, 10)),
+            _ => S(1),
+        }
+    }
+
+    pub(crate) fn clients(self, form: Form) -> usize {
+        match (self, form) {
+            (Self::Storm, Form::Long) => 5_000,
+            (_, Form::Long) => 2_000,
+            (_, Form::Short) => 300,
+        }
+    }
+
+    pub(crate) fn burst(self) -> bool {
+        self == Self::Burst
+    }
+
+    /// What the client with this index does of its own.
+    pub(crate) fn habit(self, index: usize, form: Form, seconds: u64) -> Habit {
+        // Spread over the clients so that both organisations and all servers have some of each.
+        let hundredth = index * 37 % 100;
+        let toggle = Habit::Toggle {
+            every: S(form.pick(6, 20)),
+        };
+        let (least, most) = form.pick((S(4), S(12)), (S(20), S(60)));
+        let flinch = Habit::Flinch {
+            least,
+            most,
+            times: 3,
+        };
+        match (self, hundredth) {
+            (Self::Cuts, 0..20) => flinch,
+            (Self::Cuts, _) => Habit::Cut { least, most },
+            (Self::Slow, 0..5) => Habit::Trickle {
+                after: S(3),
+                lasts: S(seconds * 2 / 3),
+                pause: Duration::from_millis(100),
+            },
+            (Self::Slow, 5..10) => Habit::Stop {
+                after: STALL_AFTER,
+                lasts: S(form.pick(20, 60)),
+            },
+            (Self::Slow, 10) => Habit::StopForGood { after: STALL_AFTER },
+            (Self::Away, 0..30) => Habit::Leave {
+                after: S(2 + index as u64 % 5),
+                // Beyond what is kept for clocks that differ, so that it is gone for good.
+                away: self.window(form) + S(form.pick(14, 30)),
+            },
+            // Within the window.
+            (Self::Away, 30..50) => Habit::Leave {
+                after: S(2 + index as u64 % 5),
+                away: self.window(form) / 2,
+            },
+            (Self::Crowded, 0..30) => Habit::Leave {
+                after: S(2 + index as u64 % 5),
+                away: CROWDED * 2,
+            },
+            (Self::Crowded, 30..50) => Habit::Cut { least, most },
+            (Self::Pause | Self::Kill, 0..15) => flinch,
+            (Self::Topics, 0..10) => Habit::Cut { least, most },
+            (_, 90..100) => toggle,
+            _ => Habit::Steady,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Who sits in which room: two organisations with the same channel ids, so that a leak would show.
+
+use crate::layout::Layout;
+
+/// Rooms are numbered: first the channels, neighbours being of different organisations, then the organisations' own
+/// rooms, then the room of the burst.
+#[derive(Debug, Clone)]
+pub(crate) struct Seating {
+    pub(crate) organisations: u16,
+    /// Over all organisations.
+    pub(crate) channels: u16,
+    pub(crate) clients: usize,
+    /// Clients of the first organisation that also hold the room of the burst.
+    pub(crate) burst_clients: usize,
+    /// More channels that each client holds beside its own: so many slow ones fill the buffers on their way sooner.
+    pub(crate) slow_channels: u16,
+}
+
+const BURST: &str = "burst";
+
+impl Seating {
+    pub(crate) fn organisation_of_client(&self, index: usize) -> u16 {
+        u16::try_from(index % usize::from(self.organisations)).unwrap_or(0)
+    }
+
+    pub(crate) fn organisation_room(&self, organisation: u16) -> u16 {
+        self.channels + organisation
+    }
+
+    pub(crate) fn burst_room(&self) -> u16 {
+        self.channels + self.organisations
+    }
+
+    /// The channels that a client subscribes to first.
+    pub(crate) fn channels_of_client(&self, index: usize, slow: bool) -> Vec<u16> {
+        let own = u16::try_from(index % usize::from(self.channels)).unwrap_or(0);
+        let more = if slow { self.slow_channels } else { 0 };
+        let mut rooms: Vec<u16> = (0..=more)
+            .map(|step| (own + step * self.organisations) % self.channels)
+            .collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        if self.organisation_of_client(index) == 0
+            && index / usize::from(self.organisations) < self.burst_clients
+        {
+            rooms.push(self.burst_room());
+        }
+        rooms
+    }
+
+    /// Another channel of the client's organisation, to be joined and left now and then.
+    pub(crate) fn another_channel(&self, index: usize) -> u16 {
+        let step = usize::from(self.organisations);
+        u16::try_from((index + step) % usize::from(self.channels)).unwrap_or(0)
+    }
+
+    /// Name of the organisation and, unless it is its own room, the channel's id.
+    pub(crate) fn name(&self, room: u16) -> (String, Option<String>) {
+        let organisation = |number: u16| Layout::organisation(usize::from(number));
+        if room == self.burst_room() {
+            (organisation(0), Some(BURST.to_owned()))
+        } else if room >= self.channels {
+            (organisation(room - self.channels), None)
+        } else {
+            (
+                organisation(room % self.organisations),
+                Some((room / self.organisations + 1).to_string()),
+            )
+        }
+    }
+
+    /// As a client names a channel.
+    pub(crate) fn asked(&self, room: u16) -> String {
+        format!("channel:{}", self.name(room).1.unwrap_or_default())
+    }
+
+    /// The room that a record of this organisation and channel is for.
+    pub(crate) fn find(&self, organisation: &str, channel: Option<&str>) -> Option<u16> {
+        let number: u16 = organisation.strip_prefix("lg")?.parse().ok()?;
+        match channel {
+            None => Some(self.organisation_room(number)),
+            Some(BURST) => Some(self.burst_room()),
+            Some(channel) => {
+                let channel: u16 = channel.parse().ok()?;
+                Some(channel.checked_sub(1)?.checked_mul(self.organisations)? + number)
+            }
+        }
+    }
+
+    /// The room that a client means by such a name.
+    pub(crate) fn find_asked(&self, organisation: u16, asked: &str) -> Option<u16> {
+        let organisation = Layout::organisation(usize::from(organisation));
+        self.find(&organisation, Some(asked.strip_prefix("channel:")?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_room_is_found_by_its_name_and_a_client_stays_in_its_organisation() {
+        let seating = Seating {
+            organisations: 2,
+            channels: 20,
+            clients: 100,
+            burst_clients: 5,
+            slow_channels: 3,
+        };
+        for room in 0..=seating.burst_room() {
+            let (organisation, channel) = seating.name(room);
+            assert_eq!(
+                seating.find(&organisation, channel.as_deref()),
+                Some(room),
+                "{organisation} {channel:?}"
+            );
+        }
+        let mut in_burst = 0;
+        for client in 0..seating.clients {
+            let organisation = seating.organisation_of_client(client);
+            let mut rooms = seating.channels_of_client(client, true);
+            in_burst += usize::from(rooms.contains(&seating.burst_room()));
+            let other = seating.another_channel(client);
+            assert!(!seating.channels_of_client(client, false).contains(&other));
+            rooms.push(other);
+            for room in rooms {
+                assert_eq!(seating.name(room).0, format!("lg{organisation}"));
+                let asked = seating.asked(room);
+                assert_eq!(seating.find_asked(organisation, &asked), Some(room));
+            }
+        }
+        assert_eq!(in_burst, 5);
+    }
+}
