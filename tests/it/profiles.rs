@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Kafka, TestApp, auth, eventually};
+use crate::harness::{Client, Kafka, SECRET, TestApp, auth, eventually};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/examples")
@@ -240,6 +240,30 @@ fn what_the_example_profiles_refuse() {
         let steps = explained["steps"].as_array().unwrap();
         let last = steps.last().unwrap()["note"].as_str().unwrap();
         assert!(last.contains(words), "{last}");
+    }
+}
+
+#[test]
+fn a_format_that_is_not_read_stops_the_start() {
+    let text = std::fs::read_to_string(profile("schema-registry")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("avro.toml");
+    std::fs::write(&path, text.replace("\"json-schema\"", "\"avro\"")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fleetcast"))
+        .arg("serve")
+        .env_clear()
+        .env("JWT_SECRET", SECRET)
+        .env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .env("FLEETCAST_PROFILE", &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for words in [
+        "avro.toml:9: format \"avro\" is not supported",
+        "\"json-schema\"",
+    ] {
+        assert!(said.contains(words), "{said}");
     }
 }
 
