@@ -37,7 +37,7 @@ fi
 # One broker for both: its jars are fetched once, then cached.
 step "fetch Apache Kafka" scripts/kafka.sh fetch
 # shellcheck disable=SC2016 # expanded by the inner shell
-step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run bash -euc '
+step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --secure bash -euc '
   cargo test --workspace --locked --quiet -- --ignored
   make --no-print-directory client-tests'
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -36,6 +37,7 @@ struct Shared {
     running: Mutex<BTreeMap<&'static str, usize>>,
     /// The first failure decides.
     failure: Mutex<Option<Failure>>,
+    reload: Notify,
 }
 
 impl Default for Shared {
@@ -47,6 +49,7 @@ impl Default for Shared {
             tasks: TaskTracker::new(),
             running: Mutex::default(),
             failure: Mutex::default(),
+            reload: Notify::new(),
         }
     }
 }
@@ -141,6 +144,11 @@ impl Lifecycle {
         self.shared.hard.clone()
     }
 
+    /// Waits until SIGHUP asks to read the settings again. Several while nobody waits count as one.
+    pub async fn reload_asked(&self) {
+        self.shared.reload.notified().await;
+    }
+
     /// Begins an orderly stop, as the first signal does.
     pub fn stop(&self) {
         self.shared.soft.cancel();
@@ -166,9 +174,17 @@ impl Lifecycle {
     /// `deadline` in an orderly way (it must be longer than the drain), then the hard token is cancelled and all get another
     /// two seconds. An error is exit code 1: a critical part failed, or something never ended.
     pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Failure> {
-        tokio::select! {
-            name = signals.next() => info!(signal = name, "stopping; a second signal cuts it short"),
-            () = self.shared.soft.cancelled() => info!("stopping"),
+        let Signals { stops, hangup } = &mut signals;
+        loop {
+            tokio::select! {
+                name = stops.next() => info!(signal = name, "stopping; a second signal cuts it short"),
+                () = self.shared.soft.cancelled() => info!("stopping"),
+                _ = hangup.recv() => {
+                    self.shared.reload.notify_one();
+                    continue;
+                }
+            }
+            break;
         }
         self.shared.soft.cancel();
         self.shared.tasks.close();
@@ -178,7 +194,7 @@ impl Lifecycle {
             () = tokio::time::sleep(deadline) => {
                 warn!(deadline_seconds = deadline.as_secs(), unfinished = %self.unfinished(), "the deadline of the stop has passed: ending now");
             }
-            name = signals.next() => warn!(signal = name, unfinished = %self.unfinished(), "second signal: ending now"),
+            name = stops.next() => warn!(signal = name, unfinished = %self.unfinished(), "second signal: ending now"),
         }
         self.shared.hard.cancel();
         if tokio::time::timeout(AFTER_HARD, self.shared.tasks.wait())
@@ -287,8 +303,13 @@ impl Drop for Verdict {
     }
 }
 
-/// SIGTERM and SIGINT, caught from the moment of `install` on.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment of `install` on. While the process stops, SIGHUP means nothing.
 pub struct Signals {
+    stops: Stops,
+    hangup: Signal,
+}
+
+struct Stops {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -297,11 +318,16 @@ impl Signals {
     /// Must be called inside a runtime. A process that cannot hear signals cannot drain, so an error stops the start.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stops: Stops {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            hangup: signal(SignalKind::hangup())?,
         })
     }
+}
 
+impl Stops {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,5 +1,7 @@
 //! HTTP for operators and probes. Everything is asked through [`Probes`]: this module knows none of the parts.
 
+mod stats;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,15 +10,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::problem::Problem;
+pub use stats::Stats;
 
 /// Where the answers come from.
 #[derive(Clone)]
 pub struct Probes {
     pub ready: Arc<dyn Fn() -> ReadyReport + Send + Sync>,
-    pub stats: Arc<dyn Fn() -> Value + Send + Sync>,
+    pub stats: Stats,
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -101,13 +104,13 @@ impl IntoResponse for ReadyReport {
     }
 }
 
-/// `/health`, `/ready`, `/stats`: on both listeners.
+/// `/health`, `/ready`, `/stats` and its views: on both listeners.
 pub fn probes(probes: &Probes) -> Router {
-    let (ready, stats) = (probes.ready.clone(), probes.stats.clone());
+    let ready = probes.ready.clone();
     Router::new()
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/ready", get(move || async move { ready() }))
-        .route("/stats", get(move || async move { Json(stats()) }))
+        .merge(stats::routes(&probes.stats))
         .method_not_allowed_fallback(method_not_allowed)
 }
 

@@ -1,10 +1,12 @@
 //! Kafka as the rest sees it: the profile routes its records, the hub is fed, sessions ask about the log.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
@@ -14,9 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kafka::{self, ConsumerSettings, Handle, Pace, Router, Status};
+use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
-use crate::settings::Settings;
+use crate::settings::{KafkaSettings, Settings};
 use crate::socketio::LogSource;
 use crate::telemetry::labels::RecordOutcome;
 use crate::telemetry::metrics::TopicMetrics;
@@ -26,11 +28,23 @@ use crate::telemetry::{Metrics, events};
 pub(super) struct LogReader {
     handle: Handle,
     threads: TaskTracker,
+    routes: Arc<Routes>,
 }
 
 impl LogReader {
     pub(super) fn status(&self) -> Arc<Status> {
         self.handle.status()
+    }
+
+    /// The table in use.
+    pub(super) fn routes(&self) -> Arc<RouteTable> {
+        self.routes.table.load_full()
+    }
+
+    /// Routes by this table from now on: each record by the one before or by this one. Then its topics are read, and no others.
+    pub(super) fn reroute(&self, table: &Arc<RouteTable>) {
+        self.routes.table.store(table.clone());
+        self.handle.set_topics(topics(table));
     }
 
     /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
@@ -55,52 +69,81 @@ impl LogSource for LogReader {
     }
 }
 
-/// The profile's table, with counters of its topics.
+/// The profile's table, which a reload swaps, and counters of the topics.
 struct Routes {
-    table: Arc<RouteTable>,
-    topics: Vec<(Arc<str>, TopicMetrics)>,
+    table: ArcSwap<RouteTable>,
+    /// By topic, from its first record on: a pattern may match topics that are made later.
+    counters: Mutex<HashMap<Arc<str>, TopicMetrics>>,
     metrics: Metrics,
 }
 
-impl Router for Routes {
-    fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.iter().map(|(topic, _)| topic.clone()).collect()
+impl Routes {
+    fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
+        // Those of named topics are there from the start, at zero.
+        let counters = table
+            .topics()
+            .map(|topic| (Arc::from(topic), metrics.topic(topic)));
+        Self {
+            counters: Mutex::new(counters.collect()),
+            metrics: metrics.clone(),
+            table: ArcSwap::new(table.clone()),
+        }
     }
 
-    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
-        let routed = self.table.route(record, topic);
-        let counters = self.topics.iter().find(|(name, _)| name == topic);
-        if let Some((_, counters)) = counters {
-            match &routed {
-                Ok(_) => counters.increment(RecordOutcome::Routed),
-                Err(skip) => {
-                    let outcome = RecordOutcome::from(*skip);
-                    let (partition, offset) = (record.partition, record.offset);
-                    events::record_skipped(
-                        &self.metrics,
-                        counters,
-                        outcome,
-                        topic,
-                        partition,
-                        offset,
-                    );
-                }
-            }
+    /// Shows the topic's counters to `count`.
+    fn counted(&self, topic: &Arc<str>, count: impl FnOnce(&TopicMetrics)) {
+        // Only the reader's thread comes here, so nobody waits.
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counters.contains_key(topic) {
+            counters.insert(topic.clone(), self.metrics.topic(topic));
         }
+        count(&counters[topic]);
+    }
+}
+
+impl Router for Routes {
+    fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
+        let routed = self.table.load().route(record, topic);
+        self.counted(topic, |counters| match &routed {
+            Ok(_) => counters.increment(RecordOutcome::Routed),
+            Err(skip) => {
+                let outcome = RecordOutcome::from(*skip);
+                let (partition, offset) = (record.partition, record.offset);
+                let metrics = &self.metrics;
+                events::record_skipped(metrics, counters, outcome, topic, partition, offset);
+            }
+        });
         routed.ok()
+    }
+}
+
+/// How brokers are talked to, by whatever client.
+pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
+    ConsumerSettings {
+        properties: kafka.properties.clone(),
+        group_id: kafka.group_id.clone(),
+        mock: kafka.mock,
+        ..ConsumerSettings::new(&kafka.bootstrap_servers)
     }
 }
 
 /// How the log is read: as far back as the hub keeps what comes.
 pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
-    let kafka = &settings.kafka;
     ConsumerSettings {
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
-        properties: kafka.properties.clone(),
-        group_id: kafka.group_id.clone(),
         keep: Duration::from_millis(hub.kept_ms()),
-        mock: kafka.mock,
-        pace: Pace::default(),
+        ..client_settings(&settings.kafka)
+    }
+}
+
+/// What the profile has the consumer read.
+fn topics(routes: &Arc<RouteTable>) -> Topics {
+    let wanted = routes.has_patterns().then(|| {
+        let routes = routes.clone();
+        Arc::new(move |topic: &str| routes.wants(topic)) as Wants
+    });
+    Topics {
+        names: routes.topic_groups().map(<[_]>::to_vec).collect(),
+        wanted,
     }
 }
 
@@ -113,20 +156,13 @@ pub(super) fn start(
     stop: &CancellationToken,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<LogReader>> {
-    let table = settings.profile.routes.clone();
-    let topics = table
-        .topics()
-        .map(|topic| (Arc::from(topic), metrics.topic(topic)))
-        .collect();
-    let routes = Routes {
-        table,
-        topics,
-        metrics: metrics.clone(),
-    };
+    let table = &settings.profile.routes;
+    let routes = Arc::new(Routes::new(table, metrics));
     let threads = TaskTracker::new();
     let handle = kafka::spawn(
         &consumer(settings, hub),
-        Arc::new(routes),
+        topics(table),
+        routes.clone(),
         metrics,
         feed,
         stop.clone(),
@@ -139,5 +175,9 @@ pub(super) fn start(
         },
     );
     let handle = handle.context("cannot start the consumer of Kafka")?;
-    Ok(Arc::new(LogReader { handle, threads }))
+    Ok(Arc::new(LogReader {
+        handle,
+        threads,
+        routes,
+    }))
 }

@@ -6,6 +6,7 @@ mod origins;
 mod public;
 mod ready;
 mod receipts;
+mod reload;
 mod stats;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use axum::Router;
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::Settings as HubSettings;
@@ -29,14 +31,19 @@ use crate::kafka;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings};
 use crate::session::receipts::Outstanding;
-use crate::session::{Sessions, SharedHub};
+use crate::session::{Open, Sessions, SharedHub};
 use crate::settings::{Problems, Settings};
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::{Metrics, events};
 
+pub use log_reader::client_settings;
+pub use reload::Reread;
+
 use demo_people::DemoPeople;
+use origins::Origins;
 use ready::Readiness;
-use stats::Scrape;
+use reload::Reload;
+use stats::{EventCounters, Scrape};
 
 /// Batches between Kafka's thread and the hub. When the hub is busy for longer, Kafka's thread waits, and librdkafka stops
 /// fetching.
@@ -58,10 +65,11 @@ pub enum Mode {
 }
 
 /// Builds the parts, joins them, starts them through `lifecycle`, and returns once the process is stopping and the connections
-/// are drained. An error is one that the process cannot live with.
+/// are drained. `reread` is called on SIGHUP. An error is one that the process cannot live with.
 pub async fn run(
     mut settings: Settings,
     mode: Mode,
+    reread: Reread,
     metrics: Metrics,
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
@@ -86,16 +94,12 @@ pub async fn run(
     let log = log_reader::start(&settings, &keeping, &metrics, feed, &over, &lifecycle)?;
     let verifier = Arc::new(Verifier::open(&settings.auth)?);
     verifier.keep(&metrics, &lifecycle);
-    let readiness = Readiness::new(
-        log.clone(),
-        hub.clone(),
-        settings.profile.routes.clone(),
-        verifier.clone(),
-    );
+    let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
     let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;
     let sessions = Arc::new(Sessions {
         hub: hub.clone(),
-        policy: settings.profile.policy.clone(),
+        policy: ArcSwap::new(settings.profile.policy.clone()),
+        open: Open::default(),
         max_rooms: settings.sockets.max_rooms,
         metrics: metrics.clone(),
         receipts,
@@ -103,8 +107,8 @@ pub async fn run(
     });
     let engine = socket_io(
         &settings,
-        sessions,
-        verifier,
+        sessions.clone(),
+        verifier.clone(),
         log.clone(),
         &readiness,
         &lifecycle,
@@ -114,13 +118,14 @@ pub async fn run(
     let back = Front::bind(listen.internal_host, listen.internal_port, "internal")?;
     let addresses = (front.address, back.address);
     let tables = [front.table.clone(), back.table.clone()];
+    let counters = EventCounters::new(&metrics, &settings.profile.routes);
     let scrape = Scrape::new(
         metrics.clone(),
         tables.clone(),
         hub.clone(),
         log.clone(),
         engine.clone(),
-        settings.profile.routes.events(),
+        counters.clone(),
     );
     let probes = Probes {
         ready: {
@@ -138,8 +143,10 @@ pub async fn run(
         Some((demo, _)) => Some(DemoPeople::mint(demo, &settings.auth)?),
         None => None,
     };
+    let origins = Arc::new(ArcSwap::from_pointee(Origins::new(&settings.listen)));
     let public = public::router(
         &settings.listen,
+        &origins,
         &engine,
         &probes,
         people.as_ref(),
@@ -154,7 +161,7 @@ pub async fn run(
     back.serve("internal listener", internal, limits, &over, &lifecycle);
     events::listening(addresses.0, addresses.1);
 
-    let delivered = stats::delivery_times(&metrics, settings.profile.routes.events());
+    let delivered = stats::delivery_times(counters.clone());
     let drive = {
         let (hub, over) = (hub.clone(), over.clone());
         async move { hub.drive(fed, delivered, over).await }
@@ -163,6 +170,17 @@ pub async fn run(
         anyhow::ensure!(drive.await, "the reader of Kafka has ended");
         Ok(())
     });
+    let drain_over = settings.sockets.drain;
+    let reload = Reload {
+        reread,
+        settings,
+        log: log.clone(),
+        events: counters,
+        sessions,
+        origins,
+        verifier,
+    };
+    lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
     lifecycle.spawn("sessions", engine.clone().watch(over.clone()));
     lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
     if let Some(people) = people {
@@ -186,13 +204,7 @@ pub async fn run(
 
     lifecycle.stopping().cancelled().await;
     readiness.drain();
-    drain(
-        &engine,
-        &tables,
-        settings.sockets.drain,
-        &lifecycle.killed(),
-    )
-    .await;
+    drain(&engine, &tables, drain_over, &lifecycle.killed()).await;
     if let Some(producer) = receipts_producer {
         receipts::flush(producer).await;
     }
@@ -208,6 +220,7 @@ fn hub_settings(settings: &Settings) -> HubSettings {
     HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
+        latest_bytes: usize::try_from(settings.window.latest_bytes).unwrap_or(usize::MAX),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -49,12 +50,13 @@ const PAGE: [(&str, &str, &[u8]); 4] = [
 
 pub(super) fn router(
     listen: &Listen,
+    origins: &Arc<ArcSwap<Origins>>,
     engine: &Arc<Engine>,
     probes: &Probes,
     people: Option<&DemoPeople>,
     metrics: &Metrics,
 ) -> Router {
-    let mut router = sockets(listen, engine, metrics).merge(api::probes(probes));
+    let mut router = sockets(origins, engine, metrics).merge(api::probes(probes));
     if listen.qa_page {
         for (path, content_type, bytes) in PAGE {
             router = router.route(path, get(move || async move { page(content_type, bytes) }));
@@ -68,8 +70,7 @@ pub(super) fn router(
     router.fallback(api::not_found)
 }
 
-fn sockets(listen: &Listen, engine: &Arc<Engine>, metrics: &Metrics) -> Router {
-    let origins = Origins::new(listen);
+fn sockets(origins: &Arc<ArcSwap<Origins>>, engine: &Arc<Engine>, metrics: &Metrics) -> Router {
     let mut router = Router::new();
     for path in socketio::PATHS {
         let engine = engine.clone();
@@ -80,17 +81,17 @@ fn sockets(listen: &Listen, engine: &Arc<Engine>, metrics: &Metrics) -> Router {
         let origins = origins.clone();
         CorsLayer::new()
             .allow_origin(AllowOrigin::predicate(
-                move |origin: &HeaderValue, request| origins.allow(origin, &request.headers),
+                move |origin: &HeaderValue, request| origins.load().allow(origin, &request.headers),
             ))
             .allow_credentials(true)
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
     };
-    let metrics = metrics.clone();
+    let (origins, metrics) = (origins.clone(), metrics.clone());
     let guard = move |request: Request<Body>, next: Next| {
         let (origins, metrics) = (origins.clone(), metrics.clone());
         async move {
-            if origins.admit(request.headers()) {
+            if origins.load().admit(request.headers()) {
                 return next.run(request).await;
             }
             events::refused(

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fleetcast_core::domain::route::RouteTable;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +20,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The brokers have confirmed what was read at most so long ago: cursors issued now are good.
 const CONFIRMED_WITHIN_MS: u64 = 10_000;
 
-/// What is not protected against while topics are known by their names alone.
-const TOPIC_IDS: &str = "not read by this version: a topic that is deleted and made anew at once is noticed only if its new log is shorter";
-
 pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
-    routes: Arc<RouteTable>,
     verifier: Arc<Verifier>,
     /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
     /// other instances have the same Kafka.
@@ -39,14 +34,12 @@ impl Readiness {
     pub(super) fn new(
         log: Arc<LogReader>,
         hub: Arc<SharedHub>,
-        routes: Arc<RouteTable>,
         verifier: Arc<Verifier>,
     ) -> Arc<Self> {
         let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
             log,
             hub,
-            routes,
             verifier,
             started,
             draining,
@@ -120,7 +113,7 @@ impl Readiness {
             components: vec![
                 ("kafka", kafka),
                 ("keys", keys),
-                ("topic_ids", Component::well(Some(TOPIC_IDS.to_owned()))),
+                ("topic_ids", self.topic_ids()),
                 ("window", self.window()),
             ],
         }
@@ -129,9 +122,9 @@ impl Readiness {
     fn kafka(&self) -> Component {
         let status = self.log.status();
         if !status.contact {
-            let error = status
-                .last_error
-                .as_deref()
+            let trouble = status.trouble.as_deref();
+            let error = trouble
+                .or(status.last_error.as_deref())
                 .unwrap_or("no broker has answered yet");
             return Component::ill(format!("no contact: {error}"));
         }
@@ -144,8 +137,8 @@ impl Readiness {
         }
         // A profile may know several names for one topic; one of them is enough.
         let is_missing = |name: &Arc<str>| status.missing.contains(name);
-        let missing: Vec<&str> = self
-            .routes
+        let routes = self.log.routes();
+        let missing: Vec<&str> = routes
             .topic_groups()
             .filter(|names| names.iter().all(is_missing))
             .filter_map(|names| names.first().map(AsRef::as_ref))
@@ -155,6 +148,25 @@ impl Readiness {
         } else {
             Component::well(Some(format!("no such topics yet: {}", missing.join(", "))))
         }
+    }
+
+    /// What is not protected against while topics are known by their names alone. No reason to send anybody away.
+    fn topic_ids(&self) -> Component {
+        const SHOWN: usize = 3;
+        let status = self.log.status();
+        let unknown = &status.unidentified;
+        if unknown.is_empty() {
+            return Component::well(None);
+        }
+        let (first, rest) = unknown.split_at(unknown.len().min(SHOWN));
+        let more = match rest.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        Component::well(Some(format!(
+            "the brokers do not tell those of {}{more}: a topic that is deleted and made anew at once is noticed only if its new log is shorter",
+            first.join(", ")
+        )))
     }
 
     fn keys(&self) -> Component {

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::kafka::Producer;
+use super::client_settings;
+use crate::kafka::{Outgoing, Producer};
 use crate::session::receipts::{CountOnly, Kept, Receipts};
 use crate::settings::KafkaSettings;
 use crate::telemetry::{Metrics, events};
+
+/// A receipt that is not written by then is lost, and counted.
+const DELIVERY: Duration = Duration::from_secs(10);
 
 /// At the end of the process, for receipts that are still on their way.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -21,11 +25,16 @@ struct Topic {
 
 impl Receipts for Topic {
     fn keep(&self, key: &str, receipt: Vec<u8>) -> Kept {
-        let written = self.producer.write(&self.name, key, &receipt);
+        let written = self.producer.write(Outgoing {
+            topic: &self.name,
+            key: Some(key),
+            value: &receipt,
+            headers: &[],
+        });
         let metrics = self.metrics.clone();
         Box::pin(async move {
             match written.await {
-                Ok(()) => {
+                Ok(_) => {
                     events::receipt_kept(&metrics);
                     true
                 }
@@ -46,8 +55,7 @@ pub(super) fn open(
     let Some(topic) = &kafka.receipts_topic else {
         return Ok((Arc::new(CountOnly), None));
     };
-    let client_id = "fleetcast-receipts";
-    let producer = Producer::new(&kafka.bootstrap_servers, &kafka.properties, client_id)
+    let producer = Producer::new(&client_settings(kafka), DELIVERY)
         .context("cannot create the producer of receipts")?;
     let receipts = Topic {
         name: topic.as_str().into(),

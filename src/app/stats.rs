@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use fleetcast_core::domain::protocol::ResyncReason;
+use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::hub::Snapshot;
 use fleetcast_core::hub::outlet::Resumed;
 use serde_json::{Value, json};
@@ -17,6 +19,34 @@ use crate::telemetry::Metrics;
 use crate::telemetry::labels::{Component, Label, Refused, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
 
+/// The counters of the profile's events. Records cannot add to them; only a profile names events.
+pub(super) struct EventCounters {
+    metrics: Metrics,
+    by_event: ArcSwap<BTreeMap<String, EventMetrics>>,
+}
+
+impl EventCounters {
+    pub(super) fn new(metrics: &Metrics, routes: &RouteTable) -> Arc<Self> {
+        let counters = Self {
+            metrics: metrics.clone(),
+            by_event: ArcSwap::default(),
+        };
+        counters.learn(routes);
+        Arc::new(counters)
+    }
+
+    /// Adds the events of another profile. Those of the one before may still come: the window has them.
+    pub(super) fn learn(&self, routes: &RouteTable) {
+        let mut by_event = BTreeMap::clone(&self.by_event.load());
+        for event in routes.events() {
+            if !by_event.contains_key(event) {
+                by_event.insert(event.to_owned(), self.metrics.event(event));
+            }
+        }
+        self.by_event.store(Arc::new(by_event));
+    }
+}
+
 pub(super) struct Scrape {
     metrics: Metrics,
     hub: Arc<SharedHub>,
@@ -24,22 +54,19 @@ pub(super) struct Scrape {
     engine: Arc<Engine>,
     /// Of both listeners, with what was shown of each already.
     tables: Mutex<Vec<(Arc<ConnectionTable>, NetStats)>>,
-    events: BTreeMap<String, EventMetrics>,
+    events: Arc<EventCounters>,
     started_ms: u64,
 }
 
 impl Scrape {
-    pub(super) fn new<'a>(
+    pub(super) fn new(
         metrics: Metrics,
         tables: [Arc<ConnectionTable>; 2],
         hub: Arc<SharedHub>,
         log: Arc<LogReader>,
         engine: Arc<Engine>,
-        events: impl Iterator<Item = &'a str>,
+        events: Arc<EventCounters>,
     ) -> Arc<Self> {
-        let events = events
-            .map(|event| (event.to_owned(), metrics.event(event)))
-            .collect();
         Arc::new(Self {
             metrics,
             hub,
@@ -59,8 +86,9 @@ impl Scrape {
     /// `/metrics`, in Prometheus' text format.
     pub(super) fn render(&self) -> String {
         let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
+        let events = self.events.by_event.load();
         for (event, count) in &snapshot.counts.deliveries {
-            if let Some(metrics) = self.events.get(&**event) {
+            if let Some(metrics) = events.get(&**event) {
                 metrics.deliveries.absolute(*count);
             }
         }
@@ -68,11 +96,21 @@ impl Scrape {
         self.metrics
             .undelivered
             .absolute(Undelivered::BehindWindow, behind);
+        self.metrics
+            .undelivered
+            .absolute(Undelivered::Conflated, snapshot.counts.conflated);
         self.metrics.lagging.set(to_f64(snapshot.lagging));
         self.metrics
             .window_seconds
             .set(seconds(snapshot.window_age_ms));
         self.metrics.window_bytes.set(to_f64(snapshot.window_bytes));
+        self.metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
+        self.metrics
+            .latest_records
+            .set(to_f64(snapshot.latest_records));
+        self.metrics
+            .latest_evicted
+            .absolute(snapshot.counts.latest_evicted);
         let status = self.log.status();
         self.metrics
             .kafka_up
@@ -110,6 +148,7 @@ impl Scrape {
                 })
             })
             .collect();
+        let emitted = snapshot.counts.deliveries.values().sum::<u64>();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": clock::monotonic_ms().saturating_sub(self.started_ms) / 1000,
@@ -119,7 +158,13 @@ impl Scrape {
             "organizations": snapshot.organisations,
             "rooms": rooms(&snapshot),
             "records_published": snapshot.counts.publications,
-            "events_emitted": snapshot.counts.deliveries.values().sum::<u64>(),
+            "events_emitted": emitted,
+            "active_connections": snapshot.connections,
+            "total_connections": self.metrics.connects.total(),
+            "total_disconnections": self.metrics.disconnects.total(),
+            "total_rooms": snapshot.rooms.values().map(|count| count.rooms).sum::<usize>(),
+            "messages_sent": emitted,
+            "messages_received": self.metrics.commands.total(),
             "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "starts": Resumed::ALL.iter().map(|resumed| (resumed.as_str().to_owned(), json!(snapshot.counts.starts[*resumed as usize]))).collect::<serde_json::Map<_, _>>(),
             "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),
@@ -128,6 +173,12 @@ impl Scrape {
                 "bytes": snapshot.window_bytes,
                 "publications": snapshot.window_entries,
                 "evicted_early": snapshot.counts.evicted_early,
+            },
+            "latest": {
+                "bytes": snapshot.latest_bytes,
+                "records": snapshot.latest_records,
+                "evicted": snapshot.counts.latest_evicted,
+                "conflated": snapshot.counts.conflated,
             },
             "kafka": {
                 "connected": status.contact,
@@ -172,15 +223,9 @@ fn rooms(snapshot: &Snapshot) -> Value {
 }
 
 /// Times deliveries from the append in Kafka: once per publication that somebody got.
-pub(super) fn delivery_times<'a>(
-    metrics: &Metrics,
-    events: impl Iterator<Item = &'a str>,
-) -> OnDelivered {
-    let events: BTreeMap<String, EventMetrics> = events
-        .map(|event| (event.to_owned(), metrics.event(event)))
-        .collect();
+pub(super) fn delivery_times(events: Arc<EventCounters>) -> OnDelivered {
     Box::new(move |event, timestamp| {
-        if let Some(metrics) = events.get(event) {
+        if let Some(metrics) = events.by_event.load().get(event) {
             let taken = clock::wall_ms().saturating_sub(u64::try_from(timestamp).unwrap_or(0));
             metrics.delivery_seconds.record(seconds(taken));
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::jwks::{self, Reach};
 use super::keys::{Allowed, Key};
 use super::pem;
-use crate::settings::secret::jwt_secret;
+use super::secret::jwt_secret;
 
 /// The largest key file or answer of a key server, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;

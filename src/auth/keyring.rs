@@ -10,7 +10,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use rand::Rng;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -134,19 +134,21 @@ struct Presented {
     order: VecDeque<u64>,
 }
 
+/// The keys of the settings' own secrets.
+fn fixed(secrets: &[SecretString], allowed: &Allowed) -> Vec<Arc<Key>> {
+    let key = |secret: &SecretString| {
+        let bytes = secret.expose_secret().as_bytes();
+        Key::secret(None, bytes, None, allowed).map(Arc::new)
+    };
+    secrets.iter().filter_map(key).collect()
+}
+
 impl Keyring {
     /// Reads every file; the key server is not asked before `keep`.
     pub(super) fn open(sources: &KeySources, pace: Pace) -> anyhow::Result<Self> {
         let allowed = Allowed(sources.algorithms.clone());
         let hasher = RandomState::new();
-        let fixed = sources
-            .secrets
-            .iter()
-            .filter_map(|secret| {
-                let bytes = secret.expose_secret().as_bytes();
-                Key::secret(None, bytes, None, &allowed).map(Arc::new)
-            })
-            .collect();
+        let fixed = fixed(&sources.secrets, &allowed);
         let files = sources.files();
         let mut of_files = Vec::new();
         for file in &files {
@@ -217,6 +219,12 @@ impl Keyring {
             known: self.server.is_none() || server.answered.is_some(),
             trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         }
+    }
+
+    pub(super) fn set_secrets(&self, secrets: &[SecretString]) {
+        let mut state = self.lock();
+        state.fixed = fixed(secrets, &self.allowed);
+        self.publish(&state);
     }
 
     /// Files are read and the key server is asked now, whatever was changed and however long ago that was.

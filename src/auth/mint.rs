@@ -7,9 +7,9 @@ use jsonwebtoken::{EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
+use super::AuthSettings;
 use super::files::{self, Format};
 use super::keys::{Allowed, Key};
-use crate::settings::AuthSettings;
 
 /// What the bearer of a token may be and do.
 #[derive(Debug, Clone, Default)]

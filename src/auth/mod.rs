@@ -12,6 +12,7 @@ mod keyring;
 mod keys;
 mod mint;
 mod pem;
+mod secret;
 mod server;
 mod sources;
 mod token;
@@ -22,15 +23,16 @@ use std::time::Duration;
 
 use fleetcast_core::domain::claims::{Claims, ClaimsError};
 use fleetcast_core::domain::protocol::Refusal;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 pub use keyring::{KeyHealth, check as check_keys};
 pub use mint::{Grant, MintError, mint, sign};
-pub use sources::{JwksSource, KeySources};
+pub use secret::jwt_secret;
+pub use sources::{AuthSettings, JwksSource, KeySources};
 
 use crate::lifecycle::Lifecycle;
-use crate::settings::AuthSettings;
 use crate::telemetry::labels::Refused;
 use crate::telemetry::{Metrics, events};
 use keyring::{Keyring, Outlook, Pace};
@@ -158,6 +160,11 @@ impl Verifier {
     /// Has all sources read again, soon. What is bad leaves the old keys in place and is told in the log.
     pub fn reload(&self) {
         self.keyring.reload();
+    }
+
+    /// Takes these in place of the settings' own secrets that it was opened with.
+    pub fn set_secrets(&self, secrets: &[SecretString]) {
+        self.keyring.set_secrets(secrets);
     }
 
     pub fn keys(&self) -> KeyHealth {

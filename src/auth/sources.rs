@@ -1,11 +1,24 @@
-//! Where keys come from, as the settings say it.
+//! What the settings say of tokens: what is checked, and where keys come from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
 
 use super::files::{Format, KeyFile};
+
+/// What a token must be to be accepted.
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    pub keys: KeySources,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub leeway: Duration,
+    /// Longest accepted time from issue to expiry.
+    pub max_lifetime: Option<Duration>,
+    pub allow_query_token: bool,
+}
 
 /// All sources count together. At least one is there.
 #[derive(Debug, Clone, Default)]

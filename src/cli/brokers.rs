@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::kafka::ConsumerSettings;
-use crate::settings::{KafkaSettings, process_environment, values};
+use crate::settings::values;
+
+pub(super) use crate::app::client_settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Brokers {
@@ -19,22 +20,16 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
-    /// The environment, with what the command line says in it. KAFKA_PROPERTIES_... hold for these brokers too.
-    pub(super) fn environment(&self) -> BTreeMap<String, String> {
-        let mut environment = process_environment();
+    /// Puts into the environment what the command line says. KAFKA_PROPERTIES_... hold for these brokers too.
+    pub(super) fn over(
+        &self,
+        mut environment: BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
         if let Some(servers) = &self.servers {
             let name = "FLEETCAST_KAFKA_BOOTSTRAP_SERVERS".to_owned();
             environment.insert(name, servers.clone());
         }
         environment
-    }
-}
-
-pub(super) fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
-    ConsumerSettings {
-        properties: kafka.properties.clone(),
-        mock: kafka.mock,
-        ..ConsumerSettings::new(&kafka.bootstrap_servers)
     }
 }
 

@@ -3,13 +3,16 @@
 use clap::CommandFactory;
 
 use super::{Cli, Exit, print};
-use crate::settings::docs;
+use crate::settings::{docs, example};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print docs/configuration.md: every variable, its default and its meaning
     #[command(after_help = "Example: fleetcast config doc | less")]
     Doc,
+    /// Print a settings file in TOML with every setting and its default, all of them commented out
+    #[command(after_help = "Example: fleetcast config example > fleetcast.toml")]
+    Example,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -22,6 +25,7 @@ pub(super) enum Shell {
 pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Doc => print(&docs::markdown())?,
+        Command::Example => print(&example::toml())?,
     }
     Ok(Exit::Clean)
 }

@@ -1,5 +1,6 @@
 //! `healthcheck`: one GET with a deadline, without an HTTP client.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::{Exit, bad_configuration, print};
-use crate::settings::{Settings, process_environment, values};
+use crate::settings::{Settings, values};
 
 /// More than the status line is not needed.
 const MAX_ANSWER: usize = 4_096;
@@ -25,8 +26,11 @@ pub(super) struct Arguments {
     timeout: Duration,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let listen = match Settings::listen_from_map(&process_environment()) {
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let listen = match Settings::listen_from_map(environment) {
         Ok(listen) => listen,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };

@@ -16,13 +16,14 @@ mod serve;
 mod token;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::settings::Problems;
+use crate::settings::{Problems, process_environment, table};
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +52,8 @@ impl From<Exit> for ExitCode {
 
 /// Carries Kafka records to Socket.IO clients: the last hop from the log to people.
 ///
-/// Settings come from environment variables: JWT_SECRET and KAFKA_BOOTSTRAP_SERVERS are needed, the rest has defaults.
-/// `fleetcast check --show` lists them all.
+/// Settings come from environment variables and from a TOML file (--config): JWT_SECRET and KAFKA_BOOTSTRAP_SERVERS are
+/// needed, the rest has defaults. `fleetcast check --show` lists them all.
 #[derive(Debug, Parser)]
 #[command(
     name = "fleetcast",
@@ -71,6 +72,11 @@ Examples:
   eval \"$(fleetcast completion bash)\"                     completion in this shell"
 )]
 struct Cli {
+    /// TOML file with settings, below the environment; FLEETCAST_CONFIG does the same
+    ///
+    /// `fleetcast config example` prints one with every setting and its default.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -80,7 +86,8 @@ enum Command {
     /// Run the server (also when no subcommand is given)
     ///
     /// Reads the routed topics from Kafka and serves Socket.IO clients. SIGTERM or SIGINT drains: no new connections, the open
-    /// ones are closed over DRAIN_SECONDS, then it exits with 0. A second signal cuts that short.
+    /// ones are closed over DRAIN_SECONDS, then it exits with 0. A second signal cuts that short. SIGHUP reads settings, profile
+    /// and keys again, and changes what can be changed while it runs.
     Serve,
     /// Run the server with an embedded Kafka broker and a simulated city; needs nothing installed
     ///
@@ -134,24 +141,34 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let environment = environment(cli.config);
     let outcome = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(),
-        Command::Demo => serve::demo(),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Serve => serve::serve(environment),
+        Command::Demo => serve::demo(environment),
+        Command::Check(arguments) => check::run(&arguments, &environment),
         Command::Config(command) => config::run(&command),
         Command::Profile(command) => profile::run(command),
-        Command::Topics(command) => topics::run(command),
-        Command::Produce(arguments) => produce::run(*arguments),
+        Command::Topics(command) => topics::run(command, environment),
+        Command::Produce(arguments) => produce::run(*arguments, environment),
         Command::Client(arguments) => client::run(*arguments),
         Command::Completion { shell } => config::completion(shell),
-        Command::Token(command) => token::run(command),
-        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Token(command) => token::run(command, &environment),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
         Command::Version => print(&Cli::command().render_version()).map(|()| Exit::Clean),
     };
     outcome.unwrap_or_else(|error| {
         complain(&format!("fleetcast: {error:#}\n"));
         Exit::Failed
     })
+}
+
+/// What was written, and on the command line wins.
+fn environment(config: Option<String>) -> BTreeMap<String, String> {
+    let mut environment = process_environment();
+    if let Some(path) = config {
+        environment.insert(table::CONFIG.to_owned(), path);
+    }
+    environment
 }
 
 /// Help and version are errors to clap, and no failures.

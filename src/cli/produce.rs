@@ -1,5 +1,6 @@
 //! `produce`: records by hand, with their delivery reports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use futures_util::stream::FuturesOrdered;
 
 use super::brokers::{Brokers, block_on, client_settings};
 use super::{Exit, bad_configuration, complain, lines, print};
-use crate::kafka::sender::{Outgoing, Place, SendError, Sender};
+use crate::kafka::{Outgoing, Producer, WriteError, Written};
 use crate::settings::Settings;
 
 /// Records that may be under way at once.
@@ -47,8 +48,11 @@ pub(super) const HELP: &str = "Examples:
 Prints topic/partition/offset for each record that all replicas have.
 Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong settings.";
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let kafka = match Settings::kafka_from_map(&arguments.brokers.environment()) {
+pub(super) fn run(
+    arguments: Arguments,
+    environment: BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let kafka = match Settings::kafka_from_map(&arguments.brokers.over(environment)) {
         Ok(kafka) => kafka,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };
@@ -58,17 +62,20 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         (None, None) => None,
     };
     let record = Outgoing {
-        topic: arguments.topic,
-        key: arguments.key,
-        headers: arguments.header,
-        value: Vec::new(),
+        topic: &arguments.topic,
+        key: arguments.key.as_deref(),
+        headers: &arguments.header,
+        value: &[],
     };
     let timeout = arguments.brokers.timeout;
     let all = block_on(async {
-        let sender = Sender::new(&client_settings(&kafka), timeout)?;
-        match value {
-            Some(value) => one(&sender, Outgoing { value, ..record }).await,
-            None => each_line(&sender, record).await,
+        let producer = Producer::new(&client_settings(&kafka), timeout)?;
+        match &value {
+            Some(value) => {
+                let written = producer.write(Outgoing { value, ..record }).await;
+                report(record.topic, 1, written)
+            }
+            None => each_line(&producer, record).await,
         }
     })??;
     Ok(if all { Exit::Clean } else { Exit::Failed })
@@ -84,17 +91,8 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {shown}"))
 }
 
-async fn one(sender: &Sender, record: Outgoing) -> anyhow::Result<bool> {
-    let place = match sender.send(&record) {
-        Ok(under_way) => under_way.delivered().await,
-        Err(error) => Err(error),
-    };
-    report(&record.topic, 1, place)
-}
-
 /// True when all were delivered. Reports come in the order of the lines.
-async fn each_line(sender: &Sender, mut record: Outgoing) -> anyhow::Result<bool> {
-    let topic = record.topic.clone();
+async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<bool> {
     let mut lines = lines::standard_input();
     let mut under_way = FuturesOrdered::new();
     let (mut number, mut all, mut open) = (0_u64, true, true);
@@ -104,25 +102,22 @@ async fn each_line(sender: &Sender, mut record: Outgoing) -> anyhow::Result<bool
                 None => open = false,
                 Some(line) => {
                     number += 1;
-                    record.value = line.context("cannot read standard input")?;
-                    if record.value.is_empty() {
-                        continue;
-                    }
-                    match sender.send(&record) {
-                        Ok(sent) => under_way.push_back(async move { (number, sent.delivered().await) }),
-                        Err(error) => all &= report(&topic, number, Err(error))?,
+                    let value = line.context("cannot read standard input")?;
+                    if !value.is_empty() {
+                        let written = producer.write(Outgoing { value: &value, ..record });
+                        under_way.push_back(async move { (number, written.await) });
                     }
                 }
             },
-            Some((number, place)) = under_way.next() => all &= report(&topic, number, place)?,
+            Some((number, written)) = under_way.next() => all &= report(record.topic, number, written)?,
         }
     }
     Ok(all)
 }
 
-fn report(topic: &str, number: u64, place: Result<Place, SendError>) -> anyhow::Result<bool> {
-    match place {
-        Ok(Place { partition, offset }) => {
+fn report(topic: &str, number: u64, written: Result<Written, WriteError>) -> anyhow::Result<bool> {
+    match written {
+        Ok(Written { partition, offset }) => {
             print(&format!("{topic}/{partition}/{offset}\n"))?;
             Ok(true)
         }

@@ -1,35 +1,47 @@
 //! `serve` and `demo`: settings, log, runtime, parts, and the wait for the end.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use rand::Rng;
 
 use super::{Exit, bad_configuration};
-use crate::app::{self, Mode};
+use crate::app::{self, Mode, Reread};
 use crate::lifecycle::{self, Lifecycle, Signals};
-use crate::settings::{Presets, Settings};
+use crate::settings::{Presets, Problems, Settings};
 use crate::telemetry::{self, Metrics, events};
 
 /// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
-pub(super) fn serve() -> anyhow::Result<Exit> {
-    let settings = Settings::from_process_env(&Presets::new());
-    match settings.and_then(|settings| app::check(&settings).map(|()| settings)) {
-        Ok(settings) => live(settings, Mode::Serve),
+pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
+    let settings = Settings::from_map(&environment, &Presets::new()).and_then(checked);
+    let again = move |running: &Settings| {
+        let settings = running.again(&environment, &Presets::new());
+        settings.and_then(checked)
+    };
+    match settings {
+        Ok(settings) => live(settings, Mode::Serve, Arc::new(again)),
         Err(problems) => Ok(bad_configuration(&problems)),
     }
 }
 
-pub(super) fn demo() -> anyhow::Result<Exit> {
-    match Settings::from_process_env(&demo_presets()) {
+pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
+    let presets = demo_presets();
+    match Settings::from_map(&environment, &presets) {
         Ok(mut settings) => {
             settings.use_embedded_broker();
-            live(settings, Mode::Demo)
+            let again = move |running: &Settings| running.again(&environment, &presets);
+            live(settings, Mode::Demo, Arc::new(again))
         }
         Err(problems) => Ok(bad_configuration(&problems)),
     }
+}
+
+fn checked(settings: Settings) -> Result<Settings, Problems> {
+    app::check(&settings).map(|()| settings)
 }
 
 /// What the demo has instead of the operator's settings. The brokers' address is put in when they run.
@@ -45,7 +57,7 @@ fn demo_presets() -> Presets {
 }
 
 /// From good settings to the end of the process.
-fn live(settings: Settings, mode: Mode) -> anyhow::Result<Exit> {
+fn live(settings: Settings, mode: Mode, reread: Reread) -> anyhow::Result<Exit> {
     telemetry::init(&settings.log).context("cannot set up the log")?;
     let metrics = Metrics::new();
     let panics = metrics.panics.clone();
@@ -67,7 +79,10 @@ fn live(settings: Settings, mode: Mode) -> anyhow::Result<Exit> {
         events::starting(&settings.profile.name, brokers);
         let lifecycle = Lifecycle::new();
         metrics.keep_up(&lifecycle);
-        lifecycle.critical("app", app::run(settings, mode, metrics, lifecycle.clone()));
+        lifecycle.critical(
+            "app",
+            app::run(settings, mode, reread, metrics, lifecycle.clone()),
+        );
         anyhow::Ok(lifecycle.run(signals, deadline).await)
     })?;
     // A blocking call that hangs (DNS, a file) must not hold up the exit.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{Exit, bad_configuration, plain, print};
 use crate::auth::{Grant, MAX_TOKEN, Verifier, mint};
 use crate::clock;
-use crate::settings::{AuthSettings, Settings, process_environment, values};
+use crate::settings::{AuthSettings, Settings, values};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -69,8 +69,11 @@ pub(super) struct Inspect {
     token: Option<String>,
 }
 
-pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
-    let settings = match Settings::auth_from_map(&process_environment()) {
+pub(super) fn run(
+    command: Command,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let settings = match Settings::auth_from_map(environment) {
         Ok(settings) => settings,
         Err(problems) => return Ok(bad_configuration(&problems)),
     };

@@ -1,11 +1,14 @@
 //! Reads the routed topics: every instance all partitions, by `assign`, without joining a group.
 //!
 //! Two threads. The *reader* (`reader`) blocks on librdkafka's queue, routes each record and hands the hub batches of
-//! [`Feed`] in the order of the log. The *scout* (`scout.rs`) asks the brokers, over connections of its own, which partitions
-//! there are, where they begin and end (`offsets.rs`), and where reading starts. What the scout finds goes to the reader, which alone
-//! decides: `lanes.rs` holds what is known of each partition, and turns reports into ends, gaps, topics that are gone, and
-//! stalls; `contact.rs` says whether "now" is read up to. `ffi.rs` takes events off the queue; `client.rs` configures, `properties.rs`
-//! says with what; `status.rs` is what others may see.
+//! [`Feed`] in the order of the log. The *scout* (`scout`) asks the brokers, over connections of its own, which topics and
+//! partitions there are, which topics stand behind the names, where partitions begin and end (`offsets.rs`), and where reading
+//! starts. What the scout finds goes to the reader, which alone decides: `lanes` holds what is known of each partition, and turns
+//! reports into ends, gaps, topics that are gone, and stalls; `contact.rs` says whether "now" is read up to, `trouble.rs` what keeps
+//! us from the brokers. `ffi` takes events off the queue; `client.rs` configures, `properties.rs` says with what; `status.rs` is
+//! what others may see.
+//!
+//! Beside it: `producer.rs` writes records, `admin` makes topics.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
@@ -20,15 +23,15 @@ mod producer;
 pub mod properties;
 mod reader;
 mod scout;
-pub mod sender;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
@@ -37,7 +40,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
-pub use producer::{Producer, WriteError};
+pub use producer::{Outgoing, Producer, WriteError, Written};
 pub use status::{PartitionStatus, Status};
 
 use crate::telemetry::Metrics;
@@ -45,11 +48,28 @@ use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
 pub trait Router: Send + Sync {
-    /// Full names of the topics to read.
-    fn topics(&self) -> Vec<Arc<str>>;
-
     /// The publication, or `None` when the record reaches nobody.
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
+}
+
+/// Whether a topic of this full name is to be read. Called on the scout's thread for every topic of the cluster, apart from
+/// Kafka's own (`__...`), so it must not block.
+pub type Wants = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Which topics are read. Those that come later are read once they are there.
+#[derive(Clone, Default)]
+pub struct Topics {
+    /// Full names, in groups of names of one topic. All that exist are read, and the others are looked for.
+    pub names: Vec<Vec<Arc<str>>>,
+    /// What else is read, of what exists. `None`: nothing, and the topics of the cluster are not listed.
+    pub wanted: Option<Wants>,
+}
+
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (names, wants) = (&self.names, self.wanted.is_some());
+        write!(f, "Topics {{ names: {names:?}, wants: {wants} }}")
+    }
 }
 
 /// Starts a named thread whose end the process waits for.
@@ -126,12 +146,13 @@ pub enum StartError {
 }
 
 /// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a second
-/// of `stop` (two when a broker takes a question and does not answer), or when the feed's receiver is gone.
+/// of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is gone.
 ///
 /// The feed is bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops
 /// fetching: nothing is dropped.
 pub fn spawn(
     settings: &ConsumerSettings,
+    topics: Topics,
     router: Arc<dyn Router>,
     metrics: &Metrics,
     feed: mpsc::Sender<Vec<Feed>>,
@@ -144,7 +165,7 @@ pub fn spawn(
     check(settings)?;
     let config = client::config(settings)?;
     let context = client::Context::new(settings);
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(topics));
     let (reports, received) = mpsc::channel(REPORTS);
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -153,9 +174,8 @@ pub fn spawn(
     };
 
     let scout = scout::Scout::new(
-        client::asker(&config, context.clone())?,
+        ffi::Asker::new(client::asker(&config, context.clone())?),
         settings.clone(),
-        router.topics(),
         Arc::clone(&shared),
     );
     let scout_stop = stop.clone();
@@ -190,6 +210,14 @@ pub struct Handle {
 impl Handle {
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.load_full()
+    }
+
+    /// Other topics are to be read from now on. Of those that are not wanted any more nothing comes after the next look (within a
+    /// second, while brokers answer), and nobody is told to resync for it. New ones are read as at the start, as far back as is
+    /// kept; those that were read before, from where their reading ended.
+    pub fn set_topics(&self, topics: Topics) {
+        self.shared.topics.store(Arc::new(topics));
+        self.shared.ask();
     }
 
     /// Has the brokers asked, and waits until what they said (`Feed::Partition` for what is new) has been handed over. False

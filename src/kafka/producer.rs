@@ -1,85 +1,114 @@
-//! Writes records of our own: receipts now, publications later.
+//! Writes records: receipts, and those that `produce` is given by hand. Each has its delivery report.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
-/// A record that is not written by then is lost, and counted.
-const DELIVERY: Duration = Duration::from_secs(10);
+use super::ConsumerSettings;
+use super::client::{self, ClientError, Context};
 
-/// Records that wait for the brokers. Full: the caller is told at once.
-const QUEUE: usize = 50_000;
+/// Records that wait for the brokers, and their bytes in KiB. Full: the caller is told at once.
+const QUEUE: (&str, &str) = ("50000", "65536");
 
-/// Why a record was not written.
+/// What one record is. Nothing is checked: broken ones are sent as they are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outgoing<'a> {
+    /// By its full name.
+    pub topic: &'a str,
+    pub key: Option<&'a str>,
+    pub headers: &'a [(String, String)],
+    pub value: &'a [u8],
+}
+
+/// Where a record stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// Why a record is in no log, as far as anybody knows.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("the queue of records to write is full")]
     Full,
-    #[error("the record was not written: {0}")]
-    Failed(KafkaError),
+    #[error("not delivered: {0}")]
+    NotDelivered(String),
+    #[error("the client was stopped before the delivery report came")]
+    Stopped,
 }
 
 /// A producer that waits for all replicas and does not write twice.
 #[derive(Clone)]
 pub struct Producer {
-    client: FutureProducer,
+    client: FutureProducer<Context>,
+    context: Context,
 }
 
 impl Producer {
-    /// `properties` are librdkafka's, by their own names.
-    pub fn new(
-        bootstrap_servers: &str,
-        properties: &BTreeMap<String, String>,
-        client_id: &str,
-    ) -> Result<Self, KafkaError> {
-        let mut config = ClientConfig::new();
-        for (name, value) in properties {
-            config.set(name, value);
-        }
+    /// A record that not all replicas have within `delivery` counts as failed. Asks no broker yet.
+    pub fn new(settings: &ConsumerSettings, delivery: Duration) -> Result<Self, ClientError> {
+        let mut config = client::common(settings)?;
         config
-            .set("bootstrap.servers", bootstrap_servers)
-            .set("client.id", client_id)
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
-            .set("message.timeout.ms", DELIVERY.as_millis().to_string())
-            .set("queue.buffering.max.messages", QUEUE.to_string())
-            .set("queue.buffering.max.kbytes", "65536");
-        Ok(Self {
-            client: config.create()?,
-        })
+            .set("message.timeout.ms", delivery.as_millis().to_string())
+            .set("queue.buffering.max.messages", QUEUE.0)
+            .set("queue.buffering.max.kbytes", QUEUE.1);
+        let context = Context::new(settings);
+        let client = config.create_with_context(context.clone())?;
+        Ok(Self { client, context })
     }
 
-    /// Writes one record. It is in the queue when this returns; the future tells when the brokers have it.
+    /// Writes one record. It is in the queue when this returns; the future tells what became of it, within the time for
+    /// delivery.
     pub fn write(
         &self,
-        topic: &str,
-        key: &str,
-        value: &[u8],
-    ) -> impl Future<Output = Result<(), WriteError>> + Send + 'static {
-        let record = FutureRecord::to(topic).key(key).payload(value);
-        let queued = self.client.send_result(record).map_err(|(error, _)| error);
+        record: Outgoing<'_>,
+    ) -> impl Future<Output = Result<Written, WriteError>> + Send + 'static + use<> {
+        let mut outgoing: FutureRecord<'_, str, [u8]> =
+            FutureRecord::to(record.topic).payload(record.value);
+        if let Some(key) = record.key {
+            outgoing = outgoing.key(key);
+        }
+        if !record.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            for (key, value) in record.headers {
+                headers = headers.insert(Header {
+                    key,
+                    value: Some(value),
+                });
+            }
+            outgoing = outgoing.headers(headers);
+        }
+        let queued = self.client.send_result(outgoing);
+        let queued = queued.map_err(|(error, _)| refused(&self.context, &error));
+        let context = self.context.clone();
         async move {
-            match queued {
-                Ok(report) => match report.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err((error, _))) => Err(WriteError::Failed(error)),
-                    Err(_) => Err(WriteError::Failed(KafkaError::Canceled)),
-                },
-                Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
-                    Err(WriteError::Full)
-                }
-                Err(error) => Err(WriteError::Failed(error)),
+            match queued?.await {
+                Ok(Ok(delivery)) => Ok(Written {
+                    partition: delivery.partition,
+                    offset: delivery.offset,
+                }),
+                Ok(Err((error, _))) => Err(refused(&context, &error)),
+                Err(_) => Err(WriteError::Stopped),
             }
         }
     }
 
     /// Waits for what is on its way, at most so long. Blocks the thread.
-    pub fn flush(&self, at_most: Duration) -> Result<(), KafkaError> {
+    pub fn flush(&self, at_most: Duration) -> KafkaResult<()> {
         self.client.flush(Timeout::After(at_most))
+    }
+}
+
+fn refused(context: &Context, error: &KafkaError) -> WriteError {
+    match error {
+        KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => WriteError::Full,
+        error => WriteError::NotDelivered(context.masked(&error.to_string())),
     }
 }

@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use super::Topics;
+
 /// A picture of the consumer, at most a fifth of a second old while the reader runs.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// As the hub was told: everything up to "now" is read, apart from what `lag` says.
     pub contact: bool,
+    /// Why the brokers refuse us, or we them, while they do: nothing that waiting cures.
+    pub trouble: Option<String>,
     /// What went wrong last, in words for an operator, secrets masked.
     pub last_error: Option<String>,
     /// Every partition of the start has been read to its end once. Stays true.
@@ -22,6 +26,9 @@ pub struct Status {
     pub partitions: Vec<PartitionStatus>,
     /// Topics that the brokers do not have (or do not show us). Read from their beginning when they appear.
     pub missing: Vec<Arc<str>>,
+    /// Topics that are read and whose ids the brokers have not told: one that is made anew at once is noticed only if its new log is
+    /// shorter than what was read.
+    pub unidentified: Vec<Arc<str>>,
     /// Partitions that nobody leads, so that they can be neither read nor written: topic and number.
     pub leaderless: Vec<(Arc<str>, i32)>,
     /// How often the client was made anew: after a stall, a hole in the log, or a topic that went away.
@@ -45,6 +52,8 @@ pub struct PartitionStatus {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) status: ArcSwap<Status>,
+    /// What is to be read.
+    pub(super) topics: ArcSwap<Topics>,
     /// Counts the calls for a fresh look at the brokers.
     asked: AtomicU64,
     pub(super) call: Notify,
@@ -53,9 +62,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(topics: Topics) -> Self {
         Self {
             status: ArcSwap::default(),
+            topics: ArcSwap::from_pointee(topics),
             asked: AtomicU64::new(0),
             call: Notify::new(),
             answered: watch::Sender::new(0),

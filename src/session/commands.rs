@@ -29,7 +29,9 @@ struct Done {
     room: Option<String>,
     /// All that the connection holds now.
     rooms: Vec<String>,
-    /// The connection's position has a new meaning: it is told its cursor.
+    /// How many keys the newest records were asked of, if they were.
+    latest: Option<usize>,
+    /// The connection's position has a new meaning, or the newest records go out: it is told its cursor behind them.
     moved: bool,
 }
 
@@ -118,32 +120,48 @@ impl Session {
 
     fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
         let wanted = self.wanted(payload)?;
-        let policy = &self.shared.policy;
-        let may_join = |room: &Room| policy.may_join(&self.claims, room.kind.as_str(), &room.id);
-        if !wanted.iter().all(may_join) {
-            return Err(Reason::Forbidden.into());
-        }
+        let newest: Vec<bool> = wanted.iter().map(|request| request.latest).collect();
+        let organisation = &self.claims.organisation;
+        let wanted = wanted.into_iter();
+        let wanted: Vec<Room> = wanted
+            .map(|request| request.into_room(organisation))
+            .collect();
         let key = self.key().ok_or(Reason::Internal)?;
         let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
-        let moved = self.shared.hub.with(|hub, now| {
+        let (new, keys) = self.shared.hub.with(|hub, now| {
+            let policy = self.shared.policy.load();
+            if !wanted.iter().all(|room| self.may_hold(&policy, room)) {
+                return Err(Reason::Forbidden.into());
+            }
             let held = hub.rooms(key);
             let new = wanted.iter().filter(|room| !held.contains(room)).count();
             if new > 0 && held.len() + new > most {
                 return Err(Failure::from(Reason::TooManyRooms));
             }
-            for room in &wanted {
-                hub.subscribe(key, room, now);
+            let mut keys = 0;
+            for (room, newest) in wanted.iter().zip(&newest) {
+                if *newest {
+                    keys += hub.subscribe_latest(key, room, now);
+                } else {
+                    hub.subscribe(key, room, now);
+                }
             }
-            Ok(new > 0)
+            Ok((new, keys))
         })?;
+        let latest = newest.contains(&true).then_some(keys);
         Ok(Done {
-            moved,
+            latest,
+            moved: new > 0 || latest.is_some(),
             ..self.done("subscribed", Some(&wanted))
         })
     }
 
     fn unsubscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
-        let wanted = self.wanted(payload)?;
+        let organisation = &self.claims.organisation;
+        let wanted = self.wanted(payload)?.into_iter();
+        let wanted: Vec<Room> = wanted
+            .map(|request| request.into_room(organisation))
+            .collect();
         let own = self.own_rooms();
         if wanted.iter().any(|room| own.contains(room)) {
             let message = "your organisation's room and your own are held while you are connected";
@@ -161,20 +179,16 @@ impl Session {
         Ok(self.done("unsubscribed", Some(&wanted)))
     }
 
-    fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<Room>, Failure> {
+    fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<RoomRequest>, Failure> {
         let payload = payload.ok_or(Reason::BadRequest)?;
         let payload: Value =
             serde_json::from_str(payload.get()).map_err(|_| Failure::from(Reason::BadRequest))?;
         let own = &self.claims.organisation;
         let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
-        let requests = RoomRequest::parse(&payload, own, most).map_err(|bad| Failure {
+        RoomRequest::parse(&payload, own, most).map_err(|bad| Failure {
             reason: bad.reason(),
             message: bad.message(),
-        })?;
-        Ok(requests
-            .into_iter()
-            .map(|request| request.into_room(own))
-            .collect())
+        })
     }
 
     fn done(&self, message: &'static str, wanted: Option<&[Room]>) -> Done {
@@ -191,6 +205,7 @@ impl Session {
             message,
             room,
             rooms,
+            latest: None,
             moved: false,
         }
     }
@@ -203,6 +218,8 @@ impl Serialize for Answer {
             #[serde(skip_serializing_if = "Option::is_none")]
             room: &'a Option<String>,
             rooms: &'a [String],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            latest: Option<usize>,
         }
         let mut shape = serializer.serialize_struct("Answer", 4)?;
         match &self.result {
@@ -213,6 +230,7 @@ impl Serialize for Answer {
                 let data = Data {
                     room: &done.room,
                     rooms: &done.rooms,
+                    latest: done.latest,
                 };
                 shape.serialize_field("data", &data)?;
             }

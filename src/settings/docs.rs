@@ -9,18 +9,29 @@ const HEAD: &str = "\
 
 <!-- Written by `fleetcast config doc` from src/settings/table.rs; a test compares. Change the table, not this page. -->
 
-Fleetcast is configured by environment variables. They are read once, at the start.
+Fleetcast is configured by environment variables, by a TOML file, or by both. They are read at the start, and again on SIGHUP.
 
 - Each plain name also works with `FLEETCAST_` in front, and that one wins: `FLEETCAST_PORT` over `PORT`.
+- The file is named by `--config FILE` or `FLEETCAST_CONFIG`. `fleetcast config example` prints one with every setting; the tables below
+  give both spellings of each. A key is the variable's name in lower case without `FLEETCAST_`; what begins with `INTERNAL_`, `JWT_`,
+  `KAFKA_`, `LOG_` or `TLS_` stands in a table of that name: `KAFKA_GROUP_ID` is `group_id` in `[kafka]`.
+- The environment wins over the file, so one file can serve several instances that differ in a few variables. `--config` wins over
+  `FLEETCAST_CONFIG`. Paths in the file are relative to the working directory, as in the environment.
 - An empty value counts as not set (docker compose passes every variable that it lists).
-- A wrong value, a missing required one, or an unknown name that begins with `FLEETCAST_` stops the start with exit code 78. All
-  problems are reported at once. A plain name within two letters of one of ours (one letter for names of up to five) is a warning.
-- `fleetcast check` reads the settings, asks Kafka (`--offline`: nobody) and starts nothing; `fleetcast check --show` also prints each one as it holds, secrets
-  masked, and where it comes from.
+- A wrong value, a missing required one, an unknown key in the file, or an unknown name that begins with `FLEETCAST_` stops the start
+  with exit code 78. All problems are reported at once, those of the file with its lines, slips with what was probably meant. A plain
+  name in the environment within two letters of one of ours (one letter for names of up to five) is a warning.
+- Secrets may stand in the file; a warning says so if everybody on the machine may read it (`chmod 640`). It does not stop the start,
+  because secrets that Kubernetes mounts are readable by all, and only the container sees them.
+- `fleetcast check` reads the settings, asks Kafka and Redis (`--offline`: nobody) and starts nothing; `fleetcast check --show` also
+  prints each one as it holds, secrets masked, and where it comes from: variable, file and line, or default.
+- SIGHUP applies changes of {reloadable}, of the profile's file and of key
+  files ([operations.md](operations.md#reloading)). The rest takes a restart.
 - What Kubernetes sets for a Service whose name begins with `fleetcast` (`FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`,
   `FLEETCAST_PORT_8001_TCP_ADDR`, …) is ignored.
 - Times are seconds, or have a unit: `30`, `30s`, `500ms`, `5m`, `1h`. Sizes are bytes, or have a unit: `1000000`, `64KiB`,
-  `256MiB`, `1MB`. Switches are `true` or `false`.
+  `256MiB`, `1MB`. Switches are `true` or `false`. In the file, what has a unit is text in quotes, and lists may be lists:
+  `cors_origins = [\"https://a.example\", \"https://b.example\"]`.
 ";
 
 const TAIL: &str = "
@@ -57,6 +68,14 @@ KAFKA_PROPERTIES_SASL_PASSWORD=…
 KAFKA_PROPERTIES_SSL_CA_LOCATION=/etc/kafka/ca.pem
 ```
 
+In the file they stand in a table of their own, by their own names:
+
+```toml
+[kafka.properties]
+\"security.protocol\" = \"SASL_SSL\"
+\"sasl.mechanism\" = \"SCRAM-SHA-512\"
+```
+
 Properties that would break a promise stop the start: the group (`KAFKA_GROUP_ID` sets it), commits and stored offsets,
 `auto.offset.reset` (a hole in the log is told to clients, not skipped), `enable.partition.eof`, an `isolation.level` other than
 `read_committed`, and a few more; the message says why. So do names and values that librdkafka does not know.
@@ -69,7 +88,12 @@ others a warning at the start says that it has no effect yet.
 
 /// The page.
 pub fn markdown() -> String {
-    let mut page = HEAD.to_owned();
+    let reloadable: Vec<String> = VARIABLES
+        .iter()
+        .filter(|variable| variable.on_reload)
+        .map(|variable| format!("`{}`", variable.name))
+        .collect();
+    let mut page = HEAD.replace("{reloadable}", &reloadable.join(", "));
     let mut section = "";
     for variable in served() {
         if variable.section != section {
@@ -77,25 +101,27 @@ pub fn markdown() -> String {
             push(
                 &mut page,
                 format_args!(
-                    "\n## {section}\n\n| variable | value | default | meaning |\n|---|---|---|---|\n"
+                    "\n## {section}\n\n| variable | in the file | value | default | meaning |\n|---|---|---|---|---|\n"
                 ),
             );
         }
         row(&mut page, variable);
     }
     page.push_str(TAIL);
-    page.push_str("\n| variable | asking for it | default | meaning |\n|---|---|---|---|\n");
+    page.push_str(
+        "\n| variable | in the file | asking for it | default | meaning |\n|---|---|---|---|---|\n",
+    );
     for variable in VARIABLES {
         if let Status::Later(what) = variable.status {
             let answer = match what {
                 Later::Stops => "stops the start",
                 Later::Warns => "is a warning",
             };
-            let (names, default) = (names(variable), default(variable));
+            let (names, key, default) = (names(variable), key(variable), default(variable));
             push(
                 &mut page,
                 format_args!(
-                    "| {names} | {answer} | {default} | {} |\n",
+                    "| {names} | {key} | {answer} | {default} | {} |\n",
                     variable.meaning
                 ),
             );
@@ -111,10 +137,11 @@ fn served() -> impl Iterator<Item = &'static Variable> {
 }
 
 fn row(page: &mut String, variable: &Variable) {
-    let (names, form, default) = (names(variable), variable.kind.form(), default(variable));
+    let (names, key, default) = (names(variable), key(variable), default(variable));
+    let (form, meaning) = (variable.kind.form(), variable.meaning);
     push(
         page,
-        format_args!("| {names} | {form} | {default} | {} |\n", variable.meaning),
+        format_args!("| {names} | {key} | {form} | {default} | {meaning} |\n"),
     );
 }
 
@@ -123,6 +150,12 @@ fn names(variable: &Variable) -> String {
         Some(alias) => format!("`{}` (or `{alias}`)", variable.name),
         None => format!("`{}`", variable.name),
     }
+}
+
+fn key(variable: &Variable) -> String {
+    variable
+        .key()
+        .map_or("-".to_owned(), |key| format!("`{key}`"))
 }
 
 fn default(variable: &Variable) -> String {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::properties;
+use super::file::{Entry, Place, Written};
 use super::report::{Notice, NoticeKind, Problem, slip_of, suggestion};
-use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES};
-use super::values::Wrong;
+use super::table::{self, CONFIG, KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
+use super::values::Kind;
+use super::{Texts, properties, show};
 use crate::kafka;
 
 /// A text and where it came from.
@@ -19,11 +20,27 @@ pub(super) struct Found {
 pub(super) enum Source {
     /// The name in the environment.
     Environment(String),
-    /// Set by the subcommand, below the environment.
+    /// The key in the TOML file.
+    File {
+        key: String,
+        place: Place,
+    },
+    /// Set by the subcommand, below environment and file.
     Preset,
     Default,
     /// Neither set nor has it a default.
     Unset,
+}
+
+impl Source {
+    /// What somebody would look for who has to change it.
+    pub(super) fn name(&self, variable: &str) -> String {
+        match self {
+            Self::Environment(name) => name.clone(),
+            Self::File { key, place } => format!("{key} ({place})"),
+            Self::Preset | Self::Default | Self::Unset => variable.to_owned(),
+        }
+    }
 }
 
 /// All variables that are set, and what is wrong with the rest.
@@ -32,38 +49,84 @@ pub(super) struct Input {
     found: BTreeMap<&'static str, Found>,
     /// By the name with dots.
     pub properties: BTreeMap<String, Found>,
+    /// Those of a file that could not be read as a whole come first.
     pub problems: Vec<Problem>,
+    broken: usize,
     pub notices: Vec<Notice>,
     /// How many variables of Kubernetes were ignored.
     pub of_kubernetes: usize,
 }
 
 impl Input {
+    /// The environment wins over the file that it names, and both over presets.
     pub(super) fn collect(
         environment: &BTreeMap<String, String>,
         presets: &BTreeMap<&'static str, String>,
     ) -> Self {
-        let mut input = Self::default();
+        let path = environment.get(CONFIG).map(|path| path.trim());
+        let written = match path {
+            Some(path) if !path.is_empty() => Written::read(path),
+            _ => Written::default(),
+        };
+        let mut input = Self {
+            broken: written.broken.len(),
+            problems: written.broken,
+            ..Self::default()
+        };
         let mut claimed = Vec::new();
         for variable in VARIABLES {
             for name in variable.names() {
                 if let Some(text) = environment.get(&name)
                     && !is_of_kubernetes(&name, text)
                 {
-                    input.take(variable.name, variable.secret, &name, text);
+                    input.take(variable, text, Source::Environment(name.clone()));
                     claimed.push(name);
                 }
-            }
-            if let Some(text) = presets.get(variable.name) {
-                input.found.entry(variable.name).or_insert_with(|| Found {
-                    text: text.clone(),
-                    source: Source::Preset,
-                });
             }
         }
         for (name, text) in environment {
             if !claimed.contains(name) {
                 input.take_other(name, text);
+            }
+        }
+        input.problems.extend(written.unknown);
+        let mut secrets = Vec::new();
+        for Entry {
+            name,
+            key,
+            text,
+            place,
+        } in written.values
+        {
+            if name.secret && !text.is_empty() {
+                secrets.push(key.clone());
+            }
+            input.take(name, &text, Source::File { key, place });
+        }
+        for Entry {
+            name,
+            key,
+            text,
+            place,
+        } in written.properties
+        {
+            if kafka::properties::is_secret(&name) && !text.is_empty() {
+                secrets.push(key.clone());
+            }
+            input.take_property(&name, &text, Source::File { key, place });
+        }
+        if let (Some(path), true, false) = (path, written.open_to_all, secrets.is_empty()) {
+            let secrets = secrets.join(", ");
+            let warning =
+                format!("it holds secrets ({secrets}), and everybody on this machine may read it");
+            input.warn(path, &warning);
+        }
+        for variable in VARIABLES {
+            if let Some(text) = presets.get(variable.name) {
+                input.found.entry(variable.name).or_insert_with(|| Found {
+                    text: text.clone(),
+                    source: Source::Preset,
+                });
             }
         }
         input
@@ -73,49 +136,68 @@ impl Input {
         self.found.get(name)
     }
 
-    /// `names` come in the order of precedence, so the first one stays. An empty text counts as unset: docker compose passes
-    /// every variable that it lists.
-    fn take(&mut self, variable: &'static str, secret: bool, name: &str, text: &str) {
-        let text = if secret { text } else { text.trim() };
+    /// Everything as it holds.
+    pub(super) fn texts(&self) -> Texts {
+        let variables = VARIABLES.iter().filter_map(|variable| {
+            let found = self.get(variable.name).map(|found| found.text.as_str());
+            let text = found.or(variable.default_text())?;
+            Some((variable.name.to_owned(), text.to_owned()))
+        });
+        let properties = (self.properties.iter())
+            .map(|(name, found)| (properties::variable_name(name), found.text.clone()));
+        Texts(variables.chain(properties).collect())
+    }
+
+    /// Forgets what is wrong, but for what may hide values.
+    pub(super) fn forget_problems(&mut self) {
+        self.problems.truncate(self.broken);
+    }
+
+    /// What is written is taken in the order of precedence, so the first one stays. An empty text counts as unset: docker
+    /// compose passes every variable that it lists.
+    fn take(&mut self, variable: &'static Variable, text: &str, source: Source) {
+        let text = if variable.secret { text } else { text.trim() };
+        let name = source.name(variable.name);
         if text.is_empty() {
-            if matches!(variable, "JWT_ISSUER" | "JWT_AUDIENCE") {
-                self.warn(name, "it is empty, so this claim is not looked at");
+            if matches!(variable.name, "JWT_ISSUER" | "JWT_AUDIENCE") {
+                self.warn(&name, "it is empty, so this claim is not looked at");
             }
             return;
         }
         if text.contains(char::REPLACEMENT_CHARACTER) {
             self.problem(format!("cannot use {name}: it is not text in UTF-8"));
         }
-        if secret && text.trim() != text {
+        if variable.secret && text.trim() != text {
             self.warn(
-                name,
+                &name,
                 "it begins or ends with white space, which is part of the secret",
             );
         }
-        match self.found.get(variable) {
+        let found = Found {
+            text: text.to_owned(),
+            source,
+        };
+        match self.found.get(variable.name) {
             None => {
-                let found = Found {
-                    text: text.to_owned(),
-                    source: Source::Environment(name.to_owned()),
-                };
-                self.found.insert(variable, found);
+                self.found.insert(variable.name, found);
             }
             Some(Found {
                 text: winner,
                 source: Source::Environment(winning),
-            }) if winner != text => {
+            }) if winner != text && matches!(found.source, Source::Environment(_)) => {
                 let warning = format!("{winning} is set to something else and wins");
-                self.warn(name, &warning);
+                self.warn(&name, &warning);
             }
             Some(_) => {}
         }
     }
 
-    /// A variable that the table does not name.
+    /// A variable of the environment that the table does not name.
     fn take_other(&mut self, name: &str, text: &str) {
         let plain = name.strip_prefix(PREFIX).unwrap_or(name);
         if let Some(suffix) = plain.strip_prefix(KAFKA_PROPERTIES) {
-            self.take_property(name, suffix, text);
+            let property = properties::property_name(suffix);
+            self.take_property(&property, text, Source::Environment(name.to_owned()));
         } else if is_of_kubernetes(name, text) {
             self.of_kubernetes += 1;
         } else if name.starts_with(PREFIX) {
@@ -128,47 +210,52 @@ impl Input {
         }
     }
 
-    fn take_property(&mut self, name: &str, suffix: &str, text: &str) {
+    fn take_property(&mut self, property: &str, text: &str, source: Source) {
         if text.trim().is_empty() {
             return;
         }
-        let property = properties::property_name(suffix);
+        let name = source.name(property);
         if property.is_empty() {
             self.problem(format!("{name} names no property of librdkafka"));
             return;
         }
-        if let Some(why) = kafka::properties::refusal(&property, text.trim()) {
+        // Names are visited in the order of the alphabet: FLEETCAST_… comes first, and wins.
+        if self.properties.contains_key(property) {
+            return;
+        }
+        if let Some(why) = kafka::properties::refusal(property, text.trim()) {
             self.problem(format!("{name} may not set {property}: {why}"));
             return;
         }
-        if let Some(warning) = properties::warning(&property, text.trim()) {
-            self.warn(name, warning);
+        if let Some(warning) = properties::warning(property, text.trim()) {
+            self.warn(&name, warning);
         }
-        // Names are visited in the order of the alphabet: FLEETCAST_… comes first, and wins.
-        self.properties.entry(property).or_insert_with(|| Found {
-            text: text.to_owned(),
-            source: Source::Environment(name.to_owned()),
-        });
+        let text = text.to_owned();
+        let found = Found { text, source };
+        self.properties.insert(property.to_owned(), found);
     }
 
     pub(super) fn problem(&mut self, text: String) {
         self.problems.push(Problem(text));
     }
 
-    /// `cannot use PORT="80a": …`; the text of a secret is not quoted.
-    pub(super) fn wrong(&mut self, variable: &str, secret: bool, why: &Wrong) {
-        let Some(found) = self.found.get(variable) else {
-            self.problem(format!("cannot use {variable}: {why}"));
+    /// `cannot use PORT="80a": …`, and in the file `fleetcast.toml:3: cannot use port="80a": …`. No secret is quoted.
+    pub(super) fn wrong(&mut self, name: &str, why: &str) {
+        let (Some(found), Some(variable)) = (self.found.get(name), table::find(name)) else {
+            self.problem(format!("cannot use {name}: {why}"));
             return;
         };
-        let name = match &found.source {
-            Source::Environment(name) => name.as_str(),
-            Source::Preset | Source::Default | Source::Unset => variable,
+        let text = match variable.kind {
+            _ if variable.secret => String::new(),
+            Kind::Url | Kind::FileOrUrl => format!("={:?}", show::without_password(&found.text)),
+            _ => format!("={:?}", found.text),
         };
-        let problem = if secret {
-            format!("cannot use {name}: {why}")
-        } else {
-            format!("cannot use {name}={:?}: {why}", found.text)
+        let problem = match &found.source {
+            Source::Environment(name) => format!("cannot use {name}{text}: {why}"),
+            Source::File { key, place } => format!("{place}: cannot use {key}{text}: {why}"),
+            Source::Preset | Source::Default | Source::Unset => {
+                format!("cannot use {name}{text}: {why}")
+            }
         };
         self.problem(problem);
     }

@@ -1,21 +1,22 @@
 //! What the operator asked for: read once, checked as a whole, then trusted.
 //!
-//! This is the only reader of the environment. `table` declares every variable; `input` is what was written, `Settings` what is
-//! meant. All problems are reported at once, and any of them stops the start.
+//! This is the only reader of the environment and of the TOML file that it may name. `table` declares every variable; `input` is
+//! what was written, `Settings` what is meant. All problems are reported at once, and any of them stops the start.
 
 pub mod docs;
+pub mod example;
+mod file;
 mod input;
 mod origin;
 pub mod profile;
 mod properties;
 mod reader;
 pub mod report;
-pub mod secret;
 pub mod show;
 pub mod table;
 pub mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,15 +25,19 @@ pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problem, Problems};
 
-use crate::auth::KeySources;
+pub use crate::auth::AuthSettings;
+
 use crate::telemetry::{LogSettings, events};
 use reader::Reader;
+use secrecy::SecretString;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub listen: Listen,
     pub auth: AuthSettings,
     pub kafka: KafkaSettings,
+    /// So far only `check` asks it.
+    pub redis_url: Option<SecretString>,
     pub profile: Profile,
     pub window: Window,
     pub sockets: Sockets,
@@ -40,6 +45,17 @@ pub struct Settings {
     /// What `announce` will say.
     pub notices: Vec<Notice>,
     of_kubernetes: usize,
+    texts: Texts,
+}
+
+/// All settings as texts, by the variable's name: to see what has changed. Holds secrets, so nothing shows it.
+#[derive(Clone, Default)]
+struct Texts(BTreeMap<String, String>);
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Texts").field(&self.0.len()).finish()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,17 +76,6 @@ pub enum CorsOrigins {
     /// Sorted; may be empty.
     Exact(Vec<Origin>),
     Any,
-}
-
-#[derive(Debug, Clone)]
-pub struct AuthSettings {
-    pub keys: KeySources,
-    pub issuer: Option<String>,
-    pub audience: Option<String>,
-    pub leeway: Duration,
-    /// Longest accepted time from issue to expiry.
-    pub max_lifetime: Option<Duration>,
-    pub allow_query_token: bool,
 }
 
 #[derive(Clone)]
@@ -116,6 +121,8 @@ pub struct ServiceTopics {
 pub struct Window {
     pub duration: Duration,
     pub bytes: u64,
+    /// For the newest records of class `latest`, beside those.
+    pub latest_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,17 +145,46 @@ pub struct Sockets {
 pub type Presets = BTreeMap<&'static str, String>;
 
 impl Settings {
-    /// From the environment of the process.
-    pub fn from_process_env(presets: &Presets) -> Result<Self, Problems> {
-        Self::from_map(&process_environment(), presets)
-    }
-
-    /// From a map: what tests use.
+    /// From the environment, and the TOML file that it names in `FLEETCAST_CONFIG`.
     pub fn from_map(
         environment: &BTreeMap<String, String>,
         presets: &Presets,
     ) -> Result<Self, Problems> {
-        Reader::new(environment, presets).settings()
+        Reader::new(environment, presets).settings(None)
+    }
+
+    /// All anew, for a server that runs with `self`. The profile is read with the topic prefix and the limit of event sizes
+    /// that are in force, because a change of those takes a restart.
+    pub fn again(
+        &self,
+        environment: &BTreeMap<String, String>,
+        presets: &Presets,
+    ) -> Result<Self, Problems> {
+        Reader::new(environment, presets).settings(Some(self))
+    }
+
+    /// The variables of `newer` that differ and cannot be applied without a restart.
+    pub fn restart_needed(&self, newer: &Self) -> Vec<String> {
+        let (old, new) = (&self.texts.0, &newer.texts.0);
+        let names = old.keys().chain(new.keys()).collect::<BTreeSet<_>>();
+        names
+            .into_iter()
+            .filter(|name| old.get(*name) != new.get(*name) && !on_reload(name))
+            .cloned()
+            .collect()
+    }
+
+    /// Takes over from `newer` what a running server can change.
+    pub fn apply(&mut self, newer: Self) {
+        self.profile = newer.profile;
+        self.listen.cors_origins = newer.listen.cors_origins;
+        self.listen.allow_no_origin = newer.listen.allow_no_origin;
+        self.auth.keys.secrets = newer.auth.keys.secrets;
+        self.texts.0.retain(|name, _| !on_reload(name));
+        let applied = newer.texts.0.into_iter();
+        self.texts
+            .0
+            .extend(applied.filter(|(name, _)| on_reload(name)));
     }
 
     /// Only what tokens are checked and made with: the command line does not need brokers for that.
@@ -193,6 +229,10 @@ impl Settings {
             }
         }
     }
+}
+
+fn on_reload(name: &str) -> bool {
+    table::find(name).is_some_and(|variable| variable.on_reload)
 }
 
 /// The environment, as far as it is text. A variable of ours that is not text shows up as a wrong value, because its bytes are

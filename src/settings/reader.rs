@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::input::{Input, Source};
+use super::input::Input;
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
-use super::secret;
 use super::table::{self, Fallback, Later, Status, VARIABLES, Variable};
 use super::values::{self, Wrong};
 use super::{
@@ -34,11 +33,13 @@ impl Reader {
     }
 
     /// Reads everything, so that everything wrong is found, and only then decides.
-    pub(super) fn settings(mut self) -> Result<Settings, Problems> {
+    pub(super) fn settings(mut self, running: Option<&Settings>) -> Result<Settings, Problems> {
+        let texts = self.input.texts();
         self.refuse_what_is_not_there();
         let listen = self.listen();
         let auth = self.auth();
         let kafka = self.kafka();
+        let redis_url = self.text("REDIS_URL").map(SecretString::from);
         let sockets = self.sockets();
         let window = self.window(&sockets);
         let log = LogSettings {
@@ -50,13 +51,18 @@ impl Reader {
                 _ => Err("it is none of auto, json, pretty".to_owned()),
             }),
         };
-        let prefix = kafka.topic_prefix.clone();
-        let profile = self.profile(&prefix, sockets.max_event_bytes);
+        let (prefix, largest) = match running {
+            Some(running) => (&running.kafka.topic_prefix, running.sockets.max_event_bytes),
+            None => (&kafka.topic_prefix, sockets.max_event_bytes),
+        };
+        let profile = self.profile(prefix, largest);
         match profile {
             Some(profile) if self.input.problems.is_empty() => Ok(Settings {
+                texts,
                 listen,
                 auth,
                 kafka,
+                redis_url,
                 profile,
                 window,
                 sockets,
@@ -70,7 +76,7 @@ impl Reader {
 
     /// Reads one part, and tells only what is wrong with that.
     pub(super) fn only<T>(mut self, part: impl FnOnce(&mut Self) -> T) -> Result<T, Problems> {
-        self.input.problems.clear();
+        self.input.forget_problems();
         let value = part(&mut self);
         if self.input.problems.is_empty() {
             Ok(value)
@@ -112,7 +118,7 @@ impl Reader {
                 );
             } else {
                 let why = "it lets in every web page, which takes FLEETCAST_CORS_ANY=true as well";
-                self.input.wrong("CORS_ORIGINS", false, &why.to_owned());
+                self.input.wrong("CORS_ORIGINS", why);
             }
             return CorsOrigins::Any;
         }
@@ -141,8 +147,8 @@ impl Reader {
         let mut secrets = Vec::new();
         for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
             if let Some(secret) = self.text(name) {
-                if let Err(why) = secret::jwt_secret(&secret) {
-                    self.input.wrong(name, true, &why);
+                if let Err(why) = auth::jwt_secret(&secret) {
+                    self.input.wrong(name, &why);
                 }
                 secrets.push(SecretString::from(secret));
             }
@@ -178,14 +184,14 @@ impl Reader {
             return sources;
         }
         for (name, why) in auth::check_keys(&sources) {
-            self.input.wrong(name, false, &why);
+            self.input.wrong(name, &why);
         }
         sources
     }
 
     /// What decides which topics there should be.
     pub(super) fn topics(mut self) -> Result<(KafkaSettings, Profile, ServiceTopics), Problems> {
-        self.input.problems.clear();
+        self.input.forget_problems();
         let kafka = self.kafka();
         let service = ServiceTopics {
             publish: self.optional("PUBLISH_TOPIC", values::topic),
@@ -258,6 +264,7 @@ impl Reader {
         let window = Window {
             duration: self.value("FLEETCAST_WINDOW", positive_duration),
             bytes: self.value("FLEETCAST_WINDOW_BYTES", values::bytes),
+            latest_bytes: self.value("FLEETCAST_LATEST_BYTES", values::bytes),
         };
         let event = sockets.max_event_bytes as u64;
         if self.input.problems.is_empty() && window.bytes < event {
@@ -271,12 +278,13 @@ impl Reader {
 
     fn profile(&mut self, prefix: &str, max_event_bytes: usize) -> Option<Profile> {
         let name = self.text("FLEETCAST_PROFILE")?;
-        match Profile::load(&name, prefix, max_event_bytes) {
+        let service = SERVICE_TOPICS.iter().filter_map(|topic| self.text(topic));
+        let service: Vec<String> = service.collect();
+        match Profile::load(&name, prefix, max_event_bytes, &service) {
             Ok(profile) => Some(profile),
             Err(errors) => {
                 for error in errors.0 {
-                    let problem = format!("cannot use FLEETCAST_PROFILE={name:?}: {error}");
-                    self.input.problem(problem);
+                    self.input.wrong("FLEETCAST_PROFILE", &error);
                 }
                 None
             }
@@ -293,7 +301,7 @@ impl Reader {
                 continue;
             };
             if let Err(why) = variable.kind.check(&found.text) {
-                self.input.wrong(variable.name, variable.secret, &why);
+                self.input.wrong(variable.name, &why);
                 continue;
             }
             if asks_for_nothing(variable, &found.text) {
@@ -302,18 +310,11 @@ impl Reader {
             match what {
                 Later::Stops => {
                     let why = "it is not available in this version, and going on without it would be unsafe";
-                    self.input
-                        .wrong(variable.name, variable.secret, &why.to_owned());
+                    self.input.wrong(variable.name, why);
                 }
                 Later::Warns => {
-                    let name = match found.source {
-                        Source::Environment(name) => name,
-                        Source::Preset | Source::Default | Source::Unset => {
-                            variable.name.to_owned()
-                        }
-                    };
                     self.input.notices.push(Notice {
-                        name,
+                        name: found.source.name(variable.name),
                         what: NoticeKind::WithoutEffect,
                     });
                 }
@@ -329,7 +330,7 @@ impl Reader {
         if let Some(text) = self.text(name).filter(|text| text != default) {
             match parse(&text) {
                 Ok(value) => return value,
-                Err(why) => self.input.wrong(name, declared(name).secret, &why),
+                Err(why) => self.input.wrong(name, &why),
             }
         }
         parse(default).expect("a test parses every default")
@@ -344,7 +345,7 @@ impl Reader {
         match parse(&self.text(name)?) {
             Ok(value) => Some(value),
             Err(why) => {
-                self.input.wrong(name, declared(name).secret, &why);
+                self.input.wrong(name, &why);
                 None
             }
         }
@@ -416,6 +417,15 @@ fn buffer(text: &str) -> Result<usize, Wrong> {
         .filter(|bytes| (1_024..=1 << 30).contains(bytes))
         .ok_or_else(|| "it must be from 1024 bytes to 1 GiB".to_owned())
 }
+
+/// The variables that name topics of our own.
+const SERVICE_TOPICS: [&str; 5] = [
+    "PUBLISH_TOPIC",
+    "DEAD_LETTER_TOPIC",
+    "RECEIPTS_TOPIC",
+    "REVOCATIONS_TOPIC",
+    "AUDIT_TOPIC",
+];
 
 /// What Kafka allows in the name of a topic.
 fn topic_characters(text: &str, longest: usize) -> Result<&str, Wrong> {

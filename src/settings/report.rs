@@ -104,6 +104,24 @@ pub(super) fn suggestion(unknown: &str) -> Option<String> {
     })
 }
 
+/// The key of the TOML file, or the table, that an unknown one probably means. The names of the environment are no slips, but
+/// what somebody writes who knows only those.
+pub(super) fn key_meant(unknown: &str) -> Option<String> {
+    let name = unknown.replace('.', "_").to_ascii_uppercase();
+    let variable = |variable: &&Variable| variable.names().contains(&name);
+    if let Some(key) = VARIABLES.iter().find(variable).and_then(Variable::key) {
+        return Some(key);
+    }
+    let keys = VARIABLES.iter().filter_map(Variable::key);
+    let tables = keys
+        .clone()
+        .filter_map(|key| Some(key.split_once('.')?.0.to_owned()));
+    let apart = |key: String| (strsim::damerau_levenshtein(unknown, &key), key);
+    let best = keys.chain(tables).map(apart).min()?;
+    let allowed = SLIP.min(unknown.len() / 3).max(1).max(unknown.len() / 5);
+    (best.0 <= allowed).then_some(best.1)
+}
+
 /// Names of others that look like slips of ours: OpenSSL's own.
 const OF_OTHERS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 

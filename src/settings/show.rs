@@ -17,7 +17,7 @@ pub struct Shown {
     pub name: String,
     /// Masked when secret; `-` when unset.
     pub value: String,
-    /// `default`, `env NAME`, `demo`, or `not set`.
+    /// `default`, `env NAME`, `FILE:LINE`, `demo`, or `not set`.
     pub origin: String,
     /// False: the part that acts on it is not in this version.
     pub served: bool,
@@ -44,7 +44,8 @@ fn shown(variable: &Variable, input: &Input) -> Shown {
     let (value, from) = match (input.get(variable.name), variable.default) {
         (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.source)),
         (Some(found), _) if matches!(variable.kind, Kind::Url | Kind::FileOrUrl) => {
-            (mask_password(&found.text), origin(&found.source))
+            let text = without_password(&found.text);
+            (quote_if_needed(&text), origin(&found.source))
         }
         (Some(found), _) => (quote_if_needed(&found.text), origin(&found.source)),
         (None, Fallback::Value(text)) => (quote_if_needed(text), origin(&Source::Default)),
@@ -61,6 +62,7 @@ fn shown(variable: &Variable, input: &Input) -> Shown {
 fn origin(source: &Source) -> String {
     match source {
         Source::Environment(name) => format!("env {name}"),
+        Source::File { place, .. } => place.to_string(),
         Source::Preset => "demo".to_owned(),
         Source::Default => "default".to_owned(),
         Source::Unset => "not set".to_owned(),
@@ -76,14 +78,14 @@ fn quote_if_needed(text: &str) -> String {
     }
 }
 
-/// `redis://user:password@host` without its password and query.
-fn mask_password(url: &str) -> String {
+/// `redis://user:password@host` without user, password and query.
+pub(super) fn without_password(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => {
-            quote_if_needed(&format!("{scheme}://{MASK}@{host}"))
-        }
-        _ => quote_if_needed(url),
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{MASK}@{host}"),
+        // What is no URL may be a password all the same.
+        (None, Some((_, host))) => format!("{MASK}@{host}"),
+        _ => url.to_owned(),
     }
 }
 

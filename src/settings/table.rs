@@ -14,6 +14,8 @@ pub struct Variable {
     /// Masked wherever settings are shown.
     pub secret: bool,
     pub status: Status,
+    /// SIGHUP applies a change of it; everything else needs a restart.
+    pub on_reload: bool,
     pub meaning: &'static str,
 }
 
@@ -66,6 +68,23 @@ impl Variable {
         std::iter::once(self.name).chain(self.alias)
     }
 
+    /// Its key in a TOML file, with the table that it stands in: `kafka.bootstrap_servers`. `None`: only the environment can say
+    /// where the file is.
+    pub fn key(&self) -> Option<String> {
+        if self.name == CONFIG {
+            return None;
+        }
+        let plain = self.name.strip_prefix(PREFIX).unwrap_or(self.name);
+        let family = TABLES
+            .iter()
+            .find_map(|family| Some((family, plain.strip_prefix(family)?.strip_prefix('_')?)));
+        let key = match family {
+            Some((family, rest)) => format!("{family}.{rest}"),
+            None => plain.to_owned(),
+        };
+        Some(key.to_ascii_lowercase())
+    }
+
     pub fn default_text(&self) -> Option<&'static str> {
         match self.default {
             Value(text) => Some(text),
@@ -78,6 +97,15 @@ pub const PREFIX: &str = "FLEETCAST_";
 
 /// `KAFKA_PROPERTIES_SASL_USERNAME` is librdkafka's `sasl.username`.
 pub const KAFKA_PROPERTIES: &str = "KAFKA_PROPERTIES_";
+
+/// The same as a table of the TOML file.
+pub const PROPERTIES: &str = "kafka.properties";
+
+/// Says where the TOML file is.
+pub const CONFIG: &str = "FLEETCAST_CONFIG";
+
+/// Variables whose names begin so stand in a table of the TOML file.
+const TABLES: [&str; 5] = ["INTERNAL", "JWT", "KAFKA", "LOG", "TLS"];
 
 fn long(plain: &str) -> String {
     if plain.starts_with(PREFIX) {
@@ -109,6 +137,7 @@ const fn served(
         default,
         secret: false,
         status: Status::Served,
+        on_reload: false,
         meaning,
     }
 }
@@ -129,6 +158,7 @@ const fn later(
         default,
         secret: false,
         status: Status::Later(what),
+        on_reload: false,
         meaning,
     }
 }
@@ -136,6 +166,13 @@ const fn later(
 const fn secret(variable: Variable) -> Variable {
     Variable {
         secret: true,
+        ..variable
+    }
+}
+
+const fn on_reload(variable: Variable) -> Variable {
+    Variable {
+        on_reload: true,
         ..variable
     }
 }
@@ -165,16 +202,16 @@ pub const VARIABLES: &[Variable] = &[
     served(LISTENERS, "INTERNAL_PORT", Kind::Port, Value("9001"), "Port of the internal listener; 0 picks a free one."),
     secret(later(Warns, LISTENERS, "INTERNAL_TOKEN", Kind::Secret, Unset, "Bearer token of the internal API.")),
     served(LISTENERS, "QA_PAGE", Kind::Bool, Value("false"), "Serves the QA page at `/`. On in the demo."),
-    served(LISTENERS, "CORS_ORIGINS", Kind::Origins, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`."),
-    served(LISTENERS, "FLEETCAST_CORS_ANY", Kind::Bool, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it."),
-    served(LISTENERS, "ALLOW_NO_ORIGIN", Kind::Bool, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser."),
+    on_reload(served(LISTENERS, "CORS_ORIGINS", Kind::Origins, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.")),
+    on_reload(served(LISTENERS, "FLEETCAST_CORS_ANY", Kind::Bool, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.")),
+    on_reload(served(LISTENERS, "ALLOW_NO_ORIGIN", Kind::Bool, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser.")),
 
-    secret(alias("JWT_SECRET_KEY", served(TOKENS, "JWT_SECRET", Kind::Secret, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless one of the three below gives keys."))),
+    on_reload(secret(alias("JWT_SECRET_KEY", served(TOKENS, "JWT_SECRET", Kind::Secret, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless one of the three below gives keys.")))),
     served(TOKENS, "JWT_SECRET_FILE", Kind::Text, Unset, "File with one such secret on each line. All are accepted; the first signs."),
-    served(TOKENS, "JWT_PUBLIC_KEY_FILE", Kind::Text, Unset, "PEM files with public keys (RSA of 2048 bits or more, EC on P-256 or P-384, Ed25519) or certificates, of which only the key counts; several in one file, or several files, comma-separated."),
+    served(TOKENS, "JWT_PUBLIC_KEY_FILE", Kind::List, Unset, "PEM files with public keys (RSA of 2048 bits or more, EC on P-256 or P-384, Ed25519) or certificates, of which only the key counts; several in one file, or several files, comma-separated."),
     served(TOKENS, "JWT_JWKS", Kind::FileOrUrl, Unset, "File or URL of a JWKS. A URL must be `https` (`http` on loopback only) and holds no `oct` keys; its answer holds for 5 minutes, or as its `Cache-Control` says, within 30 s and 1 hour."),
-    secret(served(TOKENS, "JWT_SECRET_PREVIOUS", Kind::Secret, Unset, "The secret before `JWT_SECRET`, still accepted while its tokens live.")),
-    served(TOKENS, "JWT_ALGORITHMS", Kind::Text, Unset, "Accepted algorithms, comma-separated: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. Narrows what the type of each key allows. Unset: HS256 for a secret, else everything the type of the key can do, or the `alg` that a JWKS gives it."),
+    on_reload(secret(served(TOKENS, "JWT_SECRET_PREVIOUS", Kind::Secret, Unset, "The secret before `JWT_SECRET`, still accepted while its tokens live."))),
+    served(TOKENS, "JWT_ALGORITHMS", Kind::List, Unset, "Accepted algorithms, comma-separated: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. Narrows what the type of each key allows. Unset: HS256 for a secret, else everything the type of the key can do, or the `alg` that a JWKS gives it."),
     served(TOKENS, "JWT_MAX_LIFETIME", Kind::Duration, Unset, "Longest accepted time from `iat` to `exp` of a token, or from now where it has no `iat`. 0: no limit."),
     served(TOKENS, "JWT_ISSUER", Kind::Text, Unset, "What `iss` must be. Unset: not looked at."),
     served(TOKENS, "JWT_AUDIENCE", Kind::Text, Unset, "What `aud` must be or contain. Unset: not looked at."),
@@ -186,9 +223,10 @@ pub const VARIABLES: &[Variable] = &[
     served(KAFKA, "KAFKA_GROUP_ID", Kind::Text, Value("fleetcast"), "Group name. In `broadcast` mode nothing is committed under it; brokers show it and check access by it."),
     later(Stops, KAFKA, "KAFKA_MODE", Kind::OneOf(&["broadcast", "group"]), Value("broadcast"), "`broadcast`: every instance reads every partition. `group` comes later."),
 
-    served(EVENTS, "FLEETCAST_PROFILE", Kind::Text, Value("dispatch"), "Built-in profile or the path of a profile file: topics, routes, rooms, policy."),
+    on_reload(served(EVENTS, "FLEETCAST_PROFILE", Kind::Text, Value("dispatch"), "Built-in profile or the path of a profile file: topics, routes, rooms, policy.")),
     served(EVENTS, "FLEETCAST_WINDOW", Kind::Duration, Value("300"), "How long a client may be away and still get exactly what it missed."),
     served(EVENTS, "FLEETCAST_WINDOW_BYTES", Kind::Bytes, Value("256MiB"), "Memory for the window; what does not fit is evicted early, and clients are told."),
+    served(EVENTS, "FLEETCAST_LATEST_BYTES", Kind::Bytes, Value("128MiB"), "Memory for the newest record of each key of class `latest`, kept beyond the window; what was updated longest ago gives way."),
     served(EVENTS, "MAX_EVENT_BYTES", Kind::Bytes, Value("262144"), "Largest event to clients; a larger record reaches nobody and is counted."),
     later(Warns, EVENTS, "FLEETCAST_HEARTBEAT", Kind::Duration, Value("30"), "Heartbeats of the `departments` profile."),
 
@@ -213,7 +251,7 @@ pub const VARIABLES: &[Variable] = &[
     later(Stops, NETWORK, "TLS_CERT_FILE", Kind::Text, Unset, "PEM file with the certificate chain."),
     later(Stops, NETWORK, "TLS_KEY_FILE", Kind::Text, Unset, "PEM file with the key."),
     later(Stops, NETWORK, "PROXY_PROTOCOL", Kind::Bool, Value("false"), "Expects the PROXY protocol on the public listener."),
-    later(Warns, NETWORK, "TRUSTED_PROXIES", Kind::Text, Unset, "Networks whose `X-Forwarded-For` is believed."),
+    later(Warns, NETWORK, "TRUSTED_PROXIES", Kind::List, Unset, "Networks whose `X-Forwarded-For` is believed."),
     later(Warns, NETWORK, "PUBLIC_API", Kind::Bool, Value("false"), "Serves the publishing API on the public listener."),
     secret(later(Warns, NETWORK, "GITHUB_WEBHOOK_SECRET", Kind::Secret, Unset, "Secret of GitHub webhooks.")),
     later(Warns, NETWORK, "REDIS_URL", Kind::Url, Unset, "Redis, for what instances share."),
@@ -223,8 +261,9 @@ pub const VARIABLES: &[Variable] = &[
     later(Warns, TOPICS, "DEAD_LETTER_TOPIC", Kind::Text, Unset, "Dead letters. Unset: they are counted only."),
     served(TOPICS, "RECEIPTS_TOPIC", Kind::Text, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
     later(Stops, TOPICS, "REVOCATIONS_TOPIC", Kind::Text, Unset, "Revoked tokens and users."),
-    later(Warns, TOPICS, "AUDIT_TOPIC", Kind::Text, Unset, "Audit log."),
+    later(Stops, TOPICS, "AUDIT_TOPIC", Kind::Text, Unset, "Audit log."),
 
+    served(PROCESS, "FLEETCAST_CONFIG", Kind::Text, Unset, "TOML file with settings; `--config FILE` does the same and wins."),
     served(PROCESS, "DRAIN_SECONDS", Kind::Duration, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: whoever kills it must wait longer than all three."),
     served(PROCESS, "LOG_LEVEL", Kind::LogFilter, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
     served(PROCESS, "LOG_FORMAT", Kind::OneOf(&["auto", "json", "pretty"]), Value("auto"), "`auto` is `pretty` on a terminal, else `json`."),
@@ -252,6 +291,29 @@ mod tests {
                 assert_eq!(variable.kind.check(text), Ok(()), "{}", variable.name);
             }
         }
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_declared_once_and_is_no_table() {
+        let keys: Vec<String> = VARIABLES.iter().filter_map(Variable::key).collect();
+        assert_eq!(
+            keys.len(),
+            VARIABLES.len() - 1,
+            "all but the file's own place"
+        );
+        let mut seen = BTreeSet::new();
+        for key in &keys {
+            assert!(seen.insert(key), "{key} is declared twice");
+            let below = format!("{key}.");
+            assert!(!keys.iter().any(|other| other.starts_with(&below)), "{key}");
+            assert!(!PROPERTIES.starts_with(&below), "{key}");
+        }
+        let key = |name| find(name).and_then(Variable::key).unwrap_or_default();
+        assert_eq!(key("PORT"), "port");
+        assert_eq!(key("FLEETCAST_WINDOW"), "window");
+        assert_eq!(key("KAFKA_TOPIC_PREFIX"), "kafka.topic_prefix");
+        assert_eq!(key("INTERNAL_PORT"), "internal.port");
+        assert_eq!(key("TLS_CERT_FILE"), "tls.cert_file");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use secrecy::ExposeSecret;
 
 use super::values::Kind;
@@ -289,6 +291,187 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
     assert_eq!(settings.auth.keys.secrets.len(), 2);
 }
 
+/// A settings file, and the environment that names it.
+fn with_file(text: &str, more: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f.toml");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let path = path.to_str().unwrap();
+    let folder = format!("{}/", directory.path().display());
+    let mut all = vec![(table::CONFIG, path)];
+    all.extend_from_slice(more);
+    load_only(&all).map_err(|problems| {
+        let short = |problem: String| problem.replace(&folder, "");
+        problems.into_iter().map(short).collect()
+    })
+}
+
+#[test]
+fn a_file_stands_between_the_environment_and_what_the_subcommand_sets() {
+    let text = format!(
+        "port = 8005\nmax_rooms = 7\n[jwt]\nsecret = \"{SECRET}\"\n[kafka]\nbootstrap_servers = \"file:1\"\n\
+         [kafka.properties]\n\"sasl.username\" = \"file\"\n\"sasl.password\" = \"hush\"\n"
+    );
+    let settings = with_file(&text, &[]).unwrap();
+    assert_eq!(
+        (settings.listen.port, settings.sockets.max_rooms),
+        (8005, 7)
+    );
+    assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
+    assert_eq!(settings.kafka.bootstrap_servers, "file:1");
+    assert_eq!(settings.kafka.properties["sasl.username"], "file");
+    assert_eq!(settings.notices, []);
+    assert!(!format!("{settings:?}").contains("hush"));
+
+    let environment = [
+        ("FLEETCAST_MAX_ROOMS", "9"),
+        ("PORT", ""),
+        ("KAFKA_PROPERTIES_SASL_USERNAME", "environment"),
+    ];
+    let settings = with_file(&text, &environment).unwrap();
+    assert_eq!(
+        (settings.listen.port, settings.sockets.max_rooms),
+        (8005, 9)
+    );
+    assert_eq!(settings.kafka.properties["sasl.username"], "environment");
+    assert_eq!(settings.kafka.properties["sasl.password"], "hush");
+    assert_eq!(settings.notices, [], "to win over the file is the rule");
+}
+
+#[test]
+fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_lines() {
+    let text = "\nprot = 1\nping_interval = 0\nlog.level = 5\n[jwt]\nsecret = \"short\"\n[kafka]\nmode = \"group\"\n\
+                [kafka.properties]\n\"group.id\" = \"x\"\n";
+    let problems = with_file(text, &[("PORT", "80a")]).map(drop).unwrap_err();
+    for expected in [
+        "f.toml:2: unknown setting prot: did you mean port?",
+        "f.toml:3: cannot use ping_interval=\"0\": it must be more than 0",
+        "f.toml:4: cannot use log.level: it must be text in quotes",
+        "f.toml:6: cannot use jwt.secret: it has 5 bytes",
+        "f.toml:8: cannot use kafka.mode=\"group\": it is not available in this version",
+        "kafka.properties.group.id (f.toml:10) may not set group.id: set KAFKA_GROUP_ID instead",
+        "cannot use PORT=\"80a\": it is not a port",
+        "KAFKA_BOOTSTRAP_SERVERS is required",
+    ] {
+        let found = problems.iter().any(|problem| problem.starts_with(expected));
+        assert!(found, "{expected} is missing in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 8, "{problems:#?}");
+    let missing = load(&[(table::CONFIG, "/nowhere/f.toml")]).map(drop);
+    assert!(missing.unwrap_err()[0].starts_with("cannot read the settings in /nowhere/f.toml: "));
+    // Also for a subcommand that needs only a part.
+    let environment = BTreeMap::from([(table::CONFIG.to_owned(), "/nowhere/f.toml".to_owned())]);
+    assert!(Settings::listen_from_map(&environment).is_err());
+}
+
+#[test]
+fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f.toml");
+    let warnings = |text: String, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        notices(&good(&[(table::CONFIG, path.to_str().unwrap())]))
+    };
+    let secret =
+        format!("jwt.secret = \"{SECRET}\"\n[kafka.properties]\n\"sasl.password\" = \"x\"");
+    assert_eq!(warnings(secret.clone(), 0o640), [""; 0]);
+    assert_eq!(
+        warnings("port = 1\njwt.secret = \"\"".to_owned(), 0o644),
+        [""; 0]
+    );
+    let told = warnings(secret, 0o644);
+    assert_eq!(told.len(), 1);
+    let expected = "it holds secrets (jwt.secret, kafka.properties.sasl.password), and everybody on this machine may read it";
+    assert!(told[0].ends_with(expected), "{told:?}");
+}
+
+#[test]
+fn what_has_changed_and_takes_a_restart_is_named_and_the_profile_keeps_to_what_is_in_force() {
+    let mut running = good(&[]);
+    let environment = |changes: &[(&str, &str)]| {
+        let needed = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        ];
+        let all = needed.iter().chain(changes);
+        all.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect()
+    };
+    let changed: BTreeMap<String, String> = environment(&[
+        ("KAFKA_TOPIC_PREFIX", "x."),
+        ("MAX_EVENT_BYTES", "5000"),
+        ("CORS_ORIGINS", "https://a.example"),
+        ("JWT_SECRET_PREVIOUS", "another-secret-of-enough-bytes-4kQ9"),
+        ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
+        ("PORT", "8001"),
+    ]);
+    let newer = running.again(&changed, &Presets::new()).unwrap();
+    let names = [
+        "KAFKA_PROPERTIES_SASL_PASSWORD",
+        "KAFKA_TOPIC_PREFIX",
+        "MAX_EVENT_BYTES",
+    ];
+    assert_eq!(running.restart_needed(&newer), names);
+    let topics: Vec<_> = newer.profile.routes.topics().collect();
+    assert!(topics.contains(&"incident"), "{topics:?}");
+    running.apply(newer);
+    assert_eq!(running.auth.keys.secrets.len(), 2);
+    assert_ne!(running.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
+    assert_eq!(running.sockets.max_event_bytes, 262_144);
+    let newer = running.again(&changed, &Presets::new()).unwrap();
+    assert_eq!(running.restart_needed(&newer), names, "until the restart");
+    let newer = running.again(&environment(&[]), &Presets::new()).unwrap();
+    assert_eq!(running.restart_needed(&newer), [""; 0]);
+}
+
+#[test]
+fn no_url_is_quoted_with_its_password() {
+    for url in ["redis//me:hush@host", "redis://me:hush@", "me:hush@host"] {
+        let problem = problem(&[("REDIS_URL", url)]);
+        assert!(
+            problem.starts_with("cannot use REDIS_URL=") && !problem.contains("hush"),
+            "{problem}"
+        );
+    }
+    let problem = problem(&[("JWT_JWKS", "https://me:hush@issuer.example/keys")]);
+    assert!(!problem.contains("hush"), "{problem}");
+}
+
+#[test]
+fn properties_that_would_break_a_promise_stop_the_start_wherever_they_stand() {
+    for (property, value) in [
+        ("group.id", "x"),
+        ("enable.auto.commit", "true"),
+        ("enable.auto.offset.store", "true"),
+        ("auto.offset.reset", "latest"),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_uncommitted"),
+        ("enable.partition.eof", "false"),
+        ("allow.auto.create.topics", "true"),
+        ("bootstrap.servers", "other:9092"),
+    ] {
+        let variable = properties::variable_name(property);
+        for name in [variable.clone(), format!("FLEETCAST_{variable}")] {
+            let told = problem(&[(&name, value)]);
+            assert!(
+                told.starts_with(&format!("{name} may not set {property}: ")),
+                "{told}"
+            );
+        }
+        let text = format!("[kafka.properties]\n\"{property}\" = \"{value}\"");
+        let needed = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        ];
+        let told = with_file(&text, &needed).map(drop).unwrap_err();
+        let expected = format!("kafka.properties.{property} (f.toml:2) may not set {property}: ");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&expected), "{told:?}");
+    }
+}
+
 #[test]
 fn any_origin_takes_two_switches() {
     assert!(problem(&[("CORS_ORIGINS", "*")]).contains("FLEETCAST_CORS_ANY=true"));
@@ -438,6 +621,21 @@ fn the_example_file_starts_once_its_secret_is_replaced() {
         [],
         "every line of the example has an effect"
     );
+}
+
+#[test]
+fn the_example_file_has_only_names_that_there_are() {
+    for (name, text, _) in env_example() {
+        let named = |variable: &&table::Variable| variable.names().contains(&name);
+        if let Some(variable) = VARIABLES.iter().find(named) {
+            assert_eq!(variable.status, Status::Served, "{name}");
+            continue;
+        }
+        let suffix = name.strip_prefix(table::KAFKA_PROPERTIES).expect(&name);
+        let property = properties::property_name(suffix);
+        let refusal = crate::kafka::properties::refusal(&property, &text);
+        assert_eq!(refusal, None, "{name}");
+    }
 }
 
 #[test]

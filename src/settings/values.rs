@@ -24,6 +24,8 @@ pub enum Kind {
     Bytes,
     Origins,
     Brokers,
+    /// Comma-separated.
+    List,
     Url,
     /// A JWKS.
     FileOrUrl,
@@ -38,7 +40,7 @@ impl Kind {
     /// Does the text fit, whoever reads it later?
     pub fn check(self, text: &str) -> Result<(), Wrong> {
         match self {
-            Self::Text | Self::Secret => Ok(()),
+            Self::Text | Self::List | Self::Secret => Ok(()),
             Self::Host => host(text).map(drop),
             Self::Port => port(text).map(drop),
             Self::Bool => boolean(text).map(drop),
@@ -55,6 +57,14 @@ impl Kind {
         }
     }
 
+    /// A TOML file may have it without quotes.
+    pub fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::Port | Self::Count | Self::Duration | Self::Bytes
+        )
+    }
+
     /// How to write one, for the documentation.
     pub fn form(self) -> String {
         let form = match self {
@@ -68,6 +78,7 @@ impl Kind {
             Self::Bytes => "bytes, or `64KiB`, `256MiB`, `1GiB`, `1MB`",
             Self::Origins => "list of origins",
             Self::Brokers => "list of `host:port`",
+            Self::List => "list",
             Self::Url => "URL",
             Self::FileOrUrl => "path or URL",
             Self::LogFilter => "level",

@@ -81,6 +81,10 @@ impl<'a> Outgoing<'a> {
             Item::Publication {
                 publication,
                 cursor,
+            }
+            | Item::Newest {
+                publication,
+                cursor,
             } => Self {
                 event: &publication.event,
                 body: Body::Record(&publication.payload),
@@ -137,6 +141,24 @@ impl<'a> Outgoing<'a> {
                     rooms,
                 };
                 Self::made("resync_required", resync, Some(cursor))
+            }
+            Item::Revoked {
+                reason,
+                rooms,
+                cursor,
+            } => {
+                #[derive(Serialize)]
+                struct Revoked {
+                    rooms: Vec<String>,
+                    reason: &'static str,
+                    code: u16,
+                }
+                let revoked = Revoked {
+                    rooms: rooms.iter().map(ToString::to_string).collect(),
+                    reason: reason.as_str(),
+                    code: reason.number(),
+                };
+                Self::made("room_revoked", revoked, Some(cursor))
             }
             Item::Stale {
                 stale,
@@ -234,6 +256,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use arc_swap::ArcSwap;
     use fleetcast_core::domain::claims::Claims;
     use fleetcast_core::domain::id::Id;
     use fleetcast_core::domain::policy::Policy;
@@ -246,17 +269,19 @@ mod tests {
 
     use super::*;
     use crate::session::receipts::{CountOnly, Outstanding};
-    use crate::session::{Sessions, SharedHub};
+    use crate::session::{Open, Sessions, SharedHub};
     use crate::telemetry::Metrics;
 
     fn session() -> Session {
         let settings = Settings {
             window_ms: 60_000,
             window_bytes: 1_000_000,
+            latest_bytes: 1_000_000,
         };
         let shared = Sessions {
             hub: SharedHub::new(settings),
-            policy: Arc::new(Policy::build(BTreeMap::new()).unwrap()),
+            policy: ArcSwap::from_pointee(Policy::build(BTreeMap::new()).unwrap()),
+            open: Open::default(),
             max_rooms: 200,
             metrics: Metrics::new(),
             receipts: Arc::new(CountOnly),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::{CloseReason, Reason, ResyncReason};
 use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};
 use fleetcast_core::hub::Start;
@@ -81,6 +80,8 @@ struct Admitted {
     engine: Arc<EngineSession>,
     namespace: Namespace,
     rooms: Vec<Room>,
+    /// Those of them whose newest records are wanted, should the connection not be resumed.
+    newest: Vec<Room>,
     /// Why some of the rooms that were asked for are not among them.
     refused: Option<Failure>,
     cursor: Option<String>,
@@ -136,7 +137,7 @@ impl Handshake {
             }
         };
         let session = Arc::new(Session::new(self.sessions.clone(), claims));
-        let (rooms, refused) = self.rooms(&session, auth.get("rooms"));
+        let (rooms, newest, refused) = self.rooms(&session, auth.get("rooms"));
         let cursor = cursor(auth.get("cursor"));
         if let Some(cursor) = &cursor {
             self.learn_partitions(&session.claims, cursor).await;
@@ -148,6 +149,7 @@ impl Handshake {
             engine,
             namespace,
             rooms,
+            newest,
             refused,
             cursor,
             meta: auth.get("meta").and_then(Json::as_bool).unwrap_or(false),
@@ -178,15 +180,20 @@ impl Handshake {
             .await
     }
 
-    /// The own rooms, and those of `auth.rooms` that policy allows. What is refused is told once, in one event.
-    fn rooms(&self, session: &Session, wanted: Option<&Json>) -> (Vec<Room>, Option<Failure>) {
+    /// The own rooms and those of `auth.rooms` that policy allows; of these, the ones whose newest records are wanted. What
+    /// is refused is told once, in one event.
+    fn rooms(
+        &self,
+        session: &Session,
+        wanted: Option<&Json>,
+    ) -> (Vec<Room>, Vec<Room>, Option<Failure>) {
         let mut rooms = session.own_rooms().to_vec();
+        let mut newest = Vec::new();
         let most = self.sessions.max_rooms.saturating_add(rooms.len());
-        let own = &session.claims.organisation;
         let wanted = match wanted {
-            None | Some(Json::Null) => return (rooms, None),
+            None | Some(Json::Null) => return (rooms, newest, None),
             Some(Json::Array(wanted)) => wanted.as_slice(),
-            Some(_) => return (rooms, Some(Reason::BadRequest.into())),
+            Some(_) => return (rooms, newest, Some(Reason::BadRequest.into())),
         };
         let mut refused = None;
         for element in wanted {
@@ -194,29 +201,19 @@ impl Handshake {
                 refused = Some(Reason::TooManyRooms);
                 break;
             }
-            match self.room(session, element, own) {
-                Ok(room) if !rooms.contains(&room) => rooms.push(room),
-                Ok(_) => {}
+            match room(session, element) {
+                Ok((room, latest)) => {
+                    if latest && !newest.contains(&room) {
+                        newest.push(room.clone());
+                    }
+                    if !rooms.contains(&room) {
+                        rooms.push(room);
+                    }
+                }
                 Err(reason) => refused = refused.or(Some(reason)),
             }
         }
-        (rooms, refused.map(Failure::from))
-    }
-
-    fn room(&self, session: &Session, element: &Json, own: &Id) -> Result<Room, Reason> {
-        let asked = RoomRequest::parse_list(&Json::Array(vec![element.clone()]), own, 1)
-            .map_err(BadRooms::reason)?;
-        let room = asked
-            .into_iter()
-            .next()
-            .ok_or(Reason::BadRequest)?
-            .into_room(own);
-        let policy = &self.sessions.policy;
-        if policy.may_join(&session.claims, room.kind.as_str(), &room.id) {
-            Ok(room)
-        } else {
-            Err(Reason::Forbidden)
-        }
+        (rooms, newest, refused.map(Failure::from))
     }
 
     /// A cursor may name partitions that another instance found first.
@@ -266,6 +263,7 @@ impl Handshake {
             engine,
             namespace,
             rooms,
+            newest,
             refused,
             cursor,
             meta,
@@ -288,7 +286,16 @@ impl Handshake {
             meta: *meta,
         };
         let organisation = &session.claims.organisation;
+        let mut refused = *refused;
         let ahead = self.sessions.hub.with(|hub, now| {
+            // Between the middleware and this moment the policy may have changed.
+            let policy = self.sessions.policy.load();
+            let mut rooms = rooms.clone();
+            let asked = rooms.len();
+            rooms.retain(|room| session.may_hold(&policy, room));
+            if rooms.len() < asked {
+                refused.get_or_insert(Reason::Forbidden.into());
+            }
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = match cursor {
                 None => Start::Fresh,
@@ -307,15 +314,27 @@ impl Handshake {
                 }
                 Start::Resync(_) => (Some(ResumeOutcome::Resync), Vec::new()),
             };
-            let key = hub.connect(organisation, rooms.clone(), start, Box::new(outlet), now);
+            // Who is resumed has them already, or gets what it has missed of them.
+            let stands_anew = !matches!(start, Start::Resume(..));
+            let newest = newest
+                .iter()
+                .filter(|room| stands_anew && rooms.contains(room));
+            let newest: Vec<Room> = newest.cloned().collect();
+            let key = hub.connect(organisation, rooms, start, Box::new(outlet), now);
             session.bind(key);
+            for room in &newest {
+                hub.subscribe_latest(key, room, now);
+            }
+            if !newest.is_empty() {
+                hub.cursor(key, now);
+            }
             if let Some(outcome) = outcome {
                 events::resume(&self.sessions.metrics, &session.connection_id, outcome);
             }
             ahead
         });
         if let Some(failure) = refused {
-            let outgoing = Outgoing::error(*failure, "auth.rooms");
+            let outgoing = Outgoing::error(failure, "auth.rooms");
             engine.way.note(outgoing.size(), socket.transport_type());
             if outgoing.send(socket).is_err() {
                 engine.way.take_back();
@@ -341,6 +360,21 @@ impl Handshake {
                     .with(|hub, now| hub.end_of_log(partition, end, now));
             }
         }
+    }
+}
+
+/// An element of `auth.rooms`, and whether its newest records are wanted.
+fn room(session: &Session, element: &Json) -> Result<(Room, bool), Reason> {
+    let own = &session.claims.organisation;
+    let asked = RoomRequest::parse_list(&Json::Array(vec![element.clone()]), own, 1)
+        .map_err(BadRooms::reason)?;
+    let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
+    let latest = asked.latest;
+    let room = asked.into_room(own);
+    if session.may_hold(&session.shared.policy.load(), &room) {
+        Ok((room, latest))
+    } else {
+        Err(Reason::Forbidden)
     }
 }
 
@@ -370,9 +404,7 @@ fn closed(
     namespace: Namespace,
     reason: DisconnectReason,
 ) {
-    if let Some(key) = session.key() {
-        session.shared.hub.with(|hub, _| hub.close(key));
-    }
+    session.end();
     let transport = engine.remove_socket(namespace);
     let reason = engine.end_reason().unwrap_or(match reason {
         DisconnectReason::ClientNSDisconnect => CloseReason::ClientLeft,

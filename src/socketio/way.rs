@@ -305,6 +305,7 @@ mod tests {
         let settings = Settings {
             window_ms: 60_000,
             window_bytes: 1_000_000,
+            latest_bytes: 1_000_000,
         };
         let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
         Way::new(SharedHub::new(settings), slot, websocket, MAX_PAYLOAD)

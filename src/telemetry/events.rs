@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
-    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
+    RecordOutcome, Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use crate::clock;
@@ -48,9 +48,32 @@ pub fn kafka_down(metrics: &Metrics, why: &str) {
     warn!(why, "kafka is not reachable: going on without new records");
 }
 
+/// Credentials or certificates do not fit: somebody has to act. Told when it changes.
+pub fn kafka_refused(metrics: &Metrics, why: &str) {
+    metrics.errors.increment(Component::Kafka);
+    error!(
+        why,
+        "there is no connection to kafka, and waiting will not bring one"
+    );
+}
+
 /// A partition is not read any more: its topic is gone, or was made anew.
 pub fn partition_gone(topic: &str, partition: i32) {
     info!(topic, partition, "a partition is gone");
+}
+
+/// Another topic stands behind a name: everybody is told to resync, and it is read from its beginning.
+pub fn topic_recreated(metrics: &Metrics, topic: &str, partitions: usize) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(topic, partitions, "a topic was deleted and made anew");
+}
+
+/// No route wants the partition's topic any more.
+pub fn partition_unwanted(topic: &str, partition: i32) {
+    info!(
+        topic,
+        partition, "a partition is not read any more: no route wants its topic"
+    );
 }
 
 /// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
@@ -245,6 +268,45 @@ pub fn key_server_down(server: &str, why: &str, has_keys: bool) {
             why, "the key server gives no keys: nobody can be let in yet"
         );
     }
+}
+
+/// SIGHUP: what can be changed while the server runs is as it is written now. Lists are names, comma-separated.
+pub fn reloaded(metrics: &Metrics, reload: &Reloaded<'_>) {
+    metrics.reloads.increment(ReloadOutcome::Applied);
+    let Reloaded {
+        profile,
+        revoked_connections,
+        revoked_rooms,
+        needs_restart,
+    } = reload;
+    info!(
+        profile,
+        revoked_connections,
+        revoked_rooms,
+        needs_restart,
+        "reloaded: routes, policy, origins and keys are as they are written now"
+    );
+    if !needs_restart.is_empty() {
+        warn!(settings = needs_restart, "changed, but needs a restart");
+    }
+}
+
+/// What a reload came to.
+pub struct Reloaded<'a> {
+    pub profile: &'a str,
+    pub revoked_connections: usize,
+    pub revoked_rooms: usize,
+    /// Variables that have changed, and take effect with a restart only.
+    pub needs_restart: &'a str,
+}
+
+/// SIGHUP: what is written now cannot be used, so everything stays as it was.
+pub fn reload_refused(metrics: &Metrics, why: &str) {
+    metrics.reloads.increment(ReloadOutcome::Refused);
+    error!(
+        why,
+        "cannot reload: keeping the settings, routes, policy and keys that are in force"
+    );
 }
 
 /// A setting that this version knows but does not act on yet.

@@ -67,6 +67,7 @@ labels! {
         Routed = "routed",
         Tombstone = "tombstone",
         Empty = "empty",
+        BadFraming = "bad_framing",
         NotUtf8 = "not_utf8",
         NotJson = "not_json",
         NotObject = "not_object",
@@ -80,6 +81,7 @@ labels! {
         ReservedEvent = "reserved_event",
         NoRoom = "no_room",
         BadId = "bad_id",
+        NoPayload = "no_payload",
         UnknownTopic = "unknown_topic",
     }
 }
@@ -91,6 +93,8 @@ labels! {
         Closed = "closed",
         /// The connection fell behind the window and got `resync_required`.
         BehindWindow = "behind_window",
+        /// A newer one of the same key of class `latest` went to it instead: no loss.
+        Conflated = "conflated",
         /// The event could not be put into the wire's form. A fault of ours.
         Encoding = "encoding",
     }
@@ -175,6 +179,15 @@ labels! {
         Kept = "kept",
         /// The brokers did not take it in time, or its queue was full.
         Lost = "lost",
+    }
+}
+
+labels! {
+    /// What came of SIGHUP.
+    ReloadOutcome as "outcome" {
+        Applied = "applied",
+        /// Something was wrong: everything stayed as it was.
+        Refused = "refused",
     }
 }
 
@@ -275,6 +288,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
+        check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();
         assert_eq!(Refused::parse("anything"), None);

@@ -3,222 +3,37 @@
 //!
 //! What is set per record or per delivery is fetched once (`topic`, `event`, `partition_lag`) and kept by the caller.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
-use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use super::catalogue::{
+    ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
+    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_LAG, KAFKA_UP, LAGGING, LATEST_BYTES,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
+    RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
+};
+use super::families::{Counters, Counters2, Gauges2, counter, gauge, key, metadata};
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
-    RecordOutcome, Refused, ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Namespace, ReceiptOutcome, RecordOutcome,
+    Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
 use super::throttle::Throttle;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 
-/// Upper bounds of `fleetcast_delivery_seconds`, in seconds.
-pub const DELIVERY_BUCKETS: &[f64] = &[
+/// Upper bounds of the histograms, in seconds.
+const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// How often recorded samples are folded into their buckets: until then each one takes memory.
 const UPKEEP: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// A metric as the outside knows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Declared {
-    pub name: &'static str,
-    pub kind: MetricKind,
-    pub labels: &'static [&'static str],
-    pub help: &'static str,
-}
-
-const fn declare(
-    name: &'static str,
-    kind: MetricKind,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Declared {
-    Declared {
-        name,
-        kind,
-        labels,
-        help,
-    }
-}
-
-use MetricKind::{Counter as C, Gauge as G, Histogram as H};
-
-const CONNECTIONS: Declared = declare(
-    "fleetcast_connections",
-    G,
-    &["transport", "namespace"],
-    "Connections that are open now.",
-);
-const CONNECTS: Declared = declare(
-    "fleetcast_connects_total",
-    C,
-    &["transport"],
-    "Connections that were let in.",
-);
-const DISCONNECTS: Declared = declare(
-    "fleetcast_disconnects_total",
-    C,
-    &["reason"],
-    "Connections that ended, by reason.",
-);
-const REFUSED: Declared = declare(
-    "fleetcast_refused_total",
-    C,
-    &["reason"],
-    "Connections and handshakes that were refused, by reason.",
-);
-const COMMANDS: Declared = declare(
-    "fleetcast_commands_total",
-    C,
-    &["command", "outcome"],
-    "Commands of clients, by what they were answered.",
-);
-const ACKNOWLEDGEMENTS: Declared = declare(
-    "fleetcast_acknowledgements_total",
-    C,
-    &["outcome"],
-    "Events that clients were asked to acknowledge, by what came of it.",
-);
-const ACKNOWLEDGEMENT_SECONDS: Declared = declare(
-    "fleetcast_acknowledgement_seconds",
-    H,
-    &[],
-    "From the question to a client's acknowledgement.",
-);
-const RECEIPTS: Declared = declare(
-    "fleetcast_receipts_total",
-    C,
-    &["outcome"],
-    "Receipts for RECEIPTS_TOPIC, by whether the brokers have them.",
-);
-const RESUMES: Declared = declare(
-    "fleetcast_resumes_total",
-    C,
-    &["outcome"],
-    "Requests to go on from a cursor, by outcome.",
-);
-const RECORDS: Declared = declare(
-    "fleetcast_records_total",
-    C,
-    &["topic", "outcome"],
-    "Kafka records read, by what became of them.",
-);
-const DELIVERIES: Declared = declare(
-    "fleetcast_deliveries_total",
-    C,
-    &["event"],
-    "Events written to connections.",
-);
-const DELIVERY_SECONDS: Declared = declare(
-    "fleetcast_delivery_seconds",
-    H,
-    &["event"],
-    "From the append in Kafka to the write to a connection.",
-);
-const UNDELIVERED: Declared = declare(
-    "fleetcast_undelivered_total",
-    C,
-    &["reason"],
-    "Events meant for a connection that did not reach it, by reason.",
-);
-const LAGGING: Declared = declare(
-    "fleetcast_lagging_connections",
-    G,
-    &[],
-    "Connections that are being fed from the window.",
-);
-const KAFKA_LAG: Declared = declare(
-    "fleetcast_kafka_lag",
-    G,
-    &["topic", "partition"],
-    "Records between what was read and the end of the partition.",
-);
-const KAFKA_UP: Declared = declare(
-    "fleetcast_kafka_up",
-    G,
-    &[],
-    "1 while the brokers answer, else 0.",
-);
-const WINDOW_SECONDS: Declared = declare(
-    "fleetcast_window_seconds",
-    G,
-    &[],
-    "Age of the oldest publication in the window.",
-);
-const WINDOW_BYTES: Declared = declare(
-    "fleetcast_window_bytes",
-    G,
-    &[],
-    "Memory that the window's publications take.",
-);
-const ERRORS: Declared = declare(
-    "fleetcast_errors_total",
-    C,
-    &["component"],
-    "Faults, by the part that had them.",
-);
-const PANICS: Declared = declare(
-    "fleetcast_panics_total",
-    C,
-    &[],
-    "Panics: each one is a bug.",
-);
-const REDIS_UP: Declared = declare(
-    "fleetcast_redis_up",
-    G,
-    &[],
-    "1 while Redis answers, else 0; absent where no Redis is used.",
-);
-const REDIS_COMMANDS: Declared = declare(
-    "fleetcast_redis_commands_total",
-    C,
-    &["outcome"],
-    "Commands sent to Redis, by outcome; absent where no Redis is used.",
-);
-
-/// All of them, for docs/operations.md and the test that holds it.
-pub const DECLARED: &[Declared] = &[
-    CONNECTIONS,
-    CONNECTS,
-    DISCONNECTS,
-    REFUSED,
-    COMMANDS,
-    ACKNOWLEDGEMENTS,
-    ACKNOWLEDGEMENT_SECONDS,
-    RECEIPTS,
-    RESUMES,
-    RECORDS,
-    DELIVERIES,
-    DELIVERY_SECONDS,
-    UNDELIVERED,
-    LAGGING,
-    KAFKA_LAG,
-    KAFKA_UP,
-    WINDOW_SECONDS,
-    WINDOW_BYTES,
-    ERRORS,
-    PANICS,
-    REDIS_UP,
-    REDIS_COMMANDS,
-];
 
 /// Handles on every metric. Clones share them.
 #[derive(Clone)]
@@ -244,12 +59,16 @@ pub struct Cells {
     /// In seconds.
     pub acknowledgement_seconds: Histogram,
     pub receipts: Counters<ReceiptOutcome>,
+    pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     pub undelivered: Counters<Undelivered>,
     pub lagging: Gauge,
     pub kafka_up: Gauge,
     pub window_seconds: Gauge,
     pub window_bytes: Gauge,
+    pub latest_bytes: Gauge,
+    pub latest_records: Gauge,
+    pub latest_evicted: Counter,
     pub errors: Counters<Component>,
     pub panics: Counter,
 }
@@ -277,14 +96,11 @@ pub struct EventMetrics {
 impl Metrics {
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(
-                Matcher::Full(DELIVERY_SECONDS.name.to_owned()),
-                DELIVERY_BUCKETS,
-            )
+            .set_buckets_for_metric(Matcher::Full(DELIVERY_SECONDS.name.to_owned()), BUCKETS)
             .and_then(|builder| {
                 builder.set_buckets_for_metric(
                     Matcher::Full(ACKNOWLEDGEMENT_SECONDS.name.to_owned()),
-                    DELIVERY_BUCKETS,
+                    BUCKETS,
                 )
             })
             .expect("the list of buckets is not empty")
@@ -292,9 +108,9 @@ impl Metrics {
         for declared in DECLARED {
             let (name, help) = (declared.name.into(), declared.help.into());
             match declared.kind {
-                C => recorder.describe_counter(name, None, help),
-                G => recorder.describe_gauge(name, None, help),
-                H => recorder.describe_histogram(name, None, help),
+                MetricKind::Counter => recorder.describe_counter(name, None, help),
+                MetricKind::Gauge => recorder.describe_gauge(name, None, help),
+                MetricKind::Histogram => recorder.describe_histogram(name, None, help),
             }
         }
         let cells = Cells {
@@ -309,12 +125,16 @@ impl Metrics {
                 &metadata(ACKNOWLEDGEMENT_SECONDS),
             ),
             receipts: Counters::new(&recorder, RECEIPTS, None),
+            reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             undelivered: Counters::new(&recorder, UNDELIVERED, None),
             lagging: gauge(&recorder, LAGGING, &[]),
             kafka_up: gauge(&recorder, KAFKA_UP, &[]),
             window_seconds: gauge(&recorder, WINDOW_SECONDS, &[]),
             window_bytes: gauge(&recorder, WINDOW_BYTES, &[]),
+            latest_bytes: gauge(&recorder, LATEST_BYTES, &[]),
+            latest_records: gauge(&recorder, LATEST_RECORDS, &[]),
+            latest_evicted: counter(&recorder, LATEST_EVICTED, &[]),
             errors: Counters::new(&recorder, ERRORS, None),
             panics: counter(&recorder, PANICS, &[]),
         };
@@ -390,119 +210,6 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// One counter for each value of a closed label.
-#[derive(Clone)]
-pub struct Counters<L> {
-    counters: Arc<[Counter]>,
-    label: PhantomData<L>,
-}
-
-impl<L: Label> Counters<L> {
-    fn new(recorder: &PrometheusRecorder, declared: Declared, first: Option<(&str, &str)>) -> Self {
-        let counters = L::ALL
-            .iter()
-            .map(|value| {
-                let labels: Vec<_> = first
-                    .into_iter()
-                    .chain([(L::NAME, value.as_str())])
-                    .collect();
-                counter(recorder, declared, &labels)
-            })
-            .collect();
-        Self {
-            counters,
-            label: PhantomData,
-        }
-    }
-
-    pub fn increment(&self, value: L) {
-        self.counters[value.index()].increment(1);
-    }
-
-    pub fn add(&self, value: L, count: u64) {
-        self.counters[value.index()].increment(count);
-    }
-
-    /// For what is counted elsewhere and shown here: the total so far.
-    pub fn absolute(&self, value: L, total: u64) {
-        self.counters[value.index()].absolute(total);
-    }
-}
-
-/// One counter for each pair of values of two closed labels.
-pub struct Counters2<A, B> {
-    rows: Vec<Counters<B>>,
-    label: PhantomData<A>,
-}
-
-impl<A: Label, B: Label> Counters2<A, B> {
-    fn new(recorder: &PrometheusRecorder, declared: Declared) -> Self {
-        let rows = A::ALL
-            .iter()
-            .map(|first| Counters::new(recorder, declared, Some((A::NAME, first.as_str()))))
-            .collect();
-        Self {
-            rows,
-            label: PhantomData,
-        }
-    }
-
-    pub fn increment(&self, first: A, second: B) {
-        self.rows[first.index()].increment(second);
-    }
-}
-
-/// One gauge for each pair of values of two closed labels.
-pub struct Gauges2<A, B> {
-    gauges: Vec<Gauge>,
-    labels: PhantomData<(A, B)>,
-}
-
-impl<A: Label, B: Label> Gauges2<A, B> {
-    fn new(recorder: &PrometheusRecorder, declared: Declared) -> Self {
-        let pairs = A::ALL
-            .iter()
-            .flat_map(|first| B::ALL.iter().map(move |second| (first, second)));
-        let gauges = pairs
-            .map(|(first, second)| {
-                gauge(
-                    recorder,
-                    declared,
-                    &[(A::NAME, first.as_str()), (B::NAME, second.as_str())],
-                )
-            })
-            .collect();
-        Self {
-            gauges,
-            labels: PhantomData,
-        }
-    }
-
-    pub fn get(&self, first: A, second: B) -> &Gauge {
-        &self.gauges[first.index() * B::ALL.len() + second.index()]
-    }
-}
-
-fn counter(recorder: &PrometheusRecorder, declared: Declared, labels: &[(&str, &str)]) -> Counter {
-    recorder.register_counter(&key(declared, labels), &metadata(declared))
-}
-
-fn gauge(recorder: &PrometheusRecorder, declared: Declared, labels: &[(&str, &str)]) -> Gauge {
-    recorder.register_gauge(&key(declared, labels), &metadata(declared))
-}
-
-fn key(declared: Declared, labels: &[(&str, &str)]) -> Key {
-    let labels: Vec<metrics::Label> = labels
-        .iter()
-        .map(|(name, value)| metrics::Label::new((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    Key::from_parts(declared.name, labels)
-}
-
-fn metadata(declared: Declared) -> Metadata<'static> {
-    Metadata::new(declared.name, Level::INFO, None)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What the outside can see of the process: log lines, counters, and the one function per event that makes both.
 
+mod catalogue;
 pub mod events;
+mod families;
 pub mod labels;
 pub mod log;
 pub mod metrics;
 pub mod throttle;
 
+pub use catalogue::{DECLARED, Declared, MetricKind};
 pub use log::{LogFilter, LogFormat, LogSettings, init};
 pub use metrics::Metrics;

@@ -77,7 +77,11 @@ fn properties_that_librdkafka_refuses_end_with_78_and_their_variable_is_named() 
     for (name, text) in [
         ("KAFKA_PROPERTIES_SASL_USRNAME", "reader"),
         ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SALS_SSL"),
+        // Each of these would break a promise.
         ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_uncommitted"),
+        ("KAFKA_PROPERTIES_GROUP_ID", "mine"),
+        ("KAFKA_PROPERTIES_ENABLE_AUTO_COMMIT", "true"),
+        ("KAFKA_PROPERTIES_AUTO_OFFSET_RESET", "latest"),
         // Shows only when a client is made.
         ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
         ("KAFKA_PROPERTIES_MESSAGE_MAX_BYTES", "1000000000"),

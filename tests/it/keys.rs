@@ -8,12 +8,18 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetcast::clock;
+use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Background, Client, Kafka, TestApp, auth, dispatcher, eventually, handshake};
+use crate::harness::{
+    Background, Client, Kafka, Packet, TestApp, auth, dispatcher, eventually, handshake,
+};
+
+const FAULTS: &str = "fleetcast_errors_total{component=\"keys\"}";
 
 /// Signs tokens with `EdDSA`.
 struct Issuer {
@@ -96,8 +102,8 @@ async fn refused(app: &TestApp, auth: &Value) -> Option<String> {
     loop {
         match client.packet().await {
             None => return None,
-            Some(crate::harness::Packet::ConnectError { message, .. }) => return Some(message),
-            Some(crate::harness::Packet::Connect { .. }) => panic!("it was let in"),
+            Some(Packet::ConnectError { message, .. }) => return Some(message),
+            Some(Packet::Connect { .. }) => panic!("it was let in"),
             Some(_) => {}
         }
     }
@@ -159,7 +165,7 @@ async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_ser
     );
     let metrics = app.metrics().await;
     assert!(metrics.value("fleetcast_refused_total{reason=\"keys_pending\"}") >= 3);
-    assert!(metrics.value("fleetcast_errors_total{component=\"keys\"}") >= 1);
+    assert!(metrics.value(FAULTS) >= 1);
 }
 
 #[tokio::test]
@@ -192,4 +198,84 @@ async fn a_secret_is_rotated_without_a_restart() {
         refused(&app, &another).await.as_deref(),
         Some("token_invalid")
     );
+}
+
+/// What became of the good tokens of one run.
+#[derive(Default)]
+struct Admitted {
+    connected: u64,
+    /// Closed without a word: a stock client tries again.
+    again: u64,
+    refused: u64,
+}
+
+/// Comes and goes with good tokens, eight at a time, until it is told to stop.
+async fn come_and_go(
+    app: &TestApp,
+    valid: &Mutex<Vec<Arc<Issuer>>>,
+    stop: &CancellationToken,
+) -> Admitted {
+    let mut all = Admitted::default();
+    while !stop.is_cancelled() {
+        let issuers = valid.lock().unwrap().clone();
+        let round = (0..8).map(|n| issuers[n % issuers.len()].auth(&format!("u{n}")));
+        let answers = join_all(round.map(async |auth| {
+            let mut client = Client::open(app.public).await;
+            client.send(&format!("40{auth}")).await;
+            let answer = client.packet().await;
+            client.cut();
+            answer
+        }));
+        for answer in answers.await {
+            match answer {
+                Some(Packet::Connect { .. }) => all.connected += 1,
+                None => all.again += 1,
+                Some(_) => all.refused += 1,
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn s4_02_good_tokens_are_not_refused_while_keys_rotate_and_the_key_server_goes_away() {
+    let kafka = Kafka::mock(&[]).await;
+    let issuers: Vec<_> = ["1", "2", "3"].map(Issuer::new).map(Arc::new).into();
+    let server = KeyServer::start(Some(&[&issuers[0]])).await;
+    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let valid = Mutex::new(vec![issuers[0].clone()]);
+    let stop = CancellationToken::new();
+    let rotate = async {
+        for next in 1..issuers.len() {
+            // The server has the new key before anybody signs with it; the old one stays for as long as its tokens live.
+            server.set(Some(&[&issuers[next - 1], &issuers[next]]));
+            *valid.lock().unwrap() = issuers[next - 1..=next].to_vec();
+            // Somebody is let in with it.
+            eventually("the new key is known", async || {
+                let auth = issuers[next].auth("probe");
+                let mut client = Client::open(app.public).await;
+                client.send(&format!("40{auth}")).await;
+                matches!(client.packet().await, Some(Packet::Connect { .. })).then_some(())
+            })
+            .await;
+            // Away: what is known goes on.
+            server.set(None);
+            let before = app.metrics().await.value(FAULTS);
+            let stranger = Issuer::new("stranger").auth("probe");
+            eventually("the outage is noticed", async || {
+                assert_eq!(refused(&app, &stranger).await, None);
+                (app.metrics().await.value(FAULTS) > before).then_some(())
+            })
+            .await;
+        }
+        stop.cancel();
+    };
+    let (all, ()) = tokio::join!(come_and_go(&app, &valid, &stop), rotate);
+    println!(
+        "good tokens: {} let in, {} to try again, {} refused",
+        all.connected, all.again, all.refused
+    );
+    assert_eq!(all.refused, 0);
+    assert!(all.connected > 100, "{} were let in", all.connected);
 }

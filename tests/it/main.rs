@@ -27,16 +27,22 @@ macro_rules! on_both_brokers {
 
 mod admission;
 mod broker_faults;
+mod broker_restarts;
 mod cli;
+mod config_file;
 mod harness;
 mod instances;
 mod keys;
+mod latest;
 mod namespaces;
 mod observability;
 mod order;
 mod polling;
+mod profiles;
 mod real_kafka;
+mod reload;
 mod routing;
+mod secure;
 mod shutdown;
 mod slow_clients;
 mod tools;

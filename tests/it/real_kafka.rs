@@ -158,3 +158,46 @@ async fn made_anew(records: usize, gone_for_a_while: bool) {
         .await;
     late.expect("incident_created").await;
 }
+
+/// Made anew at once, and longer than what was read of the old one before anybody looks: only its id tells.
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn a_topic_made_anew_that_outgrows_the_old_one_loses_nothing_in_silence() {
+    let mut kafka = Kafka::real(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    Stream::new(&kafka, 1, 50).produce(&kafka, 10).await;
+    client.read_until(&mut Tally::default(), 10).await;
+    let before = client.cursor();
+
+    kafka.delete_topic("transmission").await;
+    kafka.create_topic("transmission", 1).await;
+    Stream::new(&kafka, 1, 50).produce(&kafka, 300).await;
+    // Whatever came of it under the old position came before the notice; behind it everything comes.
+    let event = loop {
+        let event = client.record().await;
+        if event.name != "transmission_started" {
+            break event;
+        }
+    };
+    assert_eq!(event.name, "resync_required", "{event:?}");
+    assert_eq!(event.args[0]["data"]["reason"], "topic_recreated");
+    client.read_until(&mut Tally::default(), 300).await;
+
+    // The old cursor is below the end of the new log. Neither who saw the change resumes it, nor who started afterwards.
+    let other = TestApp::start(&kafka).await;
+    let mut resume = auth("u1", "o1", &["channel:7"]);
+    for app in [&app, &other] {
+        resume["cursor"] = json!(before);
+        let mut late = Client::connect(app.public, &resume).await;
+        assert_eq!(late.welcome["resume"], "resync");
+        let event = late.expect("resync_required").await;
+        assert_eq!(event.args[0]["data"]["reason"], "topic_recreated");
+        // And one of the new topic is good on both.
+        resume["cursor"] = json!(client.cursor());
+        let back = Client::connect(app.public, &resume).await;
+        assert_eq!(back.welcome["resume"], "resumed");
+    }
+    let ids = other.get("/ready").await.json()["components"]["topic_ids"].clone();
+    assert_eq!(ids, json!({ "status": "ok" }));
+}

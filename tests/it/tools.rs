@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Kafka, Proxy, SECRET, TestApp, dispatcher, eventually, transmission};
 
 /// Runs to its end, without an environment but for `variables`.
-fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fleetcast"))
         .args(arguments)
         .env_clear()
@@ -25,7 +25,7 @@ fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
 }
 
 /// The same beside the test's own tasks.
-async fn run_beside(arguments: &[String], variables: &[(&str, &str)]) -> Output {
+pub(crate) async fn run_beside(arguments: &[String], variables: &[(&str, &str)]) -> Output {
     let arguments = arguments.to_vec();
     let variables: Vec<(String, String)> = variables
         .iter()
@@ -98,7 +98,7 @@ fn profile_check_explains_ten_records() {
             json!({"topic": "alert", "headers": headers, "value": {"organization_id": "o1"}}),
             0,
             &[
-                "header organization_id says o2",
+                "header organization_id says \"o2\"",
                 "= alert_created to org:o2; class critical, acknowledged",
             ],
         ),

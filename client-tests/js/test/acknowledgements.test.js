@@ -107,3 +107,34 @@ test("promise_2_an_event_that_asks_is_resumed_like_any_other", async () => {
   await eventually(() => second.numbers.length >= 1, "what was missed");
   assert.deepEqual(second.numbers, [4]);
 });
+
+test("s4_18_one_alert_to_100_clients_is_100_receipts_and_one_of_them_missing", async (t) => {
+  const name = (n) => `many-${n}`;
+  const token = (n) => ({ sub: name(n), organization_id: "o100" });
+  const clients = await Promise.all(
+    Array.from({ length: 100 }, (_, n) => fleet.server.connect({ token: token(n) })),
+  );
+  for (const [n, client] of clients.entries()) {
+    client.socket.on("alert_created", (...args) => n !== 0 && args.at(-1)());
+  }
+  const own = () => receipts.filter(({ organization_id }) => organization_id === "o100");
+  await fleet.broker.produce("alert", alert(100, "o100"));
+  await eventually(() => own().length >= 99, "a receipt of each but one");
+  clients[0].close();
+  await eventually(() => own().length >= 100, "word of the one that did not answer");
+  assert.deepEqual(
+    own()
+      .map(({ user_id }) => user_id)
+      .sort(),
+    Array.from(clients, (_, n) => name(n)).sort(),
+    "one each",
+  );
+  for (const { user_id, kind } of own()) {
+    assert.equal(kind, user_id === name(0) ? "missing" : "received");
+  }
+  const after = own()
+    .filter(({ kind }) => kind === "received")
+    .map(({ after_ms }) => after_ms)
+    .sort((a, b) => a - b);
+  t.diagnostic(`99 acknowledgements: median ${after[49]} ms, last ${after.at(-1)} ms`);
+});

@@ -112,6 +112,48 @@ test("s4_19_health_ready_stats_metrics", async () => {
   }
 });
 
+test("s3_08_s2_15_the_views_of_stats_count_what_clients_did", async () => {
+  const server = await Server.start(broker);
+  const view = async (base, path) => (await fetch(`${base}${path}`)).json();
+  try {
+    const stays = await server.connect();
+    const goes = await server.connect();
+    await stays.subscribe("channel:7");
+    await goes.subscribe("channel:8");
+    await broker.produce("incident", toAll(0));
+    await broker.produce("incident", toAll(1));
+    await eventually(
+      () => stays.numbers.length === 2 && goes.numbers.length === 2,
+      "two events each",
+    );
+    goes.close();
+    await eventually(
+      async () => (await view(server.url, "/ws/stats")).total_disconnections === 1,
+      "the end of one connection",
+    );
+    for (const base of [server.url, server.internal]) {
+      // Own room of the organisation, own room of the user, and channel 7.
+      assert.deepEqual(await view(base, "/ws/stats"), {
+        active_connections: 1,
+        total_connections: 2,
+        total_disconnections: 1,
+        total_rooms: 3,
+        messages_sent: 4,
+        messages_received: 2,
+      });
+      const { uptime_seconds, ...counts } = await view(base, "/api/v1/websocket/stats");
+      assert.ok(Number.isInteger(uptime_seconds));
+      assert.deepEqual(counts, {
+        connections: 1,
+        rooms: { "channel:*": 1, "org:*": 1, "user:*": 1 },
+        events_emitted: 4,
+      });
+    }
+  } finally {
+    await server.stop();
+  }
+});
+
 test("s4_08_a_wrong_setting_stops_the_start_with_78", async () => {
   for (const [env, name] of [
     [{ PORT: "80a" }, "PORT"],

@@ -30,7 +30,7 @@ pub(super) enum Command {
   {\"topic\": \"incident\", \"key\": \"k\", \"headers\": {\"event_type\": \"incident_created\"}, \"timestamp\": 1764000000000,
    \"value\": {\"organization_id\": \"o1\", \"data\": {\"id\": 5}}}
 Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a string is the record's text as it is, null is a
-record without a value. With --topic the whole file is the value.
+record without a value; bytes that are no text go into \"value_base64\". With --topic the whole file is the value.
 
 Examples:
   fleetcast profile check mine.toml
@@ -103,7 +103,12 @@ fn show(name: &str) -> anyhow::Result<Exit> {
 
 fn check(arguments: Check) -> anyhow::Result<Exit> {
     let max_event_bytes = usize::try_from(arguments.max_event_bytes).unwrap_or(usize::MAX);
-    let loaded = Profile::load(&arguments.profile, &arguments.topic_prefix, max_event_bytes);
+    let loaded = Profile::load(
+        &arguments.profile,
+        &arguments.topic_prefix,
+        max_event_bytes,
+        &[],
+    );
     let profile = match loaded {
         Ok(profile) => profile,
         Err(errors) if arguments.json => {
@@ -135,6 +140,7 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
         let document = json!({
             "profile": profile.name,
             "topics": profile.routes.topics().collect::<Vec<_>>(),
+            "patterns": profile.routes.patterns().map(ToString::to_string).collect::<Vec<_>>(),
             "events": profile.routes.events().collect::<Vec<_>>(),
             "records": records,
         });
@@ -155,10 +161,21 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
 fn summary(profile: &Profile) -> String {
     let routes = &profile.routes;
     let kinds: Vec<_> = routes.kinds().into_iter().collect();
+    let patterns = match routes.patterns().count() {
+        0 => String::new(),
+        count => format!(" and {}", counted(count, "pattern")),
+    };
     format!(
-        "{} topics, {} events, rooms of the kinds {}",
-        routes.topic_groups().count(),
-        routes.events().count(),
+        "{}{patterns}, {}, rooms of the kinds {}",
+        counted(routes.topic_groups().count(), "topic"),
+        counted(routes.events().count(), "event"),
         kinds.join(", ")
     )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }

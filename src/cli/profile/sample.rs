@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -43,6 +45,9 @@ struct Envelope<'a> {
     timestamp: Option<i64>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
+    /// Instead, for what is no text: the frame of a schema registry.
+    #[serde(default)]
+    value_base64: Option<String>,
     /// Where it stood in a log makes no difference, but tools write it down.
     #[serde(default, rename = "partition")]
     _partition: Option<i32>,
@@ -109,7 +114,15 @@ fn parse(bytes: Vec<u8>, source: &Source) -> anyhow::Result<Sample> {
                     Headers::InOrder(headers) => headers,
                 },
                 timestamp: envelope.timestamp,
-                value: envelope.value.map(value).transpose()?,
+                value: match (envelope.value, envelope.value_base64) {
+                    (Some(_), Some(_)) => bail!("it has both a value and a value_base64"),
+                    (_, Some(bytes)) => Some(
+                        STANDARD
+                            .decode(bytes)
+                            .context("its value_base64 is no Base64")?,
+                    ),
+                    (text, None) => text.map(value).transpose()?,
+                },
             })
         }
     }
@@ -153,13 +166,22 @@ mod tests {
         for none in [r#"{"topic":"t"}"#, r#"{"topic":"t","value":null}"#] {
             assert_eq!(envelope(none).unwrap().value, None);
         }
+        let bytes = envelope(r#"{"topic":"t","value_base64":"AAAAABF7fQ=="}"#).unwrap();
+        assert_eq!(bytes.value.as_deref(), Some(&b"\0\0\0\0\x11{}"[..]));
         let twice = envelope(r#"{"topic":"t","headers":[["a","1"],["a","2"]]}"#).unwrap();
         assert_eq!(twice.headers.len(), 2);
     }
 
     #[test]
     fn a_slip_in_an_envelope_is_found() {
-        for wrong in [r#"{"value":{}}"#, r#"{"topic":"t","vlaue":{}}"#, "[]", ""] {
+        for wrong in [
+            r#"{"topic":"t","value_base64":"?"}"#,
+            r#"{"topic":"t","value":{},"value_base64":"e30="}"#,
+            r#"{"value":{}}"#,
+            r#"{"topic":"t","vlaue":{}}"#,
+            "[]",
+            "",
+        ] {
             assert!(envelope(wrong).is_err(), "{wrong}");
         }
     }

@@ -52,9 +52,9 @@ pub(super) struct Apply {
     brokers: Brokers,
 }
 
-pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: Command, environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
     let Command::Apply(arguments) = command;
-    let environment = arguments.brokers.environment();
+    let environment = arguments.brokers.over(environment);
     let (kafka, topics, groups) = if let Some(path) = &arguments.file {
         let topics = match file::read(path) {
             Ok(topics) => topics,

@@ -7,7 +7,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use tracing::debug;
 
-use super::super::lanes::{Lane, Verdict};
+use super::super::lanes::{Identified, Lane, TopicId, Verdict};
 use super::super::offsets::{Bounds, Place};
 use super::super::scout::{Found, Report};
 use super::{Reader, add, end_of};
@@ -21,6 +21,12 @@ impl Reader {
         if let Some(problem) = &report.error {
             self.status.last_error = Some(problem.clone());
         }
+        if let Some(trouble) = &report.trouble
+            && self.status.trouble.as_ref() != Some(trouble)
+        {
+            events::kafka_refused(&self.metrics, trouble);
+        }
+        self.status.trouble.clone_from(&report.trouble);
         self.contact
             .look(report.answered, report.asked_ms, now_ms, self.pace.silence);
         for place in &report.gone {
@@ -28,9 +34,15 @@ impl Reader {
                 self.restart("a topic is gone");
             }
         }
-        self.open(&report.found, report.asked_ms);
+        for place in &report.unwanted {
+            self.leave(place);
+        }
+        for (topic, id) in &report.ids {
+            self.identify(topic, *id, &report);
+        }
+        self.open(&report.found, &report);
         for (place, bounds) in &report.bounds {
-            self.judge(place, *bounds, report.asked_ms, now_ms);
+            self.judge(place, *bounds, &report, now_ms);
         }
         if report.answered {
             self.contact.aim(report.asked_ms, || {
@@ -47,13 +59,43 @@ impl Reader {
         self.found_all |= report.answered && report.complete;
     }
 
-    fn open(&mut self, found: &[Found], asked_ms: u64) {
+    /// Takes in which topic stands behind a name. Another one than before: its log begins anew, and so does its reading.
+    fn identify(&mut self, topic: &Arc<str>, topic_id: TopicId, report: &Report) {
+        let Identified { learned, others } = self.lanes.identify(topic, topic_id);
+        for partition in learned {
+            self.batch.push(Feed::TopicId {
+                partition,
+                topic_id,
+            });
+        }
+        if others.is_empty() {
+            return;
+        }
+        events::topic_recreated(&self.metrics, topic, others.len());
+        for place in &others {
+            self.close(place);
+        }
+        self.restart("a topic was made anew");
+        // The bounds of this report may still be those of the old log; a new one begins at 0.
+        let anew = |place| Found {
+            place,
+            start: 0,
+            bounds: Bounds { low: 0, high: 0 },
+            early: false,
+        };
+        let found: Vec<_> = others.into_iter().map(anew).collect();
+        self.open(&found, report);
+    }
+
+    fn open(&mut self, found: &[Found], report: &Report) {
         if found.is_empty() {
             return;
         }
         let mut positions = TopicPartitionList::new();
         for found in found {
-            let lane = self.lanes.open(found, asked_ms, clock::monotonic_ms());
+            let topic_id = report.ids.get(&found.place.0).copied();
+            let now_ms = clock::monotonic_ms();
+            let lane = self.lanes.open(found, topic_id, report.asked_ms, now_ms);
             debug!(
                 topic = &*lane.topic,
                 partition = lane.number,
@@ -64,8 +106,7 @@ impl Reader {
                 index: lane.index,
                 topic: Arc::clone(&lane.topic),
                 number: lane.number,
-                // For DescribeTopics, which tells a topic from one of the same name that was made anew.
-                topic_id: None,
+                topic_id,
                 start: lane.start,
             });
             add(&mut positions, &lane.topic, lane.number, lane.start);
@@ -90,11 +131,20 @@ impl Reader {
         true
     }
 
-    fn judge(&mut self, place: &Place, bounds: Bounds, asked_ms: u64, now_ms: u64) {
+    /// Ends a partition on purpose: of its topic nothing is wanted any more.
+    fn leave(&mut self, place: &Place) {
+        if let Some(partition) = self.lanes.leave(place) {
+            events::partition_unwanted(&place.0, place.1);
+            self.batch.push(Feed::Unwanted { partition });
+            self.restart("a topic is not wanted any more");
+        }
+    }
+
+    fn judge(&mut self, place: &Place, bounds: Bounds, report: &Report, now_ms: u64) {
         let Some(lane) = self.lanes.get(&place.0, place.1) else {
             return;
         };
-        let verdict = lane.judge(bounds, asked_ms, now_ms, self.pace.stall);
+        let verdict = lane.judge(bounds, report.asked_ms, now_ms, self.pace.stall);
         if lane.stuck_for(now_ms) >= self.pace.stall / 3 {
             // The scout gets through, the reader does not: "now" is not read up to.
             self.contact.lose(now_ms);
@@ -119,6 +169,9 @@ impl Reader {
                 self.restart("records were deleted before they were read");
             }
             Verdict::Anew(start) => {
+                // The same topic: its end was cut off, and what is left was read.
+                let cut = lane.is_still(report.ids.get(&place.0));
+                let start = if cut { bounds.high } else { start };
                 let (topic, number, position) = (&lane.topic, lane.number, lane.next);
                 events::log_cut(&self.metrics, topic, number, position, bounds.high);
                 self.close(place);
@@ -131,7 +184,7 @@ impl Reader {
                         bounds,
                         early: false,
                     }],
-                    asked_ms,
+                    report,
                 );
             }
             Verdict::Restart => {

@@ -5,6 +5,7 @@ mod act;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::record::Record;
 use fleetcast_core::hub::feed::Feed;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
@@ -213,10 +214,7 @@ impl Reader {
                             partition,
                             publication,
                         },
-                        None => Feed::Passed {
-                            partition,
-                            offset: record.offset,
-                        },
+                        None => unrouted(partition, &record),
                     });
                 Seen::Nothing
             }
@@ -351,6 +349,7 @@ impl Reader {
         self.status
             .partitions
             .sort_unstable_by_key(|partition| partition.index);
+        self.status.unidentified = self.lanes.unidentified();
         (self.status.loaded, self.status.to_load) = self
             .lanes
             .iter()
@@ -358,6 +357,20 @@ impl Reader {
             .map(Lane::loading)
             .fold((0, 0), |(read, all), lane| (read + lane.0, all + lane.1));
         self.shared.status.store(Arc::new(self.status.clone()));
+    }
+}
+
+/// A record without a value deletes its key, whether or not it names an event.
+fn unrouted(partition: u32, record: &Record<'_>) -> Feed {
+    let offset = record.offset;
+    let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+    match key.filter(|_| record.value.is_none()) {
+        Some(key) => Feed::Deleted {
+            partition,
+            offset,
+            key: key.into(),
+        },
+        None => Feed::Passed { partition, offset },
     }
 }
 

@@ -7,4 +7,6 @@
 
 mod mock;
 mod real;
+mod real_ids;
 mod rig;
+mod wanted;

@@ -13,14 +13,14 @@ use super::super::ConsumerSettings;
 use super::rig::{Rig, SOON, eventually, produce, producer, settings, values};
 use crate::clock;
 
-struct Real {
-    bootstrap: String,
+pub(super) struct Real {
+    pub(super) bootstrap: String,
     admin: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Real {
-    fn connect() -> Self {
+    pub(super) fn connect() -> Self {
         let bootstrap = std::env::var("FLEETCAST_TEST_KAFKA")
             .expect("FLEETCAST_TEST_KAFKA is the address of a real broker");
         let admin = rdkafka::ClientConfig::new()
@@ -38,15 +38,15 @@ impl Real {
         }
     }
 
-    fn settings(&self) -> ConsumerSettings {
+    pub(super) fn settings(&self) -> ConsumerSettings {
         settings(&self.bootstrap)
     }
 
-    fn producer(&self) -> BaseProducer {
+    pub(super) fn producer(&self) -> BaseProducer {
         producer(&self.bootstrap, &[])
     }
 
-    fn create(&self, topic: &str, partitions: i32) {
+    pub(super) fn create(&self, topic: &str, partitions: i32) {
         let options = AdminOptions::new().operation_timeout(Some(SOON));
         eventually("the topic is made", || {
             let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
@@ -59,7 +59,7 @@ impl Real {
         });
     }
 
-    fn delete(&self, topic: &str) {
+    pub(super) fn delete(&self, topic: &str) {
         let done = self
             .runtime
             .block_on(self.admin.delete_topics(&[topic], &AdminOptions::new()))
@@ -67,7 +67,7 @@ impl Real {
         assert!(done.iter().all(Result::is_ok), "{done:?}");
     }
 
-    fn add_partitions(&self, topic: &str, count: usize) {
+    pub(super) fn add_partitions(&self, topic: &str, count: usize) {
         let new = NewPartitions::new(topic, count);
         let done = self
             .runtime
@@ -76,7 +76,7 @@ impl Real {
         assert!(done.iter().all(Result::is_ok), "{done:?}");
     }
 
-    fn delete_records(&self, topic: &str, below: i64) {
+    pub(super) fn delete_records(&self, topic: &str, below: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets
             .add_partition_offset(topic, 0, Offset::Offset(below))
@@ -88,7 +88,7 @@ impl Real {
 }
 
 /// A name that no other test and no earlier run has used.
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{name}-{}-{number}", clock::wall_ms())

@@ -17,22 +17,17 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ConsumerSettings, Handle, Pace, Router, Status, spawn};
+use super::super::{ConsumerSettings, Handle, Pace, Router, Status, Topics, spawn};
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// Every value is a payload, apart from `poison`.
 struct Plain {
-    topics: Vec<Arc<str>>,
     routed: Arc<AtomicU64>,
 }
 
 impl Router for Plain {
-    fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.clone()
-    }
-
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         self.routed.fetch_add(1, Ordering::Relaxed);
         let value = record.value.filter(|value| *value != b"poison")?;
@@ -76,6 +71,8 @@ pub(super) struct Seen {
     pub(super) ends: Vec<i64>,
     pub(super) gaps: Vec<i64>,
     pub(super) gone: bool,
+    pub(super) unwanted: bool,
+    pub(super) topic_id: Option<[u8; 16]>,
     next: i64,
 }
 
@@ -97,14 +94,18 @@ impl Rig {
     }
 
     pub(super) fn with_feed_of(settings: &ConsumerSettings, topics: &[&str], bound: usize) -> Self {
+        Self::with_topics(settings, named(topics), bound)
+    }
+
+    pub(super) fn with_topics(settings: &ConsumerSettings, topics: Topics, bound: usize) -> Self {
         let (sender, feed) = mpsc::channel(bound);
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         let routed = Arc::new(AtomicU64::new(0));
         let handle = spawn(
             settings,
+            topics,
             Arc::new(Plain {
-                topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
                 routed: Arc::clone(&routed),
             }),
             &Metrics::new(),
@@ -163,14 +164,15 @@ impl Rig {
                 index,
                 topic,
                 number,
+                topic_id,
                 start,
-                ..
             } => {
                 assert_eq!(index as usize, self.indexes.len(), "dense, never reused");
                 let seen = Seen {
                     topic: topic.to_string(),
                     number,
                     start,
+                    topic_id,
                     next: start,
                     ..Seen::default()
                 };
@@ -196,7 +198,10 @@ impl Rig {
                     publication.event.to_string(),
                 ));
             }
-            Feed::Passed { partition, offset } => {
+            Feed::Passed { partition, offset }
+            | Feed::Deleted {
+                partition, offset, ..
+            } => {
                 let seen = self.live(partition);
                 assert!(offset >= seen.next, "in order, once");
                 seen.next = offset + 1;
@@ -216,7 +221,15 @@ impl Rig {
                 seen.next = next;
                 seen.gaps.push(next);
             }
+            Feed::TopicId {
+                partition,
+                topic_id,
+            } => {
+                let seen = self.live(partition);
+                assert_eq!(seen.topic_id.replace(topic_id), None, "learned once");
+            }
             Feed::Gone { partition } => self.live(partition).gone = true,
+            Feed::Unwanted { partition } => self.live(partition).unwanted = true,
             Feed::Contact { up } => {
                 assert_ne!(self.contacts.last(), Some(&up), "edges only");
                 self.contacts.push(up);
@@ -226,7 +239,7 @@ impl Rig {
 
     fn live(&mut self, index: u32) -> &mut Seen {
         let seen = self.indexes.get_mut(&index).expect("Partition comes first");
-        assert!(!seen.gone, "nothing comes after Gone");
+        assert!(!seen.gone && !seen.unwanted, "nothing comes after the end");
         seen
     }
 
@@ -280,6 +293,23 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+pub(super) fn named(topics: &[&str]) -> Topics {
+    let alone = |topic: &&str| vec![Arc::from(*topic)];
+    Topics {
+        names: topics.iter().map(alone).collect(),
+        wanted: None,
+    }
+}
+
+/// All topics whose names begin so.
+pub(super) fn beginning(prefix: &str) -> Topics {
+    let prefix = prefix.to_owned();
+    Topics {
+        names: Vec::new(),
+        wanted: Some(Arc::new(move |topic| topic.starts_with(&prefix))),
     }
 }
 

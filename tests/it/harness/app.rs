@@ -139,6 +139,11 @@ impl TestApp {
         self.signal(Signal::TERM);
     }
 
+    /// Has it read its settings again.
+    pub(crate) fn hangup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn crash(mut self) {
         self.signal(Signal::KILL);
@@ -241,6 +246,11 @@ impl Metrics {
             .lines()
             .find_map(found)
             .unwrap_or_else(|| panic!("no {series} in:\n{}", self.0))
+    }
+
+    /// Whether any series has this in a label.
+    pub(crate) fn names(&self, part: &str) -> bool {
+        self.0.contains(part)
     }
 
     /// Over all labels.

@@ -9,16 +9,19 @@ use futures_util::future::join_all;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{SOON, eventually};
+use super::{Cluster, SOON, eventually};
 
 pub(crate) struct Kafka {
     pub(crate) address: String,
     prefix: String,
     producer: FutureProducer,
     admin: AdminClient<DefaultClientContext>,
+    /// Of each partition.
+    replicas: i32,
     /// Dropped last: its clients would look for it.
     broker: Option<Broker>,
 }
@@ -42,6 +45,16 @@ impl Kafka {
         Self::with(address, None, topics).await
     }
 
+    /// Brokers that a test has to itself.
+    pub(crate) async fn of(cluster: &Cluster, topics: &[(&str, i32)]) -> Self {
+        let mut kafka = Self::with(cluster.address.clone(), None, &[]).await;
+        kafka.replicas = cluster.replicas();
+        for (topic, partitions) in topics {
+            kafka.create_topic(topic, *partitions).await;
+        }
+        kafka
+    }
+
     async fn with(address: String, broker: Option<Broker>, topics: &[(&str, i32)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,6 +63,7 @@ impl Kafka {
             producer: config(&address).create().unwrap(),
             admin: config(&address).create().unwrap(),
             address,
+            replicas: 1,
             broker,
         };
         for (topic, partitions) in topics {
@@ -73,7 +87,7 @@ impl Kafka {
             return broker.create_topic(&topic, partitions).unwrap();
         }
         eventually("the topic is made", async || {
-            let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+            let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(self.replicas));
             let made = self.admin.create_topics([&new], &options()).await.unwrap();
             // "Already exists", right after a deletion, passes.
             made[0].is_ok().then_some(())
@@ -129,6 +143,41 @@ impl Kafka {
     pub(crate) async fn produce(&self, name: &str, value: impl ToString) {
         self.produce_all(&self.topic(name), vec![(0, value.to_string())])
             .await;
+    }
+
+    /// One record with all that it may have, to partition 0.
+    pub(crate) async fn produce_record(
+        &self,
+        name: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        value: &[u8],
+    ) {
+        let topic = self.topic(name);
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(*value),
+                })
+            });
+        let mut record = FutureRecord::<str, [u8]>::to(&topic)
+            .partition(0)
+            .headers(headers)
+            .payload(value);
+        record.key = key;
+        let sent = self.producer.send_result(record);
+        let delivered = sent.map_err(|(error, _)| error).unwrap().await;
+        delivered.unwrap().map_err(|(error, _)| error).unwrap();
+    }
+
+    /// One record with a key, to the key's partition.
+    pub(crate) async fn produce_keyed(&self, name: &str, key: &str, value: &str) {
+        let topic = self.topic(name);
+        let record = FutureRecord::to(&topic).key(key).payload(value);
+        let sent = self.producer.send(record, SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
     }
 
     /// Records with their partitions; returns when the log has them all.

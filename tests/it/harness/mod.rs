@@ -1,6 +1,7 @@
 //! What tests are made of.
 
 mod app;
+mod cluster;
 mod http;
 mod kafka;
 mod packet;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use app::TestApp;
+pub(crate) use cluster::Cluster;
 pub(crate) use http::request;
 pub(crate) use kafka::Kafka;
 pub(crate) use packet::{Event, Packet};

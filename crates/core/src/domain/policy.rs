@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::claims::{Claims, ID_CLAIMS};
 use super::id::Id;
-use super::room::Kind;
+use super::room::{Kind, Room, Which};
 
 /// What a profile says about one kind of room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -62,16 +62,19 @@ impl Policy {
         }
     }
 
-    /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one.
-    pub fn may_join(&self, claims: &Claims, kind: &str, id: &Id) -> bool {
-        match kind {
-            "org" => *id == claims.organisation,
-            "user" => *id == claims.user,
-            _ => self
-                .kinds
-                .get(kind)
-                .is_some_and(|policy| policy.allows(claims, id)),
-        }
+    /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one. A whole kind is for who
+    /// may join every room of it, those that do not exist yet included: a list of ids is not enough.
+    pub fn may_join(&self, claims: &Claims, room: &Room) -> bool {
+        let one_of = |id: &Id| matches!(&room.which, Which::One(which) if which == id);
+        room.organisation == claims.organisation
+            && match room.kind.as_str() {
+                "org" => one_of(&claims.organisation),
+                "user" => one_of(&claims.user),
+                kind => self
+                    .kinds
+                    .get(kind)
+                    .is_some_and(|policy| policy.allows(claims, &room.which)),
+            }
     }
 
     /// The kinds that somebody may ask for, without `org` and `user`, which come by themselves.
@@ -81,15 +84,19 @@ impl Policy {
 }
 
 impl KindPolicy {
-    fn allows(&self, claims: &Claims, id: &Id) -> bool {
-        claims.roles.iter().any(|role| {
-            self.any.contains(role)
-                || self
-                    .listed
-                    .get(role)
-                    .and_then(|claim| claims.ids.get(claim))
-                    .is_some_and(|ids| ids.contains(id))
-        })
+    fn allows(&self, claims: &Claims, which: &Which) -> bool {
+        let listed = |role: &String| {
+            let Which::One(id) = which else { return false };
+            let ids = self
+                .listed
+                .get(role)
+                .and_then(|claim| claims.ids.get(claim));
+            ids.is_some_and(|ids| ids.contains(id))
+        };
+        claims
+            .roles
+            .iter()
+            .any(|role| self.any.contains(role) || listed(role))
     }
 }
 
@@ -142,16 +149,29 @@ mod tests {
             (json!(["admin"]), "org", "o2", false),
             (json!([]), "user", "u1", true),
             (json!(["admin"]), "user", "u2", false),
+            (json!(["admin"]), "channel", "*", true),
+            (json!(["field_unit"]), "channel", "*", false),
+            (json!(["field_unit", "viewer"]), "channel", "*", false),
+            (json!(["field_unit", "viewer"]), "incident", "*", true),
+            (json!(["admin"]), "asset", "*", false),
+            (json!(["admin"]), "org", "*", false),
+            (json!(["admin"]), "user", "*", false),
         ] {
             let value =
                 json!({"sub": "u1", "org_id": "o1", "exp": 9, "roles": roles, "channels": [7]});
             let claims = Claims::from_json(value.as_object().expect("object")).expect("claims");
-            let id = Id::parse(id).expect("id");
+            let mut room = Room {
+                organisation: claims.organisation.clone(),
+                kind: Kind::parse(asked).expect("kind"),
+                which: Which::parse(id).expect("id"),
+            };
             assert_eq!(
-                policy.may_join(&claims, asked, &id),
+                policy.may_join(&claims, &room),
                 allowed,
                 "{roles} {asked} {id}"
             );
+            room.organisation = Id::parse("o2").expect("id");
+            assert!(!policy.may_join(&claims, &room), "another organisation's");
         }
         assert_eq!(policy.kinds().collect::<Vec<_>>(), ["channel", "incident"]);
     }

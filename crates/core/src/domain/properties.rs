@@ -6,17 +6,18 @@ use proptest::prelude::*;
 
 use super::publication::Class;
 use super::record::Record;
+use super::route::tests::named;
 use super::route::{RouteTable, Skip};
-use super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec};
+use super::spec::{OrganisationSpec, RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 
 fn table() -> RouteTable {
     let field = |name: &str| SourceSpec {
         headers: vec![format!("h_{name}")],
-        fields: vec![name.to_owned()],
+        ..SourceSpec::of_fields(&[name])
     };
     let room = |kind: &str, id: &[&str]| RoomSpec {
         kind: kind.to_owned(),
-        id: id.iter().map(|&name| name.to_owned()).collect(),
+        id: SourceSpec::of_fields(id),
         optional: true,
     };
     let org = RoomSpec {
@@ -24,23 +25,19 @@ fn table() -> RouteTable {
         ..room("org", &[])
     };
     let spec = TableSpec {
-        topics: vec![vec!["t".to_owned()]],
-        event: field("event"),
-        organisation: field("org"),
+        topics: vec![TopicSpec::names(&["t"])],
+        event: Some(field("event")),
+        organisation: OrganisationSpec(field("org")),
         routes: vec![
             RouteSpec {
-                events: vec!["moved".to_owned()],
                 rooms: vec![room("asset", &["asset", "id"])],
                 class: Class::Latest,
-                latest_of: vec!["asset".to_owned()],
-                ack: false,
+                key: SourceSpec::of_fields(&["asset"]),
+                ..named("moved")
             },
             RouteSpec {
-                events: vec!["told".to_owned()],
                 rooms: vec![org, room("channel", &["channel", "id"])],
-                class: Class::Event,
-                latest_of: vec![],
-                ack: false,
+                ..named("told")
             },
         ],
         max_event_bytes: 100_000,

@@ -9,6 +9,7 @@
 //! | 400 to 499 | [`CloseReason`] | reconnect; stock clients do so by themselves |
 //! | 500 to 599 | [`CloseReason`] | not reconnect before something has changed |
 //! | 600 to 699 | [`ResyncReason`] | load the state from the API, then go on with the live events |
+//! | 700 to 799 | [`RevokeReason`] | not ask for the room again before something has changed |
 
 macro_rules! codes {
     (
@@ -134,6 +135,14 @@ codes! {
     }
 }
 
+codes! {
+    /// Why a connection holds a room no longer, in `room_revoked`.
+    RevokeReason {
+        /// The rules of who may join were changed.
+        Policy = 701, "policy", "the policy does not allow it any more";
+    }
+}
+
 /// Names that no record, publisher or profile may use: what Socket.IO's own libraries emit (those of the old clients
 /// included), what a browser's `EventSource` emits, and what this server says itself. A record of such a name could
 /// pose as the server: `connect_error` would make a client give up, `cursor` would move its resume position.
@@ -196,6 +205,9 @@ mod tests {
         }
         for code in CloseReason::ALL {
             check(code.as_str(), code.number(), code.retryable(), 400..=599);
+        }
+        for code in RevokeReason::ALL {
+            check(code.as_str(), code.number(), code.retryable(), 700..=799);
         }
         for code in ResyncReason::ALL {
             check(code.as_str(), code.number(), code.retryable(), 600..=699);

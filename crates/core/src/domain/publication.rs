@@ -46,4 +46,19 @@ impl Publication {
     pub fn id(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
+
+    /// Every room that hears of it: its own, and the whole of each kind among them. Each once.
+    pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
+        let wholes = self.rooms.iter().enumerate().filter_map(|(at, room)| {
+            let first = self.rooms.iter().position(|other| other.kind == room.kind);
+            (first == Some(at)).then(|| room.whole()).flatten()
+        });
+        self.rooms.iter().cloned().chain(wholes)
+    }
+
+    /// For class `latest`: what it is the newest of, within its organisation.
+    pub fn latest_key(&self) -> Option<(&Arc<str>, &Arc<str>)> {
+        let of = self.latest_of.as_ref()?;
+        (self.class == Class::Latest).then_some((&self.event, of))
+    }
 }

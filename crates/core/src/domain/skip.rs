@@ -11,6 +11,8 @@ pub enum Skip {
     Empty,
     /// Over `MAX_EVENT_BYTES`.
     TooLarge,
+    /// The topic's values are framed for a schema registry, and this one is not, or has nothing behind the frame.
+    BadFraming,
     NotUtf8,
     /// Also what begins with a byte order mark, which `JSON.parse` refuses too.
     NotJson,
@@ -32,6 +34,8 @@ pub enum Skip {
     NoRoom,
     /// The id of a room is there but fits no room.
     BadId,
+    /// The part that the route hands on is not there, or is no object and no list.
+    NoPayload,
     /// The record's topic is none of the profile's.
     UnknownTopic,
 }
@@ -41,6 +45,7 @@ impl Skip {
         Self::Tombstone,
         Self::Empty,
         Self::TooLarge,
+        Self::BadFraming,
         Self::NotUtf8,
         Self::NotJson,
         Self::NotObject,
@@ -53,6 +58,7 @@ impl Skip {
         Self::ReservedEvent,
         Self::NoRoom,
         Self::BadId,
+        Self::NoPayload,
         Self::UnknownTopic,
     ];
 
@@ -62,6 +68,7 @@ impl Skip {
             Self::Tombstone => "tombstone",
             Self::Empty => "empty",
             Self::TooLarge => "too_large",
+            Self::BadFraming => "bad_framing",
             Self::NotUtf8 => "not_utf8",
             Self::NotJson => "not_json",
             Self::NotObject => "not_object",
@@ -74,6 +81,7 @@ impl Skip {
             Self::ReservedEvent => "reserved_event",
             Self::NoRoom => "no_room",
             Self::BadId => "bad_id",
+            Self::NoPayload => "no_payload",
             Self::UnknownTopic => "unknown_topic",
         }
     }

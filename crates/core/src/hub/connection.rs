@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::room::Room;
 
 use super::OrganisationKey;
+use super::conflate::Ahead;
 use super::outlet::Resumed;
 
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Connection<O> {
     pub(super) outlet: O,
     pub(super) organisation: OrganisationKey,
     pub(super) rooms: Vec<Room>,
+    /// Rooms that were taken away, until it is told of them. At most as many as it could hold.
+    pub(super) revoked: Vec<Room>,
     pub(super) state: State,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(super) controls: VecDeque<Control>,
@@ -22,6 +25,9 @@ pub(super) struct Connection<O> {
     pub(super) last: Arc<str>,
     /// Monotonic time of that.
     pub(super) last_at: u64,
+    /// Rooms of which the newest records are still owed; see [`Turn::recall`](super::replay::Turn::recall). Each room once,
+    /// all of them held. While there are any the connection lags.
+    pub(super) recalls: Vec<Recall>,
     /// The append that reached this connection last: several rooms of one publication deliver it once.
     pub(super) stamp: u64,
     pub(super) schedule: Schedule,
@@ -42,6 +48,39 @@ pub(super) struct Lag {
     /// The vector that a resumed client came with, until this instance's positions dominate it. What it covers was
     /// delivered by another instance (or before), so it is skipped.
     pub(super) own: Option<Cursor>,
+    /// Rooms whose newest records were asked for while `own` was there: the client has what it covers of the others, but of
+    /// these it has nothing, so records of class `latest` go out whether covered or not.
+    pub(super) uncovered: Vec<Room>,
+    /// What was given before its turn.
+    pub(super) ahead: Ahead,
+}
+
+impl Lag {
+    /// Everything from here on is owed.
+    pub(super) fn from(next: u64) -> Self {
+        Self {
+            next,
+            own: None,
+            uncovered: Vec::new(),
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// The newest of the room is asked for, whatever was given before its turn.
+    pub(super) fn asked_newest(&mut self, room: &Room) {
+        self.ahead = Ahead::default();
+        if self.own.is_some() && !self.uncovered.contains(room) {
+            self.uncovered.push(room.clone());
+        }
+    }
+}
+
+/// The newest records of a room are owed, in the order in which they were appended.
+#[derive(Debug)]
+pub(super) struct Recall {
+    pub(super) room: Room,
+    /// The next sequence number to look at.
+    pub(super) next: u64,
 }
 
 /// Whether the connection waits for a turn.
@@ -59,6 +98,8 @@ pub(super) enum Schedule {
 pub(super) enum Control {
     Welcome(Resumed),
     Resync(ResyncReason),
+    /// Of `revoked`.
+    Revoked(RevokeReason),
     Cursor,
     /// Whether the log can be read is looked up when it goes out: only the latest state counts.
     Stale,
@@ -72,6 +113,37 @@ impl<O> Connection<O> {
         if !self.controls.iter().any(same) {
             self.controls.push_back(control);
         }
+    }
+
+    /// Begins with the newest records of a room, anew if it was at them.
+    pub(super) fn recall(&mut self, room: &Room) {
+        self.recalls.retain(|recall| recall.room != *room);
+        self.recalls.push(Recall {
+            room: room.clone(),
+            next: 0,
+        });
+    }
+
+    /// How things stand was asked, and the answer is not complete: some of it was not handed out, or not even read here.
+    /// The `cursor` item that was asked for behind it says that it is, so it waits.
+    pub(super) fn is_owed_newest(&self) -> bool {
+        let unread = match &self.state {
+            State::Lagging(lag) => !lag.uncovered.is_empty(),
+            State::Live => false,
+        };
+        unread || !self.recalls.is_empty()
+    }
+
+    /// What waits and stays true after a resync: that the log cannot be read, and rooms that were taken away.
+    pub(super) fn other_news(&self) -> (Option<Control>, Option<Control>) {
+        let waiting = |wanted: fn(&Control) -> bool| {
+            let found = self.controls.iter().find(|control| wanted(control));
+            found.copied()
+        };
+        (
+            waiting(|control| matches!(control, Control::Stale)),
+            waiting(|control| matches!(control, Control::Revoked(_))),
+        )
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -13,15 +13,24 @@ pub enum Feed {
         index: u32,
         topic: Arc<str>,
         number: i32,
+        /// `None` while the brokers have not said.
         topic_id: Option<[u8; 16]>,
         start: i64,
     },
+    /// The topic's id was learned after its partition was announced.
+    TopicId { partition: u32, topic_id: [u8; 16] },
     Publication {
         partition: u32,
         publication: Publication,
     },
     /// A record that reaches nobody (poison, unknown event): its offset counts as read.
     Passed { partition: u32, offset: i64 },
+    /// A record without a value: the records of this key before it in the partition are deleted. Its offset counts as read.
+    Deleted {
+        partition: u32,
+        offset: i64,
+        key: Arc<str>,
+    },
     /// The end was reached: everything below `next` was handed over (control records included), and at the moment `asked`
     /// (wall time, milliseconds) the log held no more. Confirmed about once a second while it stays so.
     End {
@@ -33,6 +42,10 @@ pub enum Feed {
     Gap { partition: u32, next: i64 },
     /// The partition's topic is gone or was made anew; what follows comes under a new index.
     Gone { partition: u32 },
+    /// No route wants the partition's topic any more, so nothing more of it comes. Nothing is lost by that: what was read
+    /// stays owed, cursors stay good, and nobody is told to resync. Should it be wanted again, it comes under a new index, and
+    /// begins no lower than where it ended.
+    Unwanted { partition: u32 },
     /// Contact with the brokers was lost or found again.
     Contact { up: bool },
 }

@@ -1,14 +1,16 @@
 //! The log window of one organisation: what was published of late, indexed by room.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::cursor::{Cursor, organisation_hash};
+use crate::domain::cursor::{Cursor, Mark, organisation_hash};
 use crate::domain::id::Id;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
-use super::positions::Positions;
+use super::latest::Latest;
+use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now};
 
 /// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
@@ -49,6 +51,8 @@ pub(super) struct OrganisationLog {
     pub(super) rooms: HashMap<Room, RoomLog>,
     pub(super) connections: usize,
     pub(super) bytes: usize,
+    /// The newest of each key, by the same sequence numbers, also when the window has let go of it.
+    pub(super) latest: Latest,
     entries: VecDeque<Entry>,
     first: u64,
     floors: HashMap<u32, Floor>,
@@ -66,6 +70,7 @@ impl OrganisationLog {
             rooms: HashMap::new(),
             connections: 0,
             bytes: 0,
+            latest: Latest::default(),
             entries: VecDeque::new(),
             first: 0,
             floors: HashMap::new(),
@@ -116,7 +121,7 @@ impl OrganisationLog {
     /// it for `memory` milliseconds are left out. Others may still hold an old record of such a partition that they read
     /// late, and take it for new; so until so much has been read since the start, every partition is named.
     pub(super) fn cursor(&self, positions: &Positions, memory: u64, now: Now) -> Cursor {
-        let mut named: Vec<(u32, i64)> = self
+        let mut marks: Vec<Mark> = self
             .touched
             .iter()
             .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
@@ -124,14 +129,15 @@ impl OrganisationLog {
             .chain(positions.half_known(memory / 2, now))
             .filter_map(|index| positions.get(index))
             .filter(|partition| !partition.gone)
-            .map(|partition| (partition.hash, partition.next))
+            .map(Partition::mark)
             .collect();
-        named.sort_unstable();
-        named.dedup();
+        // One that was not wanted for a while stands here twice: what was read of it last counts.
+        marks.sort_unstable_by_key(|mark| (mark.hash, Reverse(mark.next)));
+        marks.dedup_by_key(|mark| mark.hash);
         Cursor {
             issued: positions.read_up_to(now),
             organisation: self.hash,
-            positions: named,
+            marks,
         }
     }
 
@@ -144,11 +150,13 @@ impl OrganisationLog {
         now: Now,
     ) -> u64 {
         let sequence = self.head();
-        for room in &publication.rooms {
-            self.room(room).entries.push_back(sequence);
+        let mut rooms = 0;
+        for room in publication.audience() {
+            self.room(&room).entries.push_back(sequence);
+            rooms += ROOM_OVERHEAD;
         }
+        self.latest.put(sequence, &publication, partition);
         let key = publication.key.as_ref().map_or(0, |key| key.len());
-        let rooms = publication.rooms.len() * ROOM_OVERHEAD;
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
         self.entries.push_back(Entry {
@@ -184,8 +192,8 @@ impl OrganisationLog {
             entry.publication.offset.saturating_add(1),
             entry.appended.wall,
         );
-        for room in &entry.publication.rooms {
-            let Some(log) = self.rooms.get_mut(room) else {
+        for room in entry.publication.audience() {
+            let Some(log) = self.rooms.get_mut(&room) else {
                 continue;
             };
             if log.entries.front() == Some(&sequence) {
@@ -193,7 +201,7 @@ impl OrganisationLog {
             }
             log.evicted = sequence + 1;
             if log.entries.is_empty() && log.members.is_empty() {
-                self.rooms.remove(room);
+                self.rooms.remove(&room);
             }
         }
         entry.cost
@@ -230,7 +238,10 @@ impl OrganisationLog {
     }
 
     pub(super) fn is_forgotten(&self) -> bool {
-        self.connections == 0 && self.entries.is_empty() && self.touched.is_empty()
+        self.connections == 0
+            && self.entries.is_empty()
+            && self.touched.is_empty()
+            && self.latest.len() == 0
     }
 
     /// How far back this organisation can be resumed, in milliseconds.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -46,6 +46,12 @@ pub enum Item<'a> {
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },
+    /// Rooms that the connection holds no longer, and not because it asked for that.
+    Revoked {
+        reason: RevokeReason,
+        rooms: &'a [Room],
+        cursor: &'a Arc<str>,
+    },
     /// Nothing but a newer cursor.
     Cursor { cursor: &'a Arc<str> },
     /// The log cannot be read at present, or can be again; `since` is wall time in milliseconds.
@@ -55,6 +61,11 @@ pub enum Item<'a> {
         cursor: &'a Arc<str>,
     },
     Publication {
+        publication: &'a Arc<Publication>,
+        cursor: &'a Arc<str>,
+    },
+    /// The newest record of a key, for who asked how things stand: state, no news. The cursor is the connection's own.
+    Newest {
         publication: &'a Arc<Publication>,
         cursor: &'a Arc<str>,
     },

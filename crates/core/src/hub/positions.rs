@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::domain::cursor::{Table, partition_hash};
+use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
 
 use super::Now;
 
@@ -15,6 +15,7 @@ const TABLES: usize = 32;
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) hash: u32,
+    pub(super) tag: Tag,
     /// The first offset not handed over yet.
     pub(super) next: i64,
     /// The first offset that was read at all: what came before is not in the window.
@@ -23,9 +24,13 @@ pub(super) struct Partition {
     began_late: Option<u64>,
     /// A topic of this name and number existed before, with other offsets: older cursors do not fit.
     pub(super) reborn_at: Option<u64>,
+    /// Which topic that was.
+    former: Tag,
     /// Wall time at which offsets turned out to be lost before they were read here.
     pub(super) gap_at: Option<u64>,
     pub(super) gone: bool,
+    /// It is there, and not read any more.
+    unwanted: bool,
     /// Wall time of the last moment at which the end was confirmed to be reached.
     end_seen: u64,
 }
@@ -63,20 +68,27 @@ impl Positions {
         start: i64,
         now: Now,
     ) {
-        let hash = partition_hash(topic, topic_id, number);
-        let reborn_at = self.by_hash.insert(hash, index).map(|_| now.wall);
+        let (hash, tag) = (partition_hash(topic, number), Tag::of(topic_id));
+        let earlier = self.by_hash.insert(hash, index);
+        let earlier = earlier.and_then(|index| self.get(index));
+        // One that was merely not wanted for a while is the same log.
+        let reborn = earlier.filter(|earlier| !earlier.unwanted || earlier.tag.differs(tag));
+        let (reborn_at, former) = (reborn.map(|_| now.wall), reborn.map(|former| former.tag));
         let slot = index as usize;
         if self.partitions.len() <= slot {
             self.partitions.resize_with(slot + 1, || None);
         }
         self.partitions[slot] = Some(Partition {
             hash,
+            tag,
             next: start,
             start,
             began_late: (start > 0).then_some(now.monotonic),
             reborn_at,
+            former: former.unwrap_or_default(),
             gap_at: None,
             gone: false,
+            unwanted: false,
             end_seen: if self.loading {
                 0
             } else {
@@ -93,12 +105,33 @@ impl Positions {
         self.rebuild(now);
     }
 
+    /// It is not read any more, and what was read of it stays good.
+    pub(super) fn unwanted(&mut self, index: u32, now: Now) {
+        if let Some(partition) = self.get_mut(index) {
+            partition.unwanted = true;
+        }
+        self.rebuild(now);
+    }
+
+    /// The topic's id is known from now on. Cursors that were issued without it stay good, here and elsewhere.
+    pub(super) fn learn(&mut self, index: u32, topic_id: [u8; 16], now: Now) {
+        if let Some(partition) = self.get_mut(index) {
+            partition.tag = partition.tag.or(Tag::of(Some(topic_id)));
+        }
+        self.rebuild(now);
+    }
+
     fn rebuild(&mut self, now: Now) {
-        let table = Table::new(self.live().map(|(_, partition)| partition.hash).collect());
+        let read = self.live().filter(|(_, partition)| !partition.unwanted);
+        let table = Table::new(
+            read.map(|(_, partition)| (partition.hash, partition.tag))
+                .collect(),
+        );
         if table == self.table {
             return;
         }
-        if !self.loading {
+        // Instances that have not learned what this one has can read its table all the same.
+        if !self.loading && !self.table.fits(table.digest, table.tag) {
             self.changed = Some(now.monotonic);
         }
         self.earlier
@@ -146,6 +179,7 @@ impl Positions {
     /// to be at its end. Being at the end *once* proves nothing about now: the process may have been stopped since.
     pub(super) fn read_up_to(&self, now: Now) -> u64 {
         self.live()
+            .filter(|(_, partition)| !partition.unwanted)
             .map(|(_, partition)| partition.end_seen)
             .min()
             .unwrap_or(now.wall)
@@ -190,9 +224,46 @@ impl Positions {
         settled.then_some(&self.table)
     }
 
-    pub(super) fn table(&self, digest: u32) -> Option<&Table> {
-        std::iter::once(&self.table)
-            .chain(&self.earlier)
-            .find(|table| table.digest == digest)
+    /// Reads a cursor. Of the tables that this instance has had, the one with the same topics is looked for first.
+    pub(super) fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
+        Cursor::decode(text, |digest, tag| {
+            let tables = || std::iter::once(&self.table).chain(&self.earlier);
+            tables()
+                .find(|table| table.digest == digest && table.tag == tag)
+                .or_else(|| tables().find(|table| table.fits(digest, tag)))
+        })
+    }
+
+    /// The cursor, with every topic named that is known here: it was found to fit.
+    pub(super) fn completed(&self, mut cursor: Cursor) -> Cursor {
+        for mark in &mut cursor.marks {
+            let here = self.index_of(mark.hash).and_then(|index| self.get(index));
+            mark.tag = mark.tag.or(here.map_or(Tag::UNKNOWN, |here| here.tag));
+        }
+        cursor
+    }
+}
+
+impl Partition {
+    /// How far it is read.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            hash: self.hash,
+            tag: self.tag,
+            next: self.next,
+        }
+    }
+
+    /// Whether this mark was made in the log of this name that stood here before. `after_issue` says whether a moment of wall
+    /// time lies behind the issue of the cursor.
+    pub(super) fn was_another(&self, mark: Mark, after_issue: impl Fn(u64) -> bool) -> bool {
+        let Some(reborn_at) = self.reborn_at else {
+            return false;
+        };
+        if self.tag.differs(self.former) && mark.tag.is_known() {
+            return mark.tag == self.former;
+        }
+        // It is the same topic, cut short, or nobody knows.
+        !self.tag.differs(mark.tag) && after_issue(reborn_at)
     }
 }

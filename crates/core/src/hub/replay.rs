@@ -1,13 +1,17 @@
 //! A turn: feeding one connection from the log, at the pace that its outlet takes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
 use crate::domain::protocol::ResyncReason;
+use crate::domain::publication::Publication;
+use crate::domain::room::Room;
 use crate::failpoints::{self, Bug};
 
+use super::conflate::Conflated;
 use super::connection::{Connection, Control, Lag, Schedule, State};
-use super::log::OrganisationLog;
+use super::log::{Entry, OrganisationLog};
 use super::outlet::{Item, Offered, Outlet, Resumed};
 use super::positions::Positions;
 use super::{Contact, Counts, Now, Settings};
@@ -15,7 +19,7 @@ use super::{Contact, Counts, Now, Settings};
 /// A turn ends after so many publications, so many bytes of payload, or so many entries looked at.
 const TURN_PUBLICATIONS: usize = 64;
 const TURN_BYTES: usize = 64 * 1024;
-const TURN_ENTRIES: usize = 4096;
+pub(super) const TURN_ENTRIES: usize = 4096;
 
 /// What a turn may read and count, beside the connection itself.
 pub(super) struct Turn<'a> {
@@ -25,12 +29,35 @@ pub(super) struct Turn<'a> {
     pub(super) contact: Contact,
     pub(super) counts: &'a mut Counts,
     pub(super) now: Now,
+    pub(super) spent: Spent,
 }
 
 /// Why the feeding stopped early.
-enum Stop {
+pub(super) enum Stop {
     Blocked,
     Budget,
+}
+
+/// What a turn has handed out.
+#[derive(Default)]
+pub(super) struct Spent {
+    publications: usize,
+    bytes: usize,
+}
+
+impl Spent {
+    /// Whether one more may go out.
+    pub(super) fn check(&self) -> Result<(), Stop> {
+        if self.publications == TURN_PUBLICATIONS || self.bytes >= TURN_BYTES {
+            return Err(Stop::Budget);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on(&mut self, publication: &Publication) {
+        self.publications += 1;
+        self.bytes += publication.payload.get().len();
+    }
 }
 
 impl Turn<'_> {
@@ -40,7 +67,10 @@ impl Turn<'_> {
         self.resync_if_overtaken(connection);
         let stopped = self
             .controls(connection)
-            .and_then(|()| self.replay(connection));
+            .and_then(|()| self.recall(connection))
+            .and_then(|()| self.controls(connection))
+            .and_then(|()| self.replay(connection))
+            .and_then(|()| self.go_live(connection));
         match stopped {
             Err(Stop::Blocked) => Schedule::Blocked,
             Err(Stop::Budget) if failpoints::is(Bug::SkipOverlap) => {
@@ -48,13 +78,21 @@ impl Turn<'_> {
                 Schedule::Idle
             }
             Err(Stop::Budget) => Schedule::Queued,
-            Ok(()) => {
-                if self.dominated(connection) {
-                    connection.state = State::Live;
-                }
-                Schedule::Idle
-            }
+            Ok(()) => Schedule::Idle,
         }
+    }
+
+    /// It is at the head. Once this instance has read all that it came with, it is as good as any other.
+    fn go_live<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
+        if !self.dominated(connection) {
+            return Ok(());
+        }
+        if let State::Lagging(lag) = &mut connection.state {
+            lag.uncovered.clear();
+            self.controls(connection)?;
+            connection.state = State::Live;
+        }
+        Ok(())
     }
 
     /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
@@ -81,19 +119,16 @@ impl Turn<'_> {
     /// Skips to the head and says so. From here on every cursor is past the hole, so nothing that carries one may go out
     /// before the notice does: a waiting `cursor` is dropped, a waiting welcome speaks of the resync itself.
     pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: ResyncReason) {
-        connection.state = State::Lagging(Lag {
-            next: self.log.head(),
-            own: None,
-        });
+        connection.state = State::Lagging(Lag::from(self.log.head()));
         connection.last = self.here();
         let welcome = connection
             .controls
             .iter()
             .find_map(|control| match control {
                 Control::Welcome(resumed) => Some(*resumed),
-                Control::Resync(_) | Control::Cursor | Control::Stale => None,
+                Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
             });
-        let stale = connection.controls.contains(&Control::Stale);
+        let (stale, revoked) = connection.other_news();
         connection.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it begins here.
@@ -104,8 +139,12 @@ impl Turn<'_> {
             }
             None => connection.push(Control::Resync(reason)),
         }
-        if stale {
-            connection.push(Control::Stale);
+        for control in revoked.into_iter().chain(stale) {
+            connection.push(control);
+        }
+        if connection.is_owed_newest() {
+            // It still says that they are complete.
+            connection.push(Control::Cursor);
         }
         if welcome != Some(Resumed::Fresh) {
             self.counts.resyncs[reason as usize] += 1;
@@ -113,7 +152,13 @@ impl Turn<'_> {
     }
 
     fn controls<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
-        while let Some(control) = connection.controls.front().copied() {
+        let incomplete = connection.is_owed_newest();
+        let next = |controls: &VecDeque<Control>| {
+            let mut controls = controls.iter();
+            controls.position(|control| !(incomplete && *control == Control::Cursor))
+        };
+        while let Some(at) = next(&connection.controls) {
+            let control = connection.controls[at];
             let cursor = self.standing(connection);
             let item = match control {
                 Control::Welcome(resumed) => Item::Welcome {
@@ -127,6 +172,11 @@ impl Turn<'_> {
                     rooms: &connection.rooms,
                     cursor: &cursor,
                 },
+                Control::Revoked(reason) => Item::Revoked {
+                    reason,
+                    rooms: &connection.revoked,
+                    cursor: &cursor,
+                },
                 Control::Cursor => Item::Cursor { cursor: &cursor },
                 Control::Stale => Item::Stale {
                     stale: self.contact.stale,
@@ -137,7 +187,10 @@ impl Turn<'_> {
             if connection.outlet.offer(item) == Offered::Full {
                 return Err(Stop::Blocked);
             }
-            connection.controls.pop_front();
+            connection.controls.remove(at);
+            if let Control::Revoked(_) = control {
+                connection.revoked.clear();
+            }
             connection.last = cursor;
             connection.last_at = self.now.monotonic;
         }
@@ -145,7 +198,7 @@ impl Turn<'_> {
     }
 
     /// The cursor that is true for the connection as it stands: never ahead of what it was given.
-    fn standing<O>(&self, connection: &Connection<O>) -> Arc<str> {
+    pub(super) fn standing<O>(&self, connection: &Connection<O>) -> Arc<str> {
         match &connection.state {
             State::Live => self.here(),
             State::Lagging(lag) if lag.next < self.log.head() => connection.last.clone(),
@@ -183,64 +236,90 @@ impl Turn<'_> {
         let logs: Vec<_> = connection
             .rooms
             .iter()
-            .filter_map(|room| self.log.rooms.get(room))
+            .filter_map(|room| Some((room, self.log.rooms.get(room)?)))
             .collect();
         let mut at: Vec<usize> = logs
             .iter()
-            .map(|room| {
-                room.entries
-                    .partition_point(|sequence| *sequence < lag.next)
-            })
+            .map(|(_, log)| log.entries.partition_point(|sequence| *sequence < lag.next))
             .collect();
-        let (mut publications, mut bytes) = (0, 0);
+        let mut rooms = Vec::with_capacity(logs.len());
         for _ in 0..TURN_ENTRIES {
             let upcoming = logs
                 .iter()
                 .zip(&at)
-                .filter_map(|(room, at)| room.entries.get(*at));
+                .filter_map(|((_, log), at)| log.entries.get(*at));
             let Some(sequence) = upcoming.min().copied() else {
                 lag.next = self.log.head();
                 return Ok(());
             };
-            for (room, at) in logs.iter().zip(&mut at) {
-                *at += usize::from(room.entries.get(*at) == Some(&sequence));
+            rooms.clear();
+            for ((room, log), at) in logs.iter().zip(&mut at) {
+                if log.entries.get(*at) == Some(&sequence) {
+                    *at += 1;
+                    rooms.push(*room);
+                }
             }
             let entry = self
                 .log
                 .entry(sequence)
                 .expect("the room index holds only living entries");
-            if self.is_gone(entry.partition)
-                || self.covered(lag, entry.partition, entry.publication.offset)
-            {
+            if self.passed_over(lag, entry, &rooms) {
                 lag.next = sequence + 1;
                 continue;
             }
-            if publications == TURN_PUBLICATIONS || bytes >= TURN_BYTES {
-                return Err(Stop::Budget);
-            }
-            let cursor = match &lag.own {
-                None => entry.cursor.clone(),
-                Some(_) if failpoints::is(Bug::OwnCursor) => entry.cursor.clone(),
-                Some(own) => self
+            let (given, instead) = match self.conflate(lag, (sequence, entry), &rooms) {
+                Conflated::No => (entry, None),
+                Conflated::Instead(newer, instead) => (instead, Some(newer)),
+                Conflated::Spared => {
+                    self.counts.conflated += 1;
+                    lag.next = sequence + 1;
+                    continue;
+                }
+                Conflated::Given => {
+                    lag.next = sequence + 1;
+                    continue;
+                }
+            };
+            self.spent.check()?;
+            let cursor = match (&lag.own, instead) {
+                // It does not stand behind what it is given now.
+                (_, Some(_)) => connection.last.clone(),
+                (None, None) => entry.cursor.clone(),
+                (Some(_), None) if failpoints::is(Bug::OwnCursor) => entry.cursor.clone(),
+                (Some(own), None) => self
                     .merged(&entry.cursor, own)
                     .unwrap_or(connection.last.clone()),
             };
+            let publication = &given.publication;
             let item = Item::Publication {
-                publication: &entry.publication,
+                publication,
                 cursor: &cursor,
             };
             if connection.outlet.offer(item) == Offered::Full {
                 lag.next = sequence;
                 return Err(Stop::Blocked);
             }
-            self.counts.delivered(&entry.publication.event, 1);
+            if let Some(newer) = instead {
+                lag.ahead.note(publication, newer);
+                self.counts.conflated += 1;
+            }
+            self.counts.delivered(&publication.event, 1);
+            self.spent.on(publication);
             lag.next = sequence + 1;
             connection.last = cursor;
             connection.last_at = self.now.monotonic;
-            publications += 1;
-            bytes += entry.publication.payload.get().len();
         }
         Err(Stop::Budget)
+    }
+
+    /// Not for this connection, although it holds `rooms` of the entry's: it has it, or its topic is gone.
+    pub(super) fn passed_over(&self, lag: &Lag, entry: &Entry, rooms: &[&Room]) -> bool {
+        let asked_for = || {
+            entry.publication.latest_key().is_some()
+                && rooms.iter().any(|room| lag.uncovered.contains(room))
+        };
+        self.is_gone(entry.partition)
+            || (self.covered(lag, entry.partition, entry.publication.offset) && !asked_for())
     }
 
     /// The topic was deleted or made anew. Everybody was told to resync then, and no later cursor can say what of the old
@@ -260,7 +339,9 @@ impl Turn<'_> {
     }
 
     fn merged(&self, cursor: &str, own: &Cursor) -> Option<Arc<str>> {
-        let decoded = Cursor::decode(cursor, |digest| self.positions.table(digest)).ok()?;
+        let decoded = self
+            .positions
+            .completed(self.positions.decode(cursor).ok()?);
         Some(self.encode(&decoded.merged(own)))
     }
 
@@ -269,11 +350,11 @@ impl Turn<'_> {
         let State::Lagging(Lag { own: Some(own), .. }) = &connection.state else {
             return true;
         };
-        own.positions.iter().all(|(hash, next)| {
-            let index = self.positions.index_of(*hash);
+        own.marks.iter().all(|mark| {
+            let index = self.positions.index_of(mark.hash);
             index
                 .and_then(|index| self.positions.get(index))
-                .is_none_or(|here| here.next >= *next)
+                .is_none_or(|here| here.next >= mark.next)
         })
     }
 }

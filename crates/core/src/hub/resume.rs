@@ -1,6 +1,6 @@
 //! Whether a cursor can be resumed here. docs/protocol.md says what clients may expect of one.
 
-use crate::domain::cursor::{Cursor, CursorError, organisation_hash};
+use crate::domain::cursor::{Cursor, CursorError, Mark, organisation_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::failpoints::{self, Bug};
@@ -25,7 +25,7 @@ pub enum Inspection {
 
 impl<O> Hub<O> {
     pub fn inspect(&self, organisation: &Id, text: &str, now: Now) -> Inspection {
-        let cursor = match Cursor::decode(text, |digest| self.positions.table(digest)) {
+        let cursor = match self.positions.decode(text) {
             Ok(cursor) => cursor,
             Err(CursorError::Invalid) => return Inspection::Resync(ResyncReason::CursorInvalid),
             Err(CursorError::UnknownTable) => return Inspection::Unknown,
@@ -46,25 +46,28 @@ impl<O> Hub<O> {
         match self.hole(organisation, &cursor) {
             Some(reason) => Inspection::Resync(reason),
             None if self.names_unknown(&cursor) => Inspection::Unknown,
-            None => Inspection::Resume(cursor),
+            None => Inspection::Resume(self.positions.completed(cursor)),
         }
     }
 
     /// Partitions in which the cursor is ahead of this instance. If the end of their log turns out to lie below the
     /// cursor, see [`Hub::end_of_log`].
     pub fn ahead(&self, cursor: &Cursor) -> Vec<u32> {
-        let ahead = |(hash, next): &(u32, i64)| {
-            let index = self.positions.index_of(*hash)?;
-            (self.positions.get(index)?.next < *next).then_some(index)
+        let ahead = |mark: &Mark| {
+            let index = self.positions.index_of(mark.hash)?;
+            (self.positions.get(index)?.next < mark.next).then_some(index)
         };
-        cursor.positions.iter().filter_map(ahead).collect()
+        cursor.marks.iter().filter_map(ahead).collect()
     }
 
+    /// It names a partition that is not known here, or another topic of that name.
     fn names_unknown(&self, cursor: &Cursor) -> bool {
-        cursor
-            .positions
-            .iter()
-            .any(|(hash, _)| self.positions.index_of(*hash).is_none())
+        let unknown = |mark: &Mark| {
+            let index = self.positions.index_of(mark.hash);
+            let here = index.and_then(|index| self.positions.get(index));
+            here.is_none_or(|here| here.tag.differs(mark.tag))
+        };
+        cursor.marks.iter().any(unknown)
     }
 
     /// Something between the cursor and now is no longer in the window.
@@ -76,10 +79,15 @@ impl<O> Hub<O> {
         let after_issue = |wall: u64| wall.saturating_add(SKEW_MS) > cursor.issued;
         for (index, partition) in self.positions.live() {
             let floor = log.and_then(|log| log.floor(index));
-            if let Some(next) = cursor.next(partition.hash) {
-                if partition.reborn_at.is_some_and(after_issue) {
+            if let Some(mark) = cursor.mark(partition.hash) {
+                if partition.was_another(mark, after_issue) {
                     return Some(ResyncReason::TopicRecreated);
                 }
+                if partition.tag.differs(mark.tag) {
+                    // Nothing here can be compared with it.
+                    continue;
+                }
+                let next = mark.next;
                 if partition.start > next {
                     return Some(
                         partition

@@ -1,11 +1,12 @@
 //! What a client may and must have received.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use fleetcast_core::domain::cursor::{Cursor, Table, partition_hash};
 
-use super::{Connected, Place, TOPIC, WINDOW_MS, Written};
+use super::newest::{Newest, newest_of};
+use super::{Connected, MOST_PARTITIONS, Place, ROOMS, TOPIC, WINDOW_MS, Written};
 
 pub(crate) struct Client {
     pub(crate) organisation: usize,
@@ -16,6 +17,8 @@ pub(crate) struct Client {
     /// What came of the rooms that are held now, and how often anything came since the interval began.
     pub(crate) got: BTreeSet<Place>,
     pub(crate) times: BTreeMap<Place, usize>,
+    /// Of class `latest`.
+    pub(crate) newest: Newest,
     pub(crate) connected: Option<Connected>,
     /// Rooms that were left before the item that was read last.
     pub(crate) leaving: Vec<usize>,
@@ -45,6 +48,10 @@ pub(crate) enum Stage {
 }
 
 impl Held {
+    fn begin(&self, tables: &[Table]) -> Option<Cursor> {
+        self.not_before.as_deref().map(|text| decode(text, tables))
+    }
+
     /// It holds from this cursor on, wherever the instance was.
     fn known_from(&mut self, cursor: &Cursor, partitions: usize) {
         self.surely_from.resize(partitions, 0);
@@ -56,12 +63,15 @@ impl Held {
 }
 
 fn hash(partition: usize) -> u32 {
-    partition_hash(TOPIC, None, partition as i32)
+    // Asked for each record again and again.
+    static HASHES: LazyLock<[u32; MOST_PARTITIONS]> =
+        LazyLock::new(|| std::array::from_fn(|partition| partition_hash(TOPIC, partition as i32)));
+    HASHES[partition]
 }
 
 pub(crate) fn decode(text: &str, tables: &[Table]) -> Cursor {
-    Cursor::decode(text, |digest| {
-        tables.iter().find(|table| table.digest == digest)
+    Cursor::decode(text, |digest, tag| {
+        tables.iter().find(|table| table.fits(digest, tag))
     })
     .unwrap()
 }
@@ -83,9 +93,30 @@ impl Client {
             since: None,
             got: BTreeSet::new(),
             times: BTreeMap::new(),
+            newest: Newest::default(),
             connected: None,
             leaving: Vec::new(),
         }
+    }
+
+    /// It came by a room that is held.
+    pub(crate) fn may_hear(&self, place: Place, written: &Written, seed: u64) {
+        assert_eq!(
+            written.organisation, self.organisation,
+            "seed {seed}: {place:?} is somebody else's"
+        );
+        let heard = |room: &usize| written.is_heard_in(*room) && !self.leaving.contains(room);
+        assert!(
+            ROOMS.iter().any(heard),
+            "seed {seed}: {place:?} came after its room was left"
+        );
+    }
+
+    pub(crate) fn once(&mut self, place: Place, seed: u64) {
+        self.got.insert(place);
+        let times = self.times.entry(place).or_default();
+        *times += 1;
+        assert_eq!(*times, 1, "seed {seed}: {place:?} came twice");
     }
 
     /// An item with this cursor was read.
@@ -114,7 +145,7 @@ impl Client {
                 let place = (partition, offset as i64);
                 let back = !is_new(old, place, written) && is_new(new, place, written);
                 assert!(
-                    !back || written.organisation != self.organisation || written.room == 3,
+                    !back || written.organisation != self.organisation || written.rooms.is_empty(),
                     "seed {seed}: {place:?} of {} is uncovered by {new:?} after {old:?}",
                     written.at
                 );
@@ -127,6 +158,7 @@ impl Client {
         self.since = self.cursor.as_deref().map(|text| decode(text, tables));
         self.got.clear();
         self.times.clear();
+        self.newest.begins_anew();
         for held in self.rooms.values_mut() {
             held.not_before = None;
             if held.stage != Stage::Asked {
@@ -137,16 +169,17 @@ impl Client {
 
     /// What was on its way is lost; all rooms are held from the cursor on.
     pub(crate) fn comes_back(&mut self, log: &[Vec<Written>], tables: &[Table]) {
-        for room in 0..3 {
+        for room in ROOMS {
             if !self
                 .rooms
                 .get(&room)
                 .is_some_and(|held| held.stage == Stage::Held)
             {
-                self.left(room, log);
+                self.left(room, log, tables);
             }
         }
-        self.leaving = (0..3)
+        self.leaving = ROOMS
+            .into_iter()
             .filter(|room| !self.rooms.contains_key(room))
             .collect();
         let Some(text) = &self.cursor else {
@@ -159,10 +192,25 @@ impl Client {
         }
     }
 
-    /// What came of the room until here belongs to the past.
-    pub(crate) fn left(&mut self, room: usize, log: &[Vec<Written>]) {
-        self.got
-            .retain(|(partition, offset)| log[*partition][*offset as usize].room != room);
+    /// What came of the room until here belongs to the past, unless it came by another room too.
+    pub(crate) fn left(&mut self, room: usize, log: &[Vec<Written>], tables: &[Table]) {
+        let Some(since) = self.since.clone() else {
+            return;
+        };
+        let others = self.rooms.iter().filter(|(other, _)| **other != room);
+        let others: Vec<_> = others
+            .map(|(other, held)| (*other, held.begin(tables)))
+            .collect();
+        self.got.retain(|place| {
+            let written = &log[place.0][place.1 as usize];
+            !written.is_heard_in(room)
+                || others.iter().any(|(other, begin)| {
+                    written.is_heard_in(*other) && may_come(*place, written, &since, begin.as_ref())
+                })
+        });
+        if !self.rooms.contains_key(&room) {
+            self.newest.leaves(room);
+        }
     }
 
     /// The books must balance: for all rooms when everything was read, or for one as far as was read.
@@ -177,38 +225,63 @@ impl Client {
         let read = one
             .and(self.cursor.as_deref())
             .map(|text| decode(text, tables));
+        let was_read = |place: Place| {
+            read.as_ref()
+                .is_none_or(|read| read.next(hash(place.0)).is_some_and(|next| place.1 < next))
+        };
         for (index, held) in &self.rooms {
-            if one.is_some_and(|one| one != *index) || held.stage == Stage::Asked {
+            if one.is_some_and(|one| one != *index) {
                 continue;
             }
-            let not_before = held.not_before.as_deref().map(|text| decode(text, tables));
-            for (partition, log) in log.iter().enumerate() {
-                let surely_from = held.surely_from.get(partition).copied().unwrap_or(0);
-                for (offset, written) in log.iter().enumerate() {
-                    if written.organisation != self.organisation || written.room != *index {
-                        continue;
-                    }
-                    let place = (partition, offset as i64);
-                    let got = self.got.contains(&place);
-                    let behind = |cursor: &Cursor| is_new(cursor, place, written);
-                    let may = behind(since) && not_before.as_ref().is_none_or(behind);
-                    let was_read = read.as_ref().is_none_or(|read| {
-                        read.next(hash(partition))
-                            .is_some_and(|next| place.1 < next)
-                    });
-                    let must =
-                        may && was_read && held.stage == Stage::Held && place.1 >= surely_from;
-                    assert!(
-                        got || !must,
-                        "seed {seed}: {place:?} is lost since {since:?}"
-                    );
-                    assert!(
-                        !got || may,
-                        "seed {seed}: {place:?} of {} came too early, since {since:?}, {not_before:?}",
-                        written.at
-                    );
-                }
+            let newest = newest_of(*index, self.organisation, log);
+            self.newest.check(*index, &newest, was_read, seed);
+            if held.stage != Stage::Held {
+                continue;
+            }
+            let begin = held.begin(tables);
+            for (place, written) in places(log) {
+                let must = written.organisation == self.organisation
+                    && written.is_heard_in(*index)
+                    && may_come(place, written, since, begin.as_ref())
+                    && was_read(place)
+                    && place.1 >= held.surely_from.get(place.0).copied().unwrap_or(0);
+                let got = match written.key {
+                    None => self.got.contains(&place),
+                    // Of each key the newest must come; what led there may be left out.
+                    Some(key) => newest.get(&key) != Some(&place) || self.newest.has(key, place),
+                };
+                assert!(
+                    got || !must,
+                    "seed {seed}: {place:?} {written:?} is lost since {since:?}"
+                );
             }
         }
+        let held: Vec<_> = self
+            .rooms
+            .iter()
+            .map(|(index, held)| (*index, held.begin(tables)))
+            .collect();
+        for place in &self.got {
+            let written = &log[place.0][place.1 as usize];
+            let may = held.iter().any(|(index, begin)| {
+                written.is_heard_in(*index) && may_come(*place, written, since, begin.as_ref())
+            });
+            assert!(
+                may,
+                "seed {seed}: {place:?} {written:?} came too early, since {since:?}, {held:?}"
+            );
+        }
     }
+}
+
+fn places(log: &[Vec<Written>]) -> impl Iterator<Item = (Place, &Written)> {
+    log.iter().enumerate().flat_map(|(partition, log)| {
+        let offsets = log.iter().enumerate();
+        offsets.map(move |(offset, written)| ((partition, offset as i64), written))
+    })
+}
+
+/// Whether neither the beginning of the interval nor that of the room covers it.
+fn may_come(place: Place, written: &Written, since: &Cursor, begin: Option<&Cursor>) -> bool {
+    is_new(since, place, written) && begin.is_none_or(|begin| is_new(begin, place, written))
 }

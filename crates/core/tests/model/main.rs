@@ -1,7 +1,8 @@
 //! The real hub against a model of the world: several instances with clocks of their own read the same log in different
 //! interleavings, stall, lose contact, restart, run out of space and find new partitions at different times, while clients
 //! read slowly, join and leave rooms, are cut off and come back to any of them. Each record of a client's rooms must arrive
-//! exactly once, or the client must have been told to resync.
+//! exactly once, or the client must have been told to resync. Of class `latest` the newest of each key must arrive, never
+//! an older one behind it, and who asks how things stand must get all of it.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -11,17 +12,18 @@
 )]
 
 mod client;
+mod newest;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetcast_core::domain::cursor::{Table, partition_hash};
+use fleetcast_core::domain::cursor::{Table, Tag, partition_hash};
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
-use fleetcast_core::domain::room::{Kind, Room};
+use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
@@ -31,6 +33,7 @@ use client::{Client, Held, Stage};
 use serde_json::value::RawValue;
 
 const TOPIC: &str = "incident";
+const TOPIC_ID: [u8; 16] = [7; 16];
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
 
@@ -61,13 +64,28 @@ impl Random {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Written {
     at: u64,
     organisation: usize,
-    /// Room 3 stands for a record that reaches nobody.
-    room: usize,
+    /// One or two of the rooms 0 to 2; none stands for a record that reaches nobody.
+    rooms: Vec<usize>,
+    /// Of class `latest`, and what it is the latest of. A key stays in one partition.
+    key: Option<usize>,
 }
+
+impl Written {
+    fn is_heard_in(&self, room: usize) -> bool {
+        self.rooms.contains(&room) || (room == WHOLE && !self.rooms.is_empty())
+    }
+}
+
+/// The whole kind of room that the others are of.
+const WHOLE: usize = 3;
+const ROOMS: [usize; 4] = [0, 1, 2, WHOLE];
+
+/// Keys of class `latest`, per organisation.
+const KEYS: usize = 6;
 
 type Place = (usize, i64);
 
@@ -78,10 +96,14 @@ enum Sent {
         cursor: Arc<str>,
     },
     Cursor(Arc<str>),
+    Stale(Arc<str>),
     Record(Place, Arc<str>),
+    Newest(Place, Arc<str>),
     /// The room of this number was joined (the how-manieth joining it was) or left when this was the newest item.
     Joined(usize, usize),
     Left(usize),
+    /// How things stand in this room was asked when this was the newest item.
+    Asked(usize, usize),
 }
 
 struct Pipe {
@@ -111,11 +133,21 @@ impl Outlet for TestOutlet {
                 resumed: false,
                 cursor: cursor.clone(),
             },
-            Item::Cursor { cursor } | Item::Stale { cursor, .. } => Sent::Cursor(cursor.clone()),
+            Item::Cursor { cursor } => Sent::Cursor(cursor.clone()),
+            Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
+                Sent::Stale(cursor.clone())
+            }
             Item::Publication {
                 publication,
                 cursor,
             } => Sent::Record(
+                (publication.partition as usize, publication.offset),
+                cursor.clone(),
+            ),
+            Item::Newest {
+                publication,
+                cursor,
+            } => Sent::Newest(
                 (publication.partition as usize, publication.offset),
                 cursor.clone(),
             ),
@@ -126,8 +158,11 @@ impl Outlet for TestOutlet {
 
 struct Instance {
     hub: Hub<TestOutlet>,
-    /// By partition that it knows.
+    /// By partition that it knows: what it reads next, and what it read first.
     next: Vec<i64>,
+    first: Vec<i64>,
+    /// It has been told the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
+    knows_id: bool,
     stalled: usize,
     /// Steps until the brokers answer again.
     out_of_contact: usize,
@@ -159,10 +194,15 @@ struct Outcome {
     slowed: u64,
     joined: usize,
     left: usize,
+    asked: usize,
+    given: usize,
+    conflated: u64,
     /// Cursors over partitions that the instance had to find first, and those that it did not find in time.
     unknown: usize,
     not_found: usize,
     stale: usize,
+    /// Instances that learned the topic's id while they ran.
+    learned: usize,
     by_reason: BTreeMap<&'static str, usize>,
 }
 
@@ -180,6 +220,8 @@ struct World {
     instances: Vec<Instance>,
     clients: Vec<Client>,
     bytes: usize,
+    /// Where the records of a key go: one of the partitions that were there first.
+    partitions: usize,
     outcome: Outcome,
     seed: u64,
 }
@@ -192,7 +234,11 @@ fn room(of: usize, index: usize) -> Room {
     Room {
         organisation: organisation(of),
         kind: Kind::parse("channel").unwrap(),
-        id: Id::parse(&index.to_string()).unwrap(),
+        which: if index == WHOLE {
+            Which::All
+        } else {
+            Which::parse(&index.to_string()).unwrap()
+        },
     }
 }
 
@@ -206,8 +252,13 @@ impl World {
         } else {
             usize::MAX / 2
         };
-        let hash = |number| partition_hash(TOPIC, None, number as i32);
-        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(hash).collect()));
+        let name = |number| {
+            (
+                partition_hash(TOPIC, number as i32),
+                Tag::of(Some(TOPIC_ID)),
+            )
+        };
+        let tables = (1..=MOST_PARTITIONS).map(|count| Table::new((0..count).map(name).collect()));
         let mut world = Self {
             tables: tables.collect(),
             random,
@@ -218,6 +269,7 @@ impl World {
             instances: Vec::new(),
             clients: Vec::new(),
             bytes,
+            partitions,
             outcome: Outcome::default(),
             seed,
         };
@@ -226,9 +278,10 @@ impl World {
             world.instances.push(instance);
         }
         for _ in 0..4 {
-            let rooms = match world.random.below(3) {
+            let rooms = match world.random.below(4) {
                 0 => vec![0],
                 1 => vec![1, 2],
+                2 => vec![2, WHOLE],
                 _ => vec![0, 1, 2],
             };
             let organisation = world.random.below(2);
@@ -242,8 +295,11 @@ impl World {
             hub: Hub::new(Settings {
                 window_ms: WINDOW_MS,
                 window_bytes: self.bytes,
+                latest_bytes: self.bytes,
             }),
             next: Vec::new(),
+            first: Vec::new(),
+            knows_id: self.random.chance(50),
             stalled: 0,
             out_of_contact: 0,
             skew: self.random.below(6_000) as i64 - 3_000,
@@ -265,11 +321,31 @@ impl World {
                 index: number as u32,
                 topic: TOPIC.into(),
                 number: number as i32,
-                topic_id: None,
+                topic_id: instance.knows_id.then_some(TOPIC_ID),
                 start,
             };
             instance.hub.apply(feed, now);
             instance.next.push(start);
+            instance.first.push(start);
+        }
+    }
+
+    fn learn_id(&mut self, instance: &mut Instance) {
+        if instance.knows_id || !self.random.chance(2) {
+            return;
+        }
+        instance.knows_id = true;
+        self.outcome.learned += 1;
+        let now = instance.time(self.now);
+        for partition in 0..instance.next.len() as u32 {
+            let topic_id = TOPIC_ID;
+            instance.hub.apply(
+                Feed::TopicId {
+                    partition,
+                    topic_id,
+                },
+                now,
+            );
         }
     }
 
@@ -307,16 +383,28 @@ impl World {
     fn step(&mut self) {
         self.now += 100 * (1 + self.random.below(20) as u64);
         for _ in 0..self.random.below(4) {
-            let partition = if self.random.chance(90) {
-                self.random.below(self.log.len())
-            } else {
-                0
-            };
             let organisation = self.random.below(2);
+            let key = self.random.chance(40).then(|| self.random.below(KEYS));
+            let partition = match key {
+                Some(key) => key % self.partitions,
+                None if self.random.chance(90) => self.random.below(self.log.len()),
+                None => 0,
+            };
+            let mut rooms = match (key, self.random.below(4)) {
+                // A key is mostly in one room.
+                (Some(key), 1..) => vec![key % 3],
+                (None, 3) => Vec::new(),
+                (_, room) => vec![room % 3],
+            };
+            let second = self.random.below(3);
+            if self.random.chance(15) && !rooms.is_empty() && !rooms.contains(&second) {
+                rooms.push(second);
+            }
             let written = Written {
                 at: self.now,
                 organisation,
-                room: self.random.below(4),
+                rooms,
+                key,
             };
             if self.active[partition][organisation] {
                 self.log[partition].push(written);
@@ -402,6 +490,7 @@ impl World {
             self.random.below(4)
         };
         if !self.out_of_contact(instance) {
+            self.learn_id(instance);
             let due = |made: &u64| made + FOUND_WITHIN_MS < self.now;
             if self.made.get(instance.next.len()).is_some_and(due) || self.random.chance(10) {
                 self.find_partitions(instance, u64::MAX);
@@ -470,6 +559,7 @@ impl World {
             key,
             pipe,
         });
+        client.newest.connected();
     }
 
     /// A command of the client's, and the cursor that follows it.
@@ -482,9 +572,25 @@ impl World {
             return;
         }
         let now = instance.time(self.now);
-        let index = self.random.below(3);
+        let index = ROOMS[self.random.below(4)];
         let named = room(client.organisation, index);
-        if client.rooms.contains_key(&index) {
+        let asks = self.random.chance(50);
+        if asks {
+            let nth = self.outcome.asked;
+            connected
+                .pipe
+                .borrow_mut()
+                .queue
+                .push_back(Sent::Asked(index, nth));
+            // The cap of the table may push out what it had.
+            let first = (self.bytes > 1_000_000).then(|| instance.first.clone());
+            client.newest.ask(index, nth, first);
+            self.outcome.asked += 1;
+        }
+        if client.rooms.contains_key(&index) && asks {
+            instance.hub.subscribe_latest(connected.key, &named, now);
+            instance.hub.cursor(connected.key, now);
+        } else if client.rooms.contains_key(&index) {
             if client.rooms.len() == 1 {
                 return;
             }
@@ -497,7 +603,7 @@ impl World {
             self.outcome.left += 1;
             client.check(&self.log, &self.tables, Some(index), self.seed);
             client.rooms.remove(&index);
-            client.left(index, &self.log);
+            client.left(index, &self.log, &self.tables);
         } else {
             let nth = self.outcome.joined;
             connected
@@ -505,7 +611,11 @@ impl World {
                 .borrow_mut()
                 .queue
                 .push_back(Sent::Joined(index, nth));
-            assert!(instance.hub.subscribe(connected.key, &named, now));
+            if asks {
+                instance.hub.subscribe_latest(connected.key, &named, now);
+            } else {
+                assert!(instance.hub.subscribe(connected.key, &named, now));
+            }
             instance.hub.cursor(connected.key, now);
             self.outcome.joined += 1;
             let held = Held {
@@ -543,7 +653,12 @@ impl World {
                         client.begins_anew(&self.tables);
                     }
                 }
-                Sent::Cursor(cursor) => client.moved(cursor, &self.log, &self.tables, self.seed),
+                Sent::Cursor(cursor) => {
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    client.newest.cursor_came();
+                }
+                Sent::Stale(cursor) => client.moved(cursor, &self.log, &self.tables, self.seed),
+                Sent::Asked(index, nth) => client.newest.is_asked(index, nth),
                 Sent::Joined(index, nth) => {
                     let held = client.rooms.get_mut(&index);
                     if let Some(held) = held.filter(|held| held.nth == nth) {
@@ -552,27 +667,27 @@ impl World {
                     client.leaving.retain(|left| *left != index);
                 }
                 Sent::Left(index) => {
-                    client.left(index, &self.log);
+                    client.left(index, &self.log, &self.tables);
+                    client.newest.left();
                     client.leaving.push(index);
                 }
                 Sent::Record(place, cursor) => {
-                    client.got.insert(place);
-                    let times = client.times.entry(place).or_default();
-                    *times += 1;
-                    assert_eq!(*times, 1, "seed {}: {place:?} came twice", self.seed);
                     let written = &self.log[place.0][place.1 as usize];
-                    assert_eq!(
-                        written.organisation, client.organisation,
-                        "seed {}",
-                        self.seed
-                    );
-                    assert!(
-                        !client.leaving.contains(&written.room),
-                        "seed {}: {place:?} came after its room was left",
-                        self.seed
-                    );
+                    client.may_hear(place, written, self.seed);
+                    match written.key {
+                        Some(key) => client.newest.record(key, place, self.seed),
+                        None => client.once(place, self.seed),
+                    }
                     client.moved(cursor, &self.log, &self.tables, self.seed);
                     self.outcome.received += 1;
+                }
+                Sent::Newest(place, cursor) => {
+                    let written = &self.log[place.0][place.1 as usize];
+                    client.may_hear(place, written, self.seed);
+                    let key = written.key.expect("only class latest has a newest");
+                    client.newest.given(key, place, self.seed);
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    self.outcome.given += 1;
                 }
             }
         }
@@ -622,12 +737,13 @@ impl World {
                 self.seed
             );
             self.outcome.slowed += snapshot.counts.slowed;
+            self.outcome.conflated += snapshot.counts.conflated;
         }
     }
 }
 
 fn feed(partition: usize, offset: i64, written: &Written) -> Feed {
-    if written.room == 3 {
+    if written.rooms.is_empty() {
         return Feed::Passed {
             partition: partition as u32,
             offset,
@@ -641,9 +757,13 @@ fn feed(partition: usize, offset: i64, written: &Written) -> Feed {
         key: None,
         event: "incident_updated".into(),
         organisation: organisation(written.organisation),
-        rooms: vec![room(written.organisation, written.room)],
-        class: Class::Event,
-        latest_of: None,
+        rooms: written
+            .rooms
+            .iter()
+            .map(|index| room(written.organisation, *index))
+            .collect(),
+        class: written.key.map_or(Class::Event, |_| Class::Latest),
+        latest_of: written.key.map(|key| key.to_string().into()),
         ack: false,
         payload: RawValue::NULL.to_owned(),
     };
@@ -668,9 +788,13 @@ fn play(seeds: std::ops::Range<u64>) -> Outcome {
         total.slowed += world.outcome.slowed;
         total.joined += world.outcome.joined;
         total.left += world.outcome.left;
+        total.asked += world.outcome.asked;
+        total.given += world.outcome.given;
+        total.conflated += world.outcome.conflated;
         total.unknown += world.outcome.unknown;
         total.not_found += world.outcome.not_found;
         total.stale += world.outcome.stale;
+        total.learned += world.outcome.learned;
         for (reason, count) in world.outcome.by_reason {
             *total.by_reason.entry(reason).or_default() += count;
         }
@@ -687,8 +811,11 @@ fn each_record_arrives_once_or_the_client_is_told() {
     assert!(total.refused > 200 && total.resyncs > 1_000, "{total:?}");
     assert!(total.slowed > 300, "{total:?}");
     assert!(total.joined > 1_000 && total.left > 1_000, "{total:?}");
+    assert!(total.asked > 1_000 && total.given > 3_000, "{total:?}");
+    assert!(total.conflated > 300, "{total:?}");
     assert!(total.unknown > 30 && total.not_found > 10, "{total:?}");
     assert!(total.stale > 500, "{total:?}");
+    assert!(total.learned > 300, "{total:?}");
     assert!(
         total.refused * 4 < total.resumed,
         "most cursors can be resumed: {total:?}"

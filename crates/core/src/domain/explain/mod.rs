@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::decode::{Fields, Place, Slot};
+use super::decode::{Format, Looked};
 use super::publication::{Class, Publication};
 use super::record::Record;
-use super::route::{RouteTable, Skip};
+use super::route::{RouteTable, Skip, Source};
 
 /// What the walk looks at, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,6 +23,7 @@ pub enum Stage {
     Organisation,
     Room,
     LatestOf,
+    Payload,
     Delivery,
 }
 
@@ -35,6 +36,7 @@ impl Stage {
             Self::Organisation => "organisation",
             Self::Room => "room",
             Self::LatestOf => "latest_of",
+            Self::Payload => "payload",
             Self::Delivery => "delivery",
         }
     }
@@ -107,12 +109,32 @@ impl Trace for Vec<Step> {
     }
 }
 
+/// What a value is that can be looked into.
+pub(super) fn good_value(bytes: usize, schema: Option<u32>) -> String {
+    match schema {
+        None => format!("an object of JSON, {bytes} bytes"),
+        Some(id) => format!("an object of JSON behind the frame of schema {id}, {bytes} bytes"),
+    }
+}
+
 /// Why a value cannot be looked into.
-pub(super) fn bad_value(skip: Skip, bytes: usize, max_bytes: usize) -> String {
+pub(super) fn bad_value(skip: Skip, value: &[u8], format: Format, max_bytes: usize) -> String {
     match skip {
         Skip::Empty => "the value is there but empty".to_owned(),
         Skip::TooLarge => {
+            let bytes = value.len();
             format!("the value has {bytes} bytes, more than MAX_EVENT_BYTES ({max_bytes})")
+        }
+        Skip::BadFraming => {
+            let why = match value.first() {
+                Some(0) => "after its zero byte there is no schema id of four bytes with JSON behind it".to_owned(),
+                Some(first) => format!("it begins with the byte {first}, not with a zero"),
+                None => "it is empty".to_owned(),
+            };
+            format!("the topic's format is {format}, but the value has no such frame: {why}")
+        }
+        Skip::NotJson if format == Format::Json && value.first() == Some(&0) => {
+            "the value begins with a zero byte, as what is framed for a schema registry does; the topic's format is json".to_owned()
         }
         Skip::NotUtf8 => "the value is not UTF-8".to_owned(),
         Skip::NotObject => "the value is JSON, but no object".to_owned(),
@@ -139,34 +161,51 @@ pub(super) fn event_named(name: &str, usual: &str, event: &str) -> String {
     }
 }
 
-/// `incident_id and id are not there`, and where they were looked for.
-pub(super) fn not_there(fields: &Fields, names: &[Slot]) -> String {
-    let verb = if names.len() == 1 { "is" } else { "are" };
-    format!(
-        "{} {verb} neither in data nor at the top (null counts as absent)",
-        listed(fields, names)
-    )
+/// What was looked for in vain, and where.
+pub(super) fn not_there(sources: &[Source]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for part in sources.chunk_by(|one, next| is_field(one) && is_field(next)) {
+        texts.push(match part {
+            [Source::Header(name)] => format!("there is no header {name}"),
+            [Source::Key(_)] => "the record has no key".to_owned(),
+            [Source::Topic(group)] => format!("the topic's name has no {group}"),
+            [Source::Fixed(id)] => format!("the profile says {id}"),
+            fields => fields_not_there(fields),
+        });
+    }
+    texts.join("; ")
 }
 
-/// `channel_id in data is 7`, after what was looked for before it.
-pub(super) fn field_says(
-    fields: &Fields,
-    names: &[Slot],
-    slot: Slot,
-    place: Place,
-    json: &str,
-) -> String {
-    let before: Vec<Slot> = names
-        .iter()
-        .copied()
-        .take_while(|&name| name != slot)
-        .collect();
-    let name = fields.name(slot);
-    let says = format!("{name} {place} is {}", shortened(json));
-    if before.is_empty() {
-        says
+fn is_field(source: &Source) -> bool {
+    matches!(source, Source::Field(_))
+}
+
+fn fields_not_there(sources: &[Source]) -> String {
+    let fields = sources.iter().filter_map(|source| match source {
+        Source::Field(field) => Some(field),
+        _ => None,
+    });
+    let names: Vec<String> = fields.clone().map(ToString::to_string).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let at = if fields
+        .clone()
+        .all(|field| field.looked_for() == Looked::BodyAndTop)
+    {
+        "neither in data nor at the top"
     } else {
-        format!("{}, but {says}", not_there(fields, &before))
+        "not there"
+    };
+    let names = names.join(", ");
+    format!("{names} {verb} {at} (null counts as absent)")
+}
+
+/// Two voices of one source.
+pub(super) fn twice(source: &Source) -> String {
+    match source {
+        Source::Header(name) => {
+            format!("header {name} is there more than once, with different values")
+        }
+        _ => "it is there more than once".to_owned(),
     }
 }
 
@@ -183,11 +222,6 @@ pub(super) fn delivery(class: Class, ack: bool, bytes: usize) -> String {
         "no acknowledgement is asked for"
     };
     format!("{class}; {ack}; the payload has {bytes} bytes")
-}
-
-pub(super) fn listed(fields: &Fields, names: &[Slot]) -> String {
-    let names: Vec<&str> = names.iter().map(|&slot| fields.name(slot)).collect();
-    names.join(", ")
 }
 
 /// A value of the record may be as large as the record.

@@ -184,7 +184,7 @@ fn an_unknown_topic_names_the_known_ones() {
     assert_eq!(
         told(&explanation),
         [
-            "topic refused: \"incidnet\" is none of the profile's topics, which are incident, incidents, alert"
+            "topic refused: \"incidnet\" is none of the profile's topics, which are incident, incidents, alert, /fleet\\.(.*)\\.events/"
         ]
     );
     assert_eq!(explanation.outcome.err(), Some(Skip::UnknownTopic));

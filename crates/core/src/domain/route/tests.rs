@@ -1,7 +1,9 @@
 //! Records against a small table that has every feature.
 
-use super::super::spec::{RoomSpec, RouteSpec, SourceSpec, TableSpec};
+use super::super::room::Room;
+use super::super::spec::{OrganisationSpec, RoomSpec, RouteSpec, SourceSpec, TableSpec, TopicSpec};
 use super::*;
+use std::collections::BTreeMap;
 
 /// A small table that has every feature. The dispatch profile itself is tested where its file is read.
 pub(in crate::domain) fn table() -> RouteTable {
@@ -13,27 +15,31 @@ pub(in crate::domain) fn table() -> RouteTable {
     };
     let room = |kind: &str, id: &[&str], optional| RoomSpec {
         kind: kind.to_owned(),
-        id: strings(id),
+        id: SourceSpec::of_fields(id),
         optional,
     };
     let route = |event: &str, rooms, class, latest_of: &[&str]| RouteSpec {
-        events: strings(&[event]),
         rooms,
         class,
-        latest_of: strings(latest_of),
+        key: SourceSpec::of_fields(latest_of),
         ack: event == "alert_created",
+        ..named(event)
     };
     let spec = TableSpec {
-        topic_prefix: String::new(),
-        topics: vec![strings(&["incident", "incidents"]), strings(&["alert"])],
-        event: SourceSpec {
+        topics: vec![
+            TopicSpec::names(&["incident", "incidents"]),
+            TopicSpec::names(&["alert"]),
+            TopicSpec::pattern(r"fleet\.(.*)\.events"),
+        ],
+
+        event: Some(SourceSpec {
             headers: strings(&["event_type", "ce_type"]),
-            fields: strings(&["event_type", "type", "event"]),
-        },
-        organisation: SourceSpec {
+            ..SourceSpec::of_fields(&["event_type", "type", "event"])
+        }),
+        organisation: OrganisationSpec(SourceSpec {
             headers: strings(&["organization_id"]),
-            fields: strings(&["organization_id"]),
-        },
+            ..SourceSpec::of_fields(&["organization_id"])
+        }),
         aliases: [("incident_opened".to_owned(), "incident_created".to_owned())].into(),
         routes: vec![
             route(
@@ -83,8 +89,25 @@ pub(in crate::domain) fn table() -> RouteTable {
             ),
         ],
         max_event_bytes: 4096,
+        ..TableSpec::default()
     };
     spec.build().expect("a good table")
+}
+
+/// A route without rooms for records that name this event.
+pub(in crate::domain) fn named(event: &str) -> RouteSpec {
+    RouteSpec {
+        events: vec![event.to_owned()],
+        event: None,
+        topics: None,
+        format: None,
+        when: BTreeMap::new(),
+        payload: None,
+        rooms: Vec::new(),
+        class: Class::Event,
+        key: SourceSpec::default(),
+        ack: false,
+    }
 }
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
@@ -443,6 +466,10 @@ fn tombstones_and_foreign_topics_are_skipped() {
     // Any topic of the profile carries any of its events.
     record.topic = "incidents";
     assert!(table.route(&record, &topic).is_ok());
+    record.topic = "fleet.north.events";
+    assert!(table.route(&record, &topic).is_ok());
+    record.topic = "fleet.events.dlq";
+    assert_eq!(table.route(&record, &topic).err(), Some(Skip::UnknownTopic));
     record.topic = "incidents2";
     assert_eq!(table.route(&record, &topic).err(), Some(Skip::UnknownTopic));
 }

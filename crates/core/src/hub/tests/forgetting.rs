@@ -142,7 +142,7 @@ fn an_organisation_that_stays_keeps_neither_rooms_nor_floors() {
     assert!((0..4).all(|partition| log.floor(partition).is_none()));
     rig.hub.cursor(client.key, rig.now);
     client.read();
-    assert_eq!(rig.decode(&client.cursor).positions, []);
+    assert_eq!(rig.decode(&client.cursor).marks, []);
 }
 
 impl Rig {
@@ -151,8 +151,66 @@ impl Rig {
         let cursor = Cursor {
             issued: self.now.wall,
             organisation: crate::domain::cursor::organisation_hash(&id(organisation)),
-            positions: vec![(partition_hash(TOPIC, None, partition), 0)],
+            marks: vec![mark(partition, 0)],
         };
         cursor.encode(None).to_string()
     }
+}
+
+#[test]
+fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_tell_who_lost_what() {
+    let mut rig = Rig::with_bytes(2, 100_000);
+    // Three organisations: a third is 33 kB, less what is evicted ahead. Each quiet one takes nearly that.
+    let mut quiet = [0; 2];
+    while rig.hub.snapshot(rig.now).window_bytes < 62_000 {
+        for (at, count) in quiet.iter_mut().enumerate() {
+            rig.publish_sized(0, &format!("o{at}"), &["1"], 200);
+            *count += 1;
+        }
+    }
+    let old = rig.connect("noisy", &["1"], Start::Fresh);
+    let mut others: Vec<_> = (0..2)
+        .map(|at| rig.connect(&format!("o{at}"), &["1"], Start::Fresh))
+        .collect();
+    rig.turns();
+    for client in &mut others {
+        client.read();
+    }
+    let mut noisy = old;
+    noisy.read();
+    for _ in 0..500 {
+        rig.publish_sized(1, "noisy", &["1"], 300);
+        assert!(rig.hub.snapshot(rig.now).window_bytes <= 100_000);
+    }
+    // By a cursor from before anything, what the window has lost shows.
+    for at in 0..2 {
+        let organisation = format!("o{at}");
+        let cursor = others[at].cursor.clone();
+        assert!(
+            matches!(rig.inspect(&organisation, &cursor), Inspection::Resume(_)),
+            "{organisation} has lost nothing"
+        );
+        let text = rig.cursor_before(0, &organisation);
+        let Inspection::Resume(cursor) = rig.inspect(&organisation, &text) else {
+            panic!("{organisation} has lost something");
+        };
+        let mut all = rig.connect(&organisation, &["1"], Start::Resume(cursor, text.into()));
+        rig.turns();
+        assert_eq!(all.records().len(), quiet[at], "{organisation}");
+    }
+    assert_eq!(
+        rig.inspect("noisy", &noisy.cursor),
+        Inspection::Resync(ResyncReason::Evicted)
+    );
+    // Now the quiet one grows beyond its share, and pays for it itself.
+    for _ in 0..300 {
+        rig.publish_sized(0, "o0", &["1"], 200);
+    }
+    let Inspection::Resume(_) = rig.inspect("o1", &others[1].cursor) else {
+        panic!("o1 has lost something");
+    };
+    assert_eq!(
+        rig.inspect("o0", &others[0].cursor),
+        Inspection::Resync(ResyncReason::Evicted)
+    );
 }

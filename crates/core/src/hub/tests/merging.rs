@@ -78,7 +78,7 @@ fn back_and_forth_between_instances_nothing_repeats() {
 fn a_change_of_partitions_is_spelled_out_for_a_window_and_old_tables_still_decode() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
-    let unknown = |text: &str| Cursor::decode(text, |_| None) == Err(CursorError::UnknownTable);
+    let unknown = |text: &str| Cursor::decode(text, |_, _| None) == Err(CursorError::UnknownTable);
     rig.publish(0, "o1", &["1"]);
     client.read();
     let old = client.cursor.clone();

@@ -1,9 +1,14 @@
 //! The hub against outlets that only write down what they are offered.
 
+mod conflating;
 mod delivery;
 mod forgetting;
+mod latest;
 mod merging;
 mod resuming;
+mod revoking;
+mod topic_ids;
+mod unwanted;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,11 +21,11 @@ use super::feed::Feed;
 use super::outlet::{Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
-use crate::domain::cursor::{Cursor, partition_hash};
+use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Class, Publication};
-use crate::domain::room::{Kind, Room};
+use crate::domain::room::{Kind, Room, Which};
 
 const TOPIC: &str = "incident";
 const EPOCH: u64 = 1_795_000_000_000;
@@ -29,17 +34,20 @@ const KEPT_MS: u64 = WINDOW_MS + 10_000;
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// What an outlet took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Welcome(Resumed, u64),
     Resync(ResyncReason),
     Cursor,
     Stale(bool),
+    /// The ids of the rooms.
+    Revoked(Vec<String>),
     /// Partition and offset.
     Record(i32, i64),
+    Newest(i32, i64),
 }
 
-use Seen::{Record, Stale, Welcome};
+use Seen::{Newest, Record, Stale, Welcome};
 
 #[derive(Default)]
 struct Pipe {
@@ -67,10 +75,18 @@ impl Outlet for Mock {
             Item::Resync { reason, cursor, .. } => (Seen::Resync(reason), cursor),
             Item::Cursor { cursor } => (Seen::Cursor, cursor),
             Item::Stale { stale, cursor, .. } => (Stale(stale), cursor),
+            Item::Revoked { rooms, cursor, .. } => {
+                let ids = rooms.iter().map(|room| room.which.to_string()).collect();
+                (Seen::Revoked(ids), cursor)
+            }
             Item::Publication {
                 publication,
                 cursor,
             } => (Record(publication.partition, publication.offset), cursor),
+            Item::Newest {
+                publication,
+                cursor,
+            } => (Newest(publication.partition, publication.offset), cursor),
         };
         pipe.taken.push_back((seen, cursor.clone()));
         Offered::Taken
@@ -98,7 +114,7 @@ impl Client {
     fn records(&mut self) -> Vec<(i32, i64)> {
         let read = self.read().into_iter();
         read.filter_map(|seen| match seen {
-            Record(partition, offset) => Some((partition, offset)),
+            Record(partition, offset) | Newest(partition, offset) => Some((partition, offset)),
             _ => None,
         })
         .collect()
@@ -123,9 +139,14 @@ impl Rig {
     }
 
     fn with_bytes(partitions: u32, window_bytes: usize) -> Self {
+        Self::with_space(partitions, window_bytes, NO_LIMIT)
+    }
+
+    fn with_space(partitions: u32, window_bytes: usize, latest_bytes: usize) -> Self {
         let settings = Settings {
             window_ms: WINDOW_MS,
             window_bytes,
+            latest_bytes,
         };
         let mut rig = Self {
             hub: Hub::new(settings),
@@ -208,6 +229,22 @@ impl Rig {
         rooms: &[&str],
         bytes: usize,
     ) -> i64 {
+        self.append(partition, organisation, rooms, bytes, None)
+    }
+
+    /// Appends a record of class `latest`, whose own key is what it is the latest of.
+    fn update(&mut self, partition: u32, organisation: &str, rooms: &[&str], of: &str) -> i64 {
+        self.append(partition, organisation, rooms, 4, Some(of))
+    }
+
+    fn append(
+        &mut self,
+        partition: u32,
+        organisation: &str,
+        rooms: &[&str],
+        bytes: usize,
+        latest_of: Option<&str>,
+    ) -> i64 {
         let offset = self.next[partition as usize];
         self.next[partition as usize] = offset + 1;
         let publication = Publication {
@@ -215,12 +252,12 @@ impl Rig {
             partition: partition.cast_signed(),
             offset,
             timestamp: None,
-            key: None,
+            key: latest_of.map(Arc::from),
             event: "incident_updated".into(),
             organisation: id(organisation),
             rooms: rooms.iter().map(|name| room(organisation, name)).collect(),
-            class: Class::Event,
-            latest_of: None,
+            class: latest_of.map_or(Class::Event, |_| Class::Latest),
+            latest_of: latest_of.map(Arc::from),
             ack: false,
             payload: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))))
                 .unwrap(),
@@ -278,18 +315,34 @@ impl Rig {
         self.hub.subscribe(client.key, &room("o1", name), self.now)
     }
 
+    fn subscribe_latest(&mut self, client: &Client, name: &str) -> usize {
+        let keys = self
+            .hub
+            .subscribe_latest(client.key, &room("o1", name), self.now);
+        self.hub.cursor(client.key, self.now);
+        keys
+    }
+
     fn inspect(&self, organisation: &str, text: &str) -> Inspection {
         self.hub.inspect(&id(organisation), text, self.now)
     }
 
     fn decode(&self, text: &str) -> Cursor {
-        Cursor::decode(text, |digest| self.hub.positions.table(digest)).unwrap()
+        self.hub.positions.decode(text).unwrap()
     }
 
     /// What the cursor says of a partition of the topic.
     fn position(&self, text: &str, partition: i32) -> Option<i64> {
-        self.decode(text)
-            .next(partition_hash(TOPIC, None, partition))
+        self.decode(text).next(partition_hash(TOPIC, partition))
+    }
+}
+
+/// Of the topic whose id nobody has told.
+fn mark(partition: i32, next: i64) -> Mark {
+    Mark {
+        hash: partition_hash(TOPIC, partition),
+        tag: Tag::UNKNOWN,
+        next,
     }
 }
 
@@ -301,6 +354,6 @@ fn room(organisation: &str, name: &str) -> Room {
     Room {
         organisation: id(organisation),
         kind: Kind::parse("channel").unwrap(),
-        id: id(name),
+        which: Which::parse(name).unwrap(),
     }
 }

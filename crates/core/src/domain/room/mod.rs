@@ -1,0 +1,133 @@
+//! Rooms: who may hear what, as a value.
+
+mod request;
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::id::{Id, InvalidId};
+pub use request::{BadRooms, RoomRequest};
+
+/// What a room is about: `org`, `user`, `channel`, `incident`, `asset`, or a kind that a profile names.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind(Arc<str>);
+
+impl Kind {
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        Id::parse(text)?;
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The room that everybody of an organisation is in.
+    pub fn organisation() -> Self {
+        Self(Arc::from("org"))
+    }
+
+    /// The room of one person.
+    pub fn user() -> Self {
+        Self(Arc::from("user"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether somebody may be in all rooms of this kind at once.
+    pub fn has_whole(&self) -> bool {
+        !matches!(self.as_str(), "org" | "user")
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+/// A room of one organisation. Built from checked parts only, so no text from a client can name a foreign one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Room {
+    pub organisation: Id,
+    pub kind: Kind,
+    pub which: Which,
+}
+
+/// Which rooms of a kind are meant.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Which {
+    /// For the kind `org` the organisation itself.
+    One(Id),
+    /// Every room of the kind, those that come to be later included. Written `*`, which is no [`Id`]: neither a record nor
+    /// a claim can name it, and a client that does is judged by what it means.
+    All,
+}
+
+impl Which {
+    /// How [`Which::All`] is written.
+    pub const ALL: &'static str = "*";
+
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if text == Self::ALL {
+            Ok(Self::All)
+        } else {
+            Id::parse(text).map(Self::One)
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(id) => fmt::Display::fmt(id, formatter),
+            Self::All => formatter.write_str(Self::ALL),
+        }
+    }
+}
+
+impl Room {
+    pub fn organisation(organisation: &Id) -> Self {
+        Self {
+            organisation: organisation.clone(),
+            kind: Kind::organisation(),
+            which: Which::One(organisation.clone()),
+        }
+    }
+
+    pub fn user(organisation: &Id, user: &Id) -> Self {
+        Self {
+            organisation: organisation.clone(),
+            kind: Kind::user(),
+            which: Which::One(user.clone()),
+        }
+    }
+
+    /// What holds this room among all others of its kind. `None` for the kinds that everybody has one room of.
+    pub fn whole(&self) -> Option<Self> {
+        self.kind.has_whole().then(|| Self {
+            organisation: self.organisation.clone(),
+            kind: self.kind.clone(),
+            which: Which::All,
+        })
+    }
+}
+
+/// `org:{organisation}` or `{kind}:{id}:org:{organisation}`: for people and logs, never parsed back into authority.
+impl fmt::Display for Room {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind.as_str() == "org" {
+            write!(formatter, "org:{}", self.organisation)
+        } else {
+            write!(
+                formatter,
+                "{}:{}:org:{}",
+                self.kind, self.which, self.organisation
+            )
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! To whom a record goes, how, and which part of it.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::super::decode::Decoded;
+use super::super::explain::{self, Stage, Trace, Verdict};
+use super::super::id::Id;
+use super::super::publication::Class;
+use super::super::room::{Room, Which};
+use super::super::skip::Skip;
+use super::source::{Heard, Said, Source, Sources, View};
+use super::{RoomId, RoomRoute, Route};
+
+/// Bytes of a record's key that something may be the latest of.
+const MAX_KEY: usize = 256;
+
+/// A bad id refuses the whole record: to deliver it to the rooms that are left would be a loss for the members of the one that is
+/// not, and nobody would ever learn of it.
+pub(super) fn rooms(
+    route: &Route,
+    view: View<'_>,
+    organisation: &Id,
+    trace: &mut impl Trace,
+) -> Result<Vec<Room>, Skip> {
+    const STAGE: Stage = Stage::Room;
+    let mut rooms: Vec<Room> = Vec::with_capacity(route.rooms.len());
+    for RoomRoute { kind, id } in &route.rooms {
+        let (id, why) = match id {
+            RoomId::Organisation => (organisation.clone(), None),
+            RoomId::Said { by, required } => {
+                match first(by, view, (STAGE, kind.as_str()), trace)? {
+                    Some(heard) => {
+                        let id = heard.said.id().map_err(|rule| {
+                            trace.refuse(STAGE, Skip::BadId, || format!("{kind}: {heard}: {rule}"))
+                        })?;
+                        (id, Some(heard))
+                    }
+                    None if *required => {
+                        return Err(trace.refuse(STAGE, Skip::NoRoom, || {
+                            let why = explain::not_there(&by.0);
+                            format!("{kind}: {why}, and the route requires this room")
+                        }));
+                    }
+                    None => {
+                        trace.note(STAGE, Verdict::LeftOut, || {
+                            let why = explain::not_there(&by.0);
+                            format!("{kind}: {why}; the room is optional")
+                        });
+                        continue;
+                    }
+                }
+            }
+        };
+        let room = Room {
+            organisation: organisation.clone(),
+            kind: kind.clone(),
+            which: Which::One(id),
+        };
+        let because = || match &why {
+            Some(heard) => heard.to_string(),
+            None => "everybody of the organisation".to_owned(),
+        };
+        if rooms.contains(&room) {
+            trace.note(STAGE, Verdict::LeftOut, || {
+                format!("{room}: {}, but this room is named already", because())
+            });
+        } else {
+            trace.found(STAGE, || format!("{room}: {}", because()));
+            rooms.push(room);
+        }
+    }
+    if rooms.is_empty() {
+        return Err(trace.refuse(STAGE, Skip::NoRoom, || {
+            "no room of the route is left".to_owned()
+        }));
+    }
+    Ok(rooms)
+}
+
+/// The class, and what it is the latest of.
+pub(super) fn class(
+    route: &Route,
+    view: View<'_>,
+    trace: &mut impl Trace,
+) -> Result<(Class, Option<Arc<str>>), Skip> {
+    const STAGE: Stage = Stage::LatestOf;
+    const WHAT: &str = "the latest";
+    let by = &route.key;
+    if by.0.is_empty() {
+        return Ok((route.class, None));
+    }
+    let Some(heard) = first(by, view, (STAGE, WHAT), trace)? else {
+        // Nothing tells what it would be the latest of, so none may take its place.
+        trace.note(STAGE, Verdict::LeftOut, || {
+            let why = explain::not_there(&by.0);
+            format!("{why}, so it is delivered as class event")
+        });
+        return Ok((Class::Event, None));
+    };
+    let key: Result<Arc<str>, String> = match (heard.source, &heard.said) {
+        // It names no room, so it need not be an identifier.
+        (Source::Key(_), Said::Text(text)) if (1..=MAX_KEY).contains(&text.len()) => {
+            Ok(Arc::from(&**text))
+        }
+        (Source::Key(_), _) => Err(format!("a key is 1 to {MAX_KEY} bytes of text")),
+        (_, said) => said.id().map(Arc::from).map_err(|rule| rule.to_string()),
+    };
+    let key = key
+        .map_err(|rule| trace.refuse(STAGE, Skip::BadId, || format!("{WHAT}: {heard}: {rule}")))?;
+    trace.found(STAGE, || heard.to_string());
+    Ok((route.class, Some(key)))
+}
+
+fn first<'r>(
+    by: &'r Sources,
+    view: View<'r>,
+    (stage, of): (Stage, &str),
+    trace: &mut impl Trace,
+) -> Result<Option<Heard<'r>>, Skip> {
+    by.first(view).map_err(|(source, skip)| {
+        trace.refuse(stage, skip, || format!("{of}: {}", explain::twice(source)))
+    })
+}
+
+/// The record as it came, less any white space around it, or the part of it that the route hands on. The type remembers that it
+/// was found to be JSON.
+pub(super) fn payload(
+    route: &Route,
+    fields: &Decoded<'_>,
+    trace: &mut impl Trace,
+) -> Result<Box<RawValue>, Skip> {
+    let Some(field) = &route.payload else {
+        let payload: &RawValue = serde_json::from_str(fields.json).map_err(|_| Skip::NotJson)?;
+        return Ok(payload.to_owned());
+    };
+    let Some((_, value)) = fields.get(field) else {
+        return Err(trace.refuse(Stage::Payload, Skip::NoPayload, || {
+            format!(
+                "{field} is not there (null counts as absent), and it is what clients would get"
+            )
+        }));
+    };
+    // A text could pass for a cursor: clients know one by what it begins with.
+    if !value.get().starts_with(['{', '[']) {
+        return Err(trace.refuse(Stage::Payload, Skip::NoPayload, || {
+            let shown = explain::shortened(value.get());
+            format!("{field} is {shown}: what clients get is an object or a list")
+        }));
+    }
+    trace.found(Stage::Payload, || format!("clients get {field}"));
+    Ok(value.to_owned())
+}

@@ -1,0 +1,72 @@
+//! Whose a record is. It decides who may see it, so nothing is guessed here.
+
+use super::super::explain::{self, Stage, Trace, Verdict};
+use super::super::id::Id;
+use super::super::skip::Skip;
+use super::source::{Organisation, Said, Source, View};
+
+const STAGE: Stage = Stage::Organisation;
+
+impl Organisation {
+    /// The first source that is there decides. A source that is there but is no organisation refuses the record; it is not
+    /// passed over for one that is about somebody else.
+    pub(super) fn of(&self, view: View<'_>, trace: &mut impl Trace) -> Result<Id, Skip> {
+        for (number, source) in self.by.0.iter().enumerate() {
+            let Some(said) = look(source, view, trace)? else {
+                trace.note(STAGE, Verdict::Absent, || {
+                    explain::not_there(std::slice::from_ref(source))
+                });
+                continue;
+            };
+            let id = said.id().map_err(|rule| {
+                trace.refuse(STAGE, Skip::BadOrganisation, || {
+                    format!("{}: {rule}", source.says(&said))
+                })
+            })?;
+            trace.found(STAGE, || source.says(&said));
+            if self.agree {
+                agrees(source, source.look_on(view), &id, trace)?;
+                for source in self.by.0.iter().skip(number.saturating_add(1)) {
+                    let said = look(source, view, trace)?;
+                    agrees(source, said, &id, trace)?;
+                    agrees(source, source.look_on(view), &id, trace)?;
+                }
+            }
+            return Ok(id);
+        }
+        Err(trace.refuse(STAGE, Skip::NoOrganisation, || {
+            "nothing names the organisation".to_owned()
+        }))
+    }
+}
+
+fn look<'r>(
+    source: &'r Source,
+    view: View<'r>,
+    trace: &mut impl Trace,
+) -> Result<Option<Said<'r>>, Skip> {
+    let looked = source.look(view);
+    looked.map_err(|skip| trace.refuse(STAGE, skip, || explain::twice(source)))
+}
+
+/// What holds where nothing is said contradicts nobody.
+fn agrees(
+    source: &Source,
+    said: Option<Said<'_>>,
+    id: &Id,
+    trace: &mut impl Trace,
+) -> Result<(), Skip> {
+    let Some(said) = said.filter(|said| !matches!(said, Said::Fixed(_))) else {
+        return Ok(());
+    };
+    if said.id().as_ref() == Ok(id) {
+        trace.found(STAGE, || format!("{}, as it must", source.says(&said)));
+        return Ok(());
+    }
+    Err(trace.refuse(STAGE, Skip::AmbiguousField, || {
+        format!(
+            "{}, but {id} was named before, and they must agree",
+            source.says(&said)
+        )
+    }))
+}

@@ -1,0 +1,476 @@
+//! Mistakes of profiles, each with its place.
+
+use super::*;
+use crate::domain::route::tests::named;
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+fn room(kind: &str, id: &[&str]) -> RoomSpec {
+    RoomSpec {
+        kind: kind.to_owned(),
+        id: SourceSpec::of_fields(id),
+        optional: false,
+    }
+}
+
+fn fields(texts: &[&str]) -> Vec<FieldSpec> {
+    SourceSpec::of_fields(texts).fields
+}
+
+fn event(spec: &mut TableSpec) -> &mut SourceSpec {
+    spec.event.as_mut().expect("there is one")
+}
+
+fn organisation(spec: &mut TableSpec) -> &mut SourceSpec {
+    &mut spec.organisation.0
+}
+
+/// Limits a route to topics.
+fn on(spec: &mut TableSpec, route: usize, names: &[&str]) {
+    spec.routes[route].topics = Some(names.iter().map(|name| TopicSpec::names(&[name])).collect());
+}
+
+/// Makes the first route one that goes by the topic alone.
+fn fixed(spec: &mut TableSpec, names: &[&str]) {
+    spec.routes[0].events.clear();
+    spec.routes[0].event = Some("all".to_owned());
+    on(spec, 0, names);
+}
+
+fn good() -> TableSpec {
+    TableSpec {
+        topic_prefix: "city.".to_owned(),
+        topics: vec![TopicSpec::names(&["asset", "assets"])],
+        service_topics: vec!["receipts-of-ours".to_owned()],
+        event: Some(SourceSpec::of_fields(&["event_type"])),
+        organisation: OrganisationSpec(SourceSpec::of_fields(&["organization_id"])),
+        aliases: BTreeMap::from([("gps".to_owned(), "asset_moved".to_owned())]),
+        routes: vec![RouteSpec {
+            rooms: vec![room("asset", &["asset_id", "id"])],
+            class: Class::Latest,
+            key: SourceSpec::of_fields(&["asset_id", "id"]),
+            ..named("asset_moved")
+        }],
+        max_event_bytes: 1000,
+        ..TableSpec::default()
+    }
+}
+
+#[test]
+fn a_good_table_has_its_topics_with_the_prefix() {
+    let table = good().build().expect("good");
+    assert_eq!(
+        table.topics().collect::<Vec<_>>(),
+        ["city.asset", "city.assets"]
+    );
+    assert_eq!(table.events().collect::<Vec<_>>(), ["asset_moved"]);
+}
+
+#[test]
+fn a_pattern_is_wanted_beside_the_names() {
+    let mut spec = good();
+    assert!(!spec.clone().build().expect("good").has_patterns());
+    spec.topics.push(TopicSpec::pattern("receipts.*|unit.*"));
+    spec.service_topics = vec!["city.unit.audit".to_owned()];
+    let table = spec.build().expect("good");
+    assert!(table.has_patterns());
+    let shown: Vec<_> = table.patterns().map(ToString::to_string).collect();
+    assert_eq!(shown, ["receipts.*|unit.*"]);
+    assert_eq!(
+        table.topics().count(),
+        2,
+        "only the brokers know the others"
+    );
+    for (topic, wanted) in [
+        ("city.asset", true),
+        ("city.unit.moved", true),
+        ("city.unit.moved.dlq", false),
+        ("city.unit.audit", false),
+        ("unit.moved", false),
+    ] {
+        assert_eq!(table.wants(topic), wanted, "{topic}");
+    }
+}
+
+/// A mistake made in a good table, the place that it is reported for, and words of the message.
+type Case = (fn(&mut TableSpec), &'static str, &'static str);
+
+fn alias(spec: &mut TableSpec, alias: &str, event: &str) {
+    spec.aliases.insert(alias.to_owned(), event.to_owned());
+}
+
+fn check(cases: &[Case]) {
+    for (spoil, at, words) in cases {
+        let mut spec = good();
+        spoil(&mut spec);
+        let problems = spec.build().err().unwrap_or_default();
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.at.to_string() == *at && problem.message.contains(words)),
+            "{at}: {words}: {problems:?}"
+        );
+    }
+}
+
+#[test]
+fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
+    check(&[
+        (|s| s.topics.clear(), "topics", "no topic"),
+        (
+            |s| s.topics.push(TopicSpec::names(&[])),
+            "topics[1]",
+            "no name",
+        ),
+        (
+            |s| s.topics.push(TopicSpec::names(&["a/b"])),
+            "topics[1]",
+            "cannot be a topic",
+        ),
+        (
+            |s| s.topics.push(TopicSpec::names(&["asset"])),
+            "topics[1]",
+            "twice",
+        ),
+        (
+            |s| s.topics.push(TopicSpec::pattern("a(")),
+            "topics[1]",
+            "pattern \"a(\" is no regular expression",
+        ),
+        (
+            |s| s.topic_prefix = "ü".to_owned(),
+            "topics[0]",
+            "cannot be a topic",
+        ),
+        (|s| event(s).fields.clear(), "event", "neither"),
+        (
+            |s| event(s).headers = strings(&[""]),
+            "event.headers[0]",
+            "header",
+        ),
+        (
+            |s| event(s).key = Some(KeySpec::Whole),
+            "event.key",
+            "does not name its event",
+        ),
+        (
+            |s| event(s).default = Some("x".to_owned()),
+            "event.default",
+            "a route's",
+        ),
+        (
+            |s| event(s).topic = Some("x".to_owned()),
+            "event.topic",
+            "no pattern has a group \"x\"",
+        ),
+        (
+            |s| organisation(s).fields = fields(&["data"]),
+            "organisation.fields[0]",
+            "data",
+        ),
+        (
+            |s| organisation(s).fields = fields(&["a", "b", "a"]),
+            "organisation.fields[2]",
+            "named twice",
+        ),
+        (
+            |s| organisation(s).fields = fields(&["a..b"]),
+            "organisation.fields[0]",
+            "cannot be a path",
+        ),
+        (
+            |s| organisation(s).fields = fields(&["a.b.c.d.e.f.g.h.i"]),
+            "organisation.fields[0]",
+            "1 to 8 keys",
+        ),
+        (
+            |s| organisation(s).fields = vec![FieldSpec::Path(vec![])],
+            "organisation.fields[0]",
+            "cannot be a path",
+        ),
+        (
+            |s| organisation(s).default = Some("a b".to_owned()),
+            "organisation.default",
+            "an identifier is",
+        ),
+        (
+            |s| event(s).agree = true,
+            "event.agree",
+            "belongs to the organisation",
+        ),
+        (
+            |s| organisation(s).topic = Some("x".to_owned()),
+            "organisation.topic",
+            "(?<x>...)",
+        ),
+        (
+            |s| {
+                organisation(s).key = Some(KeySpec::Part(KeyPart {
+                    separator: ":".to_owned(),
+                    part: 0,
+                }));
+            },
+            "organisation.key",
+            "counted from 1",
+        ),
+        (
+            |s| {
+                organisation(s).fields =
+                    (0..40).map(|n| FieldSpec::Name(format!("f{n}"))).collect();
+            },
+            "organisation.fields[31]",
+            "one more",
+        ),
+    ]);
+}
+
+#[test]
+fn every_mistake_about_routes_is_told_with_its_place() {
+    check(&[
+        (|s| s.routes.clear(), "routes", "no route"),
+        (|s| s.routes[0].events.clear(), "routes[0]", "no event"),
+        (
+            |s| s.routes[0].events = strings(&["connect"]),
+            "routes[0].events[0]",
+            "reserved",
+        ),
+        (
+            |s| s.routes[0].events = strings(&["resync-required"]),
+            "routes[0].events[0]",
+            "reserved",
+        ),
+        (
+            |s| s.routes[0].events = strings(&["a b"]),
+            "routes[0].events[0]",
+            "cannot be an event",
+        ),
+        (
+            |s| s.routes[0].events.push("AssetMoved".to_owned()),
+            "routes[0].events[1]",
+            "twice",
+        ),
+        (
+            |s| s.routes[0].events.push("asset_moved".to_owned()),
+            "routes[0].events[1]",
+            "twice",
+        ),
+        (
+            |s| s.routes.push(s.routes[0].clone()),
+            "routes[1].events[0]",
+            "routed twice on all topics",
+        ),
+        (|s| s.event = None, "routes[0].events", "no [event]"),
+        (|s| s.routes[0].rooms.clear(), "routes[0].rooms", "no room"),
+        (
+            |s| s.routes[0].rooms.push(room("a:b", &["id"])),
+            "routes[0].rooms[1].kind",
+            "kind",
+        ),
+        (
+            |s| s.routes[0].rooms.push(room("org", &["id"])),
+            "routes[0].rooms[1]",
+            "org",
+        ),
+        (
+            |s| s.routes[0].rooms.push(room("user", &[])),
+            "routes[0].rooms[1]",
+            "no field",
+        ),
+        (
+            |s| s.routes[0].rooms.push(room("user", &["u", "u"])),
+            "routes[0].rooms[1].id.fields[1]",
+            "named twice",
+        ),
+        (
+            |s| s.routes[0].key.fields.clear(),
+            "routes[0].key",
+            "latest_of",
+        ),
+        (
+            |s| s.routes[0].class = Class::Event,
+            "routes[0].key",
+            "latest_of",
+        ),
+        (
+            |s| s.routes[0].key.default = Some("x".to_owned()),
+            "routes[0].key",
+            "latest of one thing",
+        ),
+        (
+            |s| s.routes[0].payload = Some(FieldSpec::Path(vec![])),
+            "routes[0].payload",
+            "cannot be a path",
+        ),
+        (
+            |s| {
+                s.routes[0].when.insert("h".to_owned(), String::new());
+            },
+            "routes[0].when",
+            "a name and a value",
+        ),
+        (|s| alias(s, "x", "y"), "aliases.x", "no route"),
+        (
+            |s| alias(s, "error", "asset_moved"),
+            "aliases.error",
+            "reserved",
+        ),
+        (
+            |s| alias(s, "asset.moved", "asset_moved"),
+            "aliases.asset.moved",
+            "already",
+        ),
+    ]);
+}
+
+#[test]
+fn no_record_has_two_routes_and_no_topic_two_formats() {
+    check(&[
+        (
+            |s| s.routes[0].topics = Some(vec![]),
+            "routes[0].topics",
+            "hears of nothing",
+        ),
+        (
+            |s| on(s, 0, &["others"]),
+            "routes[0].topics[0]",
+            "none of the profile's",
+        ),
+        (
+            |s| s.routes[0].topics = Some(vec![TopicSpec::pattern("units.*")]),
+            "routes[0].topics[0]",
+            "matches none of the profile's topics",
+        ),
+        (
+            |s| {
+                s.routes[0].topics = Some(vec![TopicSpec {
+                    format: Some(Format::Json),
+                    ..TopicSpec::names(&["asset"])
+                }]);
+            },
+            "routes[0].topics[0]",
+            "beside the route's topics",
+        ),
+        // A route for one name of a topic is for all of its names.
+        (
+            |s| {
+                s.routes.push(s.routes[0].clone());
+                on(s, 0, &["asset"]);
+                on(s, 1, &["assets"]);
+            },
+            "routes[1].events[0]",
+            "routed twice on topic \"city.asset",
+        ),
+        (
+            |s| {
+                s.routes.push(s.routes[0].clone());
+                on(s, 1, &["asset"]);
+            },
+            "routes[1].events[0]",
+            "routed twice on the topics that the other names",
+        ),
+        (
+            |s| {
+                s.topics.push(TopicSpec::pattern("unit.*"));
+                s.routes[0].topics = Some(vec![TopicSpec::pattern("unit.*")]);
+                s.routes.push(s.routes[0].clone());
+            },
+            "routes[1].events[0]",
+            "routed twice on pattern \"unit.*\"",
+        ),
+        (
+            |s| {
+                fixed(s, &["asset"]);
+                s.routes.push(RouteSpec {
+                    rooms: vec![room("org", &[])],
+                    ..named("other")
+                });
+                on(s, 1, &["asset"]);
+            },
+            "routes[1].topics",
+            "is \"all\" already",
+        ),
+        (
+            |s| {
+                on(s, 0, &["asset"]);
+                s.routes.push(s.routes[0].clone());
+                s.routes.swap(0, 1);
+                fixed(s, &["asset"]);
+                s.routes.swap(0, 1);
+            },
+            "routes[1].topics",
+            "would take all",
+        ),
+        (
+            |s| {
+                fixed(s, &["asset"]);
+                s.routes[0].topics = None;
+            },
+            "routes[0].event",
+            "needs the topics",
+        ),
+        (
+            |s| {
+                fixed(s, &["asset"]);
+                s.routes[0].event = Some("error".to_owned());
+            },
+            "routes[0].event",
+            "reserved",
+        ),
+        (
+            |s| {
+                s.routes[0].event = Some("x".to_owned());
+                on(s, 0, &["asset"]);
+            },
+            "routes[0].event",
+            "either",
+        ),
+        (
+            |s| {
+                s.topics.push(TopicSpec::names(&["other"]));
+                on(s, 0, &["asset"]);
+            },
+            "topics[1]",
+            "no route is for topic \"city.other\"",
+        ),
+        (
+            |s| {
+                s.topics[0].format = Some(Format::Json);
+                s.routes[0].format = Some(Format::JsonSchema);
+            },
+            "routes[0].format",
+            "of format json already",
+        ),
+        (
+            |s| {
+                s.routes[0].rooms[0].id.topic = Some("region".to_owned());
+            },
+            "routes[0].rooms[0].id.topic",
+            "no pattern has a group \"region\"",
+        ),
+    ]);
+}
+
+#[test]
+fn what_comes_first_may_be_narrower() {
+    let mut spec = good();
+    spec.routes.push(spec.routes[0].clone());
+    on(&mut spec, 0, &["asset"]);
+    assert!(
+        spec.clone().build().is_ok(),
+        "what one topic leaves goes on"
+    );
+    spec.routes[0].topics = None;
+    spec.routes[0].when.insert("a".to_owned(), "b".to_owned());
+    assert!(spec.build().is_ok(), "what one header leaves goes on");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let mut spec = good();
+    spec.topics.clear();
+    event(&mut spec).fields.clear();
+    spec.routes[0].rooms.clear();
+    assert_eq!(spec.build().expect_err("bad").len(), 3);
+}

@@ -1,0 +1,108 @@
+//! How the hub stands, and what it has done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::log::OrganisationLog;
+use super::outlet::{Outlet, Resumed};
+use super::{Hub, Now};
+use crate::domain::protocol::ResyncReason;
+
+/// What the hub counted since it was made.
+#[derive(Debug, Default, Clone)]
+pub struct Counts {
+    pub deliveries: BTreeMap<Arc<str>, u64>,
+    pub publications: u64,
+    /// By [`Resumed`] as index.
+    pub starts: [u64; Resumed::ALL.len()],
+    /// By [`ResyncReason`] as index.
+    pub resyncs: [u64; ResyncReason::ALL.len()],
+    /// Records that came again, or of a partition that is gone: not handed out.
+    pub repeated: u64,
+    /// Live connections that turned lagging because their outlet was full.
+    pub slowed: u64,
+    /// Publications that the byte cap evicted before the window's time was over.
+    pub evicted_early: u64,
+    /// Publications of class `latest` that a lagging connection was spared, because it gets a newer one of the same key.
+    pub conflated: u64,
+    /// Newest records of a key that had to give way for lack of space.
+    pub latest_evicted: u64,
+}
+
+impl Counts {
+    pub(super) fn delivered(&mut self, event: &Arc<str>, count: u64) {
+        match self.deliveries.get_mut(event) {
+            Some(total) => *total += count,
+            None => {
+                self.deliveries.insert(event.clone(), count);
+            }
+        }
+    }
+}
+
+/// How things stand.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub counts: Counts,
+    pub connections: usize,
+    pub lagging: usize,
+    /// Members by kind of room.
+    pub rooms: BTreeMap<String, RoomCount>,
+    pub organisations: usize,
+    pub window_bytes: usize,
+    pub window_entries: usize,
+    /// What the newest records of class `latest` take, those in the window included.
+    pub latest_bytes: usize,
+    pub latest_records: usize,
+    /// Age of the oldest publication in the window, in milliseconds.
+    pub window_age_ms: u64,
+    /// How far "everything is read" lies behind now, in milliseconds.
+    pub behind_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomCount {
+    pub rooms: usize,
+    pub members: usize,
+}
+
+impl<O: Outlet> Hub<O> {
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        let mut rooms = BTreeMap::<String, RoomCount>::new();
+        for (room, log) in self.organisations.values().flat_map(|log| &log.rooms) {
+            if !log.members.is_empty() {
+                let count = rooms.entry(room.kind.as_str().to_owned()).or_default();
+                count.rooms += 1;
+                count.members += log.members.len();
+            }
+        }
+        let oldest = self
+            .organisations
+            .values()
+            .filter_map(OrganisationLog::oldest);
+        Snapshot {
+            counts: self.counts.clone(),
+            connections: self.connections.len(),
+            lagging: self
+                .connections
+                .values()
+                .filter(|connection| !connection.is_live())
+                .count(),
+            rooms,
+            organisations: self.organisations.len(),
+            window_bytes: self.bytes,
+            window_entries: self.organisations.values().map(OrganisationLog::len).sum(),
+            latest_bytes: self.latest_bytes,
+            latest_records: self
+                .organisations
+                .values()
+                .map(|log| log.latest.len())
+                .sum(),
+            window_age_ms: oldest
+                .map(|at| now.monotonic.saturating_sub(at.monotonic))
+                .max()
+                .unwrap_or(0),
+            behind_ms: now.wall.saturating_sub(self.positions.read_up_to(now)),
+        }
+    }
+}

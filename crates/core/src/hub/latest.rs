@@ -1,0 +1,196 @@
+//! The newest record of each key of class `latest`, per room, kept for as long as there is space.
+//!
+//! By sequence numbers of the organisation's log: they are the order in which everything was appended, so "the newest of
+//! this room that were appended before here" is a range, and who reads it slowly needs to remember one number. A record
+//! that a newer one replaces moves to the end of that order, where the reader finds it as an ordinary event.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::domain::publication::Publication;
+use crate::domain::room::Room;
+
+/// What a record costs besides its bytes, and what each room of it does. Measured: see the test `memory`.
+const RECORD_OVERHEAD: usize = 576;
+const ROOM_OVERHEAD: usize = 224;
+
+/// Event and what it is the latest of.
+type Key = (Arc<str>, Arc<str>);
+
+/// A room's number here: shorter than its name, never used again.
+type Number = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct Latest {
+    /// By sequence number: what is the newest of its key in at least one room.
+    records: BTreeMap<u64, Record>,
+    rooms: HashMap<Room, RoomKeys>,
+    newest: HashMap<(Number, Key), u64>,
+    in_room: BTreeSet<(Number, u64)>,
+    /// By partition and the record's own key, for deletions.
+    by_record: BTreeSet<(u32, Arc<str>, u64)>,
+    numbers: Number,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Record {
+    publication: Arc<Publication>,
+    partition: u32,
+    /// In how many rooms it is the newest of its key.
+    rooms: usize,
+    cost: usize,
+}
+
+#[derive(Debug)]
+struct RoomKeys {
+    number: Number,
+    keys: usize,
+}
+
+impl Latest {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Takes note of what was appended under this sequence number, the highest so far. Other classes are left alone.
+    pub(super) fn put(&mut self, sequence: u64, publication: &Arc<Publication>, partition: u32) {
+        let Some((event, of)) = publication.latest_key() else {
+            return;
+        };
+        let (mut rooms, mut cost) = (0, RECORD_OVERHEAD + publication.payload.get().len());
+        for room in publication.audience() {
+            let made = self.numbers;
+            let room = self.rooms.entry(room).or_insert(RoomKeys {
+                number: made,
+                keys: 0,
+            });
+            let number = room.number;
+            let older = self
+                .newest
+                .insert((number, (event.clone(), of.clone())), sequence);
+            room.keys += usize::from(older.is_none());
+            self.numbers += u64::from(number == made);
+            self.in_room.insert((number, sequence));
+            if let Some(older) = older {
+                self.in_room.remove(&(number, older));
+                self.let_go(older);
+            }
+            rooms += 1;
+            cost += ROOM_OVERHEAD;
+        }
+        if let Some(key) = &publication.key {
+            cost += key.len();
+            self.by_record.insert((partition, key.clone(), sequence));
+        }
+        self.bytes += cost;
+        let record = Record {
+            publication: publication.clone(),
+            partition,
+            rooms,
+            cost,
+        };
+        self.records.insert(sequence, record);
+    }
+
+    /// A newer one has taken its place in one room.
+    fn let_go(&mut self, sequence: u64) {
+        let Some(record) = self.records.get_mut(&sequence) else {
+            return;
+        };
+        record.rooms -= 1;
+        if record.rooms == 0 {
+            self.remove(sequence);
+        }
+    }
+
+    /// Takes it out of every room in which it is still the newest. Returns the bytes that became free.
+    fn remove(&mut self, sequence: u64) -> usize {
+        let Some(record) = self.records.remove(&sequence) else {
+            return 0;
+        };
+        let publication = &record.publication;
+        if let Some((event, of)) = publication.latest_key().filter(|_| record.rooms > 0) {
+            for room in publication.audience() {
+                let Some(keys) = self.rooms.get_mut(&room) else {
+                    continue;
+                };
+                // Else a newer one is there.
+                if self.in_room.remove(&(keys.number, sequence)) {
+                    let key = (event.clone(), of.clone());
+                    self.newest.remove(&(keys.number, key));
+                    keys.keys -= 1;
+                    if keys.keys == 0 {
+                        self.rooms.remove(&room);
+                    }
+                }
+            }
+        }
+        if let Some(key) = &publication.key {
+            self.by_record
+                .remove(&(record.partition, key.clone(), sequence));
+        }
+        self.bytes -= record.cost;
+        record.cost
+    }
+
+    /// Lets go of what was updated longest ago. Returns the bytes that became free.
+    pub(super) fn evict_oldest(&mut self) -> usize {
+        let oldest = self.records.first_key_value();
+        let oldest = oldest.map(|(sequence, _)| *sequence);
+        oldest.map_or(0, |sequence| self.remove(sequence))
+    }
+
+    /// The records of this key of the partition were deleted. Returns the bytes that became free.
+    pub(super) fn forget_record(&mut self, partition: u32, key: &Arc<str>) -> usize {
+        let of_key = (partition, key.clone(), 0)..=(partition, key.clone(), u64::MAX);
+        let deleted: Vec<u64> = self.by_record.range(of_key).map(|(.., at)| *at).collect();
+        deleted
+            .into_iter()
+            .map(|sequence| self.remove(sequence))
+            .sum()
+    }
+
+    /// The partition is gone. Returns the bytes that became free.
+    pub(super) fn forget_partition(&mut self, partition: u32) -> usize {
+        let of_it = |(sequence, record): (&u64, &Record)| {
+            (record.partition == partition).then_some(*sequence)
+        };
+        let gone: Vec<u64> = self.records.iter().filter_map(of_it).collect();
+        gone.into_iter().map(|sequence| self.remove(sequence)).sum()
+    }
+
+    /// How many keys have a record in the room.
+    pub(super) fn keys_of(&self, room: &Room) -> usize {
+        self.rooms.get(room).map_or(0, |room| room.keys)
+    }
+
+    /// The sequence number of what is the newest in the room of what this publication is the latest of.
+    pub(super) fn newest(&self, room: &Room, publication: &Publication) -> Option<u64> {
+        let (event, of) = publication.latest_key()?;
+        let number = self.rooms.get(room)?.number;
+        self.newest
+            .get(&(number, (event.clone(), of.clone())))
+            .copied()
+    }
+
+    /// The first of the room's newest records in this range of sequence numbers.
+    pub(super) fn first_in(&self, room: &Room, range: std::ops::Range<u64>) -> Option<u64> {
+        let number = self.rooms.get(room)?.number;
+        if range.is_empty() {
+            return None;
+        }
+        let mut found = self
+            .in_room
+            .range((number, range.start)..(number, range.end));
+        found.next().map(|(_, sequence)| *sequence)
+    }
+
+    pub(super) fn get(&self, sequence: u64) -> Option<&Arc<Publication>> {
+        Some(&self.records.get(&sequence)?.publication)
+    }
+}

@@ -1,0 +1,185 @@
+//! Who is there and in which rooms.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::connection::{Connection, Control, Lag, Schedule, State};
+use super::outlet::{Outlet, Resumed};
+use super::{ConnectionKey, Hub, Now};
+use crate::domain::cursor::Cursor;
+use crate::domain::id::Id;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
+use crate::domain::room::Room;
+
+/// How a connection starts.
+#[derive(Debug, Clone)]
+pub enum Start {
+    Fresh,
+    /// From a cursor that [`Hub::inspect`] found good, and its text.
+    Resume(Cursor, Arc<str>),
+    Resync(ResyncReason),
+}
+
+impl<O: Outlet> Hub<O> {
+    /// Adds a connection. It holds `rooms` (all of `organisation`, each once) from this moment on; its welcome, and what
+    /// it missed, goes out in turns.
+    pub fn connect(
+        &mut self,
+        organisation: &Id,
+        rooms: Vec<Room>,
+        start: Start,
+        outlet: O,
+        now: Now,
+    ) -> ConnectionKey {
+        let organisation = self.organisation(organisation);
+        let log = &mut self.organisations[organisation];
+        log.connections += 1;
+        let (first, head) = (log.first(), log.head());
+        let from = |next, own| Lag {
+            own,
+            ..Lag::from(next)
+        };
+        let (resumed, lag, last, reason) = match start {
+            Start::Resume(cursor, text) => {
+                (Resumed::Resumed, from(first, Some(cursor)), text, None)
+            }
+            Start::Fresh => (Resumed::Fresh, from(head, None), Arc::from(""), None),
+            Start::Resync(reason) => {
+                let nowhere = Arc::from("");
+                (Resumed::Resync, from(head, None), nowhere, Some(reason))
+            }
+        };
+        self.counts.starts[resumed as usize] += 1;
+        let mut controls = VecDeque::from([Control::Welcome(resumed)]);
+        if self.contact.stale {
+            controls.push_back(Control::Stale);
+        }
+        let key = self.connections.insert(Connection {
+            outlet,
+            organisation,
+            rooms,
+            state: State::Lagging(lag),
+            controls,
+            last,
+            last_at: now.monotonic,
+            revoked: Vec::new(),
+            recalls: Vec::new(),
+            stamp: 0,
+            schedule: Schedule::Idle,
+        });
+        for room in &self.connections[key].rooms {
+            log.room(room).members.push(key);
+        }
+        if let Some(reason) = reason {
+            self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
+        } else if resumed == Resumed::Fresh {
+            self.with_turn(key, now, |turn, connection| connection.last = turn.here());
+        }
+        self.schedule(key);
+        key
+    }
+
+    /// Joins a room from the connection's own position on. False if it was held already: then nothing changes.
+    pub fn subscribe(&mut self, key: ConnectionKey, room: &Room, now: Now) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if connection.holds(room) {
+            return false;
+        }
+        let log = &mut self.organisations[connection.organisation];
+        let overtaken = match &connection.state {
+            State::Lagging(lag) => lag.next < log.first(),
+            State::Live => false,
+        };
+        log.room(room).members.push(key);
+        connection.rooms.push(room.clone());
+        if overtaken {
+            // Whether the room had something between the connection's position and the window is no longer known.
+            self.with_turn(key, now, |turn, connection| {
+                turn.resync(connection, ResyncReason::Evicted);
+            });
+            self.schedule(key);
+        }
+        true
+    }
+
+    /// Joins a room as [`subscribe`](Self::subscribe) does, and has the newest record of each key of class `latest` go out
+    /// before anything else of the log; if the room was held already they go out again. Answers how many keys there are.
+    pub fn subscribe_latest(&mut self, key: ConnectionKey, room: &Room, now: Now) -> usize {
+        self.subscribe(key, room, now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return 0;
+        };
+        let log = &self.organisations[connection.organisation];
+        if connection.is_live() {
+            connection.state = State::Lagging(Lag::from(log.head()));
+        }
+        if let State::Lagging(lag) = &mut connection.state {
+            lag.asked_newest(room);
+        }
+        connection.recall(room);
+        let keys = log.latest.keys_of(room);
+        self.schedule(key);
+        keys
+    }
+
+    /// Leaves a room. False if it was not held.
+    pub fn unsubscribe(&mut self, key: ConnectionKey, room: &Room) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let Some(at) = connection.rooms.iter().position(|held| held == room) else {
+            return false;
+        };
+        connection.rooms.remove(at);
+        connection.recalls.retain(|recall| recall.room != *room);
+        self.organisations[connection.organisation].leave(room, key);
+        true
+    }
+
+    /// Takes rooms away from a connection, and tells it in its feed. Nothing of them comes any more, also of what it was still
+    /// owed; of its other rooms everything does. Gives the number of rooms that it held of these.
+    pub fn revoke(
+        &mut self,
+        key: ConnectionKey,
+        rooms: &[Room],
+        reason: RevokeReason,
+        now: Now,
+    ) -> usize {
+        let mut count = 0;
+        for room in rooms {
+            if !self.unsubscribe(key, room) {
+                continue;
+            }
+            count += 1;
+            let revoked = &mut self.connections[key].revoked;
+            if !revoked.contains(room) {
+                revoked.push(room.clone());
+            }
+        }
+        if count > 0 {
+            self.control(key, Control::Revoked(reason), now);
+        }
+        count
+    }
+
+    /// The rooms that the connection holds, in the order in which it joined them.
+    pub fn rooms(&self, key: ConnectionKey) -> &[Room] {
+        self.connections
+            .get(key)
+            .map_or(&[], |connection| &connection.rooms)
+    }
+
+    /// The connection is gone.
+    pub fn close(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.remove(key) else {
+            return;
+        };
+        let log = &mut self.organisations[connection.organisation];
+        log.connections -= 1;
+        for room in &connection.rooms {
+            log.leave(room, key);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What comes in: appended, offered to who is live, and let go of when it is old or too much.
+
+use std::sync::Arc;
+
+use super::connection::{Lag, Schedule, State};
+use super::log::OrganisationLog;
+use super::outlet::{Item, Offered, Outlet};
+use super::{Hub, Now, OrganisationKey};
+use crate::domain::id::Id;
+use crate::domain::publication::Publication;
+use crate::failpoints::{self, Bug};
+
+impl<O: Outlet> Hub<O> {
+    pub(super) fn publish(&mut self, partition: u32, publication: Publication, now: Now) -> u64 {
+        if !self.positions.advance(partition, publication.offset) {
+            self.counts.repeated += 1;
+            return 0;
+        }
+        self.appends += 1;
+        self.counts.publications += 1;
+        let key = self.organisation(&publication.organisation);
+        let log = &mut self.organisations[key];
+        log.touch(partition, now);
+        let cursor = log
+            .cursor(&self.positions, self.settings.memory_ms(), now)
+            .encode(self.positions.shared_table(now, self.settings.window_ms));
+        let publication = Arc::new(publication);
+        let before = (log.bytes, log.latest.bytes());
+        let sequence = log.append(publication.clone(), partition, cursor.clone(), now);
+        self.bytes += log.bytes - before.0;
+        // A newer record may be smaller than the one in whose place it comes.
+        self.latest_bytes = self.latest_bytes - before.1 + log.latest.bytes();
+
+        let item = Item::Publication {
+            publication: &publication,
+            cursor: &cursor,
+        };
+        let mut delivered = 0;
+        for room in publication.audience() {
+            for member in &log.rooms[&room].members {
+                let connection = &mut self.connections[*member];
+                if std::mem::replace(&mut connection.stamp, self.appends) == self.appends {
+                    continue;
+                }
+                if !connection.is_live() {
+                    if connection.schedule == Schedule::Idle {
+                        connection.schedule = Schedule::Queued;
+                        self.turns.push_back(*member);
+                    }
+                    continue;
+                }
+                if failpoints::once_in(10_000, Bug::DropEmit) {
+                    continue;
+                }
+                match connection.outlet.offer(item) {
+                    Offered::Taken => {
+                        delivered += 1;
+                        // Should it lag from here on, this is where it stands.
+                        connection.last = cursor.clone();
+                        connection.last_at = now.monotonic;
+                    }
+                    Offered::Full => {
+                        self.counts.slowed += 1;
+                        connection.state = State::Lagging(Lag::from(
+                            sequence + u64::from(failpoints::is(Bug::CursorFirst)),
+                        ));
+                        connection.schedule = Schedule::Blocked;
+                    }
+                }
+            }
+        }
+        if failpoints::once_in(500, Bug::Foreign) {
+            let mut others = self.connections.values_mut();
+            let foreign = others.find(|other| other.organisation != key && other.is_live());
+            delivered +=
+                u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
+        }
+        self.counts.delivered(&publication.event, delivered);
+        self.evict_for_space();
+        self.bound_latest();
+        delivered
+    }
+
+    pub(super) fn organisation(&mut self, id: &Id) -> OrganisationKey {
+        if let Some(key) = self.by_id.get(id) {
+            return *key;
+        }
+        let key = self.organisations.insert(OrganisationLog::new(id.clone()));
+        self.by_id.insert(id.clone(), key);
+        key
+    }
+
+    /// Over the cap, the organisation that takes most gives way: a noisy one shortens only its own window.
+    fn evict_for_space(&mut self) {
+        if self.bytes <= self.settings.window_bytes {
+            return;
+        }
+        // A little more than needed, so that the look-up is not repeated at each append.
+        let target = self.settings.window_bytes - self.settings.window_bytes / 64;
+        while self.bytes > target {
+            let largest = self.organisations.values_mut().max_by_key(|log| log.bytes);
+            let Some(log) = largest.filter(|log| !log.is_empty()) else {
+                return;
+            };
+            let share = log.bytes - log.bytes / 64;
+            loop {
+                self.bytes -= log.evict_oldest(true);
+                self.counts.evicted_early += 1;
+                if self.bytes <= target || log.bytes <= share || log.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Lets go of what is too old. What is the newest of its key stays in the table of those.
+    pub(super) fn evict_old(&mut self, now: Now) {
+        let kept = self.settings.kept_ms();
+        let memory = self.settings.memory_ms();
+        for log in self.organisations.values_mut() {
+            while log
+                .oldest()
+                .is_some_and(|at| now.monotonic.saturating_sub(at.monotonic) >= kept)
+            {
+                self.bytes -= log.evict_oldest(false);
+            }
+            log.forget(memory, now);
+        }
+        self.organisations.retain(|_, log| {
+            let keep = !log.is_forgotten();
+            if !keep {
+                self.by_id.remove(&log.id);
+            }
+            keep
+        });
+    }
+
+    /// The same for the newest records of class `latest`, which have a cap of their own: the organisation that takes most
+    /// loses those that were updated longest ago.
+    fn bound_latest(&mut self) {
+        let cap = self.settings.latest_bytes;
+        if self.latest_bytes <= cap {
+            return;
+        }
+        let target = cap - cap / 64;
+        while self.latest_bytes > target {
+            let largest = self
+                .organisations
+                .values_mut()
+                .max_by_key(|log| log.latest.bytes());
+            let Some(table) = largest.map(|log| &mut log.latest) else {
+                return;
+            };
+            if table.len() == 0 {
+                return;
+            }
+            let share = table.bytes() - table.bytes() / 64;
+            loop {
+                self.latest_bytes -= table.evict_oldest();
+                self.counts.latest_evicted += 1;
+                if self.latest_bytes <= target || table.bytes() <= share || table.len() == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The record of this key was deleted in its partition: it is nobody's newest any more. Who has it is not told.
+    pub(super) fn deleted(&mut self, partition: u32, key: &Arc<str>) {
+        for log in self.organisations.values_mut() {
+            self.latest_bytes -= log.latest.forget_record(partition, key);
+        }
+    }
+
+    /// What is known of a topic that is gone is the newest of nothing.
+    pub(super) fn forget_partition(&mut self, partition: u32) {
+        for log in self.organisations.values_mut() {
+            self.latest_bytes -= log.latest.forget_partition(partition);
+        }
+    }
+}

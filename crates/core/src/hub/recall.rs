@@ -1,0 +1,96 @@
+//! How things stand, for who asked: the newest record of each key of a room, before anything else of the log.
+
+use super::connection::{Connection, State};
+use super::outlet::{Item, Offered, Outlet};
+use super::replay::{Stop, TURN_ENTRIES, Turn};
+use crate::domain::room::Room;
+
+/// Which record goes out for one that is the newest of its key in a room that was asked for.
+enum Choice {
+    This,
+    /// By another room the connection may see a newer one, which it may have been given already.
+    Other(u64),
+}
+
+impl Turn<'_> {
+    /// Hands out what is owed of the table, in the order of the log, up to where the connection stands; what was appended
+    /// from there on it gets as ordinary events behind this. A record that is replaced meanwhile moves there. So nothing
+    /// comes twice, and nothing old behind something newer.
+    pub(super) fn recall<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
+        let State::Lagging(lag) = &connection.state else {
+            return Ok(());
+        };
+        if connection.recalls.is_empty() {
+            return Ok(());
+        }
+        let stands_at = lag.next;
+        let cursor = self.standing(connection);
+        let table = &self.log.latest;
+        let mut upcoming: Vec<_> = connection
+            .recalls
+            .iter()
+            .map(|recall| table.first_in(&recall.room, recall.next..stands_at))
+            .collect();
+        for _ in 0..TURN_ENTRIES {
+            let Some(sequence) = upcoming.iter().flatten().min().copied() else {
+                connection.recalls.clear();
+                return Ok(());
+            };
+            let chosen = match self.choice(connection, sequence, stands_at) {
+                Choice::This => table.get(sequence),
+                Choice::Other(newer) => table.get(newer),
+            };
+            if let Some(publication) = chosen {
+                self.spent.check()?;
+                let item = Item::Newest {
+                    publication,
+                    cursor: &cursor,
+                };
+                if connection.outlet.offer(item) == Offered::Full {
+                    return Err(Stop::Blocked);
+                }
+                self.spent.on(publication);
+                self.counts.delivered(&publication.event, 1);
+                connection.last = cursor.clone();
+                connection.last_at = self.now.monotonic;
+            }
+            for (recall, upcoming) in connection.recalls.iter_mut().zip(&mut upcoming) {
+                recall.next = recall.next.max(sequence + 1);
+                if *upcoming == Some(sequence) {
+                    *upcoming = table.first_in(&recall.room, recall.next..stands_at);
+                }
+            }
+        }
+        Err(Stop::Budget)
+    }
+
+    fn choice<O>(&self, connection: &Connection<O>, sequence: u64, stands_at: u64) -> Choice {
+        let Some(publication) = self.log.latest.get(sequence) else {
+            return Choice::This;
+        };
+        let newest_in = |room: &Room| self.log.latest.newest(room, publication);
+        // The key has not moved on to other rooms: nearly always so, and cheaper to ask than all rooms that are held.
+        if publication
+            .audience()
+            .all(|room| newest_in(&room).is_none_or(|newest| newest == sequence))
+        {
+            return Choice::This;
+        }
+        let held = connection.rooms.iter();
+        let held = held.filter_map(|room| Some((newest_in(room)?, room)));
+        let Some((newest, room)) = held.max_by_key(|(newest, _)| *newest) else {
+            return Choice::This;
+        };
+        // Unless it leaves that room before.
+        let comes = newest >= stands_at
+            || connection
+                .recalls
+                .iter()
+                .any(|recall| recall.room == *room && recall.next <= newest);
+        if comes || newest == sequence {
+            Choice::This
+        } else {
+            Choice::Other(newest)
+        }
+    }
+}

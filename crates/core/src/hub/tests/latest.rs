@@ -1,0 +1,300 @@
+//! How things stand, for who joins: the newest of each key, past the window too.
+
+use super::*;
+
+/// Beside the records: what else was read.
+fn newest(read: Vec<Seen>) -> Vec<i64> {
+    read.into_iter()
+        .filter_map(|seen| match seen {
+            Newest(_, offset) => Some(offset),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn who_joins_first_gets_the_newest_of_each_key_then_what_comes() {
+    let mut rig = Rig::new(1);
+    for of in ["a", "b", "a", "c", "b"] {
+        rig.update(0, "o1", &["1"], of);
+    }
+    rig.publish(0, "o1", &["1"]);
+    rig.update(0, "o1", &["2"], "a");
+    rig.update(0, "o2", &["1"], "a");
+    let mut client = rig.live(&["9"]);
+    assert_eq!(rig.subscribe_latest(&client, "1"), 3);
+    rig.update(0, "o1", &["1"], "c");
+    rig.turns();
+    // The old `c` was replaced before its turn: the new one comes as an event.
+    let expected = [Newest(0, 2), Newest(0, 4), Seen::Cursor, Record(0, 8)];
+    assert_eq!(client.read(), expected);
+    rig.update(0, "o1", &["1"], "a");
+    assert_eq!(client.read(), [Record(0, 9)], "live again");
+}
+
+#[test]
+fn the_newest_are_kept_past_the_window_and_the_cursor_stands_still() {
+    let mut rig = Rig::new(1);
+    rig.update(0, "o1", &["1"], "a");
+    rig.update(0, "o1", &["1"], "b");
+    rig.pass(KEPT_MS * 3);
+    let snapshot = rig.hub.snapshot(rig.now);
+    assert_eq!((snapshot.window_entries, snapshot.latest_records), (0, 2));
+    let mut client = rig.live(&["9"]);
+    client.room_for(1);
+    rig.subscribe_latest(&client, "1");
+    rig.turns();
+    let mut cursors = Vec::new();
+    for expected in [vec![Newest(0, 0)], vec![Newest(0, 1)]] {
+        assert_eq!(client.read(), expected);
+        cursors.push(rig.position(&client.cursor, 0));
+        rig.publish(0, "o1", &["9"]);
+        rig.ready(&client);
+    }
+    assert_eq!(client.read(), [Seen::Cursor]);
+    cursors.push(rig.position(&client.cursor, 0));
+    let before = rig.position(&client.cursor, 0);
+    assert!(cursors.iter().all(|position| *position == before));
+    rig.ready(&client);
+    client.room_for(NO_LIMIT);
+    let mut came = client.records();
+    rig.ready(&client);
+    came.extend(client.records());
+    assert_eq!(came, [(0, 2), (0, 3)]);
+}
+
+#[test]
+fn a_hundred_thousand_keys_go_out_at_the_pace_of_the_client() {
+    let mut rig = Rig::new(1);
+    for key in 0..10_000 {
+        let of = key.to_string();
+        rig.update(0, "o1", &[&of], &of);
+    }
+    let mut client = rig.live(&[]);
+    client.room_for(100);
+    assert_eq!(rig.subscribe_latest(&client, "*"), 10_000);
+    let mut other = rig.live(&["5"]);
+    let mut came = Vec::new();
+    for round in 0..105 {
+        rig.ready(&client);
+        assert!(client.pipe.borrow().taken.len() <= 100);
+        came.extend(newest(client.read()));
+        if round == 50 {
+            rig.update(0, "o1", &["5"], "5");
+            assert_eq!(other.records(), [(0, 10_000)], "others are not held up");
+        }
+    }
+    assert!(came.is_sorted());
+    assert_eq!(came.len(), 10_000);
+    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+}
+
+#[test]
+fn who_holds_a_whole_kind_and_a_room_of_it_gets_each_event_once() {
+    let mut rig = Rig::new(1);
+    rig.update(0, "o1", &["1"], "a");
+    let mut live = rig.live(&["*", "1"]);
+    let mut asked = rig.live(&[]);
+    rig.hub
+        .subscribe_latest(asked.key, &room("o1", "*"), rig.now);
+    assert_eq!(rig.subscribe_latest(&asked, "1"), 1);
+    rig.publish(0, "o1", &["1", "2"]);
+    rig.publish(0, "o1", &["3"]);
+    rig.publish(0, "o2", &["3"]);
+    rig.turns();
+    assert_eq!(live.records(), [(0, 1), (0, 2)]);
+    let expected = [Newest(0, 0), Seen::Cursor, Record(0, 1), Record(0, 2)];
+    assert_eq!(asked.read(), expected);
+
+    let cursor = live.cursor.clone();
+    rig.hub.close(live.key);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(0, "o1", &["4"]);
+    let mut resumed = rig.resumed(&["1", "*"], &cursor);
+    rig.turns();
+    assert_eq!(resumed.records(), [(0, 4), (0, 5)]);
+    rig.hub.unsubscribe(resumed.key, &room("o1", "*"));
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(0, "o1", &["4"]);
+    assert_eq!(resumed.records(), [(0, 6)]);
+}
+
+#[test]
+fn nothing_old_comes_behind_something_newer() {
+    let mut rig = Rig::new(1);
+    rig.update(0, "o1", &["1", "2"], "a");
+    rig.update(0, "o1", &["1"], "a");
+    let mut both = rig.live(&["1"]);
+    rig.subscribe_latest(&both, "2");
+    rig.turns();
+    // The newest in room 2 is older than what may be seen by room 1.
+    assert_eq!(newest(both.read()), [1]);
+    let mut one = rig.live(&[]);
+    rig.subscribe_latest(&one, "2");
+    rig.turns();
+    assert_eq!(
+        newest(one.read()),
+        [0],
+        "which who is not in room 1 must not see"
+    );
+}
+
+#[test]
+fn asking_again_gives_all_again_also_what_was_given_before_its_turn() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.update(0, "o1", &["1"], "a");
+    rig.update(0, "o1", &["1"], "b");
+    client.records();
+    assert_eq!(rig.subscribe_latest(&client, "1"), 2);
+    assert_eq!(rig.subscribe_latest(&client, "1"), 2);
+    rig.turns();
+    assert_eq!(newest(client.read()), [0, 1]);
+
+    client.room_for(1);
+    rig.publish(0, "o1", &["1"]);
+    rig.update(0, "o1", &["1"], "a");
+    rig.publish(0, "o1", &["1"]);
+    rig.update(0, "o1", &["1"], "a");
+    assert_eq!(client.records(), [(0, 2)]);
+    rig.ready(&client);
+    assert_eq!(client.records(), [(0, 5)], "before its turn");
+    client.room_for(NO_LIMIT);
+    rig.subscribe_latest(&client, "1");
+    rig.ready(&client);
+    assert_eq!(client.records(), [(0, 1), (0, 4), (0, 5)]);
+}
+
+#[test]
+fn leaving_a_room_ends_its_newest_and_a_resync_does_not() {
+    let mut rig = Rig::new(1);
+    for key in 0..5 {
+        rig.update(0, "o1", &["1", "2"], &key.to_string());
+    }
+    let mut client = rig.live(&[]);
+    client.room_for(2);
+    rig.subscribe_latest(&client, "1");
+    rig.turns();
+    assert_eq!(newest(client.read()), [0, 1]);
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 100,
+    });
+    rig.next[0] = 100;
+    client.room_for(NO_LIMIT);
+    rig.ready(&client);
+    let read = client.read();
+    assert_eq!(read[0], Seen::Resync(ResyncReason::Gap));
+    assert_eq!(read.last(), Some(&Seen::Cursor));
+    assert_eq!(newest(read), [2, 3, 4]);
+
+    client.room_for(2);
+    rig.subscribe_latest(&client, "2");
+    rig.turns();
+    client.read();
+    rig.hub.unsubscribe(client.key, &room("o1", "2"));
+    rig.ready(&client);
+    assert_eq!(client.read(), [Seen::Cursor]);
+}
+
+#[test]
+fn who_comes_from_elsewhere_and_joins_gets_what_its_cursor_covers_too() {
+    // `there` has read more than `here`.
+    let (mut here, mut there) = (Rig::new(1), Rig::new(1));
+    for rig in [&mut here, &mut there] {
+        rig.update(0, "o1", &["1"], "a");
+        rig.update(0, "o1", &["1"], "b");
+    }
+    there.update(0, "o1", &["1"], "a");
+    there.publish(0, "o1", &["1"]);
+    let mut client = there.live(&["9"]);
+    there.hub.cursor(client.key, there.now);
+    client.read();
+    let cursor = client.cursor.clone();
+
+    let mut client = here.resumed(&["9"], &cursor);
+    assert_eq!(here.subscribe_latest(&client, "1"), 2);
+    here.turns();
+    let read = client.read();
+    assert!(
+        !read.contains(&Seen::Cursor),
+        "it is not complete: {read:?}"
+    );
+    assert_eq!(read[1..], [Record(0, 0), Record(0, 1)], "as events");
+    here.update(0, "o1", &["1"], "a");
+    here.publish(0, "o1", &["1"]);
+    here.turns();
+    let expected = [Record(0, 2), Seen::Cursor];
+    assert_eq!(client.read(), expected, "but no old events");
+    assert_eq!(here.position(&client.cursor, 0), Some(4));
+}
+
+#[test]
+fn deleted_keys_and_topics_that_are_gone_have_no_newest() {
+    let mut rig = Rig::new(2);
+    for of in ["a", "b"] {
+        rig.update(0, "o1", &["1"], of);
+        rig.update(0, "o2", &["1"], of);
+        rig.update(1, "o1", &["2"], of);
+    }
+    let deleted = Feed::Deleted {
+        partition: 0,
+        offset: rig.next[0],
+        key: "a".into(),
+    };
+    rig.next[0] += 1;
+    rig.apply(deleted);
+    assert_eq!(rig.hub.snapshot(rig.now).latest_records, 4);
+    let mut client = rig.live(&[]);
+    assert_eq!(rig.subscribe_latest(&client, "1"), 1);
+    rig.turns();
+    assert_eq!(newest(client.read()), [2]);
+    rig.apply(Feed::Gone { partition: 1 });
+    assert_eq!(rig.subscribe_latest(&client, "2"), 0);
+    rig.apply(Feed::Gone { partition: 0 });
+    let snapshot = rig.hub.snapshot(rig.now);
+    assert_eq!((snapshot.latest_records, snapshot.latest_bytes), (0, 0));
+}
+
+#[test]
+fn the_organisation_that_takes_most_loses_what_was_updated_longest_ago() {
+    let mut rig = Rig::with_space(1, NO_LIMIT, 100_000);
+    for key in 0..20 {
+        rig.update(0, "quiet", &["1"], &key.to_string());
+    }
+    let share = rig.hub.snapshot(rig.now).latest_bytes;
+    assert!(share < 50_000, "less than half");
+    for key in 0..5_000 {
+        rig.update(0, "o1", &["1"], &key.to_string());
+        assert!(rig.hub.snapshot(rig.now).latest_bytes <= 100_000);
+    }
+    let mut quiet = rig.connect("quiet", &[], Start::Fresh);
+    let keys = rig
+        .hub
+        .subscribe_latest(quiet.key, &room("quiet", "1"), rig.now);
+    rig.turns();
+    assert_eq!((keys, newest(quiet.read()).len()), (20, 20));
+    let mut noisy = rig.live(&[]);
+    let kept = rig.subscribe_latest(&noisy, "1");
+    rig.turns();
+    let came = newest(noisy.read());
+    let last = i64::from(u32::try_from(kept).unwrap());
+    assert_eq!(came, (5_020 - last..5_020).collect::<Vec<_>>());
+    let counts = rig.hub.snapshot(rig.now).counts;
+    assert_eq!(counts.latest_evicted, 5_000 - kept as u64);
+}
+
+#[test]
+fn without_space_nothing_is_kept_and_all_is_delivered() {
+    let mut rig = Rig::with_space(1, NO_LIMIT, 0);
+    let mut client = rig.live(&["1"]);
+    client.room_for(0);
+    for _ in 0..5 {
+        rig.update(0, "o1", &["1"], "a");
+    }
+    client.room_for(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(client.records().len(), 5);
+    assert_eq!(rig.subscribe_latest(&client, "1"), 0);
+    assert_eq!(rig.hub.snapshot(rig.now).latest_bytes, 0);
+}

@@ -1,0 +1,107 @@
+//! Rooms that are taken away.
+
+use super::*;
+
+impl Rig {
+    fn revoke(&mut self, client: &Client, names: &[&str]) -> usize {
+        let rooms: Vec<Room> = names.iter().map(|name| room("o1", name)).collect();
+        let count = self
+            .hub
+            .revoke(client.key, &rooms, RevokeReason::Policy, self.now);
+        self.turns();
+        count
+    }
+}
+
+fn revoked(names: &[&str]) -> Seen {
+    Seen::Revoked(names.iter().map(|&name| name.to_owned()).collect())
+}
+
+#[test]
+fn a_live_connection_is_told_at_once_and_hears_on_of_its_other_rooms() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2", "3"]);
+    rig.publish(0, "o1", &["1"]);
+    assert_eq!(rig.revoke(&client, &["1", "3", "9"]), 2, "9 was not held");
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(0, "o1", &["1", "2"]);
+    rig.publish(0, "o1", &["3"]);
+    rig.turns();
+    assert_eq!(
+        client.read(),
+        [Record(0, 0), revoked(&["1", "3"]), Record(0, 2)]
+    );
+    assert_eq!(rig.hub.rooms(client.key), [room("o1", "2")]);
+    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+}
+
+#[test]
+fn nothing_revoked_is_no_news() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    assert_eq!(rig.revoke(&client, &["9"]), 0);
+    assert_eq!(client.read(), []);
+}
+
+#[test]
+fn a_slow_connection_gets_nothing_more_of_the_room_and_all_of_the_others() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2"]);
+    client.room_for(1);
+    for nth in 0..6 {
+        rig.publish(0, "o1", &[["1", "2"][nth % 2]]);
+    }
+    assert_eq!(rig.revoke(&client, &["1"]), 1);
+    // A second time, before it could be told of the first.
+    rig.subscribe(&client, "1");
+    assert_eq!(rig.revoke(&client, &["1"]), 1);
+    assert_eq!(client.read(), [Record(0, 0)]);
+    client.room_for(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(
+        client.read(),
+        [revoked(&["1"]), Record(0, 1), Record(0, 3), Record(0, 5)]
+    );
+    // Told once.
+    rig.revoke(&client, &["2"]);
+    assert_eq!(client.read(), [revoked(&["2"])]);
+}
+
+#[test]
+fn whoever_has_not_been_welcomed_yet_is_welcomed_without_the_room_and_told() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.connect("o1", &["1", "2"], Start::Fresh);
+    rig.revoke(&client, &["1"]);
+    let welcome = Welcome(Resumed::Fresh, WINDOW_MS / 1000);
+    assert_eq!(client.read(), [welcome, revoked(&["1"])]);
+}
+
+#[test]
+fn a_resync_does_not_swallow_it_and_the_cursor_stays_behind_what_is_owed() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2"]);
+    client.room_for(0);
+    rig.publish(0, "o1", &["2"]);
+    rig.revoke(&client, &["1"]);
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 5,
+    });
+    client.room_for(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(
+        client.read(),
+        [Seen::Resync(ResyncReason::Gap), revoked(&["1"])]
+    );
+
+    let mut client = rig.live(&["1", "2"]);
+    client.room_for(1);
+    rig.next[0] = 5;
+    rig.publish(0, "o1", &["2"]);
+    rig.publish(0, "o1", &["2"]);
+    rig.revoke(&client, &["1"]);
+    assert_eq!(client.read(), [Record(0, 5)]);
+    rig.ready(&client);
+    assert_eq!(client.read(), [revoked(&["1"])]);
+    assert_eq!(rig.position(&client.cursor.clone(), 0), Some(6));
+}

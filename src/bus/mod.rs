@@ -1,0 +1,199 @@
+//! Redis: so far, whether it answers.
+
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion};
+
+/// Why Redis cannot be used. None of these holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    #[error("REDIS_URL is no URL of Redis, such as redis://host:6379/0, or rediss:// for TLS")]
+    Url,
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("it wants a password: redis://:PASSWORD@host, or redis://USER:PASSWORD@host")]
+    PasswordMissing,
+    #[error("it does not take this user and password")]
+    PasswordWrong,
+    /// Before version 6, or something in between that speaks less.
+    #[error("it does not speak RESP3: Redis 6 or later is needed")]
+    Resp3,
+    #[error("it answers: {0}")]
+    Refused(String),
+}
+
+/// Connects as the server would and sends one PING, in `within` all together. Gives `host:port`.
+pub async fn ping(url: &str, within: Duration) -> Result<String, PingError> {
+    let info = url.into_connection_info().map_err(|_| PingError::Url)?;
+    let settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    let password = settings.password().map(str::to_owned);
+    let info = info.set_redis_settings(settings);
+    let address = info.addr().to_string();
+    let client = Client::open(info).map_err(|_| PingError::Url)?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(within))
+        .set_response_timeout(Some(within));
+    let asked = async {
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        redis::cmd("PING")
+            .query_async::<String>(&mut connection)
+            .await
+    };
+    match tokio::time::timeout(within, asked).await {
+        Ok(Ok(_)) => Ok(address),
+        Ok(Err(error)) => Err(named(&error, password.as_deref(), within)),
+        Err(_) => Err(PingError::TimedOut(within)),
+    }
+}
+
+fn named(error: &redis::RedisError, password: Option<&str>, within: Duration) -> PingError {
+    let text = error.to_string();
+    // Servers quote the command that they do not know, and HELLO has the password in it.
+    let text = match password {
+        Some(password) if !password.is_empty() => text.replace(password, "********"),
+        _ => text,
+    };
+    let detail = error.detail().unwrap_or_default();
+    let code = error.code().unwrap_or_default();
+    match (error.kind(), code) {
+        (_, "NOAUTH") => PingError::PasswordMissing,
+        (_, "WRONGPASS") | (ErrorKind::AuthenticationFailed, _) => PingError::PasswordWrong,
+        (ErrorKind::RESP3NotSupported, _) | (_, "NOPROTO") => PingError::Resp3,
+        (ErrorKind::Server(_), _) if detail.to_ascii_lowercase().contains("unknown command") => {
+            PingError::Resp3
+        }
+        _ if error.is_timeout() => PingError::TimedOut(within),
+        _ if error.is_io_error() => PingError::Unreachable(text),
+        _ => PingError::Refused(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What `ping` says of a server that answers HELLO so, and everything else with `+PONG`. `None`: with nothing at all.
+    async fn pinged(hello: Option<&'static str>) -> Result<String, PingError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = String::new();
+            let mut buffer = [0; 4096];
+            let mut answered = 0;
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                let commands = seen.matches("\r\nHELLO\r\n").count()
+                    + seen.matches("\r\nCLIENT\r\n").count()
+                    + seen.matches("\r\nPING\r\n").count();
+                while answered < commands {
+                    let answer = match (answered, hello) {
+                        (_, None) => "",
+                        (0, Some(hello)) => hello,
+                        _ => "+PONG\r\n",
+                    };
+                    drop(stream.write_all(answer.as_bytes()).await);
+                    answered += 1;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let url = format!("redis://reader:hush-hush@{address}/0");
+        let within = if hello.is_some() {
+            SECOND
+        } else {
+            Duration::from_millis(200)
+        };
+        tokio::select! {
+            () = serve => unreachable!("it never ends"),
+            answer = ping(&url, within) => answer,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_redis_answers_is_named_and_no_password_is_in_it() {
+        let good = "%1\r\n+proto\r\n:3\r\n";
+        assert!(pinged(Some(good)).await.unwrap().starts_with("127.0.0.1:"));
+        for (hello, expected) in [
+            (
+                "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+                PingError::PasswordWrong,
+            ),
+            (
+                "-NOAUTH HELLO must be called with the client already authenticated\r\n",
+                PingError::PasswordMissing,
+            ),
+            (
+                "-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `reader`, `hush-hush`, \r\n",
+                PingError::Resp3,
+            ),
+            (
+                "-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'reader' 'hush-hush'\r\n",
+                PingError::Resp3,
+            ),
+            (
+                "-NOPROTO sorry, this protocol version is not supported.\r\n",
+                PingError::Resp3,
+            ),
+        ] {
+            assert_eq!(pinged(Some(hello)).await, Err(expected), "{hello}");
+        }
+        let refused = pinged(Some("-LOADING Redis is loading hush-hush\r\n")).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("loading") && !text.contains("hush"), "{text}");
+        let silent = pinged(None).await.unwrap_err();
+        assert!(matches!(silent, PingError::TimedOut(_)), "{silent}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_redis_is_named() {
+        for url in [
+            "http://redis:6379",
+            "redis:6379",
+            "redis://",
+            "redis://host:x",
+        ] {
+            assert_eq!(ping(url, SECOND).await, Err(PingError::Url), "{url}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        for scheme in ["redis", "rediss"] {
+            let error = ping(&format!("{scheme}://:hush@{address}"), SECOND).await;
+            let text = error.unwrap_err().to_string();
+            assert!(
+                text.starts_with("it cannot be reached: ") && !text.contains("hush"),
+                "{text}"
+            );
+        }
+    }
+
+    /// A server that speaks without TLS.
+    #[tokio::test]
+    async fn tls_with_a_server_that_has_none_is_an_error_and_no_panic() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(stream.write_all(b"-ERR Protocol error\r\n").await);
+            std::future::pending::<()>().await;
+        };
+        let url = format!("rediss://{address}");
+        tokio::select! {
+            () = serve => unreachable!("it never ends"),
+            answer = ping(&url, SECOND) => assert!(answer.is_err()),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `check`: what a start would say about the settings, and what Kafka and Redis answer.
+
+mod topics;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::brokers::{block_on, client_settings};
+use super::{Exit, bad_configuration, complain, plain, print};
+use crate::app;
+use crate::bus;
+use crate::kafka::admin::Admin;
+use crate::settings::show::{self, Shown};
+use crate::settings::{Presets, Settings};
+
+/// What Kafka's answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What Redis' answer may take.
+const PONG: Duration = Duration::from_secs(1);
+
+pub(super) const HELP: &str = "Examples:
+  fleetcast check               as the server would read the same environment
+  fleetcast check --show        every variable as it holds, secrets masked
+  fleetcast check --offline     without asking anybody: in a build
+  fleetcast check --config new.toml && kill -HUP $PID    what a reload would say, then the reload
+
+Exit codes: 0 the settings are good and Kafka answers, and Redis if REDIS_URL is set; 1 the settings are good, but one of
+the two does not answer (within 5 s and 1 s) or not well; 2 wrong usage; 78 the settings are wrong, or credentials and
+certificates are that Kafka and we show each other.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print every setting as it holds, secrets masked, and where it comes from
+    #[arg(long)]
+    show: bool,
+    /// Ask nobody: neither Kafka nor Redis
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let presets = Presets::new();
+    if arguments.show {
+        print(&table(&show::effective(environment, &presets)))?;
+    }
+    let settings = Settings::from_map(environment, &presets)
+        .and_then(|settings| app::check(&settings).map(|()| settings));
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(problems) => return Ok(bad_configuration(&problems)),
+    };
+    let mut text = String::new();
+    for notice in &settings.notices {
+        writeln!(text, "warning: {notice}")?;
+    }
+    text.push_str("ok: the settings are complete and fit together\n");
+    print(&text)?;
+    if arguments.offline {
+        return Ok(Exit::Clean);
+    }
+    let answer =
+        Admin::new(&client_settings(&settings.kafka), ANSWER).and_then(|admin| admin.cluster());
+    let kafka = match answer {
+        Ok(cluster) => {
+            print(&topics::report(&settings.profile.routes, &cluster))?;
+            Exit::Clean
+        }
+        Err(error) => {
+            let why = plain(&error.to_string());
+            complain(&format!("fleetcast: kafka: {why}\n"));
+            if error.is_lasting() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Failed
+            }
+        }
+    };
+    let bus = match &settings.redis_url {
+        Some(url) => ask_redis(url)?,
+        None => Exit::Clean,
+    };
+    Ok(match (kafka, bus) {
+        (Exit::Clean, bus) => bus,
+        (kafka, _) => kafka,
+    })
+}
+
+fn ask_redis(url: &SecretString) -> anyhow::Result<Exit> {
+    match block_on(bus::ping(url.expose_secret(), PONG))? {
+        Ok(address) => {
+            print(&format!("redis: {} answers\n", plain(&address)))?;
+            Ok(Exit::Clean)
+        }
+        Err(error) => {
+            let why = plain(&error.to_string());
+            complain(&format!("fleetcast: redis: {why}\n"));
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+fn table(settings: &[Shown]) -> String {
+    let width = |column: fn(&Shown) -> &str| {
+        let widths = settings.iter().map(|shown| column(shown).chars().count());
+        // One very long value must not push everything aside.
+        widths.max().unwrap_or(0).min(48)
+    };
+    let (name, value) = (width(|shown| &shown.name), width(|shown| &shown.value));
+    let mut text = String::new();
+    for shown in settings {
+        let note = if shown.served {
+            ""
+        } else {
+            " (not in this version)"
+        };
+        let Shown {
+            name: of,
+            value: is,
+            origin,
+            ..
+        } = shown;
+        writeln!(text, "{of:name$}  {is:value$}  {origin}{note}")
+            .expect("writing to a string cannot fail");
+    }
+    text
+}

@@ -1,0 +1,312 @@
+//! What is known of each partition that is read, and what a report about it means. Values in, verdicts out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::offsets::{Bounds, Place};
+use super::scout::Found;
+use super::status::PartitionStatus;
+
+pub(super) type TopicId = [u8; 16];
+
+/// One partition under one index. A topic that was made anew gets a new lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) index: u32,
+    pub(super) topic: Arc<str>,
+    pub(super) number: i32,
+    /// Which topic of that name, once the brokers have said.
+    pub(super) topic_id: Option<TopicId>,
+    pub(super) start: i64,
+    /// The next offset to come: everything below was handed over, or is told as a gap.
+    pub(super) next: i64,
+    pub(super) early: bool,
+    /// The end of the log when the lane was made.
+    first_high: i64,
+    high: i64,
+    /// The end of the log as the brokers last told it, and when they were asked (monotonic milliseconds).
+    heard: (i64, u64),
+    /// When `next` last changed, in monotonic milliseconds.
+    moved_ms: u64,
+    /// The end was reached once.
+    pub(super) reached: bool,
+    /// Since when the log has been ahead of a reading that does not move.
+    behind_ms: Option<u64>,
+    /// Reports in a row that put the end of the log below `next`.
+    beyond: u32,
+    /// librdkafka has stopped reading: the broker says that `next` is outside the log. Since when.
+    lost_ms: Option<u64>,
+}
+
+/// What a report means for one lane.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    /// Everything that the log held when the brokers were asked has been read.
+    AtEnd,
+    /// The log may be shorter than what was read: ask once more.
+    Suspicious,
+    /// Everything from the lane's `next` up to this offset is gone.
+    Gap(i64),
+    /// The log is shorter than what was read: it is another one, or was cut. To be read from here.
+    Anew(i64),
+    /// Reading had stopped without a reason that still holds, or does not move: make the client anew.
+    Restart,
+}
+
+impl Lane {
+    /// Takes note of a record. False: it is below what was read already, and must not be handed over again.
+    pub(super) fn record(&mut self, offset: i64, now_ms: u64) -> bool {
+        if offset < self.next {
+            return false;
+        }
+        self.next = offset + 1;
+        self.moved(now_ms);
+        true
+    }
+
+    /// Takes note of the end, which may lie behind control records that were never shown.
+    pub(super) fn end(&mut self, next: i64, now_ms: u64) {
+        if next > self.next {
+            self.next = next;
+            self.moved(now_ms);
+        }
+        self.reached = true;
+    }
+
+    /// The latest moment (monotonic milliseconds) at which the log is known to have held no more than what was read. An
+    /// event of the end alone proves nothing about time: it may have waited in the queue while the process was stopped.
+    pub(super) fn confirmed(&self) -> Option<u64> {
+        let (end, asked_ms) = self.heard;
+        (self.next >= end && self.lost_ms.is_none()).then_some(asked_ms)
+    }
+
+    /// Takes note that librdkafka has given the partition up because `next` is outside the log.
+    pub(super) fn lost(&mut self, now_ms: u64) {
+        self.lost_ms.get_or_insert(now_ms);
+    }
+
+    /// Goes on behind a hole.
+    pub(super) fn skip_to(&mut self, next: i64, now_ms: u64) {
+        self.next = next;
+        self.moved(now_ms);
+    }
+
+    /// Reading starts over at `next` in a new client.
+    pub(super) fn restarted(&mut self) {
+        self.lost_ms = None;
+        self.behind_ms = None;
+    }
+
+    /// The reader itself stood still, waiting for the hub: that is no stall of the client.
+    pub(super) fn excuse(&mut self) {
+        self.behind_ms = None;
+    }
+
+    fn moved(&mut self, now_ms: u64) {
+        self.moved_ms = now_ms;
+        self.behind_ms = None;
+        self.beyond = 0;
+        self.high = self.high.max(self.next);
+    }
+
+    /// Has not moved although the log has, for so long.
+    pub(super) fn stuck_for(&self, now_ms: u64) -> Duration {
+        self.behind_ms.map_or(Duration::ZERO, |since| {
+            Duration::from_millis(now_ms.saturating_sub(since))
+        })
+    }
+
+    /// Whether the brokers' answer to a question asked at `asked_ms` fits what was read.
+    pub(super) fn judge(
+        &mut self,
+        bounds: Bounds,
+        asked_ms: u64,
+        now_ms: u64,
+        stall: Duration,
+    ) -> Verdict {
+        self.high = bounds.high.max(self.next);
+        self.heard = (bounds.high, asked_ms);
+        if asked_ms <= self.moved_ms || self.lost_ms.is_some_and(|since| asked_ms <= since) {
+            // The answer may be older than what has been read since.
+            let read_it_all = self.next >= bounds.high && self.lost_ms.is_none();
+            return if read_it_all {
+                Verdict::AtEnd
+            } else {
+                Verdict::Fine
+            };
+        }
+        if bounds.high < self.next {
+            self.beyond += 1;
+            if self.beyond < 2 && self.lost_ms.is_none() {
+                return Verdict::Suspicious;
+            }
+            // A log that was made anew begins at 0 and is wholly new. One that has lost its first records to retention was
+            // cut short by an election instead: what is left of it was read, and must not be delivered a second time. A young
+            // log that was cut is told by its topic's id alone, see `Lane::is_still`.
+            return Verdict::Anew(if bounds.low == 0 { 0 } else { bounds.high });
+        }
+        self.beyond = 0;
+        if self.lost_ms.is_some() {
+            return if self.next < bounds.low {
+                Verdict::Gap(bounds.low)
+            } else {
+                Verdict::Restart
+            };
+        }
+        if self.next == bounds.high {
+            self.behind_ms = None;
+            return Verdict::AtEnd;
+        }
+        self.behind_ms.get_or_insert(now_ms);
+        if self.stuck_for(now_ms) >= stall {
+            Verdict::Restart
+        } else {
+            Verdict::Fine
+        }
+    }
+
+    /// The brokers say that it is the topic which is read here already.
+    pub(super) fn is_still(&self, told: Option<&TopicId>) -> bool {
+        self.topic_id.is_some() && self.topic_id.as_ref() == told
+    }
+
+    /// How much of what was there at first has been read, and how much that was.
+    pub(super) fn loading(&self) -> (u64, u64) {
+        let all = self.first_high.saturating_sub(self.start);
+        let read = self.next.saturating_sub(self.start).min(all);
+        (read.max(0).unsigned_abs(), all.max(0).unsigned_abs())
+    }
+
+    pub(super) fn status(&self) -> PartitionStatus {
+        PartitionStatus {
+            index: self.index,
+            topic: Arc::clone(&self.topic),
+            number: self.number,
+            position: self.next,
+            high: self.high,
+            lag: self.high.saturating_sub(self.next).max(0).unsigned_abs(),
+        }
+    }
+}
+
+/// The lanes that are read now.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    by_topic: HashMap<Arc<str>, Vec<Lane>>,
+    /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
+    left: HashMap<Place, (Option<TopicId>, i64)>,
+    next_index: u32,
+}
+
+/// What the brokers' word about a topic's id changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Identified {
+    /// Lanes of this topic that have been told now, by index.
+    pub(super) learned: Vec<u32>,
+    /// Lanes of another topic of that name, which is no more.
+    pub(super) others: Vec<Place>,
+}
+
+impl Lanes {
+    /// A new lane, under an index that none had before.
+    pub(super) fn open(
+        &mut self,
+        found: &Found,
+        topic_id: Option<TopicId>,
+        asked_ms: u64,
+        now_ms: u64,
+    ) -> &mut Lane {
+        let (topic, number) = &found.place;
+        let index = self.next_index;
+        self.next_index += 1;
+        let mut start = found.start;
+        if let Some((before, next)) = self.left.remove(&found.place)
+            && before.is_none_or(|before| topic_id.is_none_or(|now| before == now))
+            && next <= found.bounds.high
+        {
+            // What came before was handed over when it was wanted.
+            start = start.max(next);
+        }
+        let lanes = self.by_topic.entry(Arc::clone(topic)).or_default();
+        lanes.push(Lane {
+            index,
+            topic: Arc::clone(topic),
+            number: *number,
+            topic_id,
+            start,
+            next: start,
+            early: found.early,
+            first_high: found.bounds.high,
+            high: found.bounds.high.max(start),
+            heard: (found.bounds.high, asked_ms),
+            moved_ms: now_ms,
+            reached: false,
+            behind_ms: None,
+            beyond: 0,
+            lost_ms: None,
+        });
+        let last = lanes.len() - 1;
+        &mut lanes[last]
+    }
+
+    pub(super) fn close(&mut self, (topic, number): &Place) -> Option<Lane> {
+        let lanes = self.by_topic.get_mut(topic)?;
+        let at = lanes.iter().position(|lane| lane.number == *number)?;
+        Some(lanes.swap_remove(at))
+    }
+
+    /// Closes the lane of a partition that is not wanted any more. Its index, if there was one.
+    pub(super) fn leave(&mut self, place: &Place) -> Option<u32> {
+        let lane = self.close(place)?;
+        self.left.insert(place.clone(), (lane.topic_id, lane.next));
+        Some(lane.index)
+    }
+
+    /// The brokers say that this is the topic behind the name.
+    pub(super) fn identify(&mut self, topic: &str, id: TopicId) -> Identified {
+        let mut identified = Identified::default();
+        for lane in self.by_topic.get_mut(topic).into_iter().flatten() {
+            match lane.topic_id {
+                Some(known) if known == id => {}
+                Some(_) => {
+                    let place = (Arc::clone(&lane.topic), lane.number);
+                    identified.others.push(place);
+                }
+                None => {
+                    lane.topic_id = Some(id);
+                    identified.learned.push(lane.index);
+                }
+            }
+        }
+        identified
+    }
+
+    /// Topics that are read and whose ids nobody has told.
+    pub(super) fn unidentified(&self) -> Vec<Arc<str>> {
+        let unknown = |lanes: &&Vec<Lane>| lanes.iter().any(|lane| lane.topic_id.is_none());
+        let topics = self.by_topic.iter().filter(|(_, lanes)| unknown(lanes));
+        let mut topics: Vec<_> = topics.map(|(topic, _)| Arc::clone(topic)).collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    pub(super) fn get(&mut self, topic: &str, number: i32) -> Option<&mut Lane> {
+        self.by_topic
+            .get_mut(topic)?
+            .iter_mut()
+            .find(|lane| lane.number == number)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.by_topic.values().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.by_topic.values_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests;

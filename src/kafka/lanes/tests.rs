@@ -1,0 +1,146 @@
+use super::*;
+
+const STALL: Duration = Duration::from_secs(15);
+
+fn lane(lanes: &mut Lanes, next: i64) -> &mut Lane {
+    let bounds = Bounds { low: 0, high: next };
+    let found = Found {
+        place: (Arc::from("incident"), 0),
+        start: next,
+        bounds,
+        early: true,
+    };
+    lanes.open(&found, None, 0, 0)
+}
+
+#[test]
+fn what_was_read_is_not_handed_over_again() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 5);
+    assert!(!lane.record(4, 1));
+    assert!(lane.record(5, 1));
+    assert!(!lane.record(5, 2));
+    assert!(lane.record(9, 3));
+    assert_eq!(lane.next, 10);
+}
+
+#[test]
+fn the_end_lies_behind_control_records() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 5);
+    assert!(lane.record(5, 1));
+    lane.end(8, 2);
+    assert_eq!((lane.next, lane.reached), (8, true));
+}
+
+#[test]
+fn an_answer_older_than_the_last_record_proves_only_that_all_of_it_was_read() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 5);
+    assert!(lane.record(99, 50));
+    let old = Bounds { low: 0, high: 10 };
+    for _ in 0..3 {
+        assert_eq!(lane.judge(old, 50, 60, STALL), Verdict::AtEnd);
+    }
+    let longer = Bounds { low: 0, high: 200 };
+    assert_eq!(lane.judge(longer, 50, 60, STALL), Verdict::Fine);
+}
+
+#[test]
+fn a_shorter_log_is_believed_the_second_time() {
+    for (low, start) in [(0, 0), (7, 10)] {
+        let mut lanes = Lanes::default();
+        let lane = lane(&mut lanes, 50);
+        let cut = Bounds { low, high: 10 };
+        assert_eq!(lane.judge(cut, 1, 2, STALL), Verdict::Suspicious);
+        assert_eq!(lane.judge(cut, 3, 4, STALL), Verdict::Anew(start));
+    }
+}
+
+#[test]
+fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
+    let cases = [
+        (Bounds { low: 80, high: 90 }, Verdict::Gap(80)),
+        (Bounds { low: 0, high: 10 }, Verdict::Anew(0)),
+        (Bounds { low: 0, high: 90 }, Verdict::Restart),
+    ];
+    for (bounds, verdict) in cases {
+        let mut lanes = Lanes::default();
+        let lane = lane(&mut lanes, 50);
+        lane.lost(10);
+        assert_eq!(lane.judge(bounds, 10, 11, STALL), Verdict::Fine);
+        assert_eq!(lane.judge(bounds, 11, 12, STALL), verdict);
+    }
+}
+
+#[test]
+fn a_lane_that_does_not_follow_its_log_is_a_stall_unless_the_reader_itself_waited() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 5);
+    let ahead = Bounds { low: 0, high: 6 };
+    assert_eq!(lane.judge(ahead, 1, 1_000, STALL), Verdict::Fine);
+    assert_eq!(lane.judge(ahead, 2, 15_999, STALL), Verdict::Fine);
+    lane.excuse();
+    assert_eq!(lane.judge(ahead, 3, 16_000, STALL), Verdict::Fine);
+    assert_eq!(lane.judge(ahead, 4, 31_000, STALL), Verdict::Restart);
+}
+
+#[test]
+fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 5);
+    let same = Bounds { low: 0, high: 5 };
+    assert_eq!(lane.judge(same, 1, 2, STALL), Verdict::AtEnd);
+    lane.end(5, 3);
+    assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
+    assert_eq!(lane.confirmed(), Some(4));
+}
+
+#[test]
+fn an_index_is_never_used_again() {
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 0);
+    assert_eq!(lanes.close(&(Arc::from("incident"), 0)).unwrap().index, 0);
+    assert_eq!(lane(&mut lanes, 0).index, 1);
+}
+
+#[test]
+fn a_lane_learns_the_id_of_its_topic_once() {
+    let (old, new) = ([1; 16], [2; 16]);
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 5);
+    let topic = "incident";
+    assert_eq!(lanes.identify(topic, old).learned, [0]);
+    let known = lanes.identify(topic, old);
+    assert!(known.learned.is_empty() && known.others.is_empty());
+    let other = lanes.identify(topic, new);
+    assert!(other.learned.is_empty());
+    assert_eq!(other.others, [(Arc::from(topic), 0)]);
+    assert!(lanes.identify("task", new).learned.is_empty());
+}
+
+#[test]
+fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
+    let (old, new) = (Some([1; 16]), Some([2; 16]));
+    let bounds = Bounds { low: 0, high: 90 };
+    for (before, after, bounds, start) in [
+        (old, old, bounds, 50),
+        (None, old, bounds, 50),
+        (old, None, bounds, 50),
+        (old, new, bounds, 20),
+        (None, None, Bounds { low: 0, high: 30 }, 20),
+    ] {
+        let mut lanes = Lanes::default();
+        let mut found = Found {
+            place: (Arc::from("incident"), 0),
+            start: 50,
+            bounds,
+            early: true,
+        };
+        lanes.open(&found, before, 0, 0);
+        assert_eq!(lanes.leave(&found.place), Some(0));
+        assert_eq!(lanes.leave(&found.place), None);
+        found.start = 20;
+        assert_eq!(lanes.open(&found, after, 0, 0).start, start);
+    }
+}

@@ -1,0 +1,286 @@
+//! Looks, again and again, which partitions there are (`partitions.rs`) of which topics (`wanted.rs`), which topics these are
+//! (`ids.rs`), and where partitions begin and end; on a thread and connections of its own.
+
+mod ids;
+mod partitions;
+mod wanted;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::ids::TopicIds;
+use self::wanted::Wanted;
+use super::ConsumerSettings;
+use super::client::Context;
+use super::ffi::Asker;
+use super::offsets::{self, Bounds, Place};
+use super::status::Shared;
+use super::trouble;
+use crate::clock;
+
+/// What one look has shown. Everything in it was asked after `asked_ms`.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The newest call that this look answers.
+    pub(super) number: u64,
+    /// Monotonic milliseconds.
+    pub(super) asked_ms: u64,
+    pub(super) found: Vec<Found>,
+    /// Partitions that were there and are not any more.
+    pub(super) gone: Vec<Place>,
+    /// Partitions that are there, of topics that are not wanted any more.
+    pub(super) unwanted: Vec<Place>,
+    /// The ids of topics, where the brokers have said.
+    pub(super) ids: HashMap<Arc<str>, [u8; 16]>,
+    pub(super) bounds: HashMap<Place, Bounds>,
+    pub(super) missing: Vec<Arc<str>>,
+    pub(super) leaderless: Vec<Place>,
+    /// Why the look was cut short, or what an operator should know of.
+    pub(super) error: Option<String>,
+    /// What no waiting cures, while it is so.
+    pub(super) trouble: Option<String>,
+    /// The brokers answered every question.
+    pub(super) answered: bool,
+    /// Nothing of the start is still to be found, apart from what nobody leads.
+    pub(super) complete: bool,
+}
+
+/// A partition to be read from now on.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) start: i64,
+    pub(super) bounds: Bounds,
+    /// It was there when its topic was first seen: loaded from as far back as is kept, and `caught_up` waits for it. All
+    /// others appeared later and are read from their own beginning.
+    pub(super) early: bool,
+}
+
+pub(super) struct Scout {
+    client: Asker<Context>,
+    settings: ConsumerSettings,
+    wanted: Wanted,
+    ids: TopicIds,
+    shared: Arc<Shared>,
+    /// How many partitions a topic had when the brokers first gave a definite answer about it; 0: it was not there.
+    first_counts: HashMap<Arc<str>, i32>,
+    /// What was reported as found, and how many answers in a row have missed it since.
+    known: HashMap<Place, u32>,
+    timeout: Duration,
+    /// The newest call that a look has answered.
+    answered: u64,
+    /// What was found when it was last looked for, and when that was, in monotonic milliseconds.
+    trouble: Option<(Option<String>, u64)>,
+}
+
+impl Scout {
+    /// Longer after failures, up to the second: a slow network must not look like a dead one, a shutdown must not wait long.
+    const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+    /// Between two searches for what keeps us from the brokers.
+    const TROUBLE_MS: u64 = 10_000;
+    /// Calls for a look are collected for so long.
+    const COLLECT: Duration = Duration::from_millis(200);
+
+    pub(super) fn new(
+        client: Asker<Context>,
+        settings: ConsumerSettings,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            client,
+            wanted: Wanted::new(shared.topics.load_full()),
+            settings,
+            ids: TopicIds::default(),
+            shared,
+            first_counts: HashMap::new(),
+            known: HashMap::new(),
+            timeout: Self::TIMEOUTS.0,
+            answered: 0,
+            trouble: None,
+        }
+    }
+
+    pub(super) fn run(
+        mut self,
+        runtime: &Runtime,
+        reports: &mpsc::Sender<Report>,
+        stop: &CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            let report = self.look(stop);
+            let settled =
+                report.answered && report.complete && !self.known.values().any(|&n| n > 0);
+            let pace = self.settings.pace;
+            let pause = if settled { pace.look } else { pace.retry };
+            let go_on = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return false,
+                    sent = reports.send(report) => if sent.is_err() { return false },
+                }
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return false,
+                    () = tokio::time::sleep(Self::COLLECT.min(pause)) => {}
+                }
+                tokio::select! {
+                    () = stop.cancelled() => false,
+                    () = self.shared.call.notified() => true,
+                    () = tokio::time::sleep(pause) => true,
+                }
+            });
+            // This client reads nothing, but its log lines and errors wait in a queue until they are taken.
+            while self.client.consumer().poll(Duration::ZERO).is_some() {}
+            if !go_on {
+                break;
+            }
+        }
+    }
+
+    fn look(&mut self, stop: &CancellationToken) -> Report {
+        let mut report = Report {
+            number: self.shared.asked(),
+            asked_ms: clock::monotonic_ms(),
+            ..Report::default()
+        };
+        let called = report.number > self.answered;
+        let topics = self.shared.topics.load_full();
+        if self.wanted.change(&topics) {
+            self.let_go(&mut report);
+        }
+        // The question goes out first and its answer is looked at last, so nothing waits for it.
+        let names = self.wanted.topics();
+        (self.ids).ask(&mut self.client, &names, called, report.asked_ms);
+        match self.look_into(&mut report, called, stop) {
+            Ok(()) => {
+                report.answered = true;
+                self.answered = report.number;
+                self.timeout = Self::TIMEOUTS.0;
+                self.trouble = None;
+            }
+            Err(error) => {
+                self.timeout = (self.timeout * 2).min(Self::TIMEOUTS.1);
+                report.error = Some(self.masked(&error));
+                report.trouble = self.trouble(stop);
+            }
+        }
+        report.ids = self.ids.take(&mut self.client, called);
+        if (report.found.iter()).any(|found| !report.ids.contains_key(&found.place.0)) {
+            self.ids.hurry();
+        }
+        report
+    }
+
+    /// Why there is no answer, if the settings or a certificate are to blame. Looked for now and then only: it takes a
+    /// connection of its own.
+    fn trouble(&mut self, stop: &CancellationToken) -> Option<String> {
+        let now_ms = clock::monotonic_ms();
+        let old = |(_, at): &(_, u64)| now_ms.saturating_sub(*at) >= Self::TROUBLE_MS;
+        if self.trouble.as_ref().is_none_or(old) && !stop.is_cancelled() {
+            let found = trouble::look_for(&self.settings, Self::TIMEOUTS.1);
+            self.trouble = Some((found, clock::monotonic_ms()));
+        }
+        self.trouble.clone().and_then(|(found, _)| found)
+    }
+
+    fn masked(&self, error: &KafkaError) -> String {
+        let context = self.client.consumer().client().context();
+        context.masked(&error.to_string())
+    }
+
+    fn look_into(
+        &mut self,
+        report: &mut Report,
+        called: bool,
+        stop: &CancellationToken,
+    ) -> Result<(), KafkaError> {
+        report.complete = true;
+        let (client, now_ms) = (self.client.consumer(), report.asked_ms);
+        for new in self.wanted.list(client, called, now_ms, self.timeout)? {
+            // It was not there when the topics were listed last.
+            self.first_counts.entry(new).or_insert(0);
+        }
+        let mut new = Vec::new();
+        let mut led = Vec::new();
+        for topic in self.wanted.topics() {
+            if stop.is_cancelled() {
+                report.complete = false;
+                return Ok(());
+            }
+            self.look_at_topic(&topic, report, &mut new, &mut led)?;
+        }
+        let client = self.client.consumer();
+        let bounds = offsets::bounds(client, &led, self.timeout)?;
+        let early: Vec<Place> = new
+            .iter()
+            .filter(|(_, early)| *early)
+            .map(|(place, _)| place.clone())
+            .collect();
+        let (by_time, tells_times) = if stop.is_cancelled() {
+            (HashMap::new(), true)
+        } else {
+            let by_time = offsets::since(client, &early, self.beginning(), self.timeout)?;
+            let tells_times = self.tells_times(&by_time, &bounds)?;
+            (by_time, tells_times)
+        };
+        for (place, early) in new {
+            let by_time = by_time.get(&place).copied();
+            let Some(&bounds) = bounds.get(&place) else {
+                report.complete = false;
+                continue;
+            };
+            if early && by_time.is_none() {
+                report.complete = false;
+                continue;
+            }
+            let start = if early {
+                offsets::start(bounds, by_time, tells_times)
+            } else {
+                bounds.low
+            };
+            self.known.insert(place.clone(), 0);
+            report.found.push(Found {
+                place,
+                start,
+                bounds,
+                early,
+            });
+        }
+        report.bounds = bounds;
+        Ok(())
+    }
+
+    /// Whether these brokers can look up offsets by time. librdkafka's mock broker cannot: it answers "none that young" even
+    /// for the year 1970, also where there are records.
+    fn tells_times(
+        &self,
+        by_time: &HashMap<Place, i64>,
+        bounds: &HashMap<Place, Bounds>,
+    ) -> Result<bool, KafkaError> {
+        let holds_some = |place: &&Place| bounds.get(*place).is_some_and(|b| b.low < b.high);
+        if by_time
+            .iter()
+            .any(|(place, offset)| *offset >= 0 && holds_some(&place))
+        {
+            return Ok(true);
+        }
+        let Some(place) = by_time.keys().find(holds_some) else {
+            return Ok(true);
+        };
+        let one = std::slice::from_ref(place);
+        let first = offsets::since(self.client.consumer(), one, 0, self.timeout)?;
+        Ok(first.values().all(|offset| *offset >= 0))
+    }
+
+    fn beginning(&self) -> u64 {
+        let keep_ms = u64::try_from(self.settings.keep.as_millis()).unwrap_or(u64::MAX);
+        clock::wall_ms().saturating_sub(keep_ms)
+    }
+}

@@ -1,0 +1,121 @@
+//! Which topics are looked at: those that are named, and those that exist and match.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+
+use super::super::Topics;
+use super::super::client::Context;
+
+pub(super) struct Wanted {
+    topics: Arc<Topics>,
+    /// The named ones, each once.
+    named: BTreeSet<Arc<str>>,
+    /// What `topics.wanted` has matched.
+    matched: BTreeSet<Arc<str>>,
+    /// Every topic of the last list.
+    listed: Option<HashSet<String>>,
+    /// When that was, in monotonic milliseconds.
+    listed_ms: u64,
+    /// The list is older than what is wanted.
+    stale: bool,
+}
+
+impl Wanted {
+    /// All topics of a cluster may be many: they are listed so often, and when somebody calls.
+    const LIST_MS: u64 = 10_000;
+
+    pub(super) fn new(topics: Arc<Topics>) -> Self {
+        Self {
+            named: named(&topics),
+            topics,
+            matched: BTreeSet::new(),
+            listed: None,
+            listed_ms: 0,
+            stale: true,
+        }
+    }
+
+    /// Takes up what is wanted from now on. True if that is news.
+    pub(super) fn change(&mut self, topics: &Arc<Topics>) -> bool {
+        if Arc::ptr_eq(&self.topics, topics) {
+            return false;
+        }
+        self.topics = Arc::clone(topics);
+        self.named = named(topics);
+        let wanted = self.topics.wanted.as_ref();
+        self.matched
+            .retain(|topic| wanted.is_some_and(|wanted| wanted(topic)));
+        self.stale = true;
+        true
+    }
+
+    /// Full names, each once.
+    pub(super) fn topics(&self) -> Vec<Arc<str>> {
+        self.named.union(&self.matched).cloned().collect()
+    }
+
+    /// Whether it is asked for by its name, also when it does not exist.
+    pub(super) fn is_named(&self, topic: &str) -> bool {
+        self.named.contains(topic)
+    }
+
+    /// It is gone, and no name of ours.
+    pub(super) fn forget(&mut self, topic: &str) {
+        self.matched.remove(topic);
+    }
+
+    /// Lists the topics of the cluster if it is time and anything but names is wanted. The answer has those that match and
+    /// were not there at the last list.
+    pub(super) fn list(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        called: bool,
+        now_ms: u64,
+        timeout: Duration,
+    ) -> Result<Vec<Arc<str>>, KafkaError> {
+        let Some(wanted) = self.topics.wanted.clone() else {
+            self.listed = None;
+            return Ok(Vec::new());
+        };
+        let due = now_ms.saturating_sub(self.listed_ms) >= Self::LIST_MS;
+        if !(self.stale || due || called) {
+            return Ok(Vec::new());
+        }
+        let metadata = client.fetch_metadata(None, timeout)?;
+        let is_there = |name: &&str| !name.starts_with("__");
+        let names = metadata.topics().iter();
+        let names = names
+            .filter(|topic| topic.error().is_none())
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .filter(is_there);
+        let listed: HashSet<String> = names.map(str::to_owned).collect();
+        let mut appeared = Vec::new();
+        for name in &listed {
+            if self.named.contains(name.as_str()) || !wanted(name) {
+                continue;
+            }
+            let name: Arc<str> = Arc::from(name.as_str());
+            let was_there = |before: &HashSet<String>| before.contains(&*name);
+            if self
+                .listed
+                .as_ref()
+                .is_some_and(|before| !was_there(before))
+            {
+                appeared.push(Arc::clone(&name));
+            }
+            self.matched.insert(name);
+        }
+        self.listed = Some(listed);
+        self.listed_ms = now_ms;
+        self.stale = false;
+        Ok(appeared)
+    }
+}
+
+fn named(topics: &Topics) -> BTreeSet<Arc<str>> {
+    topics.names.iter().flatten().cloned().collect()
+}

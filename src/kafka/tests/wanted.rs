@@ -1,0 +1,104 @@
+//! Which topics are read, by pattern and while running.
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use super::super::{ConsumerSettings, Topics};
+use super::rig::{Rig, beginning, named, produce, producer, settings, values};
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster(topics: &[&str]) -> (Cluster, ConsumerSettings) {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in topics {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    let settings = ConsumerSettings {
+        mock: true,
+        ..settings(&cluster.bootstrap_servers())
+    };
+    (cluster, settings)
+}
+
+fn topics_of(rig: &Rig) -> Vec<&str> {
+    let read = rig.indexes.values().filter(|seen| !seen.unwanted);
+    let mut topics: Vec<_> = read.map(|seen| seen.topic.as_str()).collect();
+    topics.sort_unstable();
+    topics
+}
+
+#[test]
+fn what_matches_is_read_also_when_it_comes_later() {
+    let (cluster, settings) = cluster(&["fleet-north", "other", "incident"]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    produce(&producer, "fleet-north", 0, &values("old", 3));
+    let topics = Topics {
+        names: named(&["incident"]).names,
+        ..beginning("fleet-")
+    };
+    let mut rig = Rig::with_topics(&settings, topics, 64);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    assert_eq!(topics_of(&rig), ["fleet-north", "incident"]);
+    assert!(rig.has_exactly("fleet-north", &values("old", 3)));
+
+    cluster.create_topic("fleet-south", 1, 1).unwrap();
+    produce(&producer, "fleet-south", 0, &values("new", 4));
+    // `until` fails after 30 s, which is the promise.
+    rig.until("from its beginning", |rig| {
+        rig.has_exactly("fleet-south", &values("new", 4))
+    });
+    assert!(rig.status().missing.is_empty());
+}
+
+#[test]
+fn the_wanted_ones_change_while_running() {
+    let (cluster, mut settings) = cluster(&["fleet-north", "fleet-south", "incident", "task"]);
+    // Only the change itself has the scout look.
+    settings.pace.look = Duration::from_mins(10);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    for topic in ["fleet-north", "fleet-south", "incident", "task"] {
+        produce(&producer, topic, 0, &values(topic, 3));
+    }
+    let mut rig = Rig::with_topics(&settings, beginning("fleet-n"), 64);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    assert_eq!(topics_of(&rig), ["fleet-north"]);
+
+    rig.handle.set_topics(beginning("fleet-"));
+    rig.until("one more", |rig| {
+        topics_of(rig) == ["fleet-north", "fleet-south"]
+    });
+    rig.handle
+        .set_topics(named(&["incident", "task", "nowhere"]));
+    rig.until("others", |rig| topics_of(rig) == ["incident", "task"]);
+    let south = values("fleet-south", 3);
+    assert!(rig.has_exactly("fleet-south", &south));
+    rig.until("records", |rig| {
+        rig.has_exactly("incident", &values("incident", 3))
+            && rig.has_exactly("task", &values("task", 3))
+    });
+    assert_eq!(rig.status().missing.len(), 1);
+    // What is not wanted is neither gone nor lost, and nobody notices anything of the change.
+    assert!(rig.indexes.values().all(|seen| !seen.gone));
+    assert_eq!(rig.contacts, [true]);
+
+    // And back again, without a record twice (`has_exactly` sees to it).
+    rig.handle.set_topics(beginning("fleet-south"));
+    produce(&producer, "fleet-south", 0, &values("more", 2));
+    let all = [south, values("more", 2)].concat();
+    rig.until("only what is new", |rig| {
+        rig.has_exactly("fleet-south", &all)
+    });
+}
+
+#[test]
+fn brokers_that_tell_no_ids_hold_nothing_up() {
+    let (_cluster, settings) = cluster(&["incident"]);
+    let mut rig = Rig::start(&settings, &["incident"]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    assert!(rig.indexes[&0].topic_id.is_none());
+    let unidentified = &rig.status().unidentified;
+    assert_eq!(unidentified.len(), 1);
+    assert!(rig.stop() < Duration::from_secs(2));
+}

@@ -1,0 +1,121 @@
+//! Why brokers refuse us, or we them, in words that tell an operator what to change.
+
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::ConsumerSettings;
+use super::client::{self, Context};
+use super::ffi::{Probe, probe};
+
+/// Something about the settings, or a certificate, that no waiting cures. `None`: nothing of that kind was heard within `at_most`;
+/// the brokers may be away. Blocks for about so long.
+pub(super) fn look_for(settings: &ConsumerSettings, at_most: Duration) -> Option<String> {
+    let protocol = settings.properties.get("security.protocol");
+    let secure = protocol.is_some_and(|protocol| !protocol.eq_ignore_ascii_case("plaintext"));
+    if !secure {
+        return None;
+    }
+    let config = client::common(settings).ok()?;
+    let enough = |heard: &Probe| name(heard).is_some();
+    let heard = probe(&config, at_most, enough).ok()?;
+    let name = name(&heard).filter(|_| !heard.answered)?;
+    Some(Context::new(settings).masked(&name))
+}
+
+/// OpenSSL's numbers, which are part of its interface (`X509_V_ERR_...`).
+fn certificate(fault: i32) -> String {
+    let what = match fault {
+        2 | 18 | 19 | 20 | 21 | 27 => {
+            "is signed by an authority that is not trusted here: ssl.ca.location names those that are"
+        }
+        9 => "is not valid yet: are the clocks right?",
+        10 => "has expired",
+        62..=64 => {
+            "is for another host name than that which KAFKA_BOOTSTRAP_SERVERS or the brokers' advertised listeners give"
+        }
+        23 => "has been revoked",
+        other => return format!("the brokers' certificate is refused (X509 error {other})"),
+    };
+    format!("the brokers' certificate {what}")
+}
+
+fn name(heard: &Probe) -> Option<String> {
+    if let Some(fault) = heard.certificate {
+        return Some(certificate(fault));
+    }
+    let text = |wanted: RDKafkaErrorCode| {
+        let found = heard.errors.iter().find(|(code, _)| *code == wanted)?;
+        Some(essence(&found.1))
+    };
+    let refused = || text(RDKafkaErrorCode::Authentication);
+    let mechanism = || text(RDKafkaErrorCode::UnsupportedSASLMechanism);
+    if let Some(text) = refused().or_else(mechanism) {
+        return Some(format!("the brokers refuse the credentials: {text}"));
+    }
+    text(RDKafkaErrorCode::SSL).map(|text| format!("no TLS with the brokers: {text}"))
+}
+
+/// Without librdkafka's own name of the connection before, and its times behind.
+fn essence(text: &str) -> String {
+    let text = text.split_once(": ").map_or(text, |(connection, rest)| {
+        if connection.contains("://") {
+            rest
+        } else {
+            text
+        }
+    });
+    let end = text.find(" (after ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(certificate: Option<i32>, errors: &[(RDKafkaErrorCode, &str)]) -> Probe {
+        let errors = errors
+            .iter()
+            .map(|(code, text)| (*code, (*text).to_owned()));
+        Probe {
+            answered: false,
+            certificate,
+            errors: errors.collect(),
+        }
+    }
+
+    #[test]
+    fn what_an_operator_can_change_is_named() {
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, SSL};
+        let refused = "sasl_ssl://kafka:9093/bootstrap: SASL authentication error: invalid credentials (after 3ms in state AUTH_REQ)";
+        for (heard, expected) in [
+            (
+                heard(Some(10), &[(SSL, "x")]),
+                Some("certificate has expired"),
+            ),
+            (heard(Some(19), &[]), Some("ssl.ca.location")),
+            (heard(Some(20), &[]), Some("ssl.ca.location")),
+            (heard(Some(62), &[]), Some("another host name")),
+            (heard(Some(64), &[]), Some("another host name")),
+            (heard(Some(77), &[]), Some("X509 error 77")),
+            (
+                heard(None, &[(AllBrokersDown, "1/1"), (Authentication, refused)]),
+                Some("refuse the credentials: SASL authentication error: invalid credentials"),
+            ),
+            (
+                heard(None, &[(SSL, "a: b")]),
+                Some("no TLS with the brokers: a: b"),
+            ),
+            (heard(None, &[(AllBrokersDown, "1/1")]), None),
+        ] {
+            let name = name(&heard);
+            match expected {
+                None => assert_eq!(name, None),
+                Some(part) => assert!(
+                    name.as_ref().is_some_and(|name| name.contains(part)),
+                    "{name:?}"
+                ),
+            }
+        }
+    }
+}

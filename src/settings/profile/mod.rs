@@ -1,0 +1,243 @@
+//! A profile file becomes routes and a policy. docs/routes.md is the reference of the format.
+
+mod lines;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use fleetcast_core::domain::decode::Format;
+use fleetcast_core::domain::policy::{KindPolicy, Policy};
+use fleetcast_core::domain::route::RouteTable;
+use fleetcast_core::domain::spec::{
+    At, OrganisationSpec, Problem, RouteSpec, SourceSpec, TableSpec, TopicSpec,
+};
+use serde::Deserialize;
+
+use lines::{Lines, line_of};
+
+/// Embedded in the binary, so that a built-in name needs no file beside it.
+const BUILTIN: &[(&str, &str)] = &[("dispatch", include_str!("../../../profiles/dispatch.toml"))];
+
+/// A file of this size is no profile. Bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// What Fleetcast knows about a trade. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub name: String,
+    pub routes: Arc<RouteTable>,
+    pub policy: Arc<Policy>,
+}
+
+/// All that is wrong with a profile, one line each, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileErrors(pub Vec<String>);
+
+impl fmt::Display for ProfileErrors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ProfileErrors {}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    topics: Vec<TopicSpec>,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    event: Option<SourceSpec>,
+    organisation: OrganisationSpec,
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+    routes: Vec<RouteSpec>,
+    #[serde(default)]
+    policy: BTreeMap<String, KindPolicy>,
+}
+
+impl Profile {
+    pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+        BUILTIN.iter().map(|(name, _)| *name)
+    }
+
+    /// The file of a built-in profile.
+    pub fn builtin_text(name: &str) -> Option<&'static str> {
+        let found = BUILTIN.iter().find(|(builtin, _)| *builtin == name);
+        found.map(|(_, text)| *text)
+    }
+
+    /// `FLEETCAST_PROFILE`: a built-in name, else the path of a file, whose patterns match none of `service_topics`.
+    pub fn load(
+        setting: &str,
+        topic_prefix: &str,
+        max_event_bytes: usize,
+        service_topics: &[String],
+    ) -> Result<Self, ProfileErrors> {
+        if Self::builtin_names().any(|name| name == setting) {
+            return Self::builtin(setting, topic_prefix, max_event_bytes);
+        }
+        let text = read(setting).map_err(|problem| ProfileErrors(vec![problem]))?;
+        Self::parse(
+            &text,
+            setting,
+            topic_prefix,
+            max_event_bytes,
+            service_topics,
+        )
+    }
+
+    pub fn builtin(
+        name: &str,
+        topic_prefix: &str,
+        max_event_bytes: usize,
+    ) -> Result<Self, ProfileErrors> {
+        let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
+            return Err(ProfileErrors(vec![format!(
+                "there is no built-in profile {name:?}; built in are {}",
+                Self::builtin_names().collect::<Vec<_>>().join(", ")
+            )]));
+        };
+        Self::parse(
+            text,
+            &format!("profiles/{name}.toml"),
+            topic_prefix,
+            max_event_bytes,
+            &[],
+        )
+    }
+
+    /// `source` is what messages call the text, usually its path.
+    pub fn parse(
+        text: &str,
+        source: &str,
+        topic_prefix: &str,
+        max_event_bytes: usize,
+        service_topics: &[String],
+    ) -> Result<Self, ProfileErrors> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            // The crate's own rendering shows the text around the place over several lines.
+            let line = error.span().map_or(1, |span| line_of(text, &span));
+            ProfileErrors(vec![format!("{source}:{line}: {}", error.message())])
+        })?;
+        let lines = Lines::of(text);
+        let mut problems = Vec::new();
+        if file.name.is_empty() {
+            problems.push((
+                lines.line(&At::key("name")),
+                "a profile has a name".to_owned(),
+            ));
+        }
+
+        let spec = TableSpec {
+            topic_prefix: topic_prefix.to_owned(),
+            topics: file.topics,
+            service_topics: service_topics.to_vec(),
+            format: file.format,
+            event: file.event,
+            organisation: file.organisation,
+            aliases: file.aliases,
+            routes: file.routes,
+            max_event_bytes,
+        };
+        let routes: Vec<String> = spec.routes.iter().map(events).collect();
+        let routes = spec.build().map_err(|found| {
+            let found = found.iter();
+            problems.extend(found.map(|problem| (lines.line(&problem.at), told(problem, &routes))));
+        });
+        let policy = Policy::build(file.policy).map_err(|found| {
+            problems.extend(found.into_iter().map(|(kind, message)| {
+                let line = lines.line(&At::key("policy").then(&kind));
+                (line, format!("policy of {kind}: {message}"))
+            }));
+        });
+
+        if let (Ok(routes), Ok(policy)) = (&routes, &policy) {
+            problems.extend(disagreements(routes, policy, &lines));
+        }
+        match (routes, policy) {
+            (Ok(routes), Ok(policy)) if problems.is_empty() => Ok(Self {
+                name: file.name,
+                routes: Arc::new(routes),
+                policy: Arc::new(policy),
+            }),
+            _ => {
+                problems.sort_by_key(|(line, _)| *line);
+                let lines = problems
+                    .into_iter()
+                    .map(|(line, message)| format!("{source}:{line}: {message}"));
+                Err(ProfileErrors(lines.collect()))
+            }
+        }
+    }
+}
+
+/// What a route is called in messages.
+fn events(route: &RouteSpec) -> String {
+    match &route.event {
+        Some(event) => event.clone(),
+        None => route.events.join(", "),
+    }
+}
+
+/// A problem, with the part of the file that it is about.
+fn told(problem: &Problem, routes: &[String]) -> String {
+    let message = &problem.message;
+    if let Some(route) = problem.at.route().and_then(|number| routes.get(number)) {
+        return format!("route of {route}: {message}");
+    }
+    let at = problem.at.to_string();
+    match at.split(['.', '[']).next() {
+        Some(part @ ("event" | "organisation")) => format!("{part}: {message}"),
+        _ => message.clone(),
+    }
+}
+
+/// Rooms that records go to and nobody may join, or the other way round: a slip of the pen in one of the two names, and
+/// otherwise found only by the events that do not come.
+fn disagreements(routes: &RouteTable, policy: &Policy, lines: &Lines<'_>) -> Vec<(usize, String)> {
+    let routed = routes.kinds();
+    let joinable: Vec<&str> = policy.kinds().collect();
+    let unheard = routed
+        .iter()
+        .filter(|kind| !matches!(**kind, "org" | "user") && !joinable.contains(kind))
+        .map(|kind| {
+            let line = lines.line(&At::key("routes").item(0));
+            (
+                line,
+                format!("routes name rooms of kind {kind}, which no policy lets anybody join"),
+            )
+        });
+    let silent = joinable
+        .iter()
+        .filter(|kind| !routed.contains(**kind))
+        .map(|kind| {
+            let line = lines.line(&At::key("policy").then(kind));
+            (
+                line,
+                format!("policy of {kind}: no route sends anything to rooms of this kind"),
+            )
+        });
+    unheard.chain(silent).collect()
+}
+
+fn read(path: &str) -> Result<String, String> {
+    let names = Profile::builtin_names().collect::<Vec<_>>().join(", ");
+    let meta = std::fs::metadata(path).map_err(|error| {
+        format!("cannot read profile {path:?}: {error} (built-in profiles are {names})")
+    })?;
+    // A device or pipe might never end.
+    if !meta.is_file() || meta.len() > MAX_FILE {
+        return Err(format!(
+            "profile {path:?} is no file of at most {MAX_FILE} bytes"
+        ));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read profile {path:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,696 @@
+//! The dispatch profile against the contract's table, and profile files with mistakes.
+
+use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::publication::{Class, Publication};
+use fleetcast_core::domain::record::Record;
+use fleetcast_core::domain::room::{Kind, Room, Which};
+use fleetcast_core::domain::route::Skip;
+use serde_json::json;
+
+use super::*;
+
+const DISPATCH: &str = include_str!("../../../profiles/dispatch.toml");
+
+fn dispatch() -> Profile {
+    Profile::builtin("dispatch", "", 262_144).expect("the built-in profile is good")
+}
+
+fn route(event: &str, data: &serde_json::Value) -> Result<Publication, Skip> {
+    let value = json!({"event_type": event, "organization_id": "o1", "data": data}).to_string();
+    let record = Record {
+        topic: "incident",
+        partition: 0,
+        offset: 0,
+        timestamp: None,
+        key: None,
+        value: Some(value.as_bytes()),
+        headers: &[],
+    };
+    dispatch().routes.route(&record, &Arc::from("incident"))
+}
+
+fn rooms(event: &str, data: &serde_json::Value) -> Result<Vec<String>, Skip> {
+    route(event, data).map(|publication| publication.rooms.iter().map(Room::to_string).collect())
+}
+
+fn room(kind: &str, which: &str) -> Room {
+    Room {
+        organisation: Id::parse("o1").expect("id"),
+        kind: Kind::parse(kind).expect("kind"),
+        which: Which::parse(which).expect("id or *"),
+    }
+}
+
+const INCIDENTS: [&str; 3] = [
+    "incident_created",
+    "incident_updated",
+    "incident_status_changed",
+];
+const TASKS: [&str; 3] = ["task_assigned", "task_completed", "task_updated"];
+const TRANSMISSIONS: [&str; 4] = [
+    "transmission_started",
+    "transmission_completed",
+    "transcription_completed",
+    "transmission_tagged",
+];
+const ALERTS: [&str; 2] = ["alert_created", "alert_acknowledged"];
+
+#[test]
+fn s4_07_topics_and_all_14_events_are_there() {
+    let profile = Profile::builtin("dispatch", "city.", 262_144).expect("good");
+    let topics: Vec<_> = profile.routes.topics().collect();
+    assert_eq!(topics.len(), 10);
+    assert!(topics.contains(&"city.transmission") && topics.contains(&"city.alerts"));
+    let preferred: Vec<_> = profile
+        .routes
+        .topic_groups()
+        .map(|group| &*group[0])
+        .collect();
+    assert_eq!(
+        preferred,
+        [
+            "city.transmission",
+            "city.incident",
+            "city.task",
+            "city.asset",
+            "city.alert"
+        ]
+    );
+    assert_eq!(profile.routes.events().count(), 14);
+    assert_eq!(profile.name, "dispatch");
+}
+
+#[test]
+fn s4_14_transmission_goes_to_its_channel_and_incident() {
+    for event in TRANSMISSIONS {
+        let both = rooms(
+            event,
+            &json!({"id": "x", "channel_id": 7, "incident_id": "5"}),
+        );
+        assert_eq!(
+            both,
+            Ok(vec!["channel:7:org:o1".into(), "incident:5:org:o1".into()])
+        );
+        assert_eq!(
+            rooms(event, &json!({"channel_id": "7"})),
+            Ok(vec!["channel:7:org:o1".into()])
+        );
+        assert_eq!(
+            rooms(event, &json!({"incident_id": "5"})),
+            Err(Skip::NoRoom)
+        );
+    }
+}
+
+#[test]
+fn s4_15_incident_goes_to_org_and_incident_room() {
+    for event in INCIDENTS {
+        for data in [
+            json!({"incident_id": "5"}),
+            json!({"id": 5}),
+            json!({"incident_id": 5, "id": "n"}),
+        ] {
+            assert_eq!(
+                rooms(event, &data),
+                Ok(vec!["org:o1".into(), "incident:5:org:o1".into()])
+            );
+        }
+        assert_eq!(rooms(event, &json!({})), Ok(vec!["org:o1".into()]));
+        assert_eq!(
+            rooms(event, &json!({"incident_id": "a:org:b"})),
+            Err(Skip::BadId)
+        );
+    }
+}
+
+#[test]
+fn s4_16_task_goes_to_org_assignee_and_incident() {
+    for event in TASKS {
+        for data in [
+            json!({"assigned_to": "u1", "incident_id": 5}),
+            json!({"assignee_id": "u1", "incident_id": 5}),
+        ] {
+            let expected = vec![
+                "org:o1".into(),
+                "user:u1:org:o1".into(),
+                "incident:5:org:o1".into(),
+            ];
+            assert_eq!(rooms(event, &data), Ok(expected));
+        }
+        assert_eq!(
+            rooms(event, &json!({"id": "t1", "assigned_to": null})),
+            Ok(vec!["org:o1".into()])
+        );
+    }
+}
+
+#[test]
+fn s4_17_position_is_the_latest_of_its_asset_and_status_goes_to_org() {
+    for data in [
+        json!({"asset_id": "a1", "incident_id": "5"}),
+        json!({"id": "a1", "incident_id": "5"}),
+    ] {
+        let position = route("asset_position_updated", &data).expect("routed");
+        assert_eq!(
+            (position.class, position.latest_of.as_deref()),
+            (Class::Latest, Some("a1"))
+        );
+        let shown: Vec<_> = position.rooms.iter().map(Room::to_string).collect();
+        assert_eq!(shown, ["asset:a1:org:o1", "incident:5:org:o1"]);
+    }
+    assert_eq!(
+        rooms("asset_position_updated", &json!({"lat": 1})).err(),
+        Some(Skip::NoRoom)
+    );
+    let status = rooms("asset_status_changed", &json!({"asset_id": "a1"}));
+    assert_eq!(status, Ok(vec!["org:o1".into(), "asset:a1:org:o1".into()]));
+}
+
+#[test]
+fn s4_18_alert_is_critical_and_its_creation_asks_for_an_acknowledgement() {
+    for event in ALERTS {
+        let alert = route(
+            event,
+            &json!({"id": "al", "incident_id": "5", "asset_id": 9}),
+        )
+        .expect("routed");
+        let shown: Vec<_> = alert.rooms.iter().map(Room::to_string).collect();
+        assert_eq!(shown, ["org:o1", "incident:5:org:o1", "asset:9:org:o1"]);
+        assert_eq!(
+            (alert.class, alert.ack),
+            (Class::Critical, event == "alert_created")
+        );
+        assert_eq!(
+            rooms(event, &json!({"id": "al"})),
+            Ok(vec!["org:o1".into()])
+        );
+    }
+}
+
+#[test]
+fn other_events_are_class_event_and_ask_for_nothing() {
+    let data = json!({"channel_id": 1, "asset_id": 1});
+    for event in [
+        &TRANSMISSIONS[..],
+        &INCIDENTS,
+        &TASKS,
+        &["asset_status_changed"],
+    ]
+    .concat()
+    {
+        let publication = route(event, &data).expect("routed");
+        assert_eq!(
+            (publication.class, publication.ack),
+            (Class::Event, false),
+            "{event}"
+        );
+    }
+}
+
+#[test]
+fn s4_06_the_five_roles_of_dispatch() {
+    let policy = dispatch().policy;
+    for (role, channel, incident, asset) in [
+        ("admin", [true, true], [true, true], [true, true]),
+        ("supervisor", [true, true], [true, true], [true, true]),
+        ("dispatcher", [true, true], [true, true], [true, true]),
+        ("field_unit", [true, false], [true, false], [true, false]),
+        ("viewer", [false, false], [true, true], [false, false]),
+        ("other", [false, false], [false, false], [false, false]),
+    ] {
+        let value = json!({
+            "sub": "u1", "organization_id": "o1", "roles": [role], "exp": 1_900_000_000,
+            "channels": [1], "incidents": ["1"], "assets": [1],
+        });
+        let claims = Claims::from_json(value.as_object().expect("object")).expect("claims");
+        for (kind, expected) in [
+            ("channel", channel),
+            ("incident", incident),
+            ("asset", asset),
+        ] {
+            for (id, allowed) in ["1", "2"].into_iter().zip(expected) {
+                assert_eq!(
+                    policy.may_join(&claims, &room(kind, id)),
+                    allowed,
+                    "{role} {kind} {id}"
+                );
+            }
+            // Who may have every room of a kind may have the whole of it.
+            assert_eq!(
+                policy.may_join(&claims, &room(kind, "*")),
+                expected == [true, true],
+                "{role} {kind}"
+            );
+        }
+        for (kind, id, allowed) in [
+            ("org", "o1", true),
+            ("org", "o2", false),
+            ("user", "u1", true),
+            ("user", "u2", false),
+        ] {
+            assert_eq!(
+                policy.may_join(&claims, &room(kind, id)),
+                allowed,
+                "{role} {kind} {id}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_topic_is_a_name_a_list_of_names_or_a_pattern() {
+    let load = |topics: &str| {
+        let old = "  [\"alert\", \"alerts\"],\n";
+        let text = DISPATCH.replacen(old, topics, 1);
+        Profile::parse(
+            &text,
+            "my.toml",
+            "city.",
+            1000,
+            &["city.unit.log".to_owned()],
+        )
+    };
+    let profile = load("  \"alert\",\n  { pattern = 'unit\\..*' },\n").expect("good");
+    for (topic, wanted) in [
+        ("city.alert", true),
+        ("city.alerts", false),
+        ("city.unit.moved", true),
+        ("city.unit.log", false),
+        ("city.unit.moved.dlq", false),
+    ] {
+        assert_eq!(profile.routes.wants(topic), wanted, "{topic}");
+    }
+    for (topics, line, words) in [
+        ("  { pattern = '(' },\n", 16, "no regular expression"),
+        ("  { patern = 'x' },\n", 16, "unknown field `patern`"),
+        ("  7,\n", 16, "a topic's name, a list of its names"),
+    ] {
+        let errors = load(topics).expect_err(topics).to_string();
+        let place = format!("my.toml:{line}: ");
+        assert!(
+            errors.contains(&place) && errors.contains(words),
+            "{errors}"
+        );
+    }
+}
+
+/// The dispatch profile with one text replaced, and what is complained of.
+fn complaints(from: &str, to: &str) -> Vec<String> {
+    assert!(DISPATCH.contains(from), "{from}");
+    Profile::parse(&DISPATCH.replacen(from, to, 1), "my.toml", "", 1000, &[])
+        .map_or_else(|errors| errors.0, |_| vec![])
+}
+
+#[test]
+fn mistakes_are_told_with_file_and_line() {
+    let line = |text: &str| {
+        let before = DISPATCH.split(text).next().unwrap_or_default();
+        before.matches('\n').count() + 1
+    };
+    let routes = "events = [\"alert_created\"]";
+    for (from, to, at, words) in [
+        ("name =", "nmae =", "name =", "nmae"),
+        (
+            "class = \"latest\"",
+            "class = \"newest\"",
+            "class = \"latest\"",
+            "newest",
+        ),
+        (
+            "{ kind = \"org\" }",
+            "{ kind = \"org\", template = \"x\" }",
+            "{ kind = \"org\" }",
+            "template",
+        ),
+        (
+            "events = [\"alert_created\"]",
+            "events = [\"connect\"]",
+            routes,
+            "route of connect: event \"connect\" is reserved",
+        ),
+        (
+            "[\"alert_created\"]",
+            "[\"task_updated\"]",
+            routes,
+            "routed twice",
+        ),
+        (
+            "[\"alert\", \"alerts\"]",
+            "[\"alert\", \"task\"]",
+            "[\"alert\", \"alerts\"]",
+            "\"task\" is listed twice",
+        ),
+        (
+            "[aliases]",
+            "[aliases]\nx = \"y\"",
+            "[aliases]\n",
+            "alias \"x\" stands for \"y\"",
+        ),
+        (
+            "{ field_unit = \"assets\" }",
+            "{ field_unit = \"asset\" }",
+            "[policy.asset]",
+            "claim \"asset\"",
+        ),
+        (
+            "[policy.asset]",
+            "[policy.assets]",
+            "[policy.asset]",
+            "policy of assets: no route",
+        ),
+        (
+            "[policy.asset]",
+            "[policy.assets]",
+            "[[routes]]\n",
+            "kind asset, which no policy",
+        ),
+        (
+            "fields = [\"organization_id\"]",
+            "fields = [\"data\"]",
+            "fields = [\"organization_id\"]",
+            "organisation: \"data\"",
+        ),
+    ] {
+        let found = complaints(from, to);
+        let place = if words.starts_with("alias") {
+            line(at) + 1
+        } else {
+            line(at)
+        };
+        let expected = format!("my.toml:{place}: ");
+        assert!(
+            found
+                .iter()
+                .any(|message| message.starts_with(&expected) && message.contains(words)),
+            "{expected}{words}: {found:#?}"
+        );
+    }
+}
+
+/// Everything that the format knows, each on a line of its own.
+const WHOLE: &str = r#"name = "whole"
+format = "json"
+topics = [
+  "orders",
+  ["asset", "assets"],
+  { names = ["framed"], format = "json-schema" },
+  { pattern = 'fleet\.(?<region>[a-z]+)\.events' },
+]
+
+[event]
+headers = ["ce_type"]
+fields = [
+  "type",
+  "meta.type",
+  ["odd.key"],
+]
+
+[organisation]
+headers = ["organization_id"]
+fields = ["organization_id", "meta.org.id"]
+key = { separator = ":", part = 1 }
+topic = "region"
+default = "acme"
+
+[aliases]
+order_placed = "order_created"
+
+[[routes]]
+events = ["order_created"]
+topics = ["orders"]
+payload = "data"
+when = { "content-type" = "application/cloudevents+json" }
+class = "critical"
+ack = true
+rooms = [
+  { kind = "org" },
+  { kind = "order", id = { headers = ["order"], fields = ["id"], key = true, default = "none" } },
+]
+
+[[routes]]
+event = "asset_moved"
+topics = [
+  "asset",
+  { pattern = 'fleet\..*' },
+]
+format = "json"
+class = "latest"
+key = { key = true }
+rooms = [{ kind = "asset", id = ["asset_id"], optional = true }, { kind = "org" }]
+
+[[routes]]
+events = ["told"]
+topics = ["framed"]
+rooms = [{ kind = "region", id = { default = "all" } }]
+
+[policy.order]
+any = ["dispatcher"]
+[policy.asset]
+any = ["dispatcher"]
+[policy.region]
+any = ["dispatcher"]
+"#;
+
+#[test]
+fn s4_07_every_mistake_of_every_part_has_its_own_line() {
+    let parse = |text: &str| Profile::parse(text, "w.toml", "", 1000, &[]);
+    let whole = parse(WHOLE).expect("good");
+    assert_eq!(
+        whole.routes.default_organisation().map(Id::as_str),
+        Some("acme")
+    );
+    for (from, to, words) in [
+        (
+            "format = \"json\"",
+            "format = \"avro\"",
+            "format \"avro\" is not supported: there are \"json\" and \"json-schema\"",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], format = \"protobuf\" }",
+            "format \"protobuf\" is not supported",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], pattern = 'x' }",
+            "either names or a pattern",
+        ),
+        (
+            "  { pattern = 'fleet\\.(?",
+            "  { pattern = 'fleet\\.((?",
+            "no regular expression",
+        ),
+        (
+            "  \"meta.type\",",
+            "  \"meta..type\",",
+            "event: [\"meta\", \"\", \"type\"] cannot be a path",
+        ),
+        ("  [\"odd.key\"],", "  [],", "event: [] cannot be a path"),
+        (
+            "  [\"odd.key\"],",
+            "  7,",
+            "a field's name, a path with dots, or a list of keys",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { separator = \":\", part = 0 }",
+            "organisation: a part is counted from 1",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { seperator = \":\", part = 1 }",
+            "unknown field `seperator`",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = false",
+            "a key that is not looked at is left out",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "keys = true",
+            "unknown field `keys`",
+        ),
+        (
+            "topic = \"region\"",
+            "topic = \"regoin\"",
+            "organisation: no pattern has a group \"regoin\"",
+        ),
+        (
+            "default = \"acme\"",
+            "default = \"a:c\"",
+            "organisation: \"a:c\": an identifier is",
+        ),
+        (
+            "order_placed = \"order_created\"",
+            "order_placed = \"order_crated\"",
+            "alias \"order_placed\" stands for \"order_crated\"",
+        ),
+        (
+            "topics = [\"orders\"]",
+            "topics = [\"order\"]",
+            "route of order_created: topic \"order\" is none of the profile's",
+        ),
+        (
+            "payload = \"data\"",
+            "payload = 'a..b'",
+            "route of order_created: [\"a\", \"\", \"b\"] cannot be a path",
+        ),
+        (
+            "  { kind = \"order\", id = { headers = [\"order\"]",
+            "  { kind = \"order\", id = { headers = [\"\"]",
+            "cannot be a header",
+        ),
+        (
+            "event = \"asset_moved\"",
+            "event = \"error\"",
+            "route of error: event \"error\" is reserved",
+        ),
+        (
+            "  { pattern = 'fleet\\..*' },",
+            "  { pattern = '*' },",
+            "route of asset_moved: pattern \"*\" is no regular expression",
+        ),
+        (
+            "class = \"latest\"\nkey = { key = true }",
+            "class = \"latest\"\nkey = {}",
+            "key (latest_of) belongs to class latest",
+        ),
+        (
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\"]",
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\", \"asset_id\"]",
+            "field \"asset_id\" is named twice",
+        ),
+        (
+            "events = [\"told\"]",
+            "event = \"told\"\nformat = \"json\"",
+            "topic \"framed\" is of format json-schema already",
+        ),
+    ] {
+        assert_eq!(
+            WHOLE.matches(from).count(),
+            if from == "format = \"json\"" { 2 } else { 1 },
+            "{from}"
+        );
+        let before = WHOLE
+            .split(from)
+            .next()
+            .unwrap_or_default()
+            .matches('\n')
+            .count();
+        // The mistake stands on the last line of what was replaced.
+        let line = before + to.matches('\n').count() + 1;
+        let text = WHOLE.replacen(from, to, 1);
+        let errors = parse(&text).expect_err(to).0;
+        let place = format!("w.toml:{line}: ");
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.starts_with(&place) && error.contains(words)),
+            "{place}{words}: {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn one_organisation_for_all_records_yields_to_the_one_that_a_record_names() {
+    let old = DISPATCH.find("[organisation]").expect("there");
+    let end = DISPATCH.find("# Other names that").expect("there");
+    let text = format!(
+        "organisation = \"acme\"\n{}{}",
+        &DISPATCH[..old],
+        &DISPATCH[end..]
+    );
+    let profile = Profile::parse(&text, "my.toml", "", 1000, &[]).expect("good");
+    let outcome = |value: &str| {
+        let record = Record {
+            topic: "alert",
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &[("event_type", b"alert_created")],
+        };
+        let routed = profile.routes.route(&record, &Arc::from("alert"));
+        routed.map(|publication| publication.organisation.to_string())
+    };
+    assert_eq!(outcome("{}"), Ok("acme".to_owned()));
+    assert_eq!(
+        outcome(r#"{"organization_id":null}"#),
+        Ok("acme".to_owned())
+    );
+    assert_eq!(
+        outcome(r#"{"data":{"organization_id":"o2"}}"#),
+        Ok("o2".to_owned())
+    );
+    assert_eq!(
+        outcome(r#"{"organization_id":"a b"}"#),
+        Err(Skip::BadOrganisation)
+    );
+    let wrong = text.replace("\"acme\"", "\"a c\"");
+    let errors = Profile::parse(&wrong, "my.toml", "", 1000, &[]).expect_err("no organisation");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("my.toml:1: organisation: \"a c\""),
+        "{errors}"
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let text = DISPATCH
+        .replace("[\"alert_acknowledged\"]", "[\"error\"]")
+        .replace("[\"task\", \"tasks\"]", "[\"a/b\"]")
+        .replace("\"channels\"", "\"chanels\"");
+    let errors = Profile::parse(&text, "my.toml", "", 1000, &[]).expect_err("three mistakes");
+    let text = errors.to_string();
+    let positions: Vec<_> = ["a/b", "error", "chanels"]
+        .iter()
+        .map(|word| text.find(word))
+        .collect();
+    assert!(
+        positions.iter().all(Option::is_some) && positions.is_sorted(),
+        "{text}"
+    );
+    assert_eq!(errors.0.len(), 3, "{text}");
+}
+
+#[test]
+fn a_profile_is_a_built_in_name_or_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mine.toml");
+    std::fs::write(
+        &path,
+        DISPATCH.replace("name = \"dispatch\"", "name = \"mine\""),
+    )
+    .expect("written");
+    let path = path.to_str().expect("UTF-8");
+    assert_eq!(
+        Profile::load(path, "", 1000, &[]).expect("good").name,
+        "mine"
+    );
+    assert_eq!(
+        Profile::load("dispatch", "", 1000, &[]).expect("good").name,
+        "dispatch"
+    );
+    for wrong in [
+        "dispatsh",
+        "/dev/zero",
+        folder.path().to_str().expect("UTF-8"),
+    ] {
+        let message = Profile::load(wrong, "", 1000, &[])
+            .expect_err(wrong)
+            .to_string();
+        assert!(message.contains(wrong), "{message}");
+    }
+    assert!(
+        Profile::builtin("none", "", 1000)
+            .expect_err("unknown")
+            .to_string()
+            .contains("dispatch")
+    );
+    assert!(Profile::load("dispatch", "bad prefix/", 1000, &[]).is_err());
+}

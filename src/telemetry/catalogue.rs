@@ -1,0 +1,220 @@
+//! The names, kinds, labels and help texts of all metrics: what dashboards and alert rules are written against.
+
+use MetricKind::{Counter as C, Gauge as G, Histogram as H};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A metric as the outside knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+const fn declare(
+    name: &'static str,
+    kind: MetricKind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Declared {
+    Declared {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+pub(super) const CONNECTIONS: Declared = declare(
+    "fleetcast_connections",
+    G,
+    &["transport", "namespace"],
+    "Connections that are open now.",
+);
+pub(super) const CONNECTS: Declared = declare(
+    "fleetcast_connects_total",
+    C,
+    &["transport"],
+    "Connections that were let in.",
+);
+pub(super) const DISCONNECTS: Declared = declare(
+    "fleetcast_disconnects_total",
+    C,
+    &["reason"],
+    "Connections that ended, by reason.",
+);
+pub(super) const REFUSED: Declared = declare(
+    "fleetcast_refused_total",
+    C,
+    &["reason"],
+    "Connections and handshakes that were refused, by reason.",
+);
+pub(super) const COMMANDS: Declared = declare(
+    "fleetcast_commands_total",
+    C,
+    &["command", "outcome"],
+    "Commands of clients, by what they were answered.",
+);
+pub(super) const ACKNOWLEDGEMENTS: Declared = declare(
+    "fleetcast_acknowledgements_total",
+    C,
+    &["outcome"],
+    "Events that clients were asked to acknowledge, by what came of it.",
+);
+pub(super) const ACKNOWLEDGEMENT_SECONDS: Declared = declare(
+    "fleetcast_acknowledgement_seconds",
+    H,
+    &[],
+    "From the question to a client's acknowledgement.",
+);
+pub(super) const RECEIPTS: Declared = declare(
+    "fleetcast_receipts_total",
+    C,
+    &["outcome"],
+    "Receipts for RECEIPTS_TOPIC, by whether the brokers have them.",
+);
+pub(super) const RELOADS: Declared = declare(
+    "fleetcast_reloads_total",
+    C,
+    &["outcome"],
+    "Reloads by SIGHUP, by outcome.",
+);
+pub(super) const RESUMES: Declared = declare(
+    "fleetcast_resumes_total",
+    C,
+    &["outcome"],
+    "Requests to go on from a cursor, by outcome.",
+);
+pub(super) const RECORDS: Declared = declare(
+    "fleetcast_records_total",
+    C,
+    &["topic", "outcome"],
+    "Kafka records read, by what became of them.",
+);
+pub(super) const DELIVERIES: Declared = declare(
+    "fleetcast_deliveries_total",
+    C,
+    &["event"],
+    "Events written to connections.",
+);
+pub(super) const DELIVERY_SECONDS: Declared = declare(
+    "fleetcast_delivery_seconds",
+    H,
+    &["event"],
+    "From the append in Kafka to the write to a connection.",
+);
+pub(super) const UNDELIVERED: Declared = declare(
+    "fleetcast_undelivered_total",
+    C,
+    &["reason"],
+    "Events meant for a connection that did not reach it, by reason.",
+);
+pub(super) const LAGGING: Declared = declare(
+    "fleetcast_lagging_connections",
+    G,
+    &[],
+    "Connections that are being fed from the window.",
+);
+pub(super) const KAFKA_LAG: Declared = declare(
+    "fleetcast_kafka_lag",
+    G,
+    &["topic", "partition"],
+    "Records between what was read and the end of the partition.",
+);
+pub(super) const KAFKA_UP: Declared = declare(
+    "fleetcast_kafka_up",
+    G,
+    &[],
+    "1 while the brokers answer, else 0.",
+);
+pub(super) const WINDOW_SECONDS: Declared = declare(
+    "fleetcast_window_seconds",
+    G,
+    &[],
+    "Age of the oldest publication in the window.",
+);
+pub(super) const WINDOW_BYTES: Declared = declare(
+    "fleetcast_window_bytes",
+    G,
+    &[],
+    "Memory that the window's publications take.",
+);
+pub(super) const LATEST_BYTES: Declared = declare(
+    "fleetcast_latest_bytes",
+    G,
+    &[],
+    "Memory that the newest records of class latest take.",
+);
+pub(super) const LATEST_RECORDS: Declared = declare(
+    "fleetcast_latest_records",
+    G,
+    &[],
+    "Newest records of class latest that are kept.",
+);
+pub(super) const LATEST_EVICTED: Declared = declare(
+    "fleetcast_latest_evicted_total",
+    C,
+    &[],
+    "Newest records of class latest that had to give way for lack of space.",
+);
+pub(super) const ERRORS: Declared = declare(
+    "fleetcast_errors_total",
+    C,
+    &["component"],
+    "Faults, by the part that had them.",
+);
+pub(super) const PANICS: Declared = declare(
+    "fleetcast_panics_total",
+    C,
+    &[],
+    "Panics: each one is a bug.",
+);
+pub(super) const REDIS_UP: Declared = declare(
+    "fleetcast_redis_up",
+    G,
+    &[],
+    "1 while Redis answers, else 0; absent where no Redis is used.",
+);
+pub(super) const REDIS_COMMANDS: Declared = declare(
+    "fleetcast_redis_commands_total",
+    C,
+    &["outcome"],
+    "Commands sent to Redis, by outcome; absent where no Redis is used.",
+);
+
+/// All of them, for docs/operations.md and the test that holds it.
+pub const DECLARED: &[Declared] = &[
+    CONNECTIONS,
+    CONNECTS,
+    DISCONNECTS,
+    REFUSED,
+    COMMANDS,
+    ACKNOWLEDGEMENTS,
+    ACKNOWLEDGEMENT_SECONDS,
+    RECEIPTS,
+    RELOADS,
+    RESUMES,
+    RECORDS,
+    DELIVERIES,
+    DELIVERY_SECONDS,
+    UNDELIVERED,
+    LAGGING,
+    KAFKA_LAG,
+    KAFKA_UP,
+    WINDOW_SECONDS,
+    WINDOW_BYTES,
+    LATEST_BYTES,
+    LATEST_RECORDS,
+    LATEST_EVICTED,
+    ERRORS,
+    PANICS,
+    REDIS_UP,
+    REDIS_COMMANDS,
+];

@@ -1,0 +1,74 @@
+//! Brokers that are stopped, killed and frozen, and come back: nothing is lost, and nobody is sent away for it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::harness::{Client, Cluster, Kafka, Stream, Tally, TestApp, auth};
+
+/// From the return of the brokers until everything has been handed out.
+const CAUGHT_UP: Duration = Duration::from_secs(30);
+
+/// Reads what is owed, which must come in time, and without a word of a hole or of goodbye.
+async fn catch_up(client: &mut Client, tally: &mut Tally, count: usize, what: &str) {
+    let begin = Instant::now();
+    let all = tokio::time::timeout(CAUGHT_UP, client.read_until(tally, count));
+    assert!(all.await.is_ok(), "{what}: {} of {count}", tally.count);
+    eprintln!("{what}: caught up after {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn a_broker_that_comes_back_is_caught_up_with() {
+    let cluster = Cluster::start(1).await;
+    let kafka = Kafka::of(&cluster, &[("transmission", 3)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    let mut stream = Stream::new(&kafka, 3, 50);
+    let mut tally = Tally::default();
+    for (away, back) in [("stop", "start"), ("kill", "start"), ("pause", "resume")] {
+        stream.produce(&kafka, 30).await;
+        client.read_until(&mut tally, stream.total()).await;
+        cluster.broker(away, "1").await;
+        app.wait_for_status("degraded").await;
+        cluster.broker(back, "1").await;
+        let begin = Instant::now();
+        stream.produce(&kafka, 30).await;
+        catch_up(&mut client, &mut tally, stream.total(), away).await;
+        app.wait_for_status("ready").await;
+        assert!(begin.elapsed() < CAUGHT_UP, "{away}: {:?}", begin.elapsed());
+        // Whoever connects now resumes from before.
+        let mut resume = auth("u1", "o1", &["channel:7"]);
+        resume["cursor"] = client.cursor().into();
+        let again = Client::connect(app.public, &resume).await;
+        assert_eq!(again.welcome["resume"], "resumed", "{away}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn a_leader_that_is_killed_is_replaced_without_a_loss() {
+    let cluster = Cluster::start(3).await;
+    let kafka = Kafka::of(&cluster, &[("transmission", 3)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    let mut stream = Stream::new(&kafka, 3, 50);
+    let mut tally = Tally::default();
+    stream.produce(&kafka, 30).await;
+    client.read_until(&mut tally, 30).await;
+    let leader = cluster.leader(&kafka.topic("transmission"), 0).await;
+    cluster.broker("kill", &leader).await;
+    // Those of the dead leader wait for the next one to be elected.
+    stream.produce(&kafka, 30).await;
+    catch_up(
+        &mut client,
+        &mut tally,
+        stream.total(),
+        "without the leader",
+    )
+    .await;
+    cluster.broker("start", &leader).await;
+    stream.produce(&kafka, 30).await;
+    catch_up(&mut client, &mut tally, stream.total(), "with it").await;
+    app.wait_for_status("ready").await;
+}
