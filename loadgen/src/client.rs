@@ -102,8 +102,8 @@ pub(crate) struct Client<P> {
 struct Hold {
     cursor: String,
     rooms: Vec<String>,
-    /// The command that waits for its acknowledgement.
-    asked: Option<(u64, Asked)>,
+    /// Commands that wait for their acknowledgements: a handful at most, for habits are slow.
+    asked: Vec<(u64, Asked)>,
     next_id: u64,
 }
 
@@ -135,7 +135,7 @@ impl<P: Part> Client<P> {
     pub(crate) async fn run(&self, endpoint: &Endpoint) {
         loop {
             let ended = self.session(endpoint).await;
-            self.hold.borrow_mut().asked = None;
+            self.hold.borrow_mut().asked.clear();
             self.part.see(&Sight::Closed(&ended));
             if let Ended::Refused(_) = ended {
                 return;
@@ -239,7 +239,7 @@ impl<P: Part> Client<P> {
                 unsubscribe_packet(id, room)
             }
         };
-        hold.asked = Some((id, asked));
+        hold.asked.push((id, asked));
         packet
     }
 
@@ -265,7 +265,8 @@ impl<P: Part> Client<P> {
     fn take_ack(&self, id: u64, args: &str) -> Step {
         let asked = {
             let mut hold = self.hold.borrow_mut();
-            hold.asked.take_if(|(asked, _)| *asked == id)
+            let at = hold.asked.iter().position(|(asked, _)| *asked == id);
+            at.map(|at| hold.asked.remove(at))
         };
         let Some((_, asked)) = asked else {
             return self.odd(format!("acknowledgement {id} {}", head(args)));
@@ -278,7 +279,15 @@ impl<P: Part> Client<P> {
                 self.part.see(&Sight::Subscribed(&rooms));
                 self.hold.borrow_mut().rooms.extend(rooms);
             }
-            Asked::Leave(room) => self.part.see(&Sight::Unsubscribed(&room)),
+            Asked::Leave(room) => {
+                self.part.see(&Sight::Unsubscribed(&room));
+                // Its subscription may have been acknowledged after it was asked to be left.
+                let asked_again = |(_, asked): &(u64, Asked)| matches!(asked, Asked::Join(rooms) if rooms.contains(&room));
+                let mut hold = self.hold.borrow_mut();
+                if !hold.asked.iter().any(asked_again) {
+                    hold.rooms.retain(|held| *held != room);
+                }
+            }
         }
         Step::Nothing
     }
