@@ -377,7 +377,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
         notices
     };
     let secret = format!(
-        "redis_url = \"redis://:hush@redis\"\njwt.secret = \"{SECRET}\"\n[kafka.properties]\n\"sasl.password\" = \"x\""
+        "redis_url = 'redis://:hush@host'\njwt.secret = '{SECRET}'\n[kafka.properties]\n'sasl.password' = 'x'"
     );
     assert_eq!(warnings(secret.clone(), 0o640), [""; 0]);
     assert_eq!(
