@@ -18,7 +18,7 @@ use fleetcast_core::domain::cursor::{Cursor, Table, Tag, partition_hash};
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
-use fleetcast_core::domain::room::{Kind, Room};
+use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
@@ -75,7 +75,12 @@ impl Outlet for TestOutlet {
             Item::Cursor { cursor } | Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
                 Sent::Cursor(cursor.clone())
             }
+            // Nobody asks for the newest of a key here, so none comes.
             Item::Publication {
+                publication,
+                cursor,
+            }
+            | Item::Newest {
                 publication,
                 cursor,
             } => {
@@ -208,6 +213,7 @@ impl World {
             hub: Hub::new(Settings {
                 window_ms: 60_000,
                 window_bytes: usize::MAX / 2,
+                latest_bytes: 0,
             }),
             topic: self.topic,
             next_index: 0,
@@ -414,7 +420,7 @@ fn room() -> Room {
     Room {
         organisation: Id::parse("o1").unwrap(),
         kind: Kind::parse("channel").unwrap(),
-        id: Id::parse("1").unwrap(),
+        which: Which::parse("1").unwrap(),
     }
 }
 
