@@ -275,6 +275,7 @@ impl fmt::Debug for Verifier {
             .field("audience", &self.audience)
             .field("leeway", &self.leeway)
             .field("max_lifetime", &self.max_lifetime)
+            .field("organisation", &self.organisation.load())
             .finish()
     }
 }
