@@ -193,11 +193,11 @@ function showTransport() {
 // ---- Rooms ----
 
 /** Joins or leaves; the answer is shown as it came. */
-async function command(name, room) {
+async function command(name, room, options = {}) {
   if (!socket?.connected) return;
   let answer;
   try {
-    answer = await socket.timeout(10_000).emitWithAck(name, { room });
+    answer = await socket.timeout(10_000).emitWithAck(name, { room, ...options });
   } catch {
     answer = { success: false, message: "no acknowledgement within 10 s" };
   }
@@ -549,7 +549,8 @@ setInterval(showRate, 500);
 
 function roomCommand(name) {
   const id = byId("room-id").value.trim();
-  if (id) command(name, `${byId("room-kind").value}:${id}`);
+  const latest = name === "subscribe" && byId("room-latest").checked;
+  if (id) command(name, `${byId("room-kind").value}:${id}`, latest ? { latest } : {});
   else byId("room-id").focus();
 }
 

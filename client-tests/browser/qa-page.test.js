@@ -84,6 +84,16 @@ test("s4_32_a_room_can_be_joined_and_left", { skip }, async () => {
   assert.match(await page.textContent("#ack-short"), /success/);
 });
 
+test("the_newest_of_a_whole_kind_come_first", { skip }, async () => {
+  await page.selectOption("#room-kind", "asset");
+  await page.fill("#room-id", "*");
+  await page.check("#room-latest");
+  await page.click("#join");
+  await page.waitForSelector('#rooms li[data-room="asset:*"]');
+  const answer = JSON.parse(await page.textContent("#ack"));
+  assert.ok(answer.data.latest > 0, JSON.stringify(answer));
+});
+
 test("s4_32_a_cut_connection_is_resumed", { skip }, async () => {
   const connection = await page.textContent("#connection-id");
   const held = await page.locator("#rooms li").count();

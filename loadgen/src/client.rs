@@ -6,14 +6,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::protocol::{
     Event, Packet, connect_packet, field, is_success, subscribe_packet, unsubscribe_packet,
 };
-use crate::socket::{Endpoint, OpenError, Socket, cut, send};
+use crate::socket::{Endpoint, Line, OpenError, Transport};
 
 /// What `run` and `chaos` each have of their own.
 pub(crate) trait Part {
@@ -29,8 +27,7 @@ pub(crate) trait Part {
     /// How long it stays away after its connection has ended; `attempt` counts from 1 since it was connected.
     fn pause(&self, ended: &Ended, attempt: u32) -> Duration;
 
-    /// Of its TCP socket in bytes: small, so that it stalls soon.
-    fn receive_buffer(&self) -> Option<u32>;
+    fn transport(&self) -> Transport;
 }
 
 /// What can be done to a client.
@@ -105,8 +102,8 @@ pub(crate) struct Client<P> {
 struct Hold {
     cursor: String,
     rooms: Vec<String>,
-    /// The command that waits for its acknowledgement.
-    asked: Option<(u64, Asked)>,
+    /// Commands that wait for their acknowledgements: a handful at most, for habits are slow.
+    asked: Vec<(u64, Asked)>,
     next_id: u64,
 }
 
@@ -138,7 +135,7 @@ impl<P: Part> Client<P> {
     pub(crate) async fn run(&self, endpoint: &Endpoint) {
         loop {
             let ended = self.session(endpoint).await;
-            self.hold.borrow_mut().asked = None;
+            self.hold.borrow_mut().asked.clear();
             self.part.see(&Sight::Closed(&ended));
             if let Ended::Refused(_) = ended {
                 return;
@@ -154,28 +151,28 @@ impl<P: Part> Client<P> {
             let packet = connect_packet(&self.token, &hold.cursor, &hold.rooms);
             (packet, !hold.cursor.is_empty())
         };
-        let mut socket = match endpoint.session(self.part.receive_buffer(), connect).await {
-            Ok(socket) => socket,
+        let mut line = match endpoint.session(self.part.transport(), connect).await {
+            Ok(line) => line,
             Err(OpenError::Refused(message)) => return Ended::Refused(message),
             Err(OpenError::Temporary(error)) => return Ended::Failed(error),
         };
         self.attempt.set(0);
         self.part.see(&Sight::Opened { with_cursor });
-        let ended = match self.receive(&mut socket).await {
+        let ended = match self.receive(&mut line).await {
             Ok(ended) => ended,
             Err(error) => Ended::Lost(error),
         };
         if let Ended::Cut(_) = ended
-            && let Err(error) = cut(socket)
+            && let Err(error) = line.cut()
         {
             return Ended::Lost(error);
         }
         ended
     }
 
-    async fn receive(&self, socket: &mut Socket) -> Result<Ended> {
+    async fn receive(&self, line: &mut Line) -> Result<Ended> {
         if let Some(packet) = self.first_subscription() {
-            send(socket, packet).await?;
+            line.send(packet).await?;
         }
         let mut disturbance = pin!(self.part.next_act());
         let disturbed = self.part.is_disturbed();
@@ -192,28 +189,23 @@ impl<P: Part> Client<P> {
                         Act::Trickle { lasts, pause } => trickle = Some((Instant::now() + lasts, pause)),
                         Act::Subscribe(room) => {
                             let packet = self.ask(Asked::Join(vec![room]));
-                            send(socket, packet).await?;
+                            line.send(packet).await?;
                         }
                         Act::Unsubscribe(room) => {
                             let packet = self.ask(Asked::Leave(room));
-                            send(socket, packet).await?;
+                            line.send(packet).await?;
                         }
                     }
                     disturbance.set(self.part.next_act());
                 }
-                message = socket.next() => {
-                    match message {
-                        Some(Ok(Message::Text(text))) => match self.take(text.as_str()) {
-                            Step::Nothing => {}
-                            Step::Reply(packet) => send(socket, packet).await?,
-                            Step::End(ended) => return Ok(ended),
-                        },
-                        Some(Ok(Message::Binary(_))) => self.part.see(&Sight::Odd("a binary frame".to_owned())),
-                        Some(Ok(Message::Close(frame))) => return Ok(Ended::Lost(anyhow!("closed by the server: {frame:?}"))),
-                        // The library answers WebSocket pings by itself.
-                        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                        Some(Err(error)) => return Ok(Ended::Lost(error.into())),
-                        None => return Ok(Ended::Lost(anyhow!("the connection ended"))),
+                packet = line.next() => {
+                    let Some(packet) = packet? else {
+                        return Ok(Ended::Lost(anyhow!("the connection ended")));
+                    };
+                    match self.take(packet.as_str()) {
+                        Step::Nothing => {}
+                        Step::Reply(packet) => line.send(packet).await?,
+                        Step::End(ended) => return Ok(ended),
                     }
                     match trickle {
                         Some((until, pause)) if Instant::now() < until => sleep(pause).await,
@@ -247,7 +239,7 @@ impl<P: Part> Client<P> {
                 unsubscribe_packet(id, room)
             }
         };
-        hold.asked = Some((id, asked));
+        hold.asked.push((id, asked));
         packet
     }
 
@@ -273,7 +265,8 @@ impl<P: Part> Client<P> {
     fn take_ack(&self, id: u64, args: &str) -> Step {
         let asked = {
             let mut hold = self.hold.borrow_mut();
-            hold.asked.take_if(|(asked, _)| *asked == id)
+            let at = hold.asked.iter().position(|(asked, _)| *asked == id);
+            at.map(|at| hold.asked.remove(at))
         };
         let Some((_, asked)) = asked else {
             return self.odd(format!("acknowledgement {id} {}", head(args)));
@@ -286,7 +279,15 @@ impl<P: Part> Client<P> {
                 self.part.see(&Sight::Subscribed(&rooms));
                 self.hold.borrow_mut().rooms.extend(rooms);
             }
-            Asked::Leave(room) => self.part.see(&Sight::Unsubscribed(&room)),
+            Asked::Leave(room) => {
+                self.part.see(&Sight::Unsubscribed(&room));
+                // Its subscription may have been acknowledged after it was asked to be left.
+                let asked_again = |(_, asked): &(u64, Asked)| matches!(asked, Asked::Join(rooms) if rooms.contains(&room));
+                let mut hold = self.hold.borrow_mut();
+                if !hold.asked.iter().any(asked_again) {
+                    hold.rooms.retain(|held| *held != room);
+                }
+            }
         }
         Step::Nothing
     }

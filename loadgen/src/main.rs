@@ -14,6 +14,7 @@ mod latency;
 mod layout;
 mod metrics;
 mod poison;
+mod polling;
 mod probe;
 mod process;
 mod producer;

@@ -39,9 +39,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) async fn connect(endpoint: &Endpoint, token: &str) -> Result<Self> {
-        let socket = endpoint
-            .session(None, connect_packet(token, "", &[]))
-            .await?;
+        let socket = endpoint.websocket(connect_packet(token, "", &[])).await?;
         Ok(Self { socket })
     }
 

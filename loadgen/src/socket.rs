@@ -9,10 +9,11 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::polling::Polling;
 use crate::protocol::{Packet, field};
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
@@ -25,6 +26,64 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Endpoint {
     address: SocketAddr,
     url: String,
+    /// For HTTP long-polling, with the query.
+    polling: String,
+}
+
+/// How a client gets its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    WebSocket {
+        /// Of the TCP socket in bytes, set before connecting so that the window is offered accordingly.
+        receive_buffer: Option<u32>,
+    },
+    Polling,
+}
+
+/// A session on either transport.
+pub(crate) enum Line {
+    WebSocket(Box<Socket>),
+    Polling(Box<Polling>),
+}
+
+impl Line {
+    /// The next packet; nothing if the connection ended in order. May be dropped and asked for again.
+    pub(crate) async fn next(&mut self) -> Result<Option<Utf8Bytes>> {
+        match self {
+            Self::WebSocket(socket) => loop {
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) => return Ok(Some(text)),
+                    Some(Ok(Message::Close(frame))) => bail!("closed by the server: {frame:?}"),
+                    Some(Ok(Message::Binary(_))) => bail!("a binary frame"),
+                    // The library answers WebSocket pings by itself.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Ok(None),
+                }
+            },
+            Self::Polling(polling) => polling.next().await.map(|text| Some(text.into())),
+        }
+    }
+
+    pub(crate) async fn send(&mut self, packet: String) -> Result<()> {
+        match self {
+            Self::WebSocket(socket) => send(socket, packet).await,
+            Self::Polling(polling) => polling.send(&packet).await,
+        }
+    }
+
+    /// Closes its TCP connections with a reset.
+    pub(crate) fn cut(self) -> Result<()> {
+        match self {
+            Self::WebSocket(socket) => cut(*socket),
+            Self::Polling(polling) => {
+                for stream in polling.streams() {
+                    stream.set_zero_linger().context("cannot set SO_LINGER")?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// How opening a session failed, seen as a stock client would.
@@ -57,6 +116,7 @@ impl Endpoint {
         Ok(Self {
             address,
             url: format!("ws://{authority}{path}{separator}?EIO=4&transport=websocket"),
+            polling: format!("{path}{separator}?EIO=4&transport=polling"),
         })
     }
 
@@ -88,34 +148,51 @@ impl Endpoint {
     /// Opens and connects the default namespace with `connect`, a `40…` packet.
     pub(crate) async fn session(
         &self,
-        receive_buffer: Option<u32>,
+        transport: Transport,
         connect: String,
-    ) -> Result<Socket, OpenError> {
-        let mut socket = self.open(receive_buffer).await?;
-        timeout(STEP_TIMEOUT, handshake(&mut socket, connect))
+    ) -> Result<Line, OpenError> {
+        let mut line = match transport {
+            Transport::WebSocket { receive_buffer } => {
+                Line::WebSocket(Box::new(self.open(receive_buffer).await?))
+            }
+            Transport::Polling => {
+                Line::Polling(Box::new(Polling::open(self.address, &self.polling).await?))
+            }
+        };
+        timeout(STEP_TIMEOUT, handshake(&mut line, connect))
             .await
             .context("handshake timed out")??;
-        Ok(socket)
+        Ok(line)
     }
 }
 
-async fn handshake(socket: &mut Socket, connect: String) -> Result<(), OpenError> {
-    let mut connect = Some(connect);
-    loop {
-        let message = socket
-            .next()
-            .await
-            .context("closed in the handshake")?
-            .map_err(anyhow::Error::from)?;
-        let Message::Text(text) = message else {
-            continue;
+impl Endpoint {
+    /// The same on a WebSocket, for those who want to send what is no packet.
+    pub(crate) async fn websocket(&self, connect: String) -> Result<Socket, OpenError> {
+        let transport = Transport::WebSocket {
+            receive_buffer: None,
         };
+        match self.session(transport, connect).await? {
+            Line::WebSocket(socket) => Ok(*socket),
+            Line::Polling(_) => Err(anyhow!("a WebSocket was asked for").into()),
+        }
+    }
+}
+
+async fn handshake(line: &mut Line, connect: String) -> Result<(), OpenError> {
+    let mut connect = Some(connect);
+    if let Line::Polling(_) = line {
+        // Its Engine.IO session is open already.
+        line.send(connect.take().unwrap_or_default()).await?;
+    }
+    loop {
+        let text = line.next().await?.context("closed in the handshake")?;
         match Packet::parse(text.as_str()) {
             Packet::Open => {
                 let packet = connect.take().context("a second Engine.IO open packet")?;
-                send(socket, packet).await?;
+                line.send(packet).await?;
             }
-            Packet::Ping => send(socket, "3".to_owned()).await?,
+            Packet::Ping => line.send("3".to_owned()).await?,
             Packet::Connect => return Ok(()),
             Packet::ConnectError(json) => {
                 return Err(OpenError::Refused(

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::latency::{Group, Latencies, Phase};
 use crate::producer::AckTimes;
 use crate::record::{EVENT, Payload};
+use crate::socket::Transport;
 
 /// What is done to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,11 +252,12 @@ impl Part for Tempered {
         }
     }
 
-    fn receive_buffer(&self) -> Option<u32> {
-        match self.temper {
+    fn transport(&self) -> Transport {
+        let receive_buffer = match self.temper {
             Temper::Stalled { receive_buffer, .. } => Some(receive_buffer),
             Temper::Steady | Temper::Cut { .. } => None,
-        }
+        };
+        Transport::WebSocket { receive_buffer }
     }
 }
 

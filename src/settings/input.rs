@@ -98,7 +98,9 @@ impl Input {
             place,
         } in written.values
         {
-            if name.secret && !text.is_empty() {
+            let is_url = matches!(name.kind, Kind::Url | Kind::FileOrUrl);
+            let has_password = is_url && show::without_password(&text).contains(show::MASK);
+            if (name.secret || has_password) && !text.is_empty() {
                 secrets.push(key.clone());
             }
             input.take(name, &text, Source::File { key, place });

@@ -9,7 +9,7 @@ use super::{Presets, properties};
 use crate::kafka;
 
 /// What stands for a secret.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// A setting for people.
 #[derive(Debug, Clone, PartialEq, Eq)]

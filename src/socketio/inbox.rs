@@ -88,8 +88,7 @@ struct Queue {
 
 impl Queue {
     /// Whether one more may be carried out as it arrives.
-    fn may_act_at_once(&mut self) -> bool {
-        let now = clock::monotonic_ms();
+    fn may_act_at_once(&mut self, now: u64) -> bool {
         if now.saturating_sub(self.moment.0) >= MOMENT_MS {
             self.moment = (now, 0);
         }
@@ -123,7 +122,7 @@ impl Inbox {
     /// Carries a command out, or lets it wait for its turn.
     pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
-        if queue.may_act_at_once() && self.has_room(&socket) {
+        if queue.may_act_at_once(clock::monotonic_ms()) && self.has_room(&socket) {
             drop(queue);
             self.carry_out(&socket, Waiting::Command(received));
             return;
@@ -266,5 +265,33 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_so_many_commands_and_the_next_one_begins_anew() {
+        let mut queue = Queue::default();
+        for moment in [1_000, 1_000 + MOMENT_MS, 50_000] {
+            for command in 0..AT_ONCE {
+                let within = moment + u64::from(command) % MOMENT_MS;
+                assert!(queue.may_act_at_once(within), "{command} of {moment}");
+            }
+            assert!(!queue.may_act_at_once(moment + MOMENT_MS - 1), "one more");
+        }
+    }
+
+    #[test]
+    fn while_others_wait_none_goes_before_them() {
+        let mut queue = Queue {
+            running: true,
+            ..Queue::default()
+        };
+        assert!(!queue.may_act_at_once(1_000));
+        queue.running = false;
+        assert!(queue.may_act_at_once(1_000));
     }
 }

@@ -11,10 +11,8 @@ const CAUGHT_UP: Duration = Duration::from_secs(30);
 
 /// Reads what is owed, which must come in time, and without a word of a hole or of goodbye.
 async fn catch_up(client: &mut Client, tally: &mut Tally, count: usize, what: &str) {
-    let begin = Instant::now();
     let all = tokio::time::timeout(CAUGHT_UP, client.read_until(tally, count));
     assert!(all.await.is_ok(), "{what}: {} of {count}", tally.count);
-    eprintln!("{what}: caught up after {:?}", begin.elapsed());
 }
 
 #[tokio::test]

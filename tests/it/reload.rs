@@ -1,13 +1,16 @@
 //! SIGHUP: routes, policy, origins and keys change while clients are connected; a bad file changes nothing.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::harness::{
-    Client, Kafka, SECRET, Stream, Tally, TestApp, auth, eventually, handshake, record, token,
-    transmission,
+    Client, Kafka, SECRET, SOON, Stream, Tally, TestApp, auth, eventually, handshake, record,
+    token, transmission,
 };
 
 const DISPATCH: &str = include_str!("../../profiles/dispatch.toml");
@@ -168,6 +171,150 @@ async fn rooms_that_the_new_policy_forbids_are_left_and_told_and_all_others_are_
     dispatcher.subscribe("channel:7").await;
     drop((dispatcher, admin));
     app.empty().await;
+}
+
+/// The profile without any room of assets, or with them.
+fn assets(allowed: bool) -> String {
+    let asset = "[policy.asset]\nany = [\"admin\", \"supervisor\", \"dispatcher\"]";
+    assert!(DISPATCH.contains(asset));
+    if allowed {
+        return DISPATCH.to_owned();
+    }
+    DISPATCH.replace(asset, "[policy.asset]\nany = [\"admin\"]")
+}
+
+#[tokio::test]
+async fn a_policy_changes_under_traffic_and_rooms_that_stay_allowed_miss_nothing() {
+    const ROUNDS: usize = 8;
+    const RECORDS: usize = ROUNDS * 400;
+    let kafka = Kafka::mock(&[("transmission", 2)]).await;
+    let files = Files::new();
+    let app = files.start(&kafka).await;
+    let by = auth("u1", "o1", &["channel:7", "asset:9"]);
+    let mut client = Client::connect(app.public, &by).await;
+    let mut stream = Stream::new(&kafka, 2, 100);
+    let produce = async {
+        for _ in 0..RECORDS / 100 {
+            stream.produce(&kafka, 100).await;
+        }
+    };
+    let swap = async {
+        for round in 0..ROUNDS {
+            files.profile(&assets(round % 2 == 1));
+            reload(&app, "applied").await;
+        }
+    };
+    let read = async {
+        let mut tally = Tally::default();
+        let mut revoked = 0;
+        while tally.count < RECORDS || revoked == 0 {
+            let event = client.event().await;
+            assert_ne!(event.name, "resync_required");
+            tally.note(&event);
+            if event.name == "room_revoked" {
+                assert_eq!(event.args[0]["data"]["rooms"], json!(["asset:9:org:o1"]));
+                revoked += 1;
+            }
+        }
+        revoked
+    };
+    let all = async { tokio::join!(produce, swap, read) };
+    let ((), (), revoked) = timeout(SOON * 2, all).await.expect("all of it comes");
+    assert_eq!(revoked, 1, "nobody joined it again");
+    let delivered = "fleetcast_deliveries_total{event=\"transmission_started\"}";
+    assert_eq!(app.metrics().await.value(delivered), RECORDS as u64);
+}
+
+/// Connected, with or without the rooms that were asked for.
+async fn welcomed(address: SocketAddr, by: &Value) -> Client {
+    let mut client = Client::open(address).await;
+    client.send(&format!("40{by}")).await;
+    while client.event().await.name != "connection_established" {}
+    client
+}
+
+#[tokio::test]
+async fn whoever_joins_while_the_policy_changes_holds_nothing_that_it_forbids() {
+    let kafka = Kafka::mock(&[("incident", 1)]).await;
+    let files = Files::new();
+    let app = files.start(&kafka).await;
+    let comers = (0..30).map(|number| {
+        let by = auth(&format!("u{number}"), "o1", &[]);
+        let address = app.public;
+        async move {
+            let mut client = Client::connect(address, &by).await;
+            // Joins and leaves as fast as it is answered, and in the end holds what it may.
+            for _ in 0..40 {
+                client
+                    .command("subscribe", &json!({ "room": "asset:9" }))
+                    .await;
+                client
+                    .command("unsubscribe", &json!({ "room": "asset:9" }))
+                    .await;
+                client
+                    .command("subscribe", &json!({ "room": "asset:9" }))
+                    .await;
+            }
+            client
+        }
+    });
+    let swap = async {
+        for allowed in [false, true].into_iter().cycle() {
+            files.profile(&assets(allowed));
+            reload(&app, "applied").await;
+        }
+    };
+    // Others ask for it in CONNECT, again and again.
+    let returning = (30..40).map(|number| {
+        let by = auth(&format!("u{number}"), "o1", &["asset:9"]);
+        let address = app.public;
+        async move {
+            for _ in 0..12 {
+                welcomed(address, &by).await.cut();
+            }
+            welcomed(address, &by).await
+        }
+    });
+    let clients = async { tokio::join!(join_all(comers), join_all(returning)) };
+    let clients = tokio::select! {
+        clients = clients => clients,
+        () = swap => unreachable!("it never ends"),
+    };
+    files.profile(&assets(false));
+    reload(&app, "applied").await;
+    eventually("those that were cut are gone", async || {
+        let stats = app.get("/stats").await.json();
+        assert!(stats["rooms"].get("asset:*").is_none(), "{stats}");
+        (stats["connections"] == 40).then_some(())
+    })
+    .await;
+    drop(clients);
+    app.empty().await;
+}
+
+#[tokio::test]
+async fn a_hangup_while_the_server_drains_changes_nothing() {
+    let kafka = Kafka::mock(&[("incident", 1)]).await;
+    let files = Files::new();
+    let app = files.start_with(&kafka, &[("DRAIN_SECONDS", "1")]).await;
+    let clients = [
+        Client::connect(app.public, &auth("u1", "o1", &[])).await,
+        Client::connect(app.public, &auth("u2", "o1", &[])).await,
+    ];
+    app.terminate();
+    eventually("it drains", async || {
+        let log = app.log();
+        log.iter()
+            .any(|line| line.contains("SIGTERM"))
+            .then_some(())
+    })
+    .await;
+    app.hangup();
+    for mut client in clients {
+        client.read_to_end().await;
+    }
+    let log = app.stop();
+    assert!(!log.iter().any(|line| line.contains("reload")), "{log:#?}");
 }
 
 #[tokio::test]

@@ -220,7 +220,7 @@ fn deliveries(
     told: &mut Vec<String>,
 ) {
     for room in &client.rooms {
-        if room.spans.is_empty() {
+        if room.wanted && room.spans.is_empty() {
             verdict.faults.never_subscribed += 1;
             told.push(format!("client {index}: never held room {}", room.room));
         }

@@ -363,6 +363,8 @@ frontend clients
     default_backend fleet
 backend fleet
     balance leastconn
+    # A polling session is known to one server only.
+    cookie server insert indirect nocache
     option httpchk GET /ready
     default-server check inter 500ms fall 2 rise 1
 ",
@@ -370,7 +372,11 @@ backend fleet
     );
     for Instance { number, port, .. } in instances {
         use std::fmt::Write as _;
-        writeln!(text, "    server s{number} 127.0.0.1:{port}").context("writing to a String")?;
+        writeln!(
+            text,
+            "    server s{number} 127.0.0.1:{port} cookie s{number}"
+        )
+        .context("writing to a String")?;
     }
     std::fs::write(&path, text)?;
     let log = File::create(directory.join("haproxy.log"))?;

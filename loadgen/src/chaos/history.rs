@@ -58,8 +58,8 @@ enum Held {
 pub(crate) struct RoomHistory {
     pub(crate) room: u16,
     held: Held,
-    /// The client asks for it at each connection, until it is acknowledged.
-    wanted: bool,
+    /// Its own room, or one that it asks for at each connection until that is acknowledged.
+    pub(crate) wanted: bool,
     /// By lane, by sequence.
     #[serde(skip)]
     pub(crate) seen: Vec<Bitmap>,
@@ -117,7 +117,7 @@ const SAMPLES: usize = 4;
 impl ClientHistory {
     /// `own`: the room that it holds from its first welcome on; `asked`: those it subscribes to first.
     pub(crate) fn new(organisation: &str, run: &str, own: u16, asked: &[u16]) -> Self {
-        let mut rooms = vec![RoomHistory::new(own, Held::No, false)];
+        let mut rooms = vec![RoomHistory::new(own, Held::No, true)];
         let asked = asked.iter();
         rooms.extend(asked.map(|room| RoomHistory::new(*room, Held::Joining, true)));
         Self {
@@ -166,6 +166,7 @@ impl ClientHistory {
         let Some(room) = rooms.find(|known| known.room == room && known.held != Held::Yes) else {
             return;
         };
+        let leaving = room.held == Held::Leaving;
         match room.spans.last_mut() {
             // Its events have come before the acknowledgement.
             Some(span) if span.since_ns.is_none() && span.end == End::Run => {
@@ -173,13 +174,17 @@ impl ClientHistory {
             }
             _ => room.spans.push(Span::since(Some(now_ns))),
         }
-        room.held = Held::Yes;
+        // It may have been asked to leave since.
+        room.held = if leaving { Held::Leaving } else { Held::Yes };
     }
 
     pub(crate) fn unsubscribed(&mut self, room: u16) {
         if let Some(room) = self.rooms.iter_mut().find(|known| known.room == room) {
             room.end();
-            room.held = Held::No;
+            // It may have been asked for again since.
+            if room.held == Held::Leaving {
+                room.held = Held::No;
+            }
         }
     }
 

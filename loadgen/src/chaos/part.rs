@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::client::{Act, Ended, Part, Sight};
 use crate::clock::Clock;
 use crate::latency::{Group, Latencies, Phase};
+use crate::socket::Transport;
 
 use super::history::ClientHistory;
 use super::record::{CHANNEL_EVENT, ORGANISATION_EVENT, Payload};
@@ -110,6 +111,8 @@ pub(crate) struct Seated {
     pub(crate) habit: Habit,
     organisation: u16,
     other_room: u16,
+    /// By HTTP long-polling.
+    polls: bool,
     around: Rc<Around>,
     random: RefCell<SmallRng>,
     pub(crate) history: RefCell<ClientHistory>,
@@ -136,6 +139,8 @@ impl Seated {
             habit,
             organisation: around.seating.organisation_of_client(index),
             other_room: around.seating.another_channel(index),
+            // Every thirtieth, so that all habits have some.
+            polls: index % 30 == 7,
             around,
             random: RefCell::new(random),
             history: RefCell::new(history),
@@ -383,12 +388,14 @@ impl Part for Seated {
         doubled.mul_f64(factor).min(LONGEST_BACKOFF)
     }
 
-    fn receive_buffer(&self) -> Option<u32> {
-        match self.habit {
+    fn transport(&self) -> Transport {
+        let receive_buffer = match self.habit {
             Habit::Trickle { .. } | Habit::Stop { .. } | Habit::StopForGood { .. } => {
                 Some(STALL_RECEIVE_BUFFER)
             }
+            _ if self.polls => return Transport::Polling,
             _ => None,
-        }
+        };
+        Transport::WebSocket { receive_buffer }
     }
 }

@@ -10,7 +10,7 @@ use super::check::{Faults, Recovery, Spread, Verdict};
 use super::fleet::Memory;
 use super::ledger::{Fate, Ledger};
 use super::nemesis::Stalls;
-use super::scenario::Scenario;
+use super::scenario::{Form, Scenario};
 
 /// What was asked for.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,7 @@ pub(crate) struct Setup {
     /// And the seeded bug.
     pub(crate) scenario: String,
     pub(crate) about: &'static str,
+    pub(crate) form: Form,
     pub(crate) seed: u64,
     pub(crate) clients: usize,
     pub(crate) rate: u32,
@@ -152,6 +153,16 @@ impl Report {
                 "{closed} of {all} clients that read nothing were closed, all of them after {closed_after_ms:?} ms; 60 s are promised"
             ));
         }
+        let (before, during) = (
+            self.latency_ms.others_before_stall.p99,
+            self.latency_ms.others_during_stall.p99,
+        );
+        // The short form has neither the time nor the machine for itself.
+        if self.setup.form == Form::Long && during > before * 1.2 {
+            complaints.push(format!(
+                "p99 of the others was {before:.1} ms before and {during:.1} ms during; 20 % more are promised"
+            ));
+        }
         for (server, memory) in self.memory_kib.iter().enumerate() {
             let growth = memory
                 .most_beside_window
@@ -178,6 +189,7 @@ impl Report {
         let Setup {
             scenario,
             about,
+            form: _,
             seed,
             clients,
             rate,

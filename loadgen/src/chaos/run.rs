@@ -60,6 +60,7 @@ pub(super) fn run(
     let setup = Setup {
         scenario: name.to_owned(),
         about: scenario.about(),
+        form,
         seed,
         clients,
         rate: args.rate.unwrap_or(form.pick(250, 1000)),

@@ -31,7 +31,7 @@ pub(crate) enum Scenario {
 }
 
 /// How long things take, and how much of them there is: all scenarios in a few minutes, or until it can be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 pub(crate) enum Form {
     Short,
     Long,

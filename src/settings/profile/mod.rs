@@ -240,4 +240,6 @@ fn read(path: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,94 @@
+//! Each verdict, on histories of a few records.
+
+mod deliveries;
+mod stretches;
+
+use super::check::{Fault, Faults, Rules, Verdict, judge};
+use super::history::ClientHistory;
+use super::ledger::{Fate, Ledger};
+use super::record::Stamp;
+
+const SECOND: u64 = 1_000_000_000;
+const OWN: u16 = 10;
+const CHANNEL: u16 = 3;
+const OTHER: u16 = 5;
+
+/// One client of organisation `lg0` that holds its own room and one channel, and one topic with two partitions.
+/// Record `n` is sent at second `n`.
+struct Case {
+    ledger: Ledger,
+    client: ClientHistory,
+    rules: Rules,
+    faults: Vec<Fault>,
+    sent: Vec<(u16, u16, u32, u32)>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let mut ledger = Ledger::default();
+        ledger.add_lane("t", 0);
+        ledger.add_lane("t", 1);
+        let mut client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
+        client.opened(false);
+        client.welcomed("fresh", 0);
+        client.subscribed(CHANNEL, 0);
+        Self {
+            ledger,
+            client,
+            rules: Rules {
+                window_ns: 100 * SECOND,
+                permits: Vec::new(),
+            },
+            faults: Vec::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    /// Sends a record and gives its number.
+    fn send(&mut self, lane: u16, room: u16, fate: Fate) -> usize {
+        let at = (self.sent.len() as u64 + 1) * SECOND;
+        let (order, sequence) = self.ledger.send(lane, room, at, fate);
+        self.sent.push((lane, room, order, sequence));
+        self.sent.len()
+    }
+
+    fn sent(&mut self, lane: u16, room: u16) -> usize {
+        self.send(lane, room, Fate::Acknowledged(0))
+    }
+
+    fn stamp(&self, number: usize) -> (Stamp<'static>, u16) {
+        let (lane, room, order, sequence) = self.sent[number - 1];
+        let stamp = Stamp {
+            organisation: "lg0",
+            channel: None,
+            run: "r",
+            lane,
+            order,
+            sequence,
+            sent_ns: number as u64 * SECOND,
+        };
+        (stamp, room)
+    }
+
+    fn receive(&mut self, numbers: &[usize]) {
+        for number in numbers {
+            let (stamp, room) = self.stamp(*number);
+            self.client.received(&stamp, Some(room), stamp.sent_ns);
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let client = std::slice::from_ref(&self.client);
+        judge(&self.ledger, client, &self.faults, &self.rules)
+    }
+
+    fn faults(&self) -> Faults {
+        self.verdict().faults
+    }
+}
+
+fn only(change: impl FnOnce(&mut Faults)) -> Faults {
+    let mut faults = Faults::default();
+    change(&mut faults);
+    faults
+}

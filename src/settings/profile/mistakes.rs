@@ -1,0 +1,210 @@
+//! Mistakes in every part of a profile, each told with its own line.
+
+use fleetcast_core::domain::id::Id;
+
+use super::Profile;
+
+/// Everything that the format knows, each on a line of its own.
+const WHOLE: &str = r#"name = "whole"
+format = "json"
+topics = [
+  "orders",
+  ["asset", "assets"],
+  { names = ["framed"], format = "json-schema" },
+  { pattern = 'fleet\.(?<region>[a-z]+)\.events' },
+]
+
+[event]
+headers = ["ce_type"]
+fields = [
+  "type",
+  "meta.type",
+  ["odd.key"],
+]
+
+[organisation]
+headers = ["organization_id"]
+fields = ["organization_id", "meta.org.id"]
+key = { separator = ":", part = 1 }
+topic = "region"
+default = "acme"
+
+[aliases]
+order_placed = "order_created"
+
+[[routes]]
+events = ["order_created"]
+topics = ["orders"]
+payload = "data"
+when = { "content-type" = "application/cloudevents+json" }
+class = "critical"
+ack = true
+rooms = [
+  { kind = "org" },
+  { kind = "order", id = { headers = ["order"], fields = ["id"], key = true, default = "none" } },
+]
+
+[[routes]]
+event = "asset_moved"
+topics = [
+  "asset",
+  { pattern = 'fleet\..*' },
+]
+format = "json"
+class = "latest"
+key = { key = true }
+rooms = [{ kind = "asset", id = ["asset_id"], optional = true }, { kind = "org" }]
+
+[[routes]]
+events = ["told"]
+topics = ["framed"]
+rooms = [{ kind = "region", id = { default = "all" } }]
+
+[policy.order]
+any = ["dispatcher"]
+[policy.asset]
+any = ["dispatcher"]
+[policy.region]
+any = ["dispatcher"]
+"#;
+
+#[test]
+fn s4_07_every_mistake_of_every_part_has_its_own_line() {
+    let parse = |text: &str| Profile::parse(text, "w.toml", "", 1000, &[]);
+    let whole = parse(WHOLE).expect("good");
+    assert_eq!(
+        whole.routes.default_organisation().map(Id::as_str),
+        Some("acme")
+    );
+    for (from, to, words) in [
+        (
+            "format = \"json\"",
+            "format = \"avro\"",
+            "format \"avro\" is not supported: there are \"json\" and \"json-schema\"",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], format = \"protobuf\" }",
+            "format \"protobuf\" is not supported",
+        ),
+        (
+            "{ names = [\"framed\"], format = \"json-schema\" }",
+            "{ names = [\"framed\"], pattern = 'x' }",
+            "either names or a pattern",
+        ),
+        (
+            "  { pattern = 'fleet\\.(?",
+            "  { pattern = 'fleet\\.((?",
+            "no regular expression",
+        ),
+        (
+            "  \"meta.type\",",
+            "  \"meta..type\",",
+            "event: [\"meta\", \"\", \"type\"] cannot be a path",
+        ),
+        ("  [\"odd.key\"],", "  [],", "event: [] cannot be a path"),
+        (
+            "  [\"odd.key\"],",
+            "  7,",
+            "a field's name, a path with dots, or a list of keys",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { separator = \":\", part = 0 }",
+            "organisation: a part is counted from 1",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = { seperator = \":\", part = 1 }",
+            "unknown field `seperator`",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "key = false",
+            "a key that is not looked at is left out",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
+            "keys = true",
+            "unknown field `keys`",
+        ),
+        (
+            "topic = \"region\"",
+            "topic = \"regoin\"",
+            "organisation: no pattern has a group \"regoin\"",
+        ),
+        (
+            "default = \"acme\"",
+            "default = \"a:c\"",
+            "organisation: \"a:c\": an identifier is",
+        ),
+        (
+            "order_placed = \"order_created\"",
+            "order_placed = \"order_crated\"",
+            "alias \"order_placed\" stands for \"order_crated\"",
+        ),
+        (
+            "topics = [\"orders\"]",
+            "topics = [\"order\"]",
+            "route of order_created: topic \"order\" is none of the profile's",
+        ),
+        (
+            "payload = \"data\"",
+            "payload = 'a..b'",
+            "route of order_created: [\"a\", \"\", \"b\"] cannot be a path",
+        ),
+        (
+            "  { kind = \"order\", id = { headers = [\"order\"]",
+            "  { kind = \"order\", id = { headers = [\"\"]",
+            "cannot be a header",
+        ),
+        (
+            "event = \"asset_moved\"",
+            "event = \"error\"",
+            "route of error: event \"error\" is reserved",
+        ),
+        (
+            "  { pattern = 'fleet\\..*' },",
+            "  { pattern = '*' },",
+            "route of asset_moved: pattern \"*\" is no regular expression",
+        ),
+        (
+            "class = \"latest\"\nkey = { key = true }",
+            "class = \"latest\"\nkey = {}",
+            "key (latest_of) belongs to class latest",
+        ),
+        (
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\"]",
+            "rooms = [{ kind = \"asset\", id = [\"asset_id\", \"asset_id\"]",
+            "field \"asset_id\" is named twice",
+        ),
+        (
+            "events = [\"told\"]",
+            "event = \"told\"\nformat = \"json\"",
+            "topic \"framed\" is of format json-schema already",
+        ),
+    ] {
+        assert_eq!(
+            WHOLE.matches(from).count(),
+            if from == "format = \"json\"" { 2 } else { 1 },
+            "{from}"
+        );
+        let before = WHOLE
+            .split(from)
+            .next()
+            .unwrap_or_default()
+            .matches('\n')
+            .count();
+        // The mistake stands on the last line of what was replaced.
+        let line = before + to.matches('\n').count() + 1;
+        let text = WHOLE.replacen(from, to, 1);
+        let errors = parse(&text).expect_err(to).0;
+        let place = format!("w.toml:{line}: ");
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.starts_with(&place) && error.contains(words)),
+            "{place}{words}: {errors:#?}"
+        );
+    }
+}
