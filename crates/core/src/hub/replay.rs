@@ -20,6 +20,8 @@ use super::{Contact, Counts, Now, Settings};
 const TURN_PUBLICATIONS: usize = 64;
 const TURN_BYTES: usize = 64 * 1024;
 pub(super) const TURN_ENTRIES: usize = 4096;
+/// And after so many rooms in which something newer than an entry was looked for: that is dearer than to pass it over.
+const TURN_LOOKS: usize = 1024;
 
 /// What a turn may read and count, beside the connection itself.
 pub(super) struct Turn<'a> {
@@ -43,12 +45,22 @@ pub(super) enum Stop {
 pub(super) struct Spent {
     publications: usize,
     bytes: usize,
+    looks: usize,
 }
 
 impl Spent {
     /// Whether one more may go out.
     pub(super) fn check(&self) -> Result<(), Stop> {
         if self.publications == TURN_PUBLICATIONS || self.bytes >= TURN_BYTES {
+            return Err(Stop::Budget);
+        }
+        Ok(())
+    }
+
+    /// Entries that came to nothing cost as well.
+    fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
+        self.looks += rooms;
+        if self.looks >= TURN_LOOKS {
             return Err(Stop::Budget);
         }
         Ok(())
@@ -270,10 +282,12 @@ impl Turn<'_> {
                 Conflated::Spared => {
                     self.counts.conflated += 1;
                     lag.next = sequence + 1;
+                    self.spent.on_looks(rooms.len())?;
                     continue;
                 }
                 Conflated::Given => {
                     lag.next = sequence + 1;
+                    self.spent.on_looks(rooms.len())?;
                     continue;
                 }
             };

@@ -135,3 +135,22 @@ fn more_keys_than_can_be_noted_come_in_their_own_turn() {
     let newest = std::iter::once(0).chain(601..=900);
     assert_eq!(came, newest.collect::<Vec<_>>());
 }
+
+/// The sockets of everybody wait while one connection has its turn.
+#[test]
+fn what_is_spared_has_its_share_of_a_turn() {
+    let mut rig = Rig::new(1);
+    let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut slow = rig.live(&names);
+    slow.room_for(0);
+    for n in 0..4_000 {
+        let rooms = [names[n % 200], names[(n + 1) % 200], names[(n + 7) % 200]];
+        rig.update(0, "o1", &rooms, names[n % 200]);
+    }
+    slow.room_for(NO_LIMIT);
+    rig.hub.ready(slow.key);
+    let turns = (0..100).take_while(|_| rig.hub.turn(rig.now)).count();
+    assert!((10..20).contains(&turns), "{turns}");
+    assert_eq!(slow.records().len(), 200);
+}
