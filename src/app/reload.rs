@@ -41,7 +41,11 @@ impl Reload {
             if asked.is_none() {
                 return;
             }
-            match self.read().await {
+            // Files may be slow, and the end does not wait for them.
+            let Some(read) = stopping.run_until_cancelled(self.read()).await else {
+                return;
+            };
+            match read {
                 Ok(newer) => self.apply(newer).await,
                 Err(why) => events::reload_refused(&self.sessions.metrics, &why),
             }
