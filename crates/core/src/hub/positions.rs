@@ -33,7 +33,7 @@ pub(super) struct Partition {
     pub(super) gap_at: Option<u64>,
     pub(super) gone: bool,
     /// It is there, and not read any more.
-    unwanted: bool,
+    pub(super) unwanted: bool,
     /// Wall time of the last moment at which the end was confirmed to be reached.
     end_seen: u64,
 }

@@ -13,7 +13,7 @@ use super::conflate::Conflated;
 use super::connection::{Connection, Control, Lag, Schedule, State};
 use super::log::{Entry, OrganisationLog};
 use super::outlet::{Item, Offered, Outlet, Resumed};
-use super::positions::Positions;
+use super::positions::{Partition, Positions};
 use super::{Contact, Counts, Now, Settings};
 
 /// A turn ends after so many publications, so many bytes of payload, or so many entries looked at.
@@ -96,12 +96,14 @@ impl Turn<'_> {
 
     /// It is at the head. Once this instance has read all that it came with, it is as good as any other.
     fn go_live<O: Outlet>(&mut self, connection: &mut Connection<O>) -> Result<(), Stop> {
-        if !self.dominated(connection) {
-            return Ok(());
-        }
-        if let State::Lagging(lag) = &mut connection.state {
-            lag.uncovered.clear();
+        if self.has_read(connection, |here| here.unwanted) {
+            // Of what is not wanted here nothing comes that could be waited for.
+            if let State::Lagging(lag) = &mut connection.state {
+                lag.uncovered.clear();
+            }
             self.controls(connection)?;
+        }
+        if self.has_read(connection, |_| false) {
             connection.state = State::Live;
         }
         Ok(())
@@ -356,8 +358,9 @@ impl Turn<'_> {
         Some(self.encode(&decoded.merged(own)))
     }
 
-    /// Everything that the connection came with has been read here too: from now on the shared cursors are true for it.
-    fn dominated<O>(&self, connection: &Connection<O>) -> bool {
+    /// Everything that the connection came with has been read here too, but for partitions that do not matter. If all do: from
+    /// now on the shared cursors are true for it.
+    fn has_read<O>(&self, connection: &Connection<O>, but: impl Fn(&Partition) -> bool) -> bool {
         let State::Lagging(Lag { own: Some(own), .. }) = &connection.state else {
             return true;
         };
@@ -365,7 +368,7 @@ impl Turn<'_> {
             let index = self.positions.index_of(mark.hash);
             index
                 .and_then(|index| self.positions.get(index))
-                .is_none_or(|here| here.next >= mark.next)
+                .is_none_or(|here| here.next >= mark.next || but(here))
         })
     }
 }

@@ -201,3 +201,26 @@ fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
         assert_eq!(rig.subscribe_latest(&fresh, "1"), 0);
     }
 }
+
+/// It comes from an instance that still reads the topic.
+#[test]
+fn who_is_ahead_in_a_topic_that_is_not_wanted_here_is_told_its_cursor_all_the_same() {
+    let mut rig = Rig::new(2);
+    rig.pass(WINDOW_MS);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.update(1, "o1", &["2"], "a");
+    client.read();
+    let mut cursor = rig.decode(&client.cursor);
+    let ahead = (cursor.marks.iter_mut()).find(|mark| mark.hash == partition_hash(TOPIC, 0));
+    ahead.unwrap().next = 50;
+    rig.apply(Feed::Unwanted { partition: 0 });
+    let mut back = rig.resumed(&["1"], &cursor.encode(None));
+    rig.turns();
+    back.read();
+    assert_eq!(rig.subscribe_latest(&back, "2"), 1);
+    rig.turns();
+    assert_eq!(back.read(), [Newest(1, 0), Seen::Cursor]);
+    // Not ahead of it, and not behind.
+    assert_eq!(rig.position(&back.cursor, 0), Some(50));
+}
