@@ -12,7 +12,7 @@ use fleetcast_core::hub::ConnectionKey;
 use socketioxide::TransportType;
 use tokio::sync::Notify;
 
-use super::engine::Slot;
+use super::slot::Slot;
 use crate::net::Observer;
 use crate::session::SharedHub;
 
