@@ -93,6 +93,7 @@ pub async fn run(
     let (feed, fed) = mpsc::channel(FEED);
     let log = log_reader::start(&settings, &keeping, &metrics, feed, &over, &lifecycle)?;
     let verifier = Arc::new(Verifier::open(&settings.auth)?);
+    verifier.set_default_organisation(settings.profile.routes.default_organisation());
     verifier.keep(&metrics, &lifecycle);
     let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
     let (receipts, receipts_producer) = receipts::open(&settings.kafka, &metrics)?;

@@ -21,7 +21,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use fleetcast_core::domain::claims::{Claims, ClaimsError};
+use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::Refusal;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -54,6 +56,8 @@ pub struct Verifier {
     audience: Option<String>,
     leeway: u64,
     max_lifetime: Option<u64>,
+    /// Of tokens that name none.
+    organisation: ArcSwapOption<Id>,
 }
 
 /// Why there are no claims.
@@ -146,6 +150,7 @@ impl Verifier {
             audience: settings.audience.clone(),
             leeway: settings.leeway.as_secs(),
             max_lifetime: settings.max_lifetime.map(|longest| longest.as_secs()),
+            organisation: ArcSwapOption::empty(),
         })
     }
 
@@ -165,6 +170,11 @@ impl Verifier {
     /// Takes these in place of the settings' own secrets that it was opened with.
     pub fn set_secrets(&self, secrets: &[SecretString]) {
         self.keyring.set_secrets(secrets);
+    }
+
+    /// The organisation of tokens that name none, from now on; with none such tokens are refused.
+    pub fn set_default_organisation(&self, organisation: Option<&Id>) {
+        self.organisation.store(organisation.cloned().map(Arc::new));
     }
 
     pub fn keys(&self) -> KeyHealth {
@@ -250,7 +260,8 @@ impl Verifier {
         if let Some(audience) = &self.audience {
             token::check_audience(claims, audience)?;
         }
-        Claims::from_json(claims).map_err(Why::Claims)
+        let organisation = self.organisation.load();
+        Claims::of_member(claims, organisation.as_deref()).map_err(Why::Claims)
     }
 }
 
@@ -264,6 +275,7 @@ impl fmt::Debug for Verifier {
             .field("audience", &self.audience)
             .field("leeway", &self.leeway)
             .field("max_lifetime", &self.max_lifetime)
+            .field("organisation", &self.organisation.load())
             .finish()
     }
 }

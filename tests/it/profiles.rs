@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Kafka, SECRET, TestApp, auth, eventually};
+use crate::harness::{Client, Kafka, SECRET, TestApp, auth, eventually, token};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/examples")
@@ -392,6 +392,39 @@ async fn framed_json_is_delivered_without_its_frame(kafka: Kafka) {
         &[("routed", 1), ("bad_framing", 2)],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_profile_that_serves_one_organisation_asks_neither_tokens_nor_records_for_it() {
+    let kafka = Kafka::mock(&[("notice", 1)]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("one.toml");
+    let profile = r#"
+        name = "one"
+        topics = ["notice"]
+        organisation = "acme"
+        [event]
+        fields = ["type"]
+        [[routes]]
+        events = ["noticed"]
+        class = "event"
+        rooms = [{ kind = "org" }]
+    "#;
+    std::fs::write(&path, profile).unwrap();
+    let more = [("FLEETCAST_PROFILE", path.to_str().unwrap())];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let nobodys = json!({ "token": token(json!({ "sub": "u1" })) });
+    let mut own = Client::connect(app.public, &nobodys).await;
+    assert_eq!(own.welcome["organization_id"], "acme");
+    let mut other = Client::connect(app.public, &auth("u2", "o1", &[])).await;
+    for (n, organisation) in [None, Some("o1"), Some("acme")].into_iter().enumerate() {
+        let notice = json!({ "type": "noticed", "n": n, "organization_id": organisation });
+        kafka.produce("notice", notice).await;
+    }
+    for n in [0, 2] {
+        assert_eq!(own.expect("noticed").await.args[0]["n"], n);
+    }
+    assert_eq!(other.expect("noticed").await.args[0]["n"], 1);
 }
 
 async fn counted(app: &TestApp, topic: &str, outcomes: &[(&str, u64)]) {

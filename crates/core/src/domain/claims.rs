@@ -48,13 +48,20 @@ impl Claims {
     /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
     /// optional: whoever issues such tokens believes in rights that are not there.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, ClaimsError> {
+        Self::of_member(map, None)
+    }
+
+    /// The same where a token that names no organisation is of this one: where the profile serves only one.
+    pub fn of_member(map: &Map<String, Value>, default: Option<&Id>) -> Result<Self, ClaimsError> {
         let user = id(map, "sub")?.ok_or(ClaimsError::Missing("sub"))?;
         let organisation = match (id(map, "organization_id")?, id(map, "org_id")?) {
             (Some(long), Some(short)) if long != short => {
                 return Err(ClaimsError::Conflict("organization_id", "org_id"));
             }
             (Some(organisation), _) | (None, Some(organisation)) => organisation,
-            (None, None) => return Err(ClaimsError::Missing("organization_id")),
+            (None, None) => default
+                .ok_or(ClaimsError::Missing("organization_id"))?
+                .clone(),
         };
         let expires = expiry(map)?;
 
@@ -184,6 +191,24 @@ mod tests {
         };
         map.extend(changes);
         claims(value)
+    }
+
+    #[test]
+    fn a_token_without_an_organisation_is_of_the_one_that_is_served_and_no_other_is() {
+        let of = |claims: Value| {
+            let served = Id::parse("acme").expect("an id");
+            let claims = Claims::of_member(claims.as_object().expect("object"), Some(&served));
+            claims.map(|claims| claims.organisation.to_string())
+        };
+        let (sub, exp) = ("u1", 1_900_000_000);
+        let without = json!({"sub": sub, "exp": exp});
+        assert_eq!(of(without).as_deref(), Ok("acme"));
+        for named in ["organization_id", "org_id"] {
+            let other = json!({"sub": sub, "exp": exp, named: "o1"});
+            assert_eq!(of(other).as_deref(), Ok("o1"));
+            let broken = json!({"sub": sub, "exp": exp, named: "a:org:b"});
+            assert!(of(broken).is_err());
+        }
     }
 
     #[test]
