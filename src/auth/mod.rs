@@ -29,10 +29,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
-pub use keyring::{KeyHealth, check as check_keys};
+pub use keyring::KeyHealth;
 pub use mint::{Grant, MintError, mint, sign};
 pub use secret::jwt_secret;
-pub use sources::{AuthSettings, JwksSource, KeySources};
+pub use sources::{AuthSettings, JwksSource, KeySources, check as check_keys};
 
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::Refused;

@@ -1,12 +1,14 @@
-//! What the settings say of tokens: what is checked, and where keys come from.
+//! What the settings say of tokens: what is checked, and where keys come from. And whether that can be used, before the start.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::files::{Format, KeyFile};
+use super::keys::{Allowed, Key};
 
 /// What a token must be to be accepted.
 #[derive(Debug, Clone)]
@@ -67,4 +69,30 @@ impl KeySources {
             Some(JwksSource::File(_)) | None => None,
         }
     }
+}
+
+/// What is wrong with the sources that are at hand, each with the variable that names it.
+pub fn check(sources: &KeySources) -> Vec<(&'static str, String)> {
+    let allowed = Allowed(sources.algorithms.clone());
+    let mut problems = Vec::new();
+    let mut usable = sources.url().is_some();
+    for file in sources.files() {
+        match file
+            .read()
+            .and_then(|content| file.parse(&content, &allowed))
+        {
+            Ok(keys) => usable |= !keys.is_empty(),
+            Err(why) => problems.push((file.variable(), format!("{}: {why}", file.path.display()))),
+        }
+    }
+    usable |= sources.secrets.iter().any(|secret| {
+        Key::secret(None, secret.expose_secret().as_bytes(), None, &allowed).is_some()
+    });
+    if !usable && problems.is_empty() {
+        let why = "it leaves no algorithm that any of the keys can be used with";
+        problems.push(("JWT_ALGORITHMS", why.to_owned()));
+    }
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    problems
 }

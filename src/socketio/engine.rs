@@ -1,12 +1,12 @@
-//! Engine.IO over HTTP, in front of the library: who may begin a session, what a session has on its way, and how it ends.
+//! Engine.IO over HTTP, in front of the library: who may begin a session, and what its requests are answered with.
 //!
 //! Everything temporary is refused here, with a status and Retry-After, because a stock client tries again after a failed
 //! handshake and never after a `connect_error`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -15,26 +15,21 @@ use axum::response::{IntoResponse, Response};
 use fleetcast_core::domain::protocol::CloseReason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
-use socketioxide::TransportType;
-use socketioxide::extract::SocketRef;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::engine_session::EngineSession;
 use super::inbound;
 use super::query::EngineQuery;
-use super::way::Way;
+use super::slot::Slot;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::net::{self, Guard};
+use crate::net::Guard;
 use crate::problem::Problem;
 use crate::session::Sessions;
 use crate::telemetry::events;
-use crate::telemetry::labels::{Component, Label, Namespace, Refused, Transport};
-
-/// Looked at so often while a transport changes: the library tells nobody when it is done.
-const UPGRADE_LOOK: Duration = Duration::from_millis(20);
+use crate::telemetry::labels::{Component, Label, Refused};
 
 /// For a client that was refused because there is no room, or no readiness, yet.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -60,8 +55,8 @@ pub struct Engine {
     pub(super) sessions: Arc<Sessions>,
     library: Library,
     admission: Admission,
-    settings: EngineSettings,
-    lifecycle: Lifecycle,
+    pub(super) settings: EngineSettings,
+    pub(super) lifecycle: Lifecycle,
     open: Arc<AtomicUsize>,
     known: Mutex<Known>,
     next_id: AtomicU64,
@@ -79,67 +74,6 @@ struct Known {
 pub(super) struct Credentials {
     pub(super) bearer: Option<SecretString>,
     pub(super) query: Option<SecretString>,
-}
-
-/// One Engine.IO session: the transport that the sockets of both namespaces share.
-pub(super) struct EngineSession {
-    /// For what is waited for on behalf of its sockets.
-    pub(super) tasks: TaskTracker,
-    pub(super) way: Arc<Way>,
-    pub(super) credentials: Credentials,
-    id: u64,
-    engine: Weak<Engine>,
-    sid: OnceLock<String>,
-    closed: OnceLock<CloseReason>,
-    ended_by_library: AtomicBool,
-    wrong_namespaces: AtomicUsize,
-    carrier: Mutex<Carrier>,
-    slot: Arc<Slot>,
-}
-
-/// One of `MAX_CONNECTIONS`: given back when the session is over, or its WebSocket is, whichever is known first. The
-/// library keeps a session that never sent CONNECT for a while after its transport has gone.
-pub(super) struct Slot {
-    open: Arc<AtomicUsize>,
-    released: AtomicBool,
-}
-
-impl Slot {
-    /// One that `open` counts already.
-    pub(super) fn counted(open: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self {
-            open,
-            released: AtomicBool::new(false),
-        })
-    }
-
-    pub(super) fn release(&self) {
-        if !self.released.swap(true, Ordering::Relaxed) {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-/// What carries the session at present.
-struct Carrier {
-    /// Of the WebSocket, once there is one. A polling session has no connection of its own.
-    guard: Option<Arc<Guard>>,
-    transport: Transport,
-    sockets: Vec<Seat>,
-}
-
-/// A socket of the session.
-struct Seat {
-    namespace: Namespace,
-    socket: SocketRef,
-    /// Its token's, in seconds since the Unix epoch.
-    expires: u64,
 }
 
 impl Engine {
@@ -224,7 +158,8 @@ impl Engine {
             return self.refuse(reason, StatusCode::SERVICE_UNAVAILABLE);
         }
         let websocket = query.websocket;
-        let Some(session) = self.open_session(&mut request, query, websocket, &guard) else {
+        let carrier = websocket.then(|| guard.clone());
+        let Some(session) = self.open_session(&mut request, query, carrier) else {
             return self.refuse(Refused::MaxConnections, StatusCode::SERVICE_UNAVAILABLE);
         };
         if websocket {
@@ -237,7 +172,7 @@ impl Engine {
         }
         let (parts, body) = collect(response).await;
         if let Some(sid) = sid_of_open_packet(&body) {
-            session.sid.get_or_init(|| sid.clone());
+            session.set_sid(&sid);
             self.lock().by_sid.insert(sid, Arc::downgrade(&session));
         }
         Response::from_parts(parts, Body::from(body))
@@ -247,8 +182,7 @@ impl Engine {
         self: &Arc<Self>,
         request: &mut Request<Body>,
         query: &EngineQuery,
-        websocket: bool,
-        guard: &Arc<Guard>,
+        websocket: Option<Arc<Guard>>,
     ) -> Option<Arc<EngineSession>> {
         let most = self.settings.max_connections;
         let taken = self
@@ -259,30 +193,8 @@ impl Engine {
         taken.ok()?;
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let hub = self.sessions.hub.clone();
         let slot = Slot::counted(self.open.clone());
-        let way = Way::new(hub, slot.clone(), websocket, self.settings.max_payload);
-        let session = Arc::new(EngineSession {
-            tasks: self.lifecycle.tasks(),
-            way: Arc::new(way),
-            credentials,
-            id,
-            engine: Arc::downgrade(self),
-            sid: OnceLock::new(),
-            closed: OnceLock::new(),
-            ended_by_library: AtomicBool::new(false),
-            wrong_namespaces: AtomicUsize::new(0),
-            carrier: Mutex::new(Carrier {
-                guard: websocket.then(|| guard.clone()),
-                transport: if websocket {
-                    Transport::WebSocket
-                } else {
-                    Transport::Polling
-                },
-                sockets: Vec::new(),
-            }),
-            slot,
-        });
+        let session = EngineSession::new(self, id, slot, credentials, websocket);
         self.lock().all.insert(id, Arc::downgrade(&session));
         Some(session)
     }
@@ -366,25 +278,36 @@ impl Engine {
         request: Request<Body>,
         guard: Arc<Guard>,
     ) -> Response {
-        {
-            let mut carrier = session.carrier();
-            if carrier.guard.is_some() {
-                // It has a WebSocket, or is about to: the library would let the two race.
-                return bad_request();
-            }
-            carrier.guard = Some(guard.clone());
+        if !session.begin_upgrade(&guard) {
+            return bad_request();
         }
-        session.way.upgrading();
-        guard.set_observer(session.way.clone());
         let response = self.call(request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.lifecycle
                 .spawn("upgrade", session.finish_upgrade(self.clone()));
         } else {
-            session.way.upgrade_failed();
-            session.carrier().guard = None;
+            session.upgrade_refused();
         }
         response
+    }
+
+    /// The library ends a session when its client says so: says it in the client's place.
+    pub(super) fn end_in_library(self: Arc<Self>, sid: &str) {
+        let uri = format!("/?EIO=4&transport=polling&sid={sid}");
+        self.lifecycle.clone().spawn("close", async move {
+            let goodbye = Request::post(uri).body(Body::from("1"));
+            let goodbye = goodbye.expect("a session id is plain text");
+            drop(self.call(goodbye).await);
+        });
+    }
+
+    /// This session is no more.
+    pub(super) fn forget(&self, id: u64, sid: Option<&String>) {
+        let mut known = self.lock();
+        known.all.remove(&id);
+        if let Some(sid) = sid {
+            known.by_sid.remove(sid);
+        }
     }
 
     fn refuse(&self, reason: Refused, status: StatusCode) -> Response {
@@ -404,148 +327,6 @@ impl Engine {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl EngineSession {
-    /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
-    /// session's requests are answered with 400 from now on.
-    pub(super) fn close(&self, reason: CloseReason) {
-        if self.closed.set(reason).is_err() {
-            return;
-        }
-        #[cfg(feature = "failpoints")]
-        if super::failpoints::says_goodbye(std::ptr::from_ref(self).addr()) {
-            return;
-        }
-        let guard = self.carrier().guard.clone();
-        if let Some(guard) = guard {
-            guard.kick(reason.as_str());
-        }
-        if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
-            // The library ends a session when its client says so: say it in the client's place.
-            let uri = format!("/?EIO=4&transport=polling&sid={sid}");
-            engine.lifecycle.clone().spawn("close", async move {
-                let goodbye = Request::post(uri).body(Body::from("1"));
-                let goodbye = goodbye.expect("a session id is plain text");
-                drop(engine.call(goodbye).await);
-            });
-        }
-    }
-
-    /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
-    pub(super) fn another_wrong_namespace(&self) -> bool {
-        const PATIENCE: usize = 3;
-        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= PATIENCE
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.get().is_some()
-    }
-
-    /// The library has ended it, and says why to the sockets' disconnect handlers.
-    fn close_for_library(&self) {
-        self.ended_by_library.store(true, Ordering::Relaxed);
-        self.close(CloseReason::TransportError);
-    }
-
-    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
-    pub(super) fn end_reason(&self) -> Option<CloseReason> {
-        if self.ended_by_library.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.closed.get().copied().or_else(|| {
-            let end = self.carrier().guard.as_ref()?.close_reason()?;
-            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
-        })
-    }
-
-    pub(super) fn add_socket(
-        &self,
-        namespace: Namespace,
-        socket: SocketRef,
-        expires: u64,
-    ) -> Transport {
-        let mut carrier = self.carrier();
-        carrier.sockets.push(Seat {
-            namespace,
-            socket,
-            expires,
-        });
-        carrier.transport
-    }
-
-    /// The socket is gone; the transport that it was counted under.
-    pub(super) fn remove_socket(&self, namespace: Namespace) -> Transport {
-        let mut carrier = self.carrier();
-        carrier.sockets.retain(|seat| seat.namespace != namespace);
-        carrier.transport
-    }
-
-    /// Waits for the end of an upgrade, which the library reports to nobody.
-    async fn finish_upgrade(self: Arc<Self>, engine: Arc<Engine>) {
-        loop {
-            tokio::time::sleep(UPGRADE_LOOK).await;
-            if self.is_closed() {
-                return;
-            }
-            let library = self
-                .carrier()
-                .sockets
-                .first()
-                .map(|seat| seat.socket.transport_type());
-            let assumed = library.unwrap_or(TransportType::Polling);
-            if self.way.still_upgrading(assumed) {
-                continue;
-            }
-            let mut carrier = self.carrier();
-            let open = carrier
-                .guard
-                .as_ref()
-                .is_some_and(|guard| guard.close_reason().is_none());
-            // Without a socket to ask: what the library has given up, it has closed.
-            if library == Some(TransportType::Websocket) || (library.is_none() && open) {
-                carrier.transport = Transport::WebSocket;
-                self.way.upgraded();
-                for seat in &carrier.sockets {
-                    events::upgraded(&engine.sessions.metrics, seat.namespace);
-                }
-            } else {
-                carrier.guard = None;
-            }
-            return;
-        }
-    }
-
-    /// Once a second: ends what has outlived its token, or has stopped to come for its events.
-    fn look_after(&self, now_seconds: u64, slow_client_timeout: Duration) {
-        let expired = self
-            .carrier()
-            .sockets
-            .iter()
-            .any(|seat| seat.expires < now_seconds);
-        if expired {
-            self.close(CloseReason::TokenExpired);
-        } else if self.way.not_fetched_for() > slow_client_timeout {
-            self.close(CloseReason::TooSlow);
-        }
-    }
-
-    fn carrier(&self) -> MutexGuard<'_, Carrier> {
-        self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for EngineSession {
-    fn drop(&mut self) {
-        self.slot.release();
-        if let Some(engine) = self.engine.upgrade() {
-            let mut known = engine.lock();
-            known.all.remove(&self.id);
-            if let Some(sid) = self.sid.get() {
-                known.by_sid.remove(sid);
-            }
-        }
     }
 }
 
@@ -592,18 +373,6 @@ fn engine_error(body: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slot_is_given_back_once() {
-        let open = Arc::new(AtomicUsize::new(2));
-        let slot = Slot::counted(open.clone());
-        slot.release();
-        slot.release();
-        drop(slot);
-        assert_eq!(open.load(Ordering::Relaxed), 1);
-        drop(Slot::counted(open.clone()));
-        assert_eq!(open.load(Ordering::Relaxed), 0);
-    }
 
     #[test]
     fn the_session_id_is_found_in_an_open_packet_only() {

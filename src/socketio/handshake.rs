@@ -21,7 +21,8 @@ use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::encode::Outgoing;
-use super::engine::{Admission, EngineSession};
+use super::engine::Admission;
+use super::engine_session::EngineSession;
 use super::inbound::MAX_NAMESPACE;
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;

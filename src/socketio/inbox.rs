@@ -17,7 +17,7 @@ use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 
 use super::encode::Outgoing;
-use super::engine::EngineSession;
+use super::engine_session::EngineSession;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::{Answer, Failure, Reply, Session};

@@ -1,6 +1,7 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
-//! - `engine`, `query`: Engine.IO sessions in front of the library
+//! - `engine`, `query`, `inbound`: Engine.IO requests in front of the library
+//! - `engine_session`, `slot`: the life of a session, and its place among all
 //! - `handshake`: CONNECT, tokens, rooms, resume
 //! - `inbox`: commands in order
 //! - `outlet`, `encode`, `way`: events out, through the library, bounded
@@ -9,6 +10,7 @@
 
 mod encode;
 mod engine;
+mod engine_session;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod handshake;
@@ -16,6 +18,7 @@ mod inbound;
 mod inbox;
 mod outlet;
 mod query;
+mod slot;
 mod way;
 
 use std::convert::Infallible;

@@ -8,7 +8,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
 use super::encode::Outgoing;
-use super::engine::EngineSession;
+use super::engine_session::EngineSession;
 use crate::session::Session;
 use crate::session::receipts::Asked;
 use crate::telemetry::events;

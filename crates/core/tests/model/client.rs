@@ -5,8 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use fleetcast_core::domain::cursor::{Cursor, Table, partition_hash};
 
+use super::log::{MOST_PARTITIONS, Place, ROOMS, TOPIC, Written};
 use super::newest::{Newest, newest_of};
-use super::{Connected, MOST_PARTITIONS, Place, ROOMS, TOPIC, WINDOW_MS, Written};
+use super::world::{Connected, WINDOW_MS};
 
 pub(crate) struct Client {
     pub(crate) organisation: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Place, Written};
+use super::log::{Place, Written};
 
 #[derive(Default)]
 pub(crate) struct Newest {

@@ -10,7 +10,7 @@ use crate::domain::id::Id;
 use crate::domain::protocol::Reason;
 
 /// A room that a client asked for. Of the caller's organisation by construction; whether the caller may be in it is
-/// [`Policy::may_join`](super::policy::Policy::may_join)'s to say, also for kinds that do not exist.
+/// [`Policy::may_join`](crate::domain::policy::Policy::may_join)'s to say, also for kinds that do not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomRequest {
     pub kind: Kind,

@@ -3,6 +3,9 @@
 //! *Soft* means: take nothing new, finish what is open, end. *Hard* means: end now. The first signal and every failure of a
 //! critical part cancel soft; a second signal or the deadline cancels hard. Cancelling hard cancels soft too.
 
+mod panics;
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -11,17 +14,16 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+pub use panics::log_panics;
+pub use signals::Signals;
+
 /// How long tasks and threads may take to end once the hard token is cancelled.
 const AFTER_HARD: Duration = Duration::from_secs(2);
-
-/// Longest part of a panic message that is logged, in characters: messages of slicing panics quote the text that was sliced.
-const PANIC_MESSAGE_CHARS: usize = 200;
 
 /// A handle on the life of the process. Clones share it; two of them in one process (tests) do not meet.
 #[derive(Clone, Default)]
@@ -303,153 +305,10 @@ impl Drop for Verdict {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP, caught from the moment of `install` on. While the process stops, SIGHUP means nothing.
-pub struct Signals {
-    stops: Stops,
-    hangup: Signal,
-}
-
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Must be called inside a runtime. A process that cannot hear signals cannot drain, so an error stops the start.
-    pub fn install() -> io::Result<Self> {
-        Ok(Self {
-            stops: Stops {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-impl Stops {
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// Makes every panic one structured log line, calls `count` for it, and keeps the default hook's free text off the output.
-/// The hook is the process's, so only `main` installs it.
-pub fn log_panics(count: impl Fn() + Send + Sync + 'static) {
-    panic::set_hook(Box::new(move |info| {
-        count();
-        let text = info.payload_as_str().unwrap_or("(not a text)");
-        let message: String = text.chars().take(PANIC_MESSAGE_CHARS).collect();
-        let location = info.location().map(ToString::to_string);
-        error!(
-            panic = %message,
-            location = location.as_deref().unwrap_or("unknown"),
-            thread = std::thread::current().name().unwrap_or("unnamed"),
-            "panicked"
-        );
-    }));
-}
-
 /// A panic elsewhere leaves nothing half-written in these maps, so a poisoned lock is as good as a clean one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(20);
-
-    async fn run(lifecycle: &Lifecycle, deadline: Duration) -> Result<(), Failure> {
-        let signals = Signals::install().expect("signals can be caught in tests");
-        lifecycle.run(signals, deadline).await
-    }
-
-    #[tokio::test]
-    async fn an_orderly_stop_waits_for_tasks_and_threads() {
-        let lifecycle = Lifecycle::new();
-        let ended = Arc::new(Mutex::new(Vec::new()));
-        let (seen, token) = (Arc::clone(&ended), lifecycle.stopping());
-        lifecycle.critical("task", async move {
-            token.cancelled().await;
-            seen.lock().unwrap().push("task");
-            Ok(())
-        });
-        let (seen, token) = (Arc::clone(&ended), lifecycle.stopping());
-        let handle = tokio::runtime::Handle::current();
-        lifecycle
-            .thread("thread", move || {
-                handle.block_on(token.cancelled());
-                seen.lock().unwrap().push("thread");
-            })
-            .unwrap();
-        lifecycle.stop();
-        assert_eq!(run(&lifecycle, LONG).await, Ok(()));
-        ended.lock().unwrap().sort_unstable();
-        assert_eq!(*ended.lock().unwrap(), ["task", "thread"]);
-    }
-
-    #[tokio::test]
-    async fn a_critical_part_that_ends_fails_or_panics_fails_the_process() {
-        type Part = fn() -> anyhow::Result<()>;
-        let parts: [(&str, Part); 3] = [
-            ("ended although nothing had asked it to", || Ok(())),
-            ("no broker: gone", || {
-                Err(anyhow::anyhow!("gone").context("no broker"))
-            }),
-            ("panicked", || panic!("a test's panic")),
-        ];
-        for (why, part) in parts {
-            let failure = Failure {
-                part: "part",
-                why: why.to_owned(),
-            };
-            let lifecycle = Lifecycle::new();
-            lifecycle.critical("part", async move { part() });
-            assert_eq!(run(&lifecycle, LONG).await, Err(failure.clone()));
-
-            let lifecycle = Lifecycle::new();
-            lifecycle.critical_thread("part", part).unwrap();
-            assert_eq!(run(&lifecycle, LONG).await, Err(failure));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_an_ordinary_task_does_not_stop_the_process() {
-        let lifecycle = Lifecycle::new();
-        lifecycle.spawn("request", async { panic!("a test's panic") });
-        tokio::task::yield_now().await;
-        assert!(!lifecycle.stopping().is_cancelled());
-        lifecycle.stop();
-        assert_eq!(run(&lifecycle, LONG).await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn past_the_deadline_the_hard_token_ends_what_listens_to_it() {
-        let lifecycle = Lifecycle::new();
-        let token = lifecycle.killed();
-        lifecycle.spawn("slow", async move { token.cancelled().await });
-        lifecycle.stop();
-        assert_eq!(run(&lifecycle, Duration::from_millis(10)).await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn what_never_ends_is_named_and_is_a_failure() {
-        let lifecycle = Lifecycle::new();
-        lifecycle.spawn("deaf", std::future::pending());
-        lifecycle.kill();
-        let failure = run(&lifecycle, LONG).await.unwrap_err();
-        assert_eq!(failure.to_string(), "shutdown failed: did not end: deaf");
-    }
-
-    #[test]
-    fn hard_implies_soft() {
-        let lifecycle = Lifecycle::new();
-        lifecycle.kill();
-        assert!(lifecycle.stopping().is_cancelled());
-    }
-}
+mod tests;

@@ -1,0 +1,110 @@
+//! What a route takes out of the record: what clients get, and what it is the latest of.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn clients_get_the_part_that_the_route_names_untouched() {
+    let table = table(&json!({
+        "topics": ["t"],
+        "event": ["payload.type"],
+        "organisation": "acme",
+        "routes": [
+            { "events": ["changed"], "payload": "payload.after", "class": "latest", "latest_of": ["payload.after.id"],
+              "rooms": [{ "kind": "unit", "id": ["payload.after.id"], "optional": true }, { "kind": "org" }] },
+            { "events": ["odd"], "payload": ["odd.key"], "rooms": [{ "kind": "org" }] },
+        ],
+    }));
+    for (value, expected) in [
+        (
+            r#"{"payload":{"type":"changed","after": { "id": 7, "x":1e400 } }}"#,
+            r#"changed of acme to unit:7:org:acme org:acme latest 7: { "id": 7, "x":1e400 }"#,
+        ),
+        (
+            r#"{"payload":{"type":"changed","after":[1, 2]}}"#,
+            "changed of acme to org:acme: [1, 2]",
+        ),
+        (
+            r#"{"payload":{"type":"odd"},"odd.key":{"a" :1}}"#,
+            r#"odd of acme to org:acme: {"a" :1}"#,
+        ),
+        (
+            r#"{"payload":{"type":"odd"},"odd":{"key":{}}}"#,
+            "no_payload",
+        ),
+        (r#"{"payload":{"type":"changed"}}"#, "no_payload"),
+        (
+            r#"{"payload":{"type":"changed","after":null}}"#,
+            "no_payload",
+        ),
+        (r#"{"payload":{"type":"changed","after":7}}"#, "no_payload"),
+        // A client would take it for a cursor.
+        (
+            r#"{"payload":{"type":"changed","after":"v1.AAAA"}}"#,
+            "no_payload",
+        ),
+        (
+            r#"{"payload":{"type":"changed","after":{"id":"a b"}}}"#,
+            "bad_id",
+        ),
+        (
+            r#"{"payload":{"type":"changed","after":{"id":1,"id":2}}}"#,
+            "ambiguous_field",
+        ),
+        (
+            r#"{"payload":{"type":"changed","after":{}},"payload":{}}"#,
+            "ambiguous_field",
+        ),
+    ] {
+        assert_eq!(
+            outcome(&table, Sample { value, ..NOTHING }),
+            expected,
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn the_key_of_a_record_may_be_what_it_is_the_latest_of() {
+    let table = table(&json!({
+        "topics": [{ "names": ["t"], "format": "json-schema" }],
+        "event": ["type"],
+        "organisation": "acme",
+        "routes": [{ "events": ["seen"], "class": "latest", "key": { "key": true }, "rooms": [{ "kind": "org" }] }],
+    }));
+    let value = "\0\0\0\0\x11{\"type\":\"seen\"}";
+    let long = "x".repeat(257);
+    for (key, expected) in [
+        (
+            Some("acme:unit 7"),
+            "seen of acme to org:acme latest acme:unit 7: {\"type\":\"seen\"}",
+        ),
+        (None, "seen of acme to org:acme: {\"type\":\"seen\"}"),
+        (Some(""), "bad_id"),
+        (Some(&long), "bad_id"),
+    ] {
+        assert_eq!(
+            outcome(
+                &table,
+                Sample {
+                    key,
+                    value,
+                    ..NOTHING
+                }
+            ),
+            expected,
+            "{key:?}"
+        );
+    }
+    assert_eq!(
+        outcome(
+            &table,
+            Sample {
+                value: "{\"type\":\"seen\"}",
+                ..NOTHING
+            }
+        ),
+        "bad_framing"
+    );
+}

@@ -1,0 +1,77 @@
+//! The way from an instance to a client: short, and lost with what is in it when the connection is cut.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
+
+use super::log::Place;
+
+/// What travels to a client: lost when the connection is cut.
+pub(crate) enum Sent {
+    Interval {
+        resumed: bool,
+        cursor: Arc<str>,
+    },
+    Cursor(Arc<str>),
+    Stale(Arc<str>),
+    Record(Place, Arc<str>),
+    Newest(Place, Arc<str>),
+    /// The room of this number was joined (the how-manieth joining it was) or left when this was the newest item.
+    Joined(usize, usize),
+    Left(usize),
+    /// How things stand in this room was asked when this was the newest item.
+    Asked(usize, usize),
+}
+
+pub(crate) struct Pipe {
+    pub(crate) room_for: usize,
+    pub(crate) queue: VecDeque<Sent>,
+    pub(crate) hungry: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct TestOutlet(pub(crate) Rc<RefCell<Pipe>>);
+
+impl Outlet for TestOutlet {
+    fn offer(&mut self, item: Item<'_>) -> Offered {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.queue.len() >= pipe.room_for {
+            pipe.hungry = true;
+            return Offered::Full;
+        }
+        pipe.queue.push_back(match item {
+            Item::Welcome {
+                resumed, cursor, ..
+            } => Sent::Interval {
+                resumed: resumed == Resumed::Resumed,
+                cursor: cursor.clone(),
+            },
+            Item::Resync { cursor, .. } => Sent::Interval {
+                resumed: false,
+                cursor: cursor.clone(),
+            },
+            Item::Cursor { cursor } => Sent::Cursor(cursor.clone()),
+            Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
+                Sent::Stale(cursor.clone())
+            }
+            Item::Publication {
+                publication,
+                cursor,
+            } => Sent::Record(
+                (publication.partition as usize, publication.offset),
+                cursor.clone(),
+            ),
+            Item::Newest {
+                publication,
+                cursor,
+            } => Sent::Newest(
+                (publication.partition as usize, publication.offset),
+                cursor.clone(),
+            ),
+        });
+        Offered::Taken
+    }
+}

@@ -1,0 +1,214 @@
+//! Between a client and an instance: it connects, joins and leaves rooms, receives at its pace, and is cut off.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use fleetcast_core::domain::protocol::ResyncReason;
+use fleetcast_core::hub::resume::Inspection;
+use fleetcast_core::hub::{ConnectionKey, Start};
+
+use super::super::client::{Client, Held, Stage};
+use super::super::log::{ROOMS, organisation, room};
+use super::super::pipe::{Pipe, Sent, TestOutlet};
+use super::World;
+
+pub(crate) struct Connected {
+    pub(super) instance: usize,
+    key: ConnectionKey,
+    pub(super) pipe: Rc<RefCell<Pipe>>,
+}
+
+impl World {
+    /// As `socketio::handshake` does it: judged, the brokers are asked if that may help, and judged again.
+    fn start(&mut self, client: &Client, at: usize) -> Start {
+        let Some(text) = &client.cursor else {
+            return Start::Fresh;
+        };
+        let id = organisation(client.organisation);
+        let now = self.instances[at].time(self.now);
+        if self.instances[at].hub.inspect(&id, text, now) == Inspection::Unknown {
+            self.outcome.unknown += 1;
+            if self.instances[at].out_of_contact == 0 && self.random.chance(80) {
+                let mut instance = self.instances.remove(at);
+                self.find_partitions(&mut instance, u64::MAX);
+                self.instances.insert(at, instance);
+            }
+        }
+        match self.instances[at].hub.inspect(&id, text, now) {
+            Inspection::Resume(cursor) => {
+                self.outcome.resumed += 1;
+                Start::Resume(cursor, text.clone())
+            }
+            Inspection::Resync(reason) => {
+                self.outcome.refused += 1;
+                *self.outcome.by_reason.entry(reason.as_str()).or_default() += 1;
+                Start::Resync(reason)
+            }
+            Inspection::Unknown => {
+                self.outcome.not_found += 1;
+                Start::Resync(ResyncReason::TopicRecreated)
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, client: &mut Client, at: usize) {
+        let start = self.start(client, at);
+        let now = self.instances[at].time(self.now);
+        let id = organisation(client.organisation);
+        let pipe = Rc::new(RefCell::new(Pipe {
+            room_for: 1 + self.random.below(6),
+            queue: VecDeque::new(),
+            hungry: false,
+        }));
+        let rooms = client.rooms.keys();
+        let rooms = rooms
+            .map(|index| room(client.organisation, *index))
+            .collect();
+        client.comes_back(&self.log, &self.tables);
+        let hub = &mut self.instances[at].hub;
+        let key = hub.connect(&id, rooms, start, TestOutlet(pipe.clone()), now);
+        client.connected = Some(Connected {
+            instance: at,
+            key,
+            pipe,
+        });
+        client.newest.connected();
+    }
+
+    /// A command of the client's, and the cursor that follows it.
+    pub(super) fn join_or_leave(&mut self, client: &mut Client) {
+        let Some(connected) = &client.connected else {
+            return;
+        };
+        let instance = &mut self.instances[connected.instance];
+        if client.since.is_none() || instance.stalled > 0 {
+            return;
+        }
+        let now = instance.time(self.now);
+        let index = ROOMS[self.random.below(4)];
+        let named = room(client.organisation, index);
+        let asks = self.random.chance(50);
+        if asks {
+            let nth = self.outcome.asked;
+            connected
+                .pipe
+                .borrow_mut()
+                .queue
+                .push_back(Sent::Asked(index, nth));
+            // The cap of the table may push out what it had.
+            let first = (self.bytes > 1_000_000).then(|| instance.first.clone());
+            client.newest.ask(index, nth, first);
+            self.outcome.asked += 1;
+        }
+        if client.rooms.contains_key(&index) && asks {
+            instance.hub.subscribe_latest(connected.key, &named, now);
+            instance.hub.cursor(connected.key, now);
+        } else if client.rooms.contains_key(&index) {
+            if client.rooms.len() == 1 {
+                return;
+            }
+            assert!(instance.hub.unsubscribe(connected.key, &named));
+            connected
+                .pipe
+                .borrow_mut()
+                .queue
+                .push_back(Sent::Left(index));
+            self.outcome.left += 1;
+            client.check(&self.log, &self.tables, Some(index), self.seed);
+            client.rooms.remove(&index);
+            client.left(index, &self.log, &self.tables);
+        } else {
+            let nth = self.outcome.joined;
+            connected
+                .pipe
+                .borrow_mut()
+                .queue
+                .push_back(Sent::Joined(index, nth));
+            if asks {
+                instance.hub.subscribe_latest(connected.key, &named, now);
+            } else {
+                assert!(instance.hub.subscribe(connected.key, &named, now));
+            }
+            instance.hub.cursor(connected.key, now);
+            self.outcome.joined += 1;
+            let held = Held {
+                not_before: client.cursor.clone(),
+                surely_from: instance.next.clone(),
+                stage: Stage::Asked,
+                nth,
+            };
+            client.rooms.insert(index, held);
+        }
+    }
+
+    pub(super) fn cut(&mut self, client: &mut Client) {
+        if let Some(connected) = client.connected.take() {
+            self.instances[connected.instance].hub.close(connected.key);
+        }
+    }
+
+    pub(super) fn receive(&mut self, client: &mut Client, count: usize) {
+        let Some(connected) = client.connected.take() else {
+            return;
+        };
+        for _ in 0..count {
+            let Some(sent) = connected.pipe.borrow_mut().queue.pop_front() else {
+                break;
+            };
+            match sent {
+                Sent::Interval { resumed, cursor } => {
+                    self.outcome.resyncs += usize::from(!resumed && client.since.is_some());
+                    if !resumed {
+                        client.cursor = None;
+                    }
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    if !resumed {
+                        client.begins_anew(&self.tables);
+                    }
+                }
+                Sent::Cursor(cursor) => {
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    client.newest.cursor_came();
+                }
+                Sent::Stale(cursor) => client.moved(cursor, &self.log, &self.tables, self.seed),
+                Sent::Asked(index, nth) => client.newest.is_asked(index, nth),
+                Sent::Joined(index, nth) => {
+                    let held = client.rooms.get_mut(&index);
+                    if let Some(held) = held.filter(|held| held.nth == nth) {
+                        held.stage = Stage::Joined;
+                    }
+                    client.leaving.retain(|left| *left != index);
+                }
+                Sent::Left(index) => {
+                    client.left(index, &self.log, &self.tables);
+                    client.newest.left();
+                    client.leaving.push(index);
+                }
+                Sent::Record(place, cursor) => {
+                    let written = &self.log[place.0][place.1 as usize];
+                    client.may_hear(place, written, self.seed);
+                    match written.key {
+                        Some(key) => client.newest.record(key, place, self.seed),
+                        None => client.once(place, self.seed),
+                    }
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    self.outcome.received += 1;
+                }
+                Sent::Newest(place, cursor) => {
+                    let written = &self.log[place.0][place.1 as usize];
+                    client.may_hear(place, written, self.seed);
+                    let key = written.key.expect("only class latest has a newest");
+                    client.newest.given(key, place, self.seed);
+                    client.moved(cursor, &self.log, &self.tables, self.seed);
+                    self.outcome.given += 1;
+                }
+            }
+        }
+        let hungry = std::mem::take(&mut connected.pipe.borrow_mut().hungry);
+        if hungry {
+            self.instances[connected.instance].hub.ready(connected.key);
+        }
+        client.connected = Some(connected);
+    }
+}

@@ -1,0 +1,172 @@
+//! Instances with clocks of their own: they read, stall, lose contact, find partitions, and boot anew.
+
+use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::{Hub, Now, Settings};
+
+use super::super::log::{TOPIC, TOPIC_ID, Written, feed};
+use super::super::pipe::TestOutlet;
+use super::{EPOCH, WINDOW_MS, World};
+
+/// By then an instance has found a new partition.
+const FOUND_WITHIN_MS: u64 = 25_000;
+
+pub(super) struct Instance {
+    pub(super) hub: Hub<TestOutlet>,
+    /// By partition that it knows: what it reads next, and what it read first.
+    pub(super) next: Vec<i64>,
+    pub(super) first: Vec<i64>,
+    /// It has been told the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
+    knows_id: bool,
+    pub(super) stalled: usize,
+    /// Steps until the brokers answer again.
+    pub(super) out_of_contact: usize,
+    /// Its clock is off by so many milliseconds.
+    skew: i64,
+}
+
+impl Instance {
+    pub(super) fn time(&self, now: u64) -> Now {
+        Now {
+            monotonic: now - EPOCH,
+            wall: now.saturating_add_signed(self.skew),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn boot(&mut self) -> Instance {
+        let mut instance = Instance {
+            hub: Hub::new(Settings {
+                window_ms: WINDOW_MS,
+                window_bytes: self.bytes,
+                latest_bytes: self.bytes,
+            }),
+            next: Vec::new(),
+            first: Vec::new(),
+            knows_id: self.random.chance(50),
+            stalled: 0,
+            out_of_contact: 0,
+            skew: self.random.below(6_000) as i64 - 3_000,
+        };
+        self.find_partitions(&mut instance, WINDOW_MS + 10_000);
+        self.read(&mut instance, usize::MAX);
+        instance.hub.loaded();
+        instance
+    }
+
+    /// Takes up the partitions that it does not read yet, from what is younger than `age` by its own clock.
+    pub(super) fn find_partitions(&self, instance: &mut Instance, age: u64) {
+        let now = instance.time(self.now);
+        for number in instance.next.len()..self.log.len() {
+            let log = &self.log[number];
+            let kept = |written: &Written| written.at.saturating_add(age) >= now.wall;
+            let start = log.iter().position(kept).unwrap_or(log.len()) as i64;
+            let feed = Feed::Partition {
+                index: number as u32,
+                topic: TOPIC.into(),
+                number: number as i32,
+                topic_id: instance.knows_id.then_some(TOPIC_ID),
+                start,
+            };
+            instance.hub.apply(feed, now);
+            instance.next.push(start);
+            instance.first.push(start);
+        }
+    }
+
+    fn learn_id(&mut self, instance: &mut Instance) {
+        if instance.knows_id || !self.random.chance(2) {
+            return;
+        }
+        instance.knows_id = true;
+        self.outcome.learned += 1;
+        let now = instance.time(self.now);
+        for partition in 0..instance.next.len() as u32 {
+            let topic_id = TOPIC_ID;
+            instance.hub.apply(
+                Feed::TopicId {
+                    partition,
+                    topic_id,
+                },
+                now,
+            );
+        }
+    }
+
+    /// Reads up to `count` records in a random interleaving of the partitions.
+    pub(super) fn read(&mut self, instance: &mut Instance, count: usize) {
+        let now = instance.time(self.now);
+        for _ in 0..count {
+            let waiting: Vec<usize> = (0..instance.next.len())
+                .filter(|partition| instance.next[*partition] < self.log[*partition].len() as i64)
+                .collect();
+            if waiting.is_empty() {
+                break;
+            }
+            let partition = waiting[self.random.below(waiting.len())];
+            let offset = instance.next[partition];
+            instance.next[partition] = offset + 1;
+            let written = &self.log[partition][offset as usize];
+            instance.hub.apply(feed(partition, offset, written), now);
+        }
+        for partition in 0..instance.next.len() {
+            let next = self.log[partition].len() as i64;
+            if instance.next[partition] == next {
+                instance.hub.apply(
+                    Feed::End {
+                        partition: partition as u32,
+                        next,
+                        asked: now.wall,
+                    },
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Loses contact or is without it. True if nothing is read meanwhile.
+    fn out_of_contact(&mut self, instance: &mut Instance) -> bool {
+        let now = instance.time(self.now);
+        if instance.out_of_contact > 0 {
+            instance.out_of_contact -= 1;
+            if instance.out_of_contact == 0 {
+                instance.hub.apply(Feed::Contact { up: true }, now);
+            }
+        } else if self.random.chance(1) {
+            instance.out_of_contact = 2 + self.random.below(30);
+            instance.hub.apply(Feed::Contact { up: false }, now);
+            self.outcome.stale += 1;
+        }
+        instance.out_of_contact > 0
+    }
+
+    pub(super) fn run(&mut self, instance: &mut Instance) {
+        if instance.stalled > 0 {
+            instance.stalled -= 1;
+            return;
+        }
+        if self.random.chance(1) {
+            instance.stalled = 3 + self.random.below(30);
+        }
+        let count = if self.random.chance(80) {
+            usize::MAX
+        } else {
+            self.random.below(4)
+        };
+        if !self.out_of_contact(instance) {
+            self.learn_id(instance);
+            let due = |made: &u64| made + FOUND_WITHIN_MS < self.now;
+            if self.made.get(instance.next.len()).is_some_and(due) || self.random.chance(10) {
+                self.find_partitions(instance, u64::MAX);
+            }
+            self.read(instance, count);
+        }
+        let now = instance.time(self.now);
+        if self.random.chance(30) {
+            instance.hub.tick(now);
+        }
+        for _ in 0..self.random.below(8) {
+            instance.hub.turn(now);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The life of one Engine.IO session behind its requests: what carries it, which sockets it has, and how it ends.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use fleetcast_core::domain::protocol::CloseReason;
+use socketioxide::TransportType;
+use socketioxide::extract::SocketRef;
+use tokio_util::task::TaskTracker;
+
+use super::engine::{Credentials, Engine};
+use super::slot::Slot;
+use super::way::Way;
+use crate::net::{self, Guard};
+use crate::telemetry::events;
+use crate::telemetry::labels::{Namespace, Transport};
+
+/// Looked at so often while a transport changes: the library tells nobody when it is done.
+const UPGRADE_LOOK: Duration = Duration::from_millis(20);
+
+/// One Engine.IO session: the transport that the sockets of both namespaces share.
+pub(super) struct EngineSession {
+    /// For what is waited for on behalf of its sockets.
+    pub(super) tasks: TaskTracker,
+    pub(super) way: Arc<Way>,
+    pub(super) credentials: Credentials,
+    id: u64,
+    engine: Weak<Engine>,
+    sid: OnceLock<String>,
+    closed: OnceLock<CloseReason>,
+    ended_by_library: AtomicBool,
+    wrong_namespaces: AtomicUsize,
+    carrier: Mutex<Carrier>,
+    slot: Arc<Slot>,
+}
+
+/// What carries the session at present.
+struct Carrier {
+    /// Of the WebSocket, once there is one. A polling session has no connection of its own.
+    guard: Option<Arc<Guard>>,
+    transport: Transport,
+    sockets: Vec<Seat>,
+}
+
+/// A socket of the session.
+struct Seat {
+    namespace: Namespace,
+    socket: SocketRef,
+    /// Its token's, in seconds since the Unix epoch.
+    expires: u64,
+}
+
+impl EngineSession {
+    /// `websocket` is the connection of a session that does not begin by polling.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        id: u64,
+        slot: Arc<Slot>,
+        credentials: Credentials,
+        websocket: Option<Arc<Guard>>,
+    ) -> Arc<Self> {
+        let hub = engine.sessions.hub.clone();
+        let max_payload = engine.settings.max_payload;
+        let way = Way::new(hub, slot.clone(), websocket.is_some(), max_payload);
+        Arc::new(Self {
+            tasks: engine.lifecycle.tasks(),
+            way: Arc::new(way),
+            credentials,
+            id,
+            engine: Arc::downgrade(engine),
+            sid: OnceLock::new(),
+            closed: OnceLock::new(),
+            ended_by_library: AtomicBool::new(false),
+            wrong_namespaces: AtomicUsize::new(0),
+            carrier: Mutex::new(Carrier {
+                transport: if websocket.is_some() {
+                    Transport::WebSocket
+                } else {
+                    Transport::Polling
+                },
+                guard: websocket,
+                sockets: Vec::new(),
+            }),
+            slot,
+        })
+    }
+
+    /// The id that the library has given it.
+    pub(super) fn set_sid(&self, sid: &str) {
+        self.sid.get_or_init(|| sid.to_owned());
+    }
+
+    /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
+    /// session's requests are answered with 400 from now on.
+    pub(super) fn close(&self, reason: CloseReason) {
+        if self.closed.set(reason).is_err() {
+            return;
+        }
+        #[cfg(feature = "failpoints")]
+        if super::failpoints::says_goodbye(std::ptr::from_ref(self).addr()) {
+            return;
+        }
+        let guard = self.carrier().guard.clone();
+        if let Some(guard) = guard {
+            guard.kick(reason.as_str());
+        }
+        if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
+            engine.end_in_library(sid);
+        }
+    }
+
+    /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
+    pub(super) fn another_wrong_namespace(&self) -> bool {
+        const PATIENCE: usize = 3;
+        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= PATIENCE
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// The library has ended it, and says why to the sockets' disconnect handlers.
+    pub(super) fn close_for_library(&self) {
+        self.ended_by_library.store(true, Ordering::Relaxed);
+        self.close(CloseReason::TransportError);
+    }
+
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
+    pub(super) fn end_reason(&self) -> Option<CloseReason> {
+        if self.ended_by_library.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.closed.get().copied().or_else(|| {
+            let end = self.carrier().guard.as_ref()?.close_reason()?;
+            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
+        })
+    }
+
+    pub(super) fn add_socket(
+        &self,
+        namespace: Namespace,
+        socket: SocketRef,
+        expires: u64,
+    ) -> Transport {
+        let mut carrier = self.carrier();
+        carrier.sockets.push(Seat {
+            namespace,
+            socket,
+            expires,
+        });
+        carrier.transport
+    }
+
+    /// The socket is gone; the transport that it was counted under.
+    pub(super) fn remove_socket(&self, namespace: Namespace) -> Transport {
+        let mut carrier = self.carrier();
+        carrier.sockets.retain(|seat| seat.namespace != namespace);
+        carrier.transport
+    }
+
+    /// It wants to go on over this connection, as a WebSocket. False: it has one, or is about to, and the library would let
+    /// the two race.
+    pub(super) fn begin_upgrade(&self, guard: &Arc<Guard>) -> bool {
+        {
+            let mut carrier = self.carrier();
+            if carrier.guard.is_some() {
+                return false;
+            }
+            carrier.guard = Some(guard.clone());
+        }
+        self.way.upgrading();
+        guard.set_observer(self.way.clone());
+        true
+    }
+
+    /// The library does not want it: polling goes on.
+    pub(super) fn upgrade_refused(&self) {
+        self.way.upgrade_failed();
+        self.carrier().guard = None;
+    }
+
+    /// Waits for the end of an upgrade, which the library reports to nobody.
+    pub(super) async fn finish_upgrade(self: Arc<Self>, engine: Arc<Engine>) {
+        loop {
+            tokio::time::sleep(UPGRADE_LOOK).await;
+            if self.is_closed() {
+                return;
+            }
+            let library = self
+                .carrier()
+                .sockets
+                .first()
+                .map(|seat| seat.socket.transport_type());
+            let assumed = library.unwrap_or(TransportType::Polling);
+            if self.way.still_upgrading(assumed) {
+                continue;
+            }
+            let mut carrier = self.carrier();
+            let open = carrier
+                .guard
+                .as_ref()
+                .is_some_and(|guard| guard.close_reason().is_none());
+            // Without a socket to ask: what the library has given up, it has closed.
+            if library == Some(TransportType::Websocket) || (library.is_none() && open) {
+                carrier.transport = Transport::WebSocket;
+                self.way.upgraded();
+                for seat in &carrier.sockets {
+                    events::upgraded(&engine.sessions.metrics, seat.namespace);
+                }
+            } else {
+                carrier.guard = None;
+            }
+            return;
+        }
+    }
+
+    /// Once a second: ends what has outlived its token, or has stopped to come for its events.
+    pub(super) fn look_after(&self, now_seconds: u64, slow_client_timeout: Duration) {
+        let expired = self
+            .carrier()
+            .sockets
+            .iter()
+            .any(|seat| seat.expires < now_seconds);
+        if expired {
+            self.close(CloseReason::TokenExpired);
+        } else if self.way.not_fetched_for() > slow_client_timeout {
+            self.close(CloseReason::TooSlow);
+        }
+    }
+
+    fn carrier(&self) -> MutexGuard<'_, Carrier> {
+        self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for EngineSession {
+    fn drop(&mut self) {
+        self.slot.release();
+        if let Some(engine) = self.engine.upgrade() {
+            engine.forget(self.id, self.sid.get());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `fleetcast check`, and what every tool says of brokers that do not answer.
+
+use std::time::Duration;
+
+use super::{code, contains, err, out, run, run_beside};
+use crate::harness::{Kafka, SECRET};
+
+#[test]
+fn brokers_that_do_not_answer_are_told_and_are_no_bad_settings() {
+    let variables = [
+        ("JWT_SECRET", SECRET),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+    ];
+    let begin = std::time::Instant::now();
+    let output = run(&["check"], &variables, "");
+    assert_eq!(code(&output), 1);
+    assert!(begin.elapsed() < Duration::from_secs(15));
+    contains(&out(&output), &["ok: the settings are complete"]);
+    contains(&err(&output), &["no answer from 127.0.0.1:1 within 5 s"]);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "topics: [{name: a, partitions: 0}]").unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = run(
+        &["topics", "apply", "-f", path, "-b", "127.0.0.1:1"],
+        &[],
+        "",
+    );
+    assert_eq!(code(&output), 78);
+    contains(&err(&output), &["partitions is 0", "nothing was done"]);
+    std::fs::write(&file, "topics: [{name: a}]").unwrap();
+    let output = run(
+        &[
+            "topics",
+            "apply",
+            "-f",
+            path,
+            "-b",
+            "127.0.0.1:1",
+            "--timeout",
+            "500ms",
+        ],
+        &[],
+        "",
+    );
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    let output = run(
+        &[
+            "produce",
+            "-t",
+            "a",
+            "--value",
+            "{}",
+            "-b",
+            "127.0.0.1:1",
+            "--timeout",
+            "500ms",
+        ],
+        &[],
+        "",
+    );
+    assert_eq!(code(&output), 1);
+    contains(&err(&output), &["record 1 for a: not delivered"]);
+}
+
+#[tokio::test]
+async fn check_tells_what_kafka_has_of_the_profile() {
+    let kafka = Kafka::mock(&[("incident", 2), ("incidents", 1), ("alert", 3)]).await;
+    let variables = [
+        ("JWT_SECRET", SECRET),
+        ("KAFKA_BOOTSTRAP_SERVERS", kafka.address.as_str()),
+        ("KAFKA_TOPIC_PREFIX", kafka.prefix()),
+    ];
+    let output = run_beside(&["check".to_owned()], &variables).await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let (incident, incidents) = (kafka.topic("incident"), kafka.topic("incidents"));
+    contains(
+        &out(&output),
+        &[
+            &format!("kafka: brokers {}; 3 topics", kafka.address),
+            &format!("topic: {incident} (2 partitions), {incidents} (1 partitions)"),
+            &format!("warning: {incident} and {incidents} are names of one topic"),
+            &format!("missing: no topic is called {} or", kafka.topic("task")),
+            "3 of the profile's topics do not exist",
+        ],
+    );
+}

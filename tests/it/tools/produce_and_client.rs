@@ -1,0 +1,186 @@
+//! `fleetcast produce` and `fleetcast client`: one writes what the other is told, also over a wire that breaks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{code, contains, err, out, run, run_beside};
+use crate::harness::{Kafka, Proxy, TestApp, dispatcher, eventually, transmission};
+
+#[tokio::test]
+async fn records_are_sent_by_hand_and_seen_by_a_client() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let token = dispatcher("u1", "o1");
+    let url = format!("http://{}", app.public);
+    let arguments = |more: &[&str]| -> Vec<String> {
+        ["client", "--url", &url, "--token", &token, "--json"]
+            .iter()
+            .chain(more)
+            .map(|text| (*text).to_owned())
+            .collect()
+    };
+    let following = arguments(&["--room", "channel:7", "--count", "3", "--for", "20s"]);
+    let following = run_beside(&following, &[]);
+    let topic = kafka.topic("transmission");
+    let values: Vec<String> = (0..3)
+        .map(|number| transmission("o1", "7", 0, number, "").to_string())
+        .collect();
+    let producing = async {
+        eventually("the client is there", async || {
+            let metrics = app.metrics().await;
+            (metrics.sum("fleetcast_commands_total") > 0).then_some(())
+        })
+        .await;
+        let lines = values.join("\n");
+        let (topic, address) = (topic.clone(), kafka.address.clone());
+        let sent = tokio::task::spawn_blocking(move || {
+            run(
+                &["produce", "-t", &topic, "-k", "k", "-b", &address],
+                &[],
+                &lines,
+            )
+        });
+        sent.await.unwrap()
+    };
+    let (followed, sent) = tokio::join!(following, producing);
+    assert_eq!(code(&sent), 0, "{}", err(&sent));
+    let places: Vec<String> = (0..3).map(|offset| format!("{topic}/0/{offset}")).collect();
+    assert_eq!(out(&sent).lines().collect::<Vec<_>>(), places);
+
+    assert_eq!(code(&followed), 0, "{}", out(&followed));
+    let lines: Vec<Value> = out(&followed)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let types: Vec<&str> = lines
+        .iter()
+        .map(|line| line["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        ["connected", "subscribe", "event", "event", "event", "end"]
+    );
+    assert_eq!(lines[2]["id"], json!(places[0]));
+    assert_eq!(
+        lines[2]["data"].to_string(),
+        serde_json::from_str::<Value>(&values[0])
+            .unwrap()
+            .to_string()
+    );
+    let cursor = lines[5]["cursor"].as_str().unwrap().to_owned();
+    assert!(cursor.starts_with("v1."));
+
+    // From a cursor there is nothing to catch up; a room that is left is left; a foreign one is refused.
+    let resumed = run_beside(
+        &arguments(&[
+            "--resume",
+            &cursor,
+            "--room",
+            "channel:7",
+            "--leave",
+            "channel:7@300ms",
+            "--for",
+            "2s",
+        ]),
+        &[],
+    )
+    .await;
+    assert_eq!(code(&resumed), 0, "{}", out(&resumed));
+    contains(
+        &out(&resumed),
+        &[
+            "\"resume\":\"resumed\"",
+            "caught up with 0 events",
+            "\"type\":\"unsubscribe\"",
+        ],
+    );
+    let refused = run_beside(
+        &arguments(&["--room", "channel:7:org:o2", "--for", "1s"]),
+        &[],
+    )
+    .await;
+    assert_eq!(code(&refused), 1);
+    contains(
+        &out(&refused),
+        &["subscribe channel:7:org:o2 refused: forbidden"],
+    );
+    let stranger: Vec<String> = [
+        "client", "--url", &url, "--token", "no-token", "--for", "5s",
+    ]
+    .map(str::to_owned)
+    .into();
+    let stranger = run_beside(&stranger, &[]).await;
+    assert_eq!(code(&stranger), 1);
+    contains(&out(&stranger), &["!! refused: token_invalid"]);
+    assert!(
+        !out(&stranger).contains('\u{1b}'),
+        "no colours off a terminal"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_says_how_much_it_caught_up() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let proxy = Proxy::to(app.public).await;
+    let url = format!("http://{}", proxy.address);
+    let token = dispatcher("u1", "o1");
+    let arguments: Vec<String> = [
+        "client",
+        "--url",
+        &url,
+        "--token",
+        &token,
+        "--room",
+        "channel:7",
+        "--resume",
+        "--count",
+        "4",
+        "--for",
+        "30s",
+    ]
+    .map(str::to_owned)
+    .into();
+    let produce = async |number| {
+        kafka
+            .produce("transmission", transmission("o1", "7", 0, number, ""))
+            .await;
+    };
+    let cutting = async {
+        eventually("the client is there", async || {
+            let metrics = app.metrics().await;
+            (metrics.sum("fleetcast_commands_total") > 0).then_some(())
+        })
+        .await;
+        produce(0).await;
+        eventually("it was delivered", async || {
+            let metrics = app.metrics().await;
+            (metrics.sum("fleetcast_deliveries_total") > 0).then_some(())
+        })
+        .await;
+        proxy.cut();
+        produce(1).await;
+        produce(2).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        proxy.restore();
+        eventually("it is back", async || {
+            let metrics = app.metrics().await;
+            (metrics.value("fleetcast_resumes_total{outcome=\"resumed\"}") > 0).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        produce(3).await;
+    };
+    let (output, ()) = tokio::join!(run_beside(&arguments, &[]), cutting);
+    assert_eq!(code(&output), 0, "{}", out(&output));
+    contains(
+        &out(&output),
+        &[
+            "!! the connection was ",
+            "resumed, connection",
+            "caught up with 2 events",
+            "end: 4 events",
+        ],
+    );
+}
