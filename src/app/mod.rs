@@ -49,9 +49,6 @@ use stats::{EventCounters, Scrape};
 /// fetching.
 const FEED: usize = 16;
 
-/// A token's leeway is for clocks that differ; an open connection gets no more of it than this.
-const EXPIRY_GRACE: Duration = Duration::from_secs(4);
-
 /// Closed sessions need a moment until the library has let go of them.
 const AFTERMATH: Duration = Duration::from_millis(200);
 
@@ -252,7 +249,6 @@ fn socket_io(
         admission,
         lifecycle: lifecycle.clone(),
         max_packet: sockets.max_message_bytes,
-        expiry_grace: settings.auth.leeway.min(EXPIRY_GRACE),
     };
     let engine = EngineSettings {
         max_connections: sockets.max_connections,

@@ -46,6 +46,10 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// How far beyond the leeway `iat` may lie ahead of our clock before the issuer is not to be believed at all.
 const IAT_AHEAD: Duration = Duration::from_mins(5);
 
+/// A token is good for no longer than this after `exp`, whatever the leeway: a connection is to end soon after its token has
+/// expired, and who would be cut off at once must not be let in.
+const EXPIRY_GRACE: Duration = Duration::from_secs(4);
+
 /// How long a client waits for a key that is being looked up.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -55,6 +59,8 @@ pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
     leeway: u64,
+    /// How long after `exp` a token is still good, in seconds.
+    expiry_grace: u64,
     max_lifetime: Option<u64>,
     /// Of tokens that name none.
     organisation: ArcSwapOption<Id>,
@@ -149,6 +155,7 @@ impl Verifier {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             leeway: settings.leeway.as_secs(),
+            expiry_grace: settings.leeway.min(EXPIRY_GRACE).as_secs(),
             max_lifetime: settings.max_lifetime.map(|longest| longest.as_secs()),
             organisation: ArcSwapOption::empty(),
         })
@@ -237,6 +244,11 @@ impl Verifier {
             .map_err(|unopened| Rejected::new(unopened.why()))
     }
 
+    /// From this second on (since the Unix epoch) nobody is let in by this token, and whoever was is let go.
+    pub fn ends(&self, claims: &Claims) -> u64 {
+        claims.expires.saturating_add(self.expiry_grace)
+    }
+
     fn check(&self, token: &str, now: u64) -> Result<Claims, Unopened> {
         if token.is_empty() {
             return Err(Why::Missing.into());
@@ -250,7 +262,8 @@ impl Verifier {
 
     /// Everything but the signature.
     fn accept(&self, claims: &Map<String, Value>, now: u64) -> Result<Claims, Why> {
-        token::check_times(claims, now, self.leeway, IAT_AHEAD.as_secs())?;
+        let iat_ahead = IAT_AHEAD.as_secs();
+        token::check_times(claims, now, self.leeway, self.expiry_grace, iat_ahead)?;
         if let Some(longest) = self.max_lifetime {
             token::check_lifetime(claims, now, self.leeway, longest)?;
         }

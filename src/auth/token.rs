@@ -125,12 +125,13 @@ pub(super) fn check_times(
     claims: &Map<String, Value>,
     now: u64,
     leeway: u64,
+    expiry_grace: u64,
     iat_ahead: u64,
 ) -> Result<(), Why> {
     let expires = time(claims, "exp")?.ok_or(Why::MissingClaim("exp"))?;
     let not_before = time(claims, "nbf")?;
     let issued = time(claims, "iat")?;
-    if expires.saturating_add(leeway) <= now {
+    if expires.saturating_add(expiry_grace) <= now {
         return Err(Why::Expired);
     }
     if not_before.is_some_and(|time| time > now.saturating_add(leeway)) {

@@ -215,7 +215,7 @@ pub const VARIABLES: &[Variable] = &[
     served(TOKENS, "JWT_MAX_LIFETIME", Kind::Duration, Unset, "Longest accepted time from `iat` to `exp` of a token, or from now where it has no `iat`. 0: no limit."),
     served(TOKENS, "JWT_ISSUER", Kind::Text, Unset, "What `iss` must be. Unset: not looked at."),
     served(TOKENS, "JWT_AUDIENCE", Kind::Text, Unset, "What `aud` must be or contain. Unset: not looked at."),
-    served(TOKENS, "JWT_LEEWAY", Kind::Duration, Value("10"), "How far the issuer's clock may be off when `exp`, `nbf` and `iat` are checked; at most 5 minutes."),
+    served(TOKENS, "JWT_LEEWAY", Kind::Duration, Value("10"), "How far the issuer's clock may be off when `nbf` and `iat` are checked, and `exp`, but there by no more than 4 s; at most 5 minutes."),
     served(TOKENS, "ALLOW_QUERY_TOKEN", Kind::Bool, Value("true"), "Accepts `?token=` in the URL, which proxies like to log; the `auth` field and the header always work."),
 
     served(KAFKA, "KAFKA_BOOTSTRAP_SERVERS", Kind::Brokers, Required, "Brokers as `host:port`, comma-separated."),

@@ -47,8 +47,8 @@ struct Carrier {
 struct Seat {
     namespace: Namespace,
     socket: SocketRef,
-    /// Its token's, in seconds since the Unix epoch.
-    expires: u64,
+    /// Its token is good until then, in seconds since the Unix epoch.
+    until: u64,
 }
 
 impl EngineSession {
@@ -141,13 +141,13 @@ impl EngineSession {
         &self,
         namespace: Namespace,
         socket: SocketRef,
-        expires: u64,
+        until: u64,
     ) -> Transport {
         let mut carrier = self.carrier();
         carrier.sockets.push(Seat {
             namespace,
             socket,
-            expires,
+            until,
         });
         carrier.transport
     }
@@ -221,7 +221,7 @@ impl EngineSession {
             .carrier()
             .sockets
             .iter()
-            .any(|seat| seat.expires < now_seconds);
+            .any(|seat| seat.until <= now_seconds);
         if expired {
             self.close(CloseReason::TokenExpired);
         } else if self.way.not_fetched_for() > slow_client_timeout {

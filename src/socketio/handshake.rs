@@ -57,8 +57,6 @@ pub struct Handshake {
     pub lifecycle: Lifecycle,
     /// The largest packet from a client, in bytes.
     pub max_packet: usize,
-    /// A connection lives on for so long after its token has expired: clocks differ.
-    pub expiry_grace: Duration,
 }
 
 /// The `auth` object of CONNECT as text, if there is one.
@@ -269,11 +267,8 @@ impl Handshake {
             cursor,
             meta,
         } = &*admitted;
-        let expires = session
-            .claims
-            .expires
-            .saturating_add(self.expiry_grace.as_secs());
-        let transport = engine.add_socket(*namespace, socket.clone(), expires);
+        let until = self.verifier.ends(&session.claims);
+        let transport = engine.add_socket(*namespace, socket.clone(), until);
         events::connected(
             &self.sessions.metrics,
             transport,

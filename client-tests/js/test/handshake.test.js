@@ -123,6 +123,19 @@ test("s4_02_a_lifetime_within_the_leeway_is_let_in", async () => {
   await fleet.server.connect({ token: sign(claims({ exp: unixNow() - 2 })) });
 });
 
+test("a52_a_connection_ends_with_its_token_and_the_same_token_does_not_bring_it_back", async () => {
+  const client = await fleet.server.connect({
+    token: { exp: unixNow() - 2 },
+    reconnection: true,
+    reconnectionDelay: 10,
+    reconnectionDelayMax: 10,
+  });
+  await eventually(() => client.refusals.length > 0, "a refusal after the end", 15_000);
+  assert.deepEqual(client.refusals, ["token_expired"]);
+  assert.deepEqual(client.disconnects, ["transport close"]);
+  assert.equal(client.connects, 1, "it is not let in to be cut off again");
+});
+
 test("s4_02_organisation_and_roles_have_two_spellings_each", async () => {
   const client = await fleet.server.connect({
     token: { organization_id: undefined, org_id: "o3", roles: undefined, role: "viewer" },
