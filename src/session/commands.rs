@@ -36,7 +36,7 @@ struct Done {
 }
 
 /// A command that was refused.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     pub reason: Reason,
     /// For people; fixed text.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::protocol::{CloseReason, Reason, ResyncReason};
-use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};
+use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::Start;
 use fleetcast_core::hub::resume::Inspection;
 use secrecy::{ExposeSecret, SecretString};
@@ -20,7 +20,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::handler::{FromConnectParts, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
-use super::encode::Outgoing;
+use super::asked::{Asked, Refused};
 use super::engine::Admission;
 use super::engine_session::EngineSession;
 use super::inbound::MAX_NAMESPACE;
@@ -29,9 +29,9 @@ use super::outlet::SocketOutlet;
 use crate::auth::{Denied, Verifier};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::session::{Failure, Session, Sessions};
+use crate::session::{Session, Sessions};
 use crate::telemetry::events;
-use crate::telemetry::labels::{Label, Namespace, Refused, ResumeOutcome};
+use crate::telemetry::labels::{self, Label, Namespace, ResumeOutcome};
 
 /// A look-up on the way in takes no longer: the client waits.
 const LOOK_UP: Duration = Duration::from_secs(1);
@@ -78,11 +78,7 @@ struct Admitted {
     session: Arc<Session>,
     engine: Arc<EngineSession>,
     namespace: Namespace,
-    rooms: Vec<Room>,
-    /// Those of them whose newest records are wanted, should the connection not be resumed.
-    newest: Vec<Room>,
-    /// Why some of the rooms that were asked for are not among them.
-    refused: Option<Failure>,
+    asked: Asked,
     cursor: Option<String>,
     meta: bool,
 }
@@ -112,7 +108,7 @@ impl Handshake {
         if let Err(reason) = (self.admission)() {
             events::refused(metrics, reason, "at CONNECT");
             let reason = match reason {
-                Refused::Draining => CloseReason::Draining,
+                labels::Refused::Draining => CloseReason::Draining,
                 _ => CloseReason::Internal,
             };
             engine.close(reason);
@@ -126,7 +122,7 @@ impl Handshake {
             Ok(claims) => claims,
             Err(Denied::Unsettled) => {
                 let why = "the key of the token is not known yet";
-                events::refused(metrics, Refused::KeysPending, why);
+                events::refused(metrics, labels::Refused::KeysPending, why);
                 engine.close(CloseReason::Internal);
                 return Err(CLOSED);
             }
@@ -136,7 +132,7 @@ impl Handshake {
             }
         };
         let session = Arc::new(Session::new(self.sessions.clone(), claims));
-        let (rooms, newest, refused) = self.rooms(&session, auth.get("rooms"));
+        let asked = Asked::of(&session, auth.get("rooms"));
         let cursor = cursor(auth.get("cursor"));
         if let Some(cursor) = &cursor {
             self.learn_partitions(&session.claims, cursor).await;
@@ -147,9 +143,7 @@ impl Handshake {
             session,
             engine,
             namespace,
-            rooms,
-            newest,
-            refused,
+            asked,
             cursor,
             meta: auth.get("meta").and_then(Json::as_bool).unwrap_or(false),
         }));
@@ -177,42 +171,6 @@ impl Handshake {
         self.verifier
             .verify_given(token, clock::wall_ms() / 1000)
             .await
-    }
-
-    /// The own rooms and those of `auth.rooms` that policy allows; of these, the ones whose newest records are wanted. What
-    /// is refused is told once, in one event.
-    fn rooms(
-        &self,
-        session: &Session,
-        wanted: Option<&Json>,
-    ) -> (Vec<Room>, Vec<Room>, Option<Failure>) {
-        let mut rooms = session.own_rooms().to_vec();
-        let mut newest = Vec::new();
-        let most = self.sessions.max_rooms.saturating_add(rooms.len());
-        let wanted = match wanted {
-            None | Some(Json::Null) => return (rooms, newest, None),
-            Some(Json::Array(wanted)) => wanted.as_slice(),
-            Some(_) => return (rooms, newest, Some(Reason::BadRequest.into())),
-        };
-        let mut refused = None;
-        for element in wanted {
-            if rooms.len() >= most {
-                refused = Some(Reason::TooManyRooms);
-                break;
-            }
-            match room(session, element) {
-                Ok((room, latest)) => {
-                    if latest && !newest.contains(&room) {
-                        newest.push(room.clone());
-                    }
-                    if !rooms.contains(&room) {
-                        rooms.push(room);
-                    }
-                }
-                Err(reason) => refused = refused.or(Some(reason)),
-            }
-        }
-        (rooms, newest, refused.map(Failure::from))
     }
 
     /// A cursor may name partitions that another instance found first.
@@ -261,9 +219,7 @@ impl Handshake {
             session,
             engine,
             namespace,
-            rooms,
-            newest,
-            refused,
+            asked,
             cursor,
             meta,
         } = &*admitted;
@@ -275,23 +231,20 @@ impl Handshake {
             *namespace,
             &session.connection_id,
         );
-        let outlet = SocketOutlet {
+        let mut outlet = SocketOutlet {
             socket: socket.clone(),
             engine: engine.clone(),
             session: session.clone(),
             meta: *meta,
+            refused: asked.refused.clone(),
         };
         let organisation = &session.claims.organisation;
-        let mut refused = *refused;
         let ahead = self.sessions.hub.with(|hub, now| {
             // Between the middleware and this moment the policy may have changed.
             let policy = self.sessions.policy.load();
-            let mut rooms = rooms.clone();
-            let asked = rooms.len();
-            rooms.retain(|room| session.may_hold(&policy, room));
-            if rooms.len() < asked {
-                refused.get_or_insert(Reason::Forbidden.into());
-            }
+            let (rooms, lost): (Vec<_>, Vec<_>) =
+                (asked.rooms.iter().cloned()).partition(|room| session.may_hold(&policy, room));
+            outlet.refused.extend(lost.iter().map(Refused::forbidden));
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = match cursor {
                 None => Start::Fresh,
@@ -312,9 +265,7 @@ impl Handshake {
             };
             // Who is resumed has them already, or gets what it has missed of them.
             let stands_anew = !matches!(start, Start::Resume(..));
-            let newest = newest
-                .iter()
-                .filter(|room| stands_anew && rooms.contains(room));
+            let newest = (asked.newest.iter()).filter(|room| stands_anew && rooms.contains(room));
             let newest: Vec<Room> = newest.cloned().collect();
             let key = hub.connect(organisation, rooms, start, Box::new(outlet), now);
             session.bind(key);
@@ -329,14 +280,6 @@ impl Handshake {
             }
             ahead
         });
-        if let Some(failure) = refused {
-            let outgoing = Outgoing::error(failure, "auth.rooms");
-            engine.way.note(outgoing.size(), socket.transport_type());
-            if outgoing.send(socket).is_err() {
-                engine.way.take_back();
-                engine.close(CloseReason::Internal);
-            }
-        }
         if !ahead.is_empty() {
             self.lifecycle
                 .spawn("end-of-log", self.clone().check_ends(ahead));
@@ -356,21 +299,6 @@ impl Handshake {
                     .with(|hub, now| hub.end_of_log(partition, end, now));
             }
         }
-    }
-}
-
-/// An element of `auth.rooms`, and whether its newest records are wanted.
-fn room(session: &Session, element: &Json) -> Result<(Room, bool), Reason> {
-    let own = &session.claims.organisation;
-    let asked = RoomRequest::parse_list(&Json::Array(vec![element.clone()]), own, 1)
-        .map_err(BadRooms::reason)?;
-    let asked = asked.into_iter().next().ok_or(Reason::BadRequest)?;
-    let latest = asked.latest;
-    let room = asked.into_room(own);
-    if session.may_hold(&session.shared.policy.load(), &room) {
-        Ok((room, latest))
-    } else {
-        Err(Reason::Forbidden)
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Nothing of socketioxide leaves this module.
 
+mod asked;
 mod encode;
 mod engine;
 mod engine_session;

@@ -7,6 +7,7 @@ use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
+use super::asked::{self, Refused};
 use super::encode::Outgoing;
 use super::engine_session::EngineSession;
 use crate::session::Session;
@@ -20,6 +21,8 @@ pub(super) struct SocketOutlet {
     pub(super) session: Arc<Session>,
     /// The client wants to know where records came from.
     pub(super) meta: bool,
+    /// Rooms of the handshake that are not joined, to be told behind the welcome.
+    pub(super) refused: Vec<Refused>,
 }
 
 impl Outlet for SocketOutlet {
@@ -43,6 +46,12 @@ impl Outlet for SocketOutlet {
         if let Err(error) = sent {
             way.take_back();
             self.not_sent(&error);
+        } else if matches!(item, Item::Welcome { .. }) {
+            asked::tell(
+                std::mem::take(&mut self.refused),
+                &self.socket,
+                &self.engine,
+            );
         }
         Offered::Taken
     }

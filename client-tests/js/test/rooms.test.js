@@ -291,3 +291,49 @@ test("s4_13_a_room_in_the_handshake_is_joined_by_the_same_policy", async () => {
   const viewer = await fleet.server.connect({ token: { roles: ["viewer"] }, auth: { rooms } });
   assert.deepEqual(viewer.welcome.rooms.slice().sort(), ["incident:7:org:o1", ...OWN_ROOMS]);
 });
+
+for (const transport of ["websocket", "polling"]) {
+  test(`s4_13_each_refused_room_of_the_handshake_is_told_by_name_over_${transport}`, async () => {
+    const many = Array.from({ length: 30 }, (_, n) => `channel:${n}:org:o2`);
+    const rooms = [
+      "channel:7",
+      "nonsense",
+      { type: "planet", id: 7 },
+      { type: "asset", all: true, latest: "yes" },
+      { room: "incident:5", rewind: 30 },
+      ...many,
+    ];
+    const client = await fleet.server.connect({ auth: { rooms }, transports: [transport] });
+    assert.deepEqual(client.welcome.rooms.slice().sort(), [CHANNEL, ...OWN_ROOMS]);
+    await eventually(() => client.all("error").length >= rooms.length - 1, "all refusals");
+    assert.equal(client.seen[0].event, "connection_established");
+    const told = client.all("error").map(({ args }) => args[0].data);
+    assert.deepEqual(
+      told.map(({ about, reason }) => [about, reason]),
+      [
+        ["nonsense", "bad_request"],
+        ["planet:7", "forbidden"],
+        ["asset:*", "bad_request"],
+        ["incident:5", "bad_request"],
+        ...many.map((room) => [room, "forbidden"]),
+      ],
+    );
+    // As precise as the answer to the command.
+    for (const [place, room] of [0, 1, 2, 3].map((place) => [place, rooms[place + 1]])) {
+      const answer = await client.ask("subscribe", room);
+      assert.equal(told[place].message, answer.message);
+      assert.equal(told[place].code, answer.error.code);
+    }
+  });
+}
+
+test("s4_13_a_handshake_that_asks_for_too_many_rooms_is_told_where_it_ended", async () => {
+  const rooms = Array.from({ length: 300 }, (_, n) => ({ type: "channel", id: n }));
+  const client = await fleet.server.connect({ auth: { rooms } });
+  assert.equal(client.welcome.rooms.length, 202);
+  const { args } = await client.next("error");
+  assert.equal(args[0].data.reason, "too_many_rooms");
+  assert.equal(args[0].data.about, "channel:200");
+  await client.ask("rooms");
+  assert.equal(client.all("error").length, 1);
+});

@@ -91,7 +91,7 @@ impl RoomRequest {
             }
             return Ok(rooms);
         }
-        let room = Self::parse_one(payload, own)?;
+        let room = Self::parse_element(payload, own)?;
         if max == 0 {
             return Err(BadRooms::TooMany);
         }
@@ -110,7 +110,7 @@ impl RoomRequest {
         let mut found: Vec<Self> = Vec::with_capacity(elements.len());
         let mut places = HashMap::with_capacity(elements.len());
         for element in elements {
-            let room = Self::parse_one(element, own)?;
+            let room = Self::parse_element(element, own)?;
             let place = *places
                 .entry((room.kind.clone(), room.which.clone()))
                 .or_insert(found.len());
@@ -122,7 +122,8 @@ impl RoomRequest {
         Ok(found)
     }
 
-    fn parse_one(element: &Value, own: &Id) -> Result<Self, BadRooms> {
+    /// One element of such a list.
+    pub fn parse_element(element: &Value, own: &Id) -> Result<Self, BadRooms> {
         match element {
             Value::String(name) => Self::parse_name(name, own),
             Value::Object(object) => {
