@@ -135,14 +135,8 @@ impl Readiness {
                 "{count} partitions have no leader, first {topic}/{number}"
             ));
         }
-        // A profile may know several names for one topic; one of them is enough.
-        let is_missing = |name: &Arc<str>| status.missing.contains(name);
         let routes = self.log.routes();
-        let missing: Vec<&str> = routes
-            .topic_groups()
-            .filter(|names| names.iter().all(is_missing))
-            .filter_map(|names| names.first().map(AsRef::as_ref))
-            .collect();
+        let missing = status.missing_of(routes.topic_groups());
         if missing.is_empty() {
             Component::well(None)
         } else {

@@ -134,7 +134,7 @@ impl Scrape {
     /// `/stats`: a superset of what the neighbouring services show.
     pub(super) fn stats(&self) -> Value {
         let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
-        let status = self.log.status();
+        let (status, routes) = (self.log.status(), self.log.routes());
         let partitions: Vec<Value> = status
             .partitions
             .iter()
@@ -185,7 +185,7 @@ impl Scrape {
                 "caught_up": status.caught_up,
                 "restarts": status.restarts,
                 "lag": status.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
-                "missing_topics": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "missing_topics": status.missing_of(routes.topic_groups()),
                 "partitions": partitions,
             },
         })

@@ -35,6 +35,16 @@ pub struct Status {
     pub restarts: u64,
 }
 
+impl Status {
+    /// Of topics that may have several names those that exist under none of them, each by its first name.
+    pub fn missing_of<'a>(&self, groups: impl Iterator<Item = &'a [Arc<str>]>) -> Vec<&'a str> {
+        groups
+            .filter(|names| names.iter().all(|name| self.missing.contains(name)))
+            .filter_map(|names| names.first().map(AsRef::as_ref))
+            .collect()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionStatus {
     pub index: u32,
@@ -81,5 +91,34 @@ impl Shared {
 
     pub(super) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_missing_when_none_of_its_names_exists() {
+        let names = |names: &[&str]| names.iter().copied().map(Arc::from).collect::<Vec<_>>();
+        let status = Status {
+            missing: names(&["incidents", "task", "tasks", "alert"]),
+            ..Status::default()
+        };
+        let groups = [
+            &["incident", "incidents"][..],
+            &["task", "tasks"],
+            &["alert"],
+            &["asset"],
+        ];
+        let groups = groups.map(names);
+        let missing = status.missing_of(groups.iter().map(Vec::as_slice));
+        assert_eq!(missing, ["task", "alert"]);
+        let all_there = Status::default();
+        assert!(
+            all_there
+                .missing_of(groups.iter().map(Vec::as_slice))
+                .is_empty()
+        );
     }
 }
