@@ -166,7 +166,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn environment(config: Option<String>) -> BTreeMap<String, String> {
     let mut environment = process_environment();
     if let Some(path) = config {
-        environment.insert(table::CONFIG.to_owned(), path);
+        environment.insert(table::CONFIG_ARGUMENT.to_owned(), path);
     }
     environment
 }

@@ -20,17 +20,18 @@ Fleetcast is configured by environment variables, by a TOML file, or by both. Th
 - An empty value counts as not set (docker compose passes every variable that it lists).
 - A wrong value, a missing required one, an unknown key in the file, or an unknown name that begins with `FLEETCAST_` stops the start
   with exit code 78. All problems are reported at once, those of the file with its lines, slips with what was probably meant. A plain
-  name in the environment within two letters of one of ours (one letter for names of up to five) is a warning.
+  name in the environment within two letters of one of ours (one letter for names of up to five) is a warning, told beside the
+  problems too. Of a file that cannot be read only that is told.
 - Secrets may stand in the file; a warning says so if everybody on the machine may read it (`chmod 640`). It does not stop the start,
   because secrets that Kubernetes mounts are readable by all, and only the container sees them.
 - `fleetcast check` reads the settings, asks Kafka and Redis (`--offline`: nobody) and starts nothing; `fleetcast check --show` also
-  prints each one as it holds, secrets masked, and where it comes from: variable, file and line, or default.
+  prints each one as it holds, secrets masked, and where it comes from: variable, file and line, `--config`, or default.
 - SIGHUP applies changes of {reloadable}, of the profile's file and of key
   files ([operations.md](operations.md#reloading)). The rest takes a restart.
 - What Kubernetes sets for a Service whose name begins with `fleetcast` (`FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`,
   `FLEETCAST_PORT_8001_TCP_ADDR`, …) is ignored.
 - Times are seconds, or have a unit: `30`, `30s`, `500ms`, `5m`, `1h`. Sizes are bytes, or have a unit: `1000000`, `64KiB`,
-  `256MiB`, `1MB`. Switches are `true` or `false`. In the file, what has a unit is text in quotes, and lists may be lists:
+  `256MiB`, `1MB`. Switches are `true` or `false`; `yes`, `on`, `1` and `no`, `off`, `0` are taken too. In the file, what has a unit is text in quotes, and lists may be lists:
   `cors_origins = [\"https://a.example\", \"https://b.example\"]`.
 ";
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::report::{Problem, key_meant};
+use super::report::{Problem, key_meant, key_named};
 use super::table::{PROPERTIES, VARIABLES, Variable};
 use super::values::{Kind, Wrong};
 
@@ -21,6 +21,12 @@ const LARGEST: u64 = 1024 * 1024;
 pub(super) struct Place {
     path: Arc<str>,
     line: usize,
+}
+
+impl Place {
+    pub(super) fn line(&self) -> usize {
+        self.line
+    }
 }
 
 impl fmt::Display for Place {
@@ -49,6 +55,8 @@ pub(super) struct Written {
     /// What hides values: it cannot be read, is no TOML, or has a value of a wrong type.
     pub broken: Vec<Problem>,
     pub unknown: Vec<Problem>,
+    /// It is the first of `broken`, and the only one.
+    pub unreadable: bool,
     /// Anybody on this machine may read it.
     pub open_to_all: bool,
 }
@@ -70,9 +78,11 @@ impl Written {
                 ..Self::parse(&text, path)
             },
             Err(why) => Self {
-                broken: vec![Problem(format!(
-                    "cannot read the settings in {path}: {why}"
-                ))],
+                broken: vec![Problem(
+                    format!("cannot read the settings in {path}: {why}"),
+                    None,
+                )],
+                unreadable: true,
                 ..Self::default()
             },
         }
@@ -89,7 +99,8 @@ impl Written {
         for error in errors {
             let place = walk.place(&error.span().unwrap_or_default());
             let problem = format!("{place}: {}", error.message());
-            walk.written.broken.push(Problem(problem));
+            let problem = Problem(problem, Some(place.line));
+            walk.written.broken.push(problem);
         }
         walk.table(root.get_ref(), "");
         walk.written
@@ -125,10 +136,19 @@ impl Walk<'_> {
             {
                 self.table(inner, &key);
             } else {
-                let hint = key_meant(&key)
+                // `[redis] url` for `redis_url`: not every name with an underscore has a table.
+                let below = || match value.get_ref() {
+                    DeValue::Table(inner) => {
+                        (inner.keys()).find_map(|name| key_named(&joined(&key, name.get_ref())))
+                    }
+                    _ => None,
+                };
+                let hint = below()
+                    .or_else(|| key_meant(&key))
                     .map_or(String::new(), |meant| format!(": did you mean {meant}?"));
                 let problem = format!("{place}: unknown setting {key}{hint}");
-                self.written.unknown.push(Problem(problem));
+                let problem = Problem(problem, Some(place.line));
+                self.written.unknown.push(problem);
             }
         }
     }
@@ -183,7 +203,8 @@ impl Walk<'_> {
 
     fn wrong_type(&mut self, key: &str, place: &Place, why: &str) {
         let problem = format!("{place}: cannot use {key}: {why}");
-        self.written.broken.push(Problem(problem));
+        let problem = Problem(problem, Some(place.line));
+        self.written.broken.push(problem);
     }
 }
 
@@ -307,6 +328,10 @@ security.protocol = "SASL_SSL"
             (
                 "[kakfa]\nbootstrap_servers = \"a:1\"",
                 "f.toml:1: unknown setting kakfa: did you mean kafka?",
+            ),
+            (
+                "[redis]\nurl = \"redis://x\"",
+                "f.toml:1: unknown setting redis: did you mean redis_url?",
             ),
             // The names of the environment, and of aliases.
             (

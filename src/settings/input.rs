@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::file::{Entry, Place, Written};
 use super::report::{Notice, NoticeKind, Problem, slip_of, suggestion};
-use super::table::{self, CONFIG, KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
+use super::table::{self, CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
 use super::values::Kind;
 use super::{Texts, properties, show};
 use crate::kafka;
@@ -18,6 +18,8 @@ pub(super) struct Found {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
+    /// The option of the command line.
+    Argument,
     /// The name in the environment.
     Environment(String),
     /// The key in the TOML file.
@@ -36,9 +38,18 @@ impl Source {
     /// What somebody would look for who has to change it.
     pub(super) fn name(&self, variable: &str) -> String {
         match self {
+            Self::Argument => CONFIG_ARGUMENT.to_owned(),
             Self::Environment(name) => name.clone(),
             Self::File { key, place } => format!("{key} ({place})"),
             Self::Preset | Self::Default | Self::Unset => variable.to_owned(),
+        }
+    }
+
+    /// Of the file.
+    fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { place, .. } => Some(place.line()),
+            _ => None,
         }
     }
 }
@@ -52,6 +63,8 @@ pub(super) struct Input {
     /// Those of a file that could not be read as a whole come first.
     pub problems: Vec<Problem>,
     broken: usize,
+    /// There is no file where one should be: what it would say is not known, so nothing is missing.
+    pub unreadable: bool,
     pub notices: Vec<Notice>,
     /// How many variables of Kubernetes were ignored.
     pub of_kubernetes: usize,
@@ -63,18 +76,24 @@ impl Input {
         environment: &BTreeMap<String, String>,
         presets: &BTreeMap<&'static str, String>,
     ) -> Self {
-        let path = environment.get(CONFIG).map(|path| path.trim());
+        let argument = environment.get(CONFIG_ARGUMENT);
+        let path = argument.or_else(|| environment.get(CONFIG));
+        let path = path.map(|path| path.trim());
         let written = match path {
             Some(path) if !path.is_empty() => Written::read(path),
             _ => Written::default(),
         };
         let mut input = Self {
             broken: written.broken.len(),
+            unreadable: written.unreadable,
             problems: written.broken,
             ..Self::default()
         };
-        let mut claimed = Vec::new();
+        let mut claimed = vec![CONFIG_ARGUMENT.to_owned()];
         for variable in VARIABLES {
+            if let (CONFIG, Some(path)) = (variable.name, argument) {
+                input.take(variable, path, Source::Argument);
+            }
             for name in variable.names() {
                 if let Some(text) = environment.get(&name)
                     && !is_of_kubernetes(&name, text)
@@ -217,8 +236,10 @@ impl Input {
             return;
         }
         let name = source.name(property);
+        let line = source.line();
         if property.is_empty() {
-            self.problem(format!("{name} names no property of librdkafka"));
+            let problem = format!("{name} names no property of librdkafka");
+            self.problems.push(Problem(problem, line));
             return;
         }
         // Names are visited in the order of the alphabet: FLEETCAST_… comes first, and wins.
@@ -226,7 +247,8 @@ impl Input {
             return;
         }
         if let Some(why) = kafka::properties::refusal(property, text.trim()) {
-            self.problem(format!("{name} may not set {property}: {why}"));
+            let problem = format!("{name} may not set {property}: {why}");
+            self.problems.push(Problem(problem, line));
             return;
         }
         if let Some(warning) = properties::warning(property, text.trim()) {
@@ -238,7 +260,7 @@ impl Input {
     }
 
     pub(super) fn problem(&mut self, text: String) {
-        self.problems.push(Problem(text));
+        self.problems.push(Problem(text, None));
     }
 
     /// `cannot use PORT="80a": …`, and in the file `fleetcast.toml:3: cannot use port="80a": …`. No secret is quoted.
@@ -255,11 +277,12 @@ impl Input {
         let problem = match &found.source {
             Source::Environment(name) => format!("cannot use {name}{text}: {why}"),
             Source::File { key, place } => format!("{place}: cannot use {key}{text}: {why}"),
-            Source::Preset | Source::Default | Source::Unset => {
+            Source::Argument | Source::Preset | Source::Default | Source::Unset => {
                 format!("cannot use {name}{text}: {why}")
             }
         };
-        self.problem(problem);
+        let line = found.source.line();
+        self.problems.push(Problem(problem, line));
     }
 
     pub(super) fn warn(&mut self, name: &str, warning: &str) {

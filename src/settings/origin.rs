@@ -95,5 +95,7 @@ mod tests {
             Ok(2)
         );
         assert!(origins("http://a,*").is_err());
+        let both = origins("https://a.example/,http://b,c.example").unwrap_err();
+        assert!(both.contains("https://a.example/ is more") && both.contains("; c.example lacks"));
     }
 }

@@ -34,6 +34,7 @@ impl Reader {
 
     /// Reads everything, so that everything wrong is found, and only then decides.
     pub(super) fn settings(mut self, running: Option<&Settings>) -> Result<Settings, Problems> {
+        self.have_the_file()?;
         let texts = self.input.texts();
         self.refuse_what_is_not_there();
         let listen = self.listen();
@@ -70,19 +71,31 @@ impl Reader {
                 notices: self.input.notices,
                 of_kubernetes: self.input.of_kubernetes,
             }),
-            _ => Err(Problems(self.input.problems)),
+            _ => Err(Problems::new(self.input.problems, self.input.notices)),
         }
     }
 
     /// Reads one part, and tells only what is wrong with that.
     pub(super) fn only<T>(mut self, part: impl FnOnce(&mut Self) -> T) -> Result<T, Problems> {
         self.input.forget_problems();
+        self.have_the_file()?;
         let value = part(&mut self);
         if self.input.problems.is_empty() {
             Ok(value)
         } else {
-            Err(Problems(self.input.problems))
+            Err(Problems::new(self.input.problems, self.input.notices))
         }
+    }
+
+    /// Without the file that was asked for nothing can be said about what is missing.
+    fn have_the_file(&mut self) -> Result<(), Problems> {
+        if self.input.unreadable {
+            return Err(Problems::new(
+                std::mem::take(&mut self.input.problems),
+                std::mem::take(&mut self.input.notices),
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn listen(&mut self) -> Listen {
@@ -177,10 +190,8 @@ impl Reader {
             && public_key_files.is_empty()
             && jwks.is_none()
         {
-            let meaning = declared("JWT_SECRET").meaning;
-            self.input.problem(format!(
-                "JWT_SECRET is required, or one of JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE and JWT_JWKS: {meaning}"
-            ));
+            let problem = "JWT_SECRET is required (an HS256 secret of at least 32 bytes, the same as in the service that issues the tokens; `openssl rand -base64 48` makes one), or one of JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE and JWT_JWKS";
+            self.input.problem(problem.to_owned());
             return sources;
         }
         for (name, why) in auth::check_keys(&sources) {
@@ -192,6 +203,7 @@ impl Reader {
     /// What decides which topics there should be.
     pub(super) fn topics(mut self) -> Result<(KafkaSettings, Profile, ServiceTopics), Problems> {
         self.input.forget_problems();
+        self.have_the_file()?;
         let kafka = self.kafka();
         let service = ServiceTopics {
             publish: self.optional("PUBLISH_TOPIC", values::topic),
@@ -204,7 +216,7 @@ impl Reader {
         let prefix = kafka.topic_prefix.clone();
         match self.profile(&prefix, max_event_bytes, None) {
             Some(profile) if self.input.problems.is_empty() => Ok((kafka, profile, service)),
-            _ => Err(Problems(self.input.problems)),
+            _ => Err(Problems::new(self.input.problems, self.input.notices)),
         }
     }
 

@@ -8,11 +8,17 @@ use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
 
 /// Everything that stops the start. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems {
+    /// Those of the file by their lines, then the others.
+    pub all: Vec<Problem>,
+    /// What was noticed beside them: a slip in a name is often why something required is missing.
+    pub notices: Vec<Notice>,
+}
 
-/// One thing that stops the start, as a sentence that names the variable. Holds no secret.
+/// One thing that stops the start, as a sentence that names the variable, and its line in the file of settings if it stands
+/// there. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(pub String);
+pub struct Problem(pub String, pub Option<usize>);
 
 /// Something to look at; the start goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +36,11 @@ pub enum NoticeKind {
 }
 
 impl Problems {
+    pub(super) fn new(mut all: Vec<Problem>, notices: Vec<Notice>) -> Self {
+        all.sort_by_key(|problem| problem.1.unwrap_or(usize::MAX));
+        Self { all, notices }
+    }
+
     /// What the whole of Kafka's settings is refused for, with the variables that it speaks of.
     pub fn of_kafka(why: &str, kafka: &KafkaSettings) -> Self {
         let named: Vec<String> = kafka
@@ -43,7 +54,8 @@ impl Problems {
         } else {
             named.join(" and ")
         };
-        Self(vec![Problem(format!("cannot use {place}: {why}"))])
+        let problem = Problem(format!("cannot use {place}: {why}"), None);
+        Self::new(vec![problem], Vec::new())
     }
 }
 
@@ -55,11 +67,14 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
+        let count = self.all.len();
         let noun = if count == 1 { "problem" } else { "problems" };
         write!(formatter, "{count} {noun} in the settings")?;
-        for problem in &self.0 {
+        for problem in &self.all {
             write!(formatter, "\n  {problem}")?;
+        }
+        for notice in &self.notices {
+            write!(formatter, "\n  warning: {notice}")?;
         }
         Ok(())
     }
@@ -107,9 +122,7 @@ pub(super) fn suggestion(unknown: &str) -> Option<String> {
 /// The key of the TOML file, or the table, that an unknown one probably means. The names of the environment are no slips, but
 /// what somebody writes who knows only those.
 pub(super) fn key_meant(unknown: &str) -> Option<String> {
-    let name = unknown.replace('.', "_").to_ascii_uppercase();
-    let variable = |variable: &&Variable| variable.names().contains(&name);
-    if let Some(key) = VARIABLES.iter().find(variable).and_then(Variable::key) {
+    if let Some(key) = key_named(unknown) {
         return Some(key);
     }
     let keys = VARIABLES.iter().filter_map(Variable::key);
@@ -120,6 +133,13 @@ pub(super) fn key_meant(unknown: &str) -> Option<String> {
     let best = keys.chain(tables).map(apart).min()?;
     let allowed = SLIP.min(unknown.len() / 3).max(1).max(unknown.len() / 5);
     (best.0 <= allowed).then_some(best.1)
+}
+
+/// The key of the variable whose name this is, in whatever tables.
+pub(super) fn key_named(key: &str) -> Option<String> {
+    let name = key.replace('.', "_").to_ascii_uppercase();
+    let variable = |variable: &&Variable| variable.names().contains(&name);
+    VARIABLES.iter().find(variable).and_then(Variable::key)
 }
 
 /// Names of others that look like slips of ours: OpenSSL's own.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::input::{Input, Source};
-use super::table::{Fallback, Status, VARIABLES, Variable};
+use super::table::{CONFIG_ARGUMENT, Fallback, Status, VARIABLES, Variable};
 use super::values::Kind;
 use super::{Presets, properties};
 use crate::kafka;
@@ -17,7 +17,7 @@ pub struct Shown {
     pub name: String,
     /// Masked when secret; `-` when unset.
     pub value: String,
-    /// `default`, `env NAME`, `FILE:LINE`, `demo`, or `not set`.
+    /// `default`, `env NAME`, `FILE:LINE`, `--config`, `demo`, or `not set`.
     pub origin: String,
     /// False: the part that acts on it is not in this version.
     pub served: bool,
@@ -61,6 +61,7 @@ fn shown(variable: &Variable, input: &Input) -> Shown {
 
 fn origin(source: &Source) -> String {
     match source {
+        Source::Argument => CONFIG_ARGUMENT.to_owned(),
         Source::Environment(name) => format!("env {name}"),
         Source::File { place, .. } => place.to_string(),
         Source::Preset => "demo".to_owned(),

@@ -104,6 +104,9 @@ pub const PROPERTIES: &str = "kafka.properties";
 /// Says where the TOML file is.
 pub const CONFIG: &str = "FLEETCAST_CONFIG";
 
+/// The same from the command line, which wins. Stands beside the variables under this name, which no shell can give to one.
+pub const CONFIG_ARGUMENT: &str = "--config";
+
 /// Variables whose names begin so stand in a table of the TOML file.
 const TABLES: [&str; 5] = ["INTERNAL", "JWT", "KAFKA", "LOG", "TLS"];
 
@@ -206,7 +209,7 @@ pub const VARIABLES: &[Variable] = &[
     on_reload(served(LISTENERS, "FLEETCAST_CORS_ANY", Kind::Bool, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.")),
     on_reload(served(LISTENERS, "ALLOW_NO_ORIGIN", Kind::Bool, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser.")),
 
-    on_reload(secret(alias("JWT_SECRET_KEY", served(TOKENS, "JWT_SECRET", Kind::Secret, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless one of the three below gives keys.")))),
+    on_reload(secret(alias("JWT_SECRET_KEY", served(TOKENS, "JWT_SECRET", Kind::Secret, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless `JWT_SECRET_FILE`, `JWT_PUBLIC_KEY_FILE` or `JWT_JWKS` gives keys.")))),
     served(TOKENS, "JWT_SECRET_FILE", Kind::Text, Unset, "File with one such secret on each line. All are accepted; the first signs."),
     served(TOKENS, "JWT_PUBLIC_KEY_FILE", Kind::List, Unset, "PEM files with public keys (RSA of 2048 bits or more, EC on P-256 or P-384, Ed25519) or certificates, of which only the key counts; several in one file, or several files, comma-separated."),
     served(TOKENS, "JWT_JWKS", Kind::FileOrUrl, Unset, "File or URL of a JWKS. A URL must be `https` (`http` on loopback only) and holds no `oct` keys; its answer holds for 5 minutes, or as its `Cache-Control` says, within 30 s and 1 hour."),

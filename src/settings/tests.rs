@@ -23,7 +23,7 @@ fn load_only(pairs: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
         .collect();
     Settings::from_map(&environment, &Presets::new())
-        .map_err(|problems| problems.0.into_iter().map(|problem| problem.0).collect())
+        .map_err(|problems| problems.all.into_iter().map(|problem| problem.0).collect())
 }
 
 fn good(changes: &[(&str, &str)]) -> Settings {
@@ -344,7 +344,7 @@ fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_l
     let text = "\nprot = 1\nping_interval = 0\nlog.level = 5\n[jwt]\nsecret = \"short\"\n[kafka]\nmode = \"group\"\n\
                 [kafka.properties]\n\"group.id\" = \"x\"\n";
     let problems = with_file(text, &[("PORT", "80a")]).map(drop).unwrap_err();
-    for expected in [
+    let expected = [
         "f.toml:2: unknown setting prot: did you mean port?",
         "f.toml:3: cannot use ping_interval=\"0\": it must be more than 0",
         "f.toml:4: cannot use log.level: it must be text in quotes",
@@ -353,16 +353,41 @@ fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_l
         "kafka.properties.group.id (f.toml:10) may not set group.id: set KAFKA_GROUP_ID instead",
         "cannot use PORT=\"80a\": it is not a port",
         "KAFKA_BOOTSTRAP_SERVERS is required",
-    ] {
-        let found = problems.iter().any(|problem| problem.starts_with(expected));
-        assert!(found, "{expected} is missing in {problems:#?}");
+    ];
+    // Those of the file as they stand in it.
+    for (expected, problem) in expected.iter().zip(&problems) {
+        assert!(problem.starts_with(expected), "{expected}: {problems:#?}");
     }
-    assert_eq!(problems.len(), 8, "{problems:#?}");
-    let missing = load(&[(table::CONFIG, "/nowhere/f.toml")]).map(drop);
-    assert!(missing.unwrap_err()[0].starts_with("cannot read the settings in /nowhere/f.toml: "));
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    // Of what a file may hold that cannot be read nothing is said to be missing.
+    let missing = load_only(&[(table::CONFIG, "/nowhere/f.toml")]).map(drop);
+    let missing = missing.unwrap_err();
+    assert!(missing[0].starts_with("cannot read the settings in /nowhere/f.toml: "));
+    assert_eq!(missing.len(), 1, "{missing:#?}");
     // Also for a subcommand that needs only a part.
     let environment = BTreeMap::from([(table::CONFIG.to_owned(), "/nowhere/f.toml".to_owned())]);
     assert!(Settings::listen_from_map(&environment).is_err());
+}
+
+#[test]
+fn a_slip_in_the_name_of_what_is_required_is_told_beside_it() {
+    let environment = [
+        ("JWT_SECERT", SECRET),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+    ];
+    let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let environment = BTreeMap::from(environment);
+    let hint = "\n  warning: JWT_SECERT: unknown variable, ignored: did you mean JWT_SECRET?";
+    let told = Settings::from_map(&environment, &Presets::new()).unwrap_err();
+    assert!(
+        told.to_string().contains("1 problem in the settings"),
+        "{told}"
+    );
+    assert!(told.to_string().contains(hint), "{told}");
+    // Also where only tokens matter.
+    let told = Settings::auth_from_map(&environment).unwrap_err();
+    assert!(told.to_string().contains(hint), "{told}");
+    assert!(!told.to_string().contains(SECRET), "{told}");
 }
 
 #[test]
@@ -605,7 +630,7 @@ fn the_example_file_starts_once_its_secret_is_replaced() {
         .map(|(name, value, _)| (name.clone(), value.clone()))
         .collect();
     let problems = Settings::from_map(&active, &Presets::new()).unwrap_err();
-    assert_eq!(problems.0.len(), 1, "{problems}");
+    assert_eq!(problems.all.len(), 1, "{problems}");
     assert!(
         problems
             .to_string()

@@ -180,10 +180,13 @@ pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
     if list.contains(&"*") {
         return Err("`*` stands alone or not at all".to_owned());
     }
-    let mut origins = list
-        .into_iter()
-        .map(Origin::parse)
-        .collect::<Result<Vec<_>, _>>()?;
+    let (good, bad): (Vec<_>, Vec<_>) =
+        (list.into_iter().map(Origin::parse)).partition(Result::is_ok);
+    if !bad.is_empty() {
+        let bad: Vec<Wrong> = bad.into_iter().filter_map(Result::err).collect();
+        return Err(bad.join("; "));
+    }
+    let mut origins: Vec<Origin> = good.into_iter().flatten().collect();
     origins.sort();
     origins.dedup();
     Ok(origins)

@@ -84,6 +84,7 @@ fn show_says_line_variable_or_default_and_every_subcommand_reads_the_file() {
         format!("JWT_SECRET ******** {path}:4"),
         format!("KAFKA_BOOTSTRAP_SERVERS a:1,b:1 {path}:6"),
         format!("KAFKA_PROPERTIES_SASL_PASSWORD ******** {path}:8"),
+        format!("FLEETCAST_CONFIG {path} --config"),
     ] {
         assert!(
             words.contains(&expected),
