@@ -287,6 +287,7 @@ impl fmt::Debug for Verifier {
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
             .field("leeway", &self.leeway)
+            .field("expiry_grace", &self.expiry_grace)
             .field("max_lifetime", &self.max_lifetime)
             .field("organisation", &self.organisation.load())
             .finish()
