@@ -330,7 +330,7 @@ security.protocol = "SASL_SSL"
                 "f.toml:1: unknown setting kakfa: did you mean kafka?",
             ),
             (
-                "[redis]\nurl = \"redis://x\"",
+                "[redis]\nurl = 'x'",
                 "f.toml:1: unknown setting redis: did you mean redis_url?",
             ),
             // The names of the environment, and of aliases.
