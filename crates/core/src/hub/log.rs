@@ -57,7 +57,7 @@ pub(super) struct OrganisationLog {
     first: u64,
     floors: HashMap<u32, Floor>,
     /// When each partition last carried a record of this organisation, in monotonic milliseconds.
-    touched: Vec<(u32, u64)>,
+    pub(super) touched: Vec<(u32, u64)>,
     /// Monotonic time at which the newest entry was appended that the byte cap has evicted.
     cut_short: Option<u64>,
 }
@@ -128,7 +128,6 @@ impl OrganisationLog {
             .map(|(index, _)| *index)
             .chain(positions.half_known(memory / 2, now))
             .filter_map(|index| positions.get(index))
-            .filter(|partition| !partition.gone)
             .map(Partition::mark)
             .collect();
         // One that was not wanted for a while stands here twice: what was read of it last counts.
@@ -220,8 +219,19 @@ impl OrganisationLog {
         self.floors.get(&partition).copied()
     }
 
+    /// The partition is gone: no cursor names it from now on. Returns the bytes of the newest records that became free.
+    pub(super) fn forget_partition(&mut self, partition: u32) -> usize {
+        self.touched.retain(|(index, _)| *index != partition);
+        self.latest.forget_partition(partition)
+    }
+
     /// Forgets what can no longer matter to any cursor that is young enough to be resumed.
-    pub(super) fn forget(&mut self, memory: u64, now: Now) {
+    pub(super) fn forget(&mut self, positions: &Positions, memory: u64, now: Now) {
+        // The window goes on to let go of what it has of a partition that is gone.
+        if self.floors.len() > positions.len() {
+            self.floors
+                .retain(|partition, _| positions.get(*partition).is_some());
+        }
         self.touched
             .retain(|(_, when)| now.monotonic.saturating_sub(*when) < memory);
         if self.entries.is_empty() {

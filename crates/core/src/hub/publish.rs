@@ -117,6 +117,7 @@ impl<O: Outlet> Hub<O> {
     pub(super) fn evict_old(&mut self, now: Now) {
         let kept = self.settings.kept_ms();
         let memory = self.settings.memory_ms();
+        self.positions.forget(memory, now);
         for log in self.organisations.values_mut() {
             while log
                 .oldest()
@@ -124,7 +125,7 @@ impl<O: Outlet> Hub<O> {
             {
                 self.bytes -= log.evict_oldest(false);
             }
-            log.forget(memory, now);
+            log.forget(&self.positions, memory, now);
         }
         self.organisations.retain(|_, log| {
             let keep = !log.is_forgotten();
@@ -178,7 +179,7 @@ impl<O: Outlet> Hub<O> {
     /// What is known of a topic that is gone is the newest of nothing.
     pub(super) fn forget_partition(&mut self, partition: u32) {
         for log in self.organisations.values_mut() {
-            self.latest_bytes -= log.latest.forget_partition(partition);
+            self.latest_bytes -= log.forget_partition(partition);
         }
     }
 }

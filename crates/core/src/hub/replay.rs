@@ -338,9 +338,7 @@ impl Turn<'_> {
     /// The topic was deleted or made anew. Everybody was told to resync then, and no later cursor can say what of the old
     /// topic a client has seen: offsets begin again.
     fn is_gone(&self, partition: u32) -> bool {
-        self.positions
-            .get(partition)
-            .is_none_or(|partition| partition.gone)
+        self.positions.get(partition).is_none()
     }
 
     fn covered(&self, lag: &Lag, partition: u32, offset: i64) -> bool {
