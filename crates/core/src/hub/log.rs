@@ -9,6 +9,7 @@ use crate::domain::id::Id;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
+use super::by_record::{ByRecord, Owner};
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now};
@@ -63,14 +64,14 @@ pub(super) struct OrganisationLog {
 }
 
 impl OrganisationLog {
-    pub(super) fn new(id: Id) -> Self {
+    pub(super) fn new(id: Id, owner: Owner) -> Self {
         Self {
             hash: organisation_hash(&id),
             id,
             rooms: HashMap::new(),
             connections: 0,
             bytes: 0,
-            latest: Latest::default(),
+            latest: Latest::new(owner),
             entries: VecDeque::new(),
             first: 0,
             floors: HashMap::new(),
@@ -146,6 +147,7 @@ impl OrganisationLog {
         publication: Arc<Publication>,
         partition: u32,
         cursor: Arc<str>,
+        by_record: &mut ByRecord,
         now: Now,
     ) -> u64 {
         let sequence = self.head();
@@ -154,7 +156,8 @@ impl OrganisationLog {
             self.room(&room).entries.push_back(sequence);
             rooms += ROOM_OVERHEAD;
         }
-        self.latest.put(sequence, &publication, partition);
+        self.latest
+            .put(sequence, &publication, partition, by_record);
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
@@ -220,9 +223,9 @@ impl OrganisationLog {
     }
 
     /// The partition is gone: no cursor names it from now on. Returns the bytes of the newest records that became free.
-    pub(super) fn forget_partition(&mut self, partition: u32) -> usize {
+    pub(super) fn forget_partition(&mut self, partition: u32, by_record: &mut ByRecord) -> usize {
         self.touched.retain(|(index, _)| *index != partition);
-        self.latest.forget_partition(partition)
+        self.latest.forget_partition(partition, by_record)
     }
 
     /// Forgets what can no longer matter to any cursor that is young enough to be resumed.

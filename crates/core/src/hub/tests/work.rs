@@ -81,3 +81,71 @@ fn what_is_read_up_to_is_that_of_the_slowest_that_is_there_and_wanted() {
     rig.apply(Feed::Gone { partition: 0 });
     assert_eq!(rig.hub.read_up_to(rig.now), rig.now.wall);
 }
+
+/// Each entry of the index stands for one record, and the tables hold no other: all records here have keys.
+fn in_step(rig: &Rig) -> usize {
+    let (records, organisations) = rig.hub.by_record.sizes();
+    assert_eq!(records, rig.hub.snapshot(rig.now).latest_records);
+    assert_eq!(organisations, rig.hub.organisations.len());
+    records
+}
+
+impl Rig {
+    fn delete(&mut self, partition: u32, key: &str) {
+        let offset = self.next[partition as usize];
+        self.next[partition as usize] += 1;
+        self.apply(Feed::Deleted {
+            partition,
+            offset,
+            key: key.into(),
+        });
+    }
+}
+
+#[test]
+fn a_deletion_looks_at_the_organisations_that_have_the_record() {
+    let mut rig = Rig::new(2);
+    for nth in 0..1_000 {
+        let organisation = format!("o{nth}");
+        rig.update(0, &organisation, &["1"], &format!("key-{nth}"));
+        rig.update(1, &organisation, &["1"], "shared");
+    }
+    let found =
+        |rig: &Rig, partition, key: &str| rig.hub.by_record.of(partition, &key.into()).len();
+    assert_eq!(found(&rig, 0, "key-7"), 1);
+    assert_eq!(found(&rig, 0, "key-"), 0);
+    assert_eq!(found(&rig, 0, "shared"), 0);
+    assert_eq!(found(&rig, 1, "shared"), 1_000);
+    let bytes = rig.hub.snapshot(rig.now).latest_bytes;
+    rig.delete(0, "key-7");
+    assert_eq!(in_step(&rig), 1_999);
+    assert!(rig.hub.snapshot(rig.now).latest_bytes < bytes);
+    rig.delete(0, "shared");
+    assert_eq!(in_step(&rig), 1_999, "in another partition");
+    rig.delete(1, "shared");
+    assert_eq!(in_step(&rig), 999);
+}
+
+#[test]
+fn who_has_a_record_is_known_for_as_long_as_it_is_had() {
+    let mut rig = Rig::with_space(3, NO_LIMIT, 60_000);
+    for nth in 0..600_u32 {
+        let organisation = format!("o{}", nth % 3);
+        let rooms: &[&str] = [&["1"][..], &["2"], &["1", "2"]][nth as usize / 3 % 3];
+        rig.update(nth % 2, &organisation, rooms, &format!("{}", nth % 50));
+        in_step(&rig);
+    }
+    assert!(rig.hub.snapshot(rig.now).counts.latest_evicted > 0);
+    for key in 0..25 {
+        rig.delete(0, &key.to_string());
+        rig.delete(1, &key.to_string());
+        in_step(&rig);
+    }
+    rig.apply(Feed::Gone { partition: 1 });
+    assert!(in_step(&rig) > 0);
+    rig.apply(Feed::Gone { partition: 0 });
+    assert_eq!(in_step(&rig), 0);
+    assert_eq!(rig.hub.snapshot(rig.now).latest_bytes, 0);
+    rig.pass(3 * KEPT_MS);
+    assert_eq!(rig.hub.by_record.sizes(), (0, 0));
+}
