@@ -57,8 +57,8 @@ impl Spent {
         Ok(())
     }
 
-    /// Entries that came to nothing cost as well.
-    fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
+    /// Entries that came to nothing cost as well, and so does it to find out what goes out in place of one.
+    pub(super) fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
         self.looks += rooms;
         if self.looks >= TURN_LOOKS {
             return Err(Stop::Budget);

@@ -149,3 +149,27 @@ fn who_has_a_record_is_known_for_as_long_as_it_is_had() {
     rig.pass(3 * KEPT_MS);
     assert_eq!(rig.hub.by_record.sizes(), (0, 0));
 }
+
+#[test]
+fn keys_that_moved_between_many_rooms_have_their_share_of_a_turn() {
+    for (held, most) in [(200, 6), (2_000, 1)] {
+        let mut rig = Rig::new(1);
+        let names: Vec<String> = (0..held).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut client = rig.live(&names);
+        for key in &names[1..=100] {
+            rig.update(0, "o1", &["0"], key);
+            rig.update(0, "o1", &[key], key);
+        }
+        client.read();
+        assert_eq!(rig.subscribe_latest(&client, "0"), 100);
+        let mut given = Vec::new();
+        while rig.hub.turn(rig.now) {
+            given.push(client.records().len());
+        }
+        assert_eq!(given.iter().sum::<usize>(), 100);
+        // `most` times the rooms held is what a turn may look at: 1,024.
+        assert!(given.iter().all(|given| *given <= most), "{given:?}");
+        assert!(given.len() < 110, "each turn brings something: {given:?}");
+    }
+}
