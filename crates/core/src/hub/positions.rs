@@ -230,7 +230,7 @@ impl Positions {
 
     /// The topic's id is known from now on. Cursors that were issued without it stay good, here and elsewhere.
     pub(super) fn learn(&mut self, index: u32, topic_id: [u8; 16], now: Now) {
-        if let Some(partition) = self.get_mut(index) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
             partition.tag = partition.tag.or(Tag::of(Some(topic_id)));
         }
         self.rebuild(now);
@@ -271,15 +271,12 @@ impl Positions {
 
     /// Every partition has been read for at least so many milliseconds, or from its beginning.
     pub(super) fn all_read_for(&self, ms: u64, now: Now) -> bool {
-        self.live().all(|(_, partition)| {
-            let young = |began: u64| now.monotonic.saturating_sub(began) < ms;
-            !partition.began_late.is_some_and(young)
-        })
+        self.half_known(ms, now).next().is_none()
     }
 
     /// Takes note of a record. False if its offset was passed before: it must not be handed out again.
     pub(super) fn advance(&mut self, index: u32, offset: i64) -> bool {
-        match self.get_mut(index) {
+        match self.partitions.get_mut(&index) {
             Some(partition) if offset >= partition.next => {
                 partition.next = offset.saturating_add(1);
                 true
@@ -304,7 +301,7 @@ impl Positions {
 
     /// Offsets below `next` were lost before they were read. True if that is news.
     pub(super) fn gap(&mut self, index: u32, next: i64, now: Now) -> bool {
-        match self.get_mut(index) {
+        match self.partitions.get_mut(&index) {
             Some(partition) if next > partition.next => {
                 partition.next = next;
                 partition.start = next;
@@ -324,10 +321,6 @@ impl Positions {
     /// `None` if it is gone.
     pub(super) fn get(&self, index: u32) -> Option<&Partition> {
         self.partitions.get(&index)
-    }
-
-    fn get_mut(&mut self, index: u32) -> Option<&mut Partition> {
-        self.partitions.get_mut(&index)
     }
 
     pub(super) fn is_ambiguous(&self, cursor: &Cursor) -> bool {
