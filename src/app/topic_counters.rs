@@ -66,10 +66,11 @@ mod tests {
     use crate::settings::Profile;
     use crate::telemetry::labels::RecordOutcome;
 
-    fn profile(named: &[&str]) -> RouteTable {
-        let named: String = named.iter().map(|name| format!("{name:?}, ")).collect();
+    /// Of one that names these topics, besides a pattern.
+    fn table(named: &[&str]) -> RouteTable {
+        let named = named.join("\", \"");
         let text = format!(
-            "name = \"some\"\ntopics = [{named}{{ pattern = 'found.*' }}]\norganisation = \"o1\"\nevent = [\"event\"]\n\
+            "name = \"some\"\ntopics = [\"{named}\", {{ pattern = 'found.*' }}]\norganisation = \"o1\"\nevent = [\"event\"]\n\
              [[routes]]\nevents = [\"told\"]\nrooms = [{{ kind = \"org\" }}]\n"
         );
         let profile = Profile::parse(&text, "some.toml", "", 1000, &[]).expect("good");
@@ -79,7 +80,7 @@ mod tests {
     #[test]
     fn topics_that_patterns_find_have_series_up_to_a_bound_and_named_ones_always() {
         let metrics = Metrics::new();
-        let mut counters = TopicCounters::new(&metrics, &profile(&["named"]));
+        let mut counters = TopicCounters::new(&metrics, &table(&["named"]));
         let count = |counters: &mut TopicCounters, topic: &str| {
             let topic = Arc::from(topic);
             counters.of(&topic).increment(RecordOutcome::Routed);
@@ -104,7 +105,7 @@ mod tests {
         count(&mut counters, "named");
         assert_eq!((routed("found-0"), routed("named")), (Some(2), Some(1)));
         // Named from now on: its own from here.
-        counters.learn(&profile(&["new", "found-more"]));
+        counters.learn(&table(&["new", "found-more"]));
         assert_eq!((routed("new"), routed("found-more")), (Some(0), Some(0)));
         count(&mut counters, "found-more");
         assert_eq!((routed("found-more"), routed(OTHER)), (Some(1), Some(3)));
