@@ -57,8 +57,8 @@ impl Spent {
         Ok(())
     }
 
-    /// Entries that came to nothing cost as well.
-    fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
+    /// Entries that came to nothing cost as well, and so does it to find out what goes out in place of one.
+    pub(super) fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
         self.looks += rooms;
         if self.looks >= TURN_LOOKS {
             return Err(Stop::Budget);
@@ -219,20 +219,14 @@ impl Turn<'_> {
             State::Lagging(Lag { own: None, .. }) => self.here(),
             State::Lagging(Lag { own: Some(own), .. }) => {
                 // A resumed connection that has not looked at the log yet stands where it came from.
-                let here = self
-                    .log
-                    .cursor(self.positions, self.settings.memory_ms(), self.now);
+                let here = self.log.cursor(self.positions, self.settings, self.now);
                 self.encode(&here.merged(own))
             }
         }
     }
 
     pub(super) fn here(&self) -> Arc<str> {
-        self.encode(
-            &self
-                .log
-                .cursor(self.positions, self.settings.memory_ms(), self.now),
-        )
+        self.encode(&self.log.cursor(self.positions, self.settings, self.now))
     }
 
     fn encode(&self, cursor: &Cursor) -> Arc<str> {
@@ -338,9 +332,7 @@ impl Turn<'_> {
     /// The topic was deleted or made anew. Everybody was told to resync then, and no later cursor can say what of the old
     /// topic a client has seen: offsets begin again.
     fn is_gone(&self, partition: u32) -> bool {
-        self.positions
-            .get(partition)
-            .is_none_or(|partition| partition.gone)
+        self.positions.get(partition).is_none()
     }
 
     fn covered(&self, lag: &Lag, partition: u32, offset: i64) -> bool {
