@@ -41,12 +41,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) const HELP: &str = "Examples:
-  fleetcast produce -t incident -k 5 --value '{\"event_type\":\"incident_created\",\"organization_id\":\"o1\",\"data\":{\"id\":5}}'
-  fleetcast produce -t incident -H event_type=incident_created -f record.json -b kafka:9092
+  fleetcast produce -t incident -k 5 --value '{\"event_type\":
+    \"incident_created\",\"organization_id\":\"o1\",\"data\":{\"id\":5}}'
+  fleetcast produce -t incident -H event_type=incident_created -f record.json
   jq -c .[] records.json | fleetcast produce -t asset
 
 Prints topic/partition/offset for each record that all replicas have.
-Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong settings.";
+Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong
+settings.";
 
 pub(super) fn run(
     arguments: Arguments,
