@@ -171,7 +171,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         (
             "class = \"latest\"\nkey = { key = true }",
             "class = \"latest\"\nkey = {}",
-            "key (latest_of) belongs to class latest",
+            "key belongs to class latest",
         ),
         (
             "rooms = [{ kind = \"asset\", id = [\"asset_id\"]",
