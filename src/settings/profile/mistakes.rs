@@ -208,3 +208,44 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         );
     }
 }
+
+#[test]
+fn s4_07_slips_of_every_kind_are_told_at_once_with_what_was_meant() {
+    let text = WHOLE
+        .replacen("headers = [\"ce_type\"]", "headrs = [\"ce_type\"]", 1)
+        .replacen("class = \"critical\"", "class = \"critcal\"", 1)
+        .replacen("optional = true", "optinal = true", 1)
+        .replacen("class = \"latest\"", "class = \"lates\"", 1)
+        .replacen("format = \"json-schema\" }", "format = \"avro\" }", 1)
+        .replacen("[policy.asset]\nany", "[policy.asset]\nanny", 1);
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("six slips")
+        .0;
+    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
+    let expected = [
+        ("\"avro\"", "format \"avro\" is not supported"),
+        ("headrs", "unknown field `headrs`: did you mean headers?"),
+        ("\"critcal\"", "did you mean critical?"),
+        ("\"lates\"", "did you mean latest?"),
+        ("optinal", "unknown field `optinal`: did you mean optional?"),
+        ("anny", "unknown field `anny`: did you mean any?"),
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, (part, words)) in errors.iter().zip(expected) {
+        let place = format!("w.toml:{}: ", line(part));
+        assert!(
+            error.starts_with(&place) && error.contains(words),
+            "{place}{words}: {error}"
+        );
+    }
+
+    // A slip in one route hides no mistake of another, nor one of the policy.
+    let text = WHOLE
+        .replacen("optional = true", "optinal = true", 1)
+        .replacen("payload = \"data\"", "payload = 'a..b'", 1)
+        .replacen("[policy.region]", "[policy.org]", 1);
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("three mistakes")
+        .0;
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+}
