@@ -119,9 +119,10 @@ pub(super) fn connect(token: &str, cursor: Option<&str>, rooms: &[String], lates
     let mut auth = json!({"token": token, "meta": true});
     if let Some(cursor) = cursor {
         auth["cursor"] = cursor.into();
-        auth["rooms"] = match latest {
-            true => rooms.iter().map(|room| asked(room, true)).collect(),
-            false => rooms.into(),
+        auth["rooms"] = if latest {
+            rooms.iter().map(|room| asked(room, true)).collect()
+        } else {
+            rooms.into()
         };
     }
     format!("40{auth}")
