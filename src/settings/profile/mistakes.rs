@@ -1,8 +1,10 @@
 //! Mistakes in every part of a profile, each told with its own line.
 
+use std::collections::BTreeSet;
+
 use fleetcast_core::domain::id::Id;
 
-use super::Profile;
+use super::{File, Profile};
 
 /// Everything that the format knows, each on a line of its own.
 const WHOLE: &str = r#"name = "whole"
@@ -248,4 +250,32 @@ fn s4_07_slips_of_every_kind_are_told_at_once_with_what_was_meant() {
         .expect_err("three mistakes")
         .0;
     assert_eq!(errors.len(), 3, "{errors:#?}");
+}
+
+#[test]
+fn the_words_are_those_that_serde_knows() {
+    let listed = |message: &str| -> BTreeSet<String> {
+        let (_, list) = message.split_once("expected").expect("a list");
+        let words = list.split('`').skip(1).step_by(2);
+        words.map(str::to_owned).collect()
+    };
+    for wrong in [
+        "zzz = 1",
+        "topics = [{ zzz = 1 }]",
+        "event = { zzz = 1 }",
+        "organisation = { zzz = 1 }",
+        "event = { key = { zzz = 1 } }",
+        "routes = [{ zzz = 1 }]",
+        "routes = [{ rooms = [{ zzz = 1 }] }]",
+        "routes = [{ key = { zzz = 1 } }]",
+        "policy = { a = { zzz = 1 } }",
+    ] {
+        let ours = Profile::parse(wrong, "w.toml", "", 1000, &[]).expect_err(wrong);
+        let serdes = toml::from_str::<File>(wrong).expect_err(wrong);
+        assert_eq!(
+            listed(&ours.0[0]),
+            listed(serdes.message()),
+            "{wrong}: {ours}"
+        );
+    }
 }

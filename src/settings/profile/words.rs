@@ -120,7 +120,14 @@ impl Walk<'_> {
                 }
             } else {
                 let known = words.iter().map(|(word, _)| *word);
-                let message = format!("unknown field `{name}`{}", meant(name, known));
+                let hint = match meant(name, known.clone()) {
+                    hint if hint.is_empty() => {
+                        let known: Vec<_> = known.map(|word| format!("`{word}`")).collect();
+                        format!(", expected one of {}", known.join(", "))
+                    }
+                    hint => hint,
+                };
+                let message = format!("unknown field `{name}`{hint}");
                 self.slip(line_of(self.text, &key.span()), message);
                 unknown.push(name.to_owned());
             }
@@ -179,7 +186,7 @@ fn known<'de, T: Deserialize<'de>>(text: &str) -> Result<(), String> {
     read.map(drop).map_err(|error| error.to_string())
 }
 
-/// `: did you mean headers?`, or all that there is.
+/// `: did you mean headers?`, or nothing.
 fn meant<'a>(unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let apart = |word: &'a str| (strsim::damerau_levenshtein(unknown, word), word);
     let allowed = (unknown.len() / 3).clamp(1, 3);
