@@ -11,7 +11,7 @@ use crate::domain::room::Room;
 
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
-use super::{ConnectionKey, Now};
+use super::{ConnectionKey, Now, Settings};
 
 /// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
 const ENTRY_OVERHEAD: usize = 320;
@@ -117,16 +117,19 @@ impl OrganisationLog {
         }
     }
 
-    /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of
-    /// it for `memory` milliseconds are left out. Others may still hold an old record of such a partition that they read
-    /// late, and take it for new; so until so much has been read since the start, every partition is named.
-    pub(super) fn cursor(&self, positions: &Positions, memory: u64, now: Now) -> Cursor {
+    /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of it for
+    /// two windows before the cursor's time of issue are left out. Others may still hold an old record of such a partition that
+    /// they read late, and take it for new; so until so much has been read since the start, every partition is named.
+    pub(super) fn cursor(&self, positions: &Positions, settings: &Settings, now: Now) -> Cursor {
+        let issued = positions.read_up_to(now);
+        let behind = now.wall.saturating_sub(issued);
+        let memory = settings.memory_ms().saturating_add(behind);
         let mut marks: Vec<Mark> = self
             .touched
             .iter()
             .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
             .map(|(index, _)| *index)
-            .chain(positions.half_known(memory / 2, now))
+            .chain(positions.half_known(settings.kept_ms().saturating_add(behind), now))
             .filter_map(|index| positions.get(index))
             .filter(|partition| !partition.gone)
             .map(Partition::mark)
@@ -135,7 +138,7 @@ impl OrganisationLog {
         marks.sort_unstable_by_key(|mark| (mark.hash, Reverse(mark.next)));
         marks.dedup_by_key(|mark| mark.hash);
         Cursor {
-            issued: positions.read_up_to(now),
+            issued,
             organisation: self.hash,
             marks,
         }

@@ -17,6 +17,7 @@ mod members;
 pub mod outlet;
 mod positions;
 mod publish;
+mod reach;
 mod recall;
 mod replay;
 pub mod resume;
@@ -37,6 +38,7 @@ use log::OrganisationLog;
 pub use members::Start;
 use outlet::Outlet;
 use positions::Positions;
+use reach::Reach;
 use replay::{Spent, Turn};
 
 slotmap::new_key_type! {
@@ -102,6 +104,7 @@ pub struct Hub<O> {
     contact: Contact,
     /// Numbers the appends, so that a connection in several rooms of one publication gets it once.
     appends: u64,
+    reach: Reach,
     counts: Counts,
 }
 
@@ -121,6 +124,7 @@ impl<O> Hub<O> {
                 since: 0,
             },
             appends: 0,
+            reach: Reach::default(),
             counts: Counts::default(),
         }
     }
@@ -255,6 +259,10 @@ impl<O: Outlet> Hub<O> {
     /// Once a second: lets go of what is too old, and gives quiet connections a newer cursor.
     pub fn tick(&mut self, now: Now) {
         self.evict_old(now);
+        if self.positions.is_loaded() {
+            let read_up_to = self.positions.read_up_to(now);
+            self.reach.note(read_up_to, self.settings.window_ms, now);
+        }
         let quiet = self.settings.quiet_ms();
         let due: Vec<_> = self
             .connections

@@ -198,6 +198,18 @@ impl Positions {
         self.loading = false;
     }
 
+    pub(super) fn is_loaded(&self) -> bool {
+        !self.loading
+    }
+
+    /// Every partition has been read for at least so many milliseconds, or from its beginning.
+    pub(super) fn all_read_for(&self, ms: u64, now: Now) -> bool {
+        self.live().all(|(_, partition)| {
+            let young = |began: u64| now.monotonic.saturating_sub(began) < ms;
+            !partition.began_late.is_some_and(young)
+        })
+    }
+
     /// Takes note of a record. False if its offset was passed before: it must not be handed out again.
     pub(super) fn advance(&mut self, index: u32, offset: i64) -> bool {
         match self.get_mut(index) {

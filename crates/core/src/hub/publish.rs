@@ -22,7 +22,7 @@ impl<O: Outlet> Hub<O> {
         let log = &mut self.organisations[key];
         log.touch(partition, now);
         let cursor = log
-            .cursor(&self.positions, self.settings.memory_ms(), now)
+            .cursor(&self.positions, &self.settings, now)
             .encode(self.positions.shared_table(now));
         let publication = Arc::new(publication);
         let before = (log.bytes, log.latest.bytes());
@@ -116,7 +116,9 @@ impl<O: Outlet> Hub<O> {
     /// Lets go of what is too old. What is the newest of its key stays in the table of those.
     pub(super) fn evict_old(&mut self, now: Now) {
         let kept = self.settings.kept_ms();
-        let memory = self.settings.memory_ms();
+        // Cursors are as old as what is read, so what they have to name is, too.
+        let behind = now.wall.saturating_sub(self.positions.read_up_to(now));
+        let memory = self.settings.memory_ms().saturating_add(behind);
         for log in self.organisations.values_mut() {
             while log
                 .oldest()

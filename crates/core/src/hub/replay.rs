@@ -219,20 +219,14 @@ impl Turn<'_> {
             State::Lagging(Lag { own: None, .. }) => self.here(),
             State::Lagging(Lag { own: Some(own), .. }) => {
                 // A resumed connection that has not looked at the log yet stands where it came from.
-                let here = self
-                    .log
-                    .cursor(self.positions, self.settings.memory_ms(), self.now);
+                let here = self.log.cursor(self.positions, self.settings, self.now);
                 self.encode(&here.merged(own))
             }
         }
     }
 
     pub(super) fn here(&self) -> Arc<str> {
-        self.encode(
-            &self
-                .log
-                .cursor(self.positions, self.settings.memory_ms(), self.now),
-        )
+        self.encode(&self.log.cursor(self.positions, self.settings, self.now))
     }
 
     fn encode(&self, cursor: &Cursor) -> Arc<str> {

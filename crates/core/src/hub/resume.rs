@@ -33,11 +33,7 @@ impl<O> Hub<O> {
         if cursor.organisation != organisation_hash(organisation) {
             return Inspection::Resync(ResyncReason::CursorForeign);
         }
-        if cursor
-            .issued
-            .saturating_add(self.settings.window_ms + CONFIRM_MS)
-            < now.wall
-        {
+        if cursor.issued.saturating_add(CONFIRM_MS) < self.earliest(now) {
             return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if cursor.issued > now.wall.saturating_add(SKEW_MS) {
@@ -51,6 +47,19 @@ impl<O> Hub<O> {
             None if self.names_unknown(&cursor) => Inspection::Unknown,
             None => Inspection::Resume(self.positions.completed(cursor)),
         }
+    }
+
+    /// Cursors from before this wall time are not resumed.
+    fn earliest(&self, now: Now) -> u64 {
+        let window = self.settings.window_ms;
+        let by_clock = now.wall.saturating_sub(window);
+        let read = self.reach.at_begin(window, now);
+        let Some(read) = read.filter(|_| self.positions.all_read_for(window, now)) else {
+            return by_clock;
+        };
+        // What is older than that a floor may have been forgotten for.
+        let remembered = (now.wall + 2 * SKEW_MS).saturating_sub(self.settings.memory_ms());
+        by_clock.min(read.max(remembered))
     }
 
     /// Partitions in which the cursor is ahead of this instance. If the end of their log turns out to lie below the

@@ -341,3 +341,49 @@ fn two_partitions_of_one_hash_are_a_resync_and_no_loss() {
     rig.turns();
     assert_eq!(back.records(), [(1, 0), (2, 0), (2, 1), (1, 1)]);
 }
+
+#[test]
+fn brokers_that_were_away_for_longer_than_the_window_make_no_cursor_expire() {
+    let mut rig = Rig::new(2);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    rig.pass(WINDOW_MS);
+    rig.turns();
+    client.read();
+    let cursor = client.cursor.clone();
+    rig.hub.close(client.key);
+    // Nothing is known of the log, and then there is much to catch up with.
+    rig.pass_unconfirmed(WINDOW_MS + 30_000);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass_unconfirmed(WINDOW_MS / 2);
+    rig.publish(1, "o1", &["1"]);
+    let mut back = rig.resumed(&["1"], &cursor);
+    rig.turns();
+    assert_eq!(back.records(), [(0, 1), (1, 0)]);
+    // Once all is read again, time counts again.
+    rig.pass(WINDOW_MS + 5_000);
+    let late = rig.inspect("o1", &cursor);
+    assert_eq!(late, Inspection::Resync(CursorExpired));
+}
+
+#[test]
+fn what_was_evicted_is_missed_however_long_brokers_were_away() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    let cursor = client.cursor.clone();
+    rig.pass_unconfirmed(WINDOW_MS / 2);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass_unconfirmed(WINDOW_MS + 20_000);
+    assert_eq!(rig.inspect("o1", &cursor), Inspection::Resync(Evicted));
+}
+
+#[test]
+fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
+    let mut rig = Rig::new(1);
+    let old = text(rig.now.wall - WINDOW_MS - 5_000, &[(0, 0)]);
+    rig.pass_unconfirmed(WINDOW_MS / 2);
+    assert_eq!(rig.inspect("o1", &old), Inspection::Resync(CursorExpired));
+}
