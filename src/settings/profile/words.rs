@@ -187,10 +187,10 @@ fn known<'de, T: Deserialize<'de>>(text: &str) -> Result<(), String> {
 }
 
 /// `: did you mean headers?`, or nothing.
-fn meant<'a>(unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+fn meant<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
     let apart = |word: &'a str| (strsim::damerau_levenshtein(unknown, word), word);
     let allowed = (unknown.len() / 3).clamp(1, 3);
-    match known.clone().map(apart).min() {
+    match known.map(apart).min() {
         Some((distance, word)) if distance <= allowed => format!(": did you mean {word}?"),
         _ => String::new(),
     }
