@@ -71,7 +71,7 @@ Examples:
                                            where a record would go, and why
   fleetcast client --token $TOKEN --room channel:7
                                            what a client sees
-  eval \"$(fleetcast completion bash)\"     completion in this shell"
+  eval \"$(fleetcast completion bash)\"      completion in this shell"
 )]
 struct Cli {
     /// TOML file with settings, below the environment; FLEETCAST_CONFIG does the same
