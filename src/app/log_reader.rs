@@ -1,8 +1,7 @@
 //! Kafka as the rest sees it: the profile routes its records, the hub is fed, sessions ask about the log.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,12 +15,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::topic_counters::TopicCounters;
 use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
 use crate::settings::{KafkaSettings, Settings};
 use crate::socketio::LogSource;
 use crate::telemetry::labels::RecordOutcome;
-use crate::telemetry::metrics::TopicMetrics;
 use crate::telemetry::{Metrics, events};
 
 /// The running consumer.
@@ -43,7 +42,7 @@ impl LogReader {
 
     /// Routes by this table from now on: each record by the one before or by this one. Then its topics are read, and no others.
     pub(super) fn reroute(&self, table: &Arc<RouteTable>) {
-        self.routes.table.store(table.clone());
+        self.routes.swap(table);
         self.handle.set_topics(topics(table));
     }
 
@@ -72,39 +71,36 @@ impl LogSource for LogReader {
 /// The profile's table, which a reload swaps, and counters of the topics.
 struct Routes {
     table: ArcSwap<RouteTable>,
-    /// By topic, from its first record on: a pattern may match topics that are made later.
-    counters: Mutex<HashMap<Arc<str>, TopicMetrics>>,
+    counters: Mutex<TopicCounters>,
     metrics: Metrics,
 }
 
 impl Routes {
     fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
-        // Those of named topics are there from the start, at zero.
-        let counters = table
-            .topics()
-            .map(|topic| (Arc::from(topic), metrics.topic(topic)));
         Self {
-            counters: Mutex::new(counters.collect()),
+            counters: Mutex::new(TopicCounters::new(metrics, table)),
             metrics: metrics.clone(),
             table: ArcSwap::new(table.clone()),
         }
     }
 
-    /// Shows the topic's counters to `count`.
-    fn counted(&self, topic: &Arc<str>, count: impl FnOnce(&TopicMetrics)) {
-        // Only the reader's thread comes here, so nobody waits.
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counters.contains_key(topic) {
-            counters.insert(topic.clone(), self.metrics.topic(topic));
-        }
-        count(&counters[topic]);
+    fn swap(&self, table: &Arc<RouteTable>) {
+        self.counters().learn(table);
+        self.table.store(table.clone());
+    }
+
+    /// Of the reader's thread, which waits for nobody but a reload.
+    fn counters(&self) -> MutexGuard<'_, TopicCounters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Router for Routes {
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
         let routed = self.table.load().route(record, topic);
-        self.counted(topic, |counters| match &routed {
+        let mut counters = self.counters();
+        let counters = counters.of(topic);
+        match &routed {
             Ok(_) => counters.increment(RecordOutcome::Routed),
             Err(skip) => {
                 let outcome = RecordOutcome::from(*skip);
@@ -112,7 +108,7 @@ impl Router for Routes {
                 let metrics = &self.metrics;
                 events::record_skipped(metrics, counters, outcome, topic, partition, offset);
             }
-        });
+        }
         routed.ok()
     }
 }

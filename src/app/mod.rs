@@ -8,6 +8,7 @@ mod ready;
 mod receipts;
 mod reload;
 mod stats;
+mod topic_counters;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

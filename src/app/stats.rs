@@ -15,9 +15,9 @@ use crate::clock;
 use crate::net::{ConnectionTable, NetStats};
 use crate::session::{OnDelivered, SharedHub};
 use crate::socketio::Engine;
-use crate::telemetry::Metrics;
 use crate::telemetry::labels::{Component, Label, Refused, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
+use crate::telemetry::{Metrics, render_lag};
 
 /// The counters of the profile's events. Records cannot add to them; only a profile names events.
 pub(super) struct EventCounters {
@@ -115,12 +115,10 @@ impl Scrape {
         self.metrics
             .kafka_up
             .set(if status.contact { 1.0 } else { 0.0 });
-        for partition in &status.partitions {
-            let lag = usize::try_from(partition.lag).unwrap_or(usize::MAX);
-            self.metrics
-                .partition_lag(&partition.topic, partition.number)
-                .set(to_f64(lag));
-        }
+        let lag = render_lag(status.partitions.iter().map(|partition| {
+            let records = usize::try_from(partition.lag).unwrap_or(usize::MAX);
+            (&*partition.topic, partition.number, to_f64(records))
+        }));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         for (table, shown) in tables.iter_mut() {
             let stats = table.stats();
@@ -128,7 +126,7 @@ impl Scrape {
             *shown = stats;
         }
         drop(tables);
-        self.metrics.render()
+        self.metrics.render() + &lag
     }
 
     /// `/stats`: a superset of what the neighbouring services show.

@@ -33,8 +33,8 @@ use crate::session::{Failure, Session, Sessions};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Label, Namespace, Refused, ResumeOutcome};
 
-/// A look-up on the way in takes no longer: the client waits.
-const LOOK_UP: Duration = Duration::from_secs(1);
+/// A look-up on the way in takes no longer: the client waits. Topics are listed once a second at most, however many ask.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
 /// For the answer of a broker about the end of a log: nobody waits for it.
 const END_LOOK_UP: Duration = Duration::from_secs(5);

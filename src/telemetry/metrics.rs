@@ -1,7 +1,8 @@
 //! Every metric, declared once. The recorder belongs to the `Metrics` value, not to the process: two servers in one test do not
 //! share counters. Closed labels exist at zero from the start, so that a scrape (and an alert rule) sees them before the first event.
 //!
-//! What is set per record or per delivery is fetched once (`topic`, `event`, `partition_lag`) and kept by the caller.
+//! What is set per record or per delivery is fetched once (`topic`, `event`) and kept by the caller. What goes away again is none of these: see
+//! `lag.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
-    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_LAG, KAFKA_UP, LAGGING, LATEST_BYTES,
+    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LATEST_BYTES,
     LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
     RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
@@ -148,7 +149,7 @@ impl Metrics {
         }
     }
 
-    /// All values in Prometheus' text format.
+    /// All values in Prometheus' text format, but for the lag of partitions.
     pub fn render(&self) -> String {
         self.shared.handle.render()
     }
@@ -168,16 +169,6 @@ impl Metrics {
                 .recorder
                 .register_histogram(&key(DELIVERY_SECONDS, &labels), &metadata(DELIVERY_SECONDS)),
         }
-    }
-
-    /// The lag of a partition, in records. Fetch once and keep.
-    pub fn partition_lag(&self, topic: &str, partition: i32) -> Gauge {
-        let partition = partition.to_string();
-        gauge(
-            &self.shared.recorder,
-            KAFKA_LAG,
-            &[("topic", topic), ("partition", &partition)],
-        )
     }
 
     /// Folds samples into buckets and tells the end of storms of throttled log lines, until the process stops. Without it every
@@ -214,6 +205,7 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lag::render_lag;
     use super::*;
 
     #[test]
@@ -238,8 +230,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.topic("incident");
         metrics.event("incident_created");
-        metrics.partition_lag("incident", 3).set(0.0);
-        let text = metrics.render();
+        let text = metrics.render() + &render_lag([("incident", 3, 0.0)]);
         for declared in DECLARED {
             let shown = text.contains(&format!("# TYPE {} ", declared.name));
             assert_eq!(shown, !declared.name.contains("redis"), "{}", declared.name);

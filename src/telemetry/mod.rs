@@ -4,10 +4,12 @@ mod catalogue;
 pub mod events;
 mod families;
 pub mod labels;
+mod lag;
 pub mod log;
 pub mod metrics;
 pub mod throttle;
 
 pub use catalogue::{DECLARED, Declared, MetricKind};
+pub use lag::render_lag;
 pub use log::{LogFilter, LogFormat, LogSettings, init};
 pub use metrics::Metrics;

@@ -444,6 +444,34 @@ async fn a_new_event_and_a_new_topic_of_a_reloaded_profile_are_there_without_a_r
 }
 
 #[tokio::test]
+async fn a_topic_that_is_taken_out_has_no_lag_any_more() {
+    let kafka = Kafka::mock(&[("incident", 1), ("weather", 1)]).await;
+    let files = Files::new();
+    files.profile(&DISPATCH.replace("topics = [", "topics = [\n  [\"weather\"],"));
+    let app = files.start(&kafka).await;
+    let lag = |topic| {
+        let topic = kafka.topic(topic);
+        format!("fleetcast_kafka_lag{{topic=\"{topic}\",partition=\"0\"}} 0")
+    };
+    let shown = async || {
+        let metrics = app.metrics().await.0;
+        let described = metrics.matches("# TYPE fleetcast_kafka_lag gauge").count();
+        assert!(described <= 1, "{metrics}");
+        ["incident", "weather"].map(|topic| metrics.contains(&lag(topic)))
+    };
+    eventually("both are read", async || {
+        (shown().await == [true, true]).then_some(())
+    })
+    .await;
+    files.profile(DISPATCH);
+    reload(&app, "applied").await;
+    eventually("one is left", async || {
+        (shown().await == [true, false]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn origins_change_and_open_connections_stay() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
     let files = Files::new();

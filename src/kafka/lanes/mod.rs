@@ -258,7 +258,12 @@ impl Lanes {
     pub(super) fn close(&mut self, (topic, number): &Place) -> Option<Lane> {
         let lanes = self.by_topic.get_mut(topic)?;
         let at = lanes.iter().position(|lane| lane.number == *number)?;
-        Some(lanes.swap_remove(at))
+        let lane = lanes.swap_remove(at);
+        if lanes.is_empty() {
+            // Names that come and go are not gone through for ever.
+            self.by_topic.remove(topic);
+        }
+        Some(lane)
     }
 
     /// Closes the lane of a partition that is not wanted any more. Its index, if there was one.

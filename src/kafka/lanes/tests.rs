@@ -174,3 +174,13 @@ fn a_topic_that_was_replaced_does_not_come_back() {
     assert!(lanes.was_replaced("incident", &old) && !lanes.was_replaced("incident", &new));
     assert!(!lanes.was_replaced("task", &old));
 }
+
+#[test]
+fn names_of_topics_that_are_gone_are_let_go_of() {
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 5);
+    let place = (Arc::from("incident"), 0);
+    assert!(lanes.close(&place).is_some());
+    assert!(lanes.by_topic.is_empty());
+    assert!(lanes.close(&place).is_none());
+}

@@ -76,6 +76,8 @@ pub(super) struct Scout {
     timeout: Duration,
     /// The newest call that a look has answered.
     answered: u64,
+    /// Somebody has called for the list of topics too soon after the last one, and gets it in so long.
+    postponed: Option<Duration>,
     /// What was found when it was last looked for, and when that was, in monotonic milliseconds.
     trouble: Option<(Option<String>, u64)>,
 }
@@ -103,6 +105,7 @@ impl Scout {
             known: HashMap::new(),
             timeout: Self::TIMEOUTS.0,
             answered: 0,
+            postponed: None,
             trouble: None,
         }
     }
@@ -119,6 +122,7 @@ impl Scout {
                 report.answered && report.complete && !self.known.values().any(|&n| n > 0);
             let pace = self.settings.pace;
             let pause = if settled { pace.look } else { pace.retry };
+            let pause = self.postponed.map_or(pause, |wait| pause.min(wait));
             let go_on = runtime.block_on(async {
                 tokio::select! {
                     biased;
@@ -145,16 +149,23 @@ impl Scout {
     }
 
     fn look(&mut self, stop: &CancellationToken) -> Report {
+        let asked = self.shared.asked();
+        let called = asked > self.answered;
         let mut report = Report {
-            number: self.shared.asked(),
             asked_ms: clock::monotonic_ms(),
             ..Report::default()
         };
-        let called = report.number > self.answered;
         let topics = self.shared.topics.load_full();
         if self.wanted.change(&topics) {
             self.let_go(&mut report);
         }
+        // A call is answered by a list that was asked for after it: what was made in between is not in the last one.
+        let wait_ms = self.wanted.wait_ms(report.asked_ms);
+        self.postponed = (called && wait_ms > 0).then(|| Duration::from_millis(wait_ms));
+        report.number = match self.postponed {
+            Some(_) => self.answered,
+            None => asked,
+        };
         // The question goes out first and its answer is looked at last, so nothing waits for it.
         let names = self.wanted.topics();
         (self.ids).ask(&mut self.client, &names, called, report.asked_ms);
@@ -203,7 +214,8 @@ impl Scout {
     ) -> Result<(), KafkaError> {
         report.complete = true;
         let (client, now_ms) = (self.client.consumer(), report.asked_ms);
-        for new in self.wanted.list(client, called, now_ms, self.timeout)? {
+        let list = called && self.postponed.is_none();
+        for new in self.wanted.list(client, list, now_ms, self.timeout)? {
             // It was not there when the topics were listed last.
             self.first_counts.entry(new).or_insert(0);
         }

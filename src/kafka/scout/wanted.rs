@@ -27,6 +27,8 @@ pub(super) struct Wanted {
 impl Wanted {
     /// All topics of a cluster may be many: they are listed so often, and when somebody calls.
     const LIST_MS: u64 = 10_000;
+    /// Not more often whoever calls, and each client with a strange cursor does.
+    const LIST_AGAIN_MS: u64 = 1_000;
 
     pub(super) fn new(topics: Arc<Topics>) -> Self {
         Self {
@@ -69,6 +71,15 @@ impl Wanted {
         if let Some(listed) = &mut self.listed {
             listed.remove(topic);
         }
+    }
+
+    /// How long somebody who calls now has to wait until the topics are listed, in milliseconds. 0: not at all, or they need not be.
+    pub(super) fn wait_ms(&self, now_ms: u64) -> u64 {
+        if self.stale || self.topics.wanted.is_none() {
+            return 0;
+        }
+        let again_ms = self.listed_ms.saturating_add(Self::LIST_AGAIN_MS);
+        again_ms.saturating_sub(now_ms)
     }
 
     /// Lists the topics of the cluster if it is time and anything but names is wanted. The answer has those that match and

@@ -1,6 +1,7 @@
 //! Which topics are read, by pattern and while running.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -91,6 +92,41 @@ fn the_wanted_ones_change_while_running() {
     rig.until("only what is new", |rig| {
         rig.has_exactly("fleet-south", &all)
     });
+}
+
+#[test]
+fn topics_are_listed_once_a_second_and_whoever_asks_waits_for_the_next_list() {
+    let (cluster, mut settings) = cluster(&["fleet-north"]);
+    settings.pace.look = Duration::from_mins(10);
+    let listed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&listed);
+    let topics = Topics {
+        names: Vec::new(),
+        // Asked about every topic of every list.
+        wanted: Some(Arc::new(move |topic| {
+            seen.lock().unwrap().push(topic.to_owned());
+            topic.starts_with("fleet-")
+        })),
+    };
+    let mut rig = Rig::with_topics(&settings, topics, 64);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    listed.lock().unwrap().clear();
+    let begin = Instant::now();
+    for n in 0..5 {
+        let new = format!("fleet-{n}");
+        cluster.create_topic(&new, 1, 1).unwrap();
+        assert!(rig.refreshed());
+        assert!(listed.lock().unwrap().contains(&new), "{new}");
+        let status = rig.status();
+        assert!(status.partitions.iter().any(|known| *known.topic == new));
+    }
+    let listed = listed.lock().unwrap();
+    let lists = listed
+        .iter()
+        .filter(|topic| *topic == "fleet-north")
+        .count();
+    let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();
+    assert!(lists <= seconds + 2, "{lists} lists in {seconds} s");
 }
 
 #[test]

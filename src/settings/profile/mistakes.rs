@@ -117,6 +117,11 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         ),
         (
             "key = { separator = \":\", part = 1 }",
+            "key = { separator = \"-\", part = 1 }",
+            "organisation: separator \"-\" may stand in ids",
+        ),
+        (
+            "key = { separator = \":\", part = 1 }",
             "key = { seperator = \":\", part = 1 }",
             "unknown field `seperator`",
         ),

@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::by_record::{ByRecord, Owner};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
-/// What a record costs besides its bytes, and what each room of it does. Measured: see the test `memory`.
+/// What a record costs besides its bytes, its place among all that can be deleted included, and what each room of it does.
+/// Measured: see the test `memory`.
 const RECORD_OVERHEAD: usize = 576;
 const ROOM_OVERHEAD: usize = 224;
 
@@ -20,15 +22,15 @@ type Key = (Arc<str>, Arc<str>);
 /// A room's number here: shorter than its name, never used again.
 type Number = u64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Latest {
+    /// Whose they are. Every record that has a key of its own is in [`ByRecord`] too, for deletions.
+    owner: Owner,
     /// By sequence number: what is the newest of its key in at least one room.
     records: BTreeMap<u64, Record>,
     rooms: HashMap<Room, RoomKeys>,
     newest: HashMap<(Number, Key), u64>,
     in_room: BTreeSet<(Number, u64)>,
-    /// By partition and the record's own key, for deletions.
-    by_record: BTreeSet<(u32, Arc<str>, u64)>,
     numbers: Number,
     bytes: usize,
 }
@@ -49,6 +51,22 @@ struct RoomKeys {
 }
 
 impl Latest {
+    pub(super) fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            records: BTreeMap::new(),
+            rooms: HashMap::new(),
+            newest: HashMap::new(),
+            in_room: BTreeSet::new(),
+            numbers: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -58,7 +76,13 @@ impl Latest {
     }
 
     /// Takes note of what was appended under this sequence number, the highest so far. Other classes are left alone.
-    pub(super) fn put(&mut self, sequence: u64, publication: &Arc<Publication>, partition: u32) {
+    pub(super) fn put(
+        &mut self,
+        sequence: u64,
+        publication: &Arc<Publication>,
+        partition: u32,
+        by_record: &mut ByRecord,
+    ) {
         let Some((event, of)) = publication.latest_key() else {
             return;
         };
@@ -78,14 +102,14 @@ impl Latest {
             self.in_room.insert((number, sequence));
             if let Some(older) = older {
                 self.in_room.remove(&(number, older));
-                self.let_go(older);
+                self.let_go(older, by_record);
             }
             rooms += 1;
             cost += ROOM_OVERHEAD;
         }
         if let Some(key) = &publication.key {
             cost += key.len();
-            self.by_record.insert((partition, key.clone(), sequence));
+            by_record.insert(partition, key, self.owner, sequence);
         }
         self.bytes += cost;
         let record = Record {
@@ -98,18 +122,18 @@ impl Latest {
     }
 
     /// A newer one has taken its place in one room.
-    fn let_go(&mut self, sequence: u64) {
+    fn let_go(&mut self, sequence: u64, by_record: &mut ByRecord) {
         let Some(record) = self.records.get_mut(&sequence) else {
             return;
         };
         record.rooms -= 1;
         if record.rooms == 0 {
-            self.remove(sequence);
+            self.remove(sequence, by_record);
         }
     }
 
     /// Takes it out of every room in which it is still the newest. Returns the bytes that became free.
-    fn remove(&mut self, sequence: u64) -> usize {
+    pub(super) fn remove(&mut self, sequence: u64, by_record: &mut ByRecord) -> usize {
         let Some(record) = self.records.remove(&sequence) else {
             return 0;
         };
@@ -131,37 +155,28 @@ impl Latest {
             }
         }
         if let Some(key) = &publication.key {
-            self.by_record
-                .remove(&(record.partition, key.clone(), sequence));
+            by_record.remove(record.partition, key, self.owner, sequence);
         }
         self.bytes -= record.cost;
         record.cost
     }
 
     /// Lets go of what was updated longest ago. Returns the bytes that became free.
-    pub(super) fn evict_oldest(&mut self) -> usize {
+    pub(super) fn evict_oldest(&mut self, by_record: &mut ByRecord) -> usize {
         let oldest = self.records.first_key_value();
         let oldest = oldest.map(|(sequence, _)| *sequence);
-        oldest.map_or(0, |sequence| self.remove(sequence))
-    }
-
-    /// The records of this key of the partition were deleted. Returns the bytes that became free.
-    pub(super) fn forget_record(&mut self, partition: u32, key: &Arc<str>) -> usize {
-        let of_key = (partition, key.clone(), 0)..=(partition, key.clone(), u64::MAX);
-        let deleted: Vec<u64> = self.by_record.range(of_key).map(|(.., at)| *at).collect();
-        deleted
-            .into_iter()
-            .map(|sequence| self.remove(sequence))
-            .sum()
+        oldest.map_or(0, |sequence| self.remove(sequence, by_record))
     }
 
     /// The partition is gone. Returns the bytes that became free.
-    pub(super) fn forget_partition(&mut self, partition: u32) -> usize {
+    pub(super) fn forget_partition(&mut self, partition: u32, by_record: &mut ByRecord) -> usize {
         let of_it = |(sequence, record): (&u64, &Record)| {
             (record.partition == partition).then_some(*sequence)
         };
         let gone: Vec<u64> = self.records.iter().filter_map(of_it).collect();
-        gone.into_iter().map(|sequence| self.remove(sequence)).sum()
+        gone.into_iter()
+            .map(|sequence| self.remove(sequence, by_record))
+            .sum()
     }
 
     /// How many keys have a record in the room.

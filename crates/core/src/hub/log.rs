@@ -9,6 +9,7 @@ use crate::domain::id::Id;
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
+use super::by_record::{ByRecord, Owner};
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now, Settings};
@@ -57,20 +58,20 @@ pub(super) struct OrganisationLog {
     first: u64,
     floors: HashMap<u32, Floor>,
     /// When each partition last carried a record of this organisation, in monotonic milliseconds.
-    touched: Vec<(u32, u64)>,
+    pub(super) touched: Vec<(u32, u64)>,
     /// Monotonic time at which the newest entry was appended that the byte cap has evicted.
     cut_short: Option<u64>,
 }
 
 impl OrganisationLog {
-    pub(super) fn new(id: Id) -> Self {
+    pub(super) fn new(id: Id, owner: Owner) -> Self {
         Self {
             hash: organisation_hash(&id),
             id,
             rooms: HashMap::new(),
             connections: 0,
             bytes: 0,
-            latest: Latest::default(),
+            latest: Latest::new(owner),
             entries: VecDeque::new(),
             first: 0,
             floors: HashMap::new(),
@@ -131,7 +132,6 @@ impl OrganisationLog {
             .map(|(index, _)| *index)
             .chain(positions.half_known(settings.kept_ms().saturating_add(behind), now))
             .filter_map(|index| positions.get(index))
-            .filter(|partition| !partition.gone)
             .map(Partition::mark)
             .collect();
         // One that was not wanted for a while stands here twice: what was read of it last counts.
@@ -150,6 +150,7 @@ impl OrganisationLog {
         publication: Arc<Publication>,
         partition: u32,
         cursor: Arc<str>,
+        by_record: &mut ByRecord,
         now: Now,
     ) -> u64 {
         let sequence = self.head();
@@ -158,7 +159,8 @@ impl OrganisationLog {
             self.room(&room).entries.push_back(sequence);
             rooms += ROOM_OVERHEAD;
         }
-        self.latest.put(sequence, &publication, partition);
+        self.latest
+            .put(sequence, &publication, partition, by_record);
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
@@ -223,8 +225,19 @@ impl OrganisationLog {
         self.floors.get(&partition).copied()
     }
 
+    /// The partition is gone: no cursor names it from now on. Returns the bytes of the newest records that became free.
+    pub(super) fn forget_partition(&mut self, partition: u32, by_record: &mut ByRecord) -> usize {
+        self.touched.retain(|(index, _)| *index != partition);
+        self.latest.forget_partition(partition, by_record)
+    }
+
     /// Forgets what can no longer matter to any cursor that is young enough to be resumed.
-    pub(super) fn forget(&mut self, memory: u64, now: Now) {
+    pub(super) fn forget(&mut self, positions: &Positions, memory: u64, now: Now) {
+        // The window goes on to let go of what it has of a partition that is gone.
+        if self.floors.len() > positions.len() {
+            self.floors
+                .retain(|partition, _| positions.get(*partition).is_some());
+        }
         self.touched
             .retain(|(_, when)| now.monotonic.saturating_sub(*when) < memory);
         if self.entries.is_empty() {

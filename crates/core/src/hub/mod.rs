@@ -7,6 +7,7 @@
 //!
 //! It is a state machine: values in, offers to [`Outlet`]s out. It neither blocks nor asks for the time.
 
+mod by_record;
 mod conflate;
 mod connection;
 mod counts;
@@ -31,6 +32,7 @@ use slotmap::SlotMap;
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 
+use by_record::ByRecord;
 use connection::{Connection, Control, Lag, Schedule, State};
 pub use counts::{Counts, RoomCount, Snapshot};
 use feed::Feed;
@@ -96,6 +98,7 @@ pub struct Hub<O> {
     positions: Positions,
     organisations: SlotMap<OrganisationKey, OrganisationLog>,
     by_id: HashMap<Id, OrganisationKey>,
+    by_record: ByRecord,
     connections: SlotMap<ConnectionKey, Connection<O>>,
     /// Lagging connections that want a turn, in the order in which they asked.
     turns: VecDeque<ConnectionKey>,
@@ -115,6 +118,7 @@ impl<O> Hub<O> {
             positions: Positions::new(settings.window_ms),
             organisations: SlotMap::with_key(),
             by_id: HashMap::new(),
+            by_record: ByRecord::default(),
             connections: SlotMap::with_key(),
             turns: VecDeque::new(),
             bytes: 0,

@@ -1,6 +1,6 @@
 //! How far this instance has read each partition, and how it names partitions to the world.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
@@ -13,10 +13,12 @@ const DISCOVERY_MS: u64 = 30_000;
 /// Tables of partitions that are remembered, so that cursors issued before a change can still be read.
 const TABLES: usize = 32;
 
+/// Topic and number.
+type Place = (Arc<str>, i32);
+
 #[derive(Debug)]
 pub(super) struct Partition {
-    /// Topic and number.
-    place: (Arc<str>, i32),
+    place: Place,
     pub(super) hash: u32,
     pub(super) tag: Tag,
     /// The first offset not handed over yet.
@@ -31,18 +33,28 @@ pub(super) struct Partition {
     former: Tag,
     /// Wall time at which offsets turned out to be lost before they were read here.
     pub(super) gap_at: Option<u64>,
-    pub(super) gone: bool,
     /// It is there, and not read any more.
     pub(super) unwanted: bool,
     /// Wall time of the last moment at which the end was confirmed to be reached.
     end_seen: u64,
 }
 
-/// All partitions of this instance, by the consumer's index.
+/// All partitions of this instance, by the consumer's index. Topics come and go for as long as it runs, and every record asks
+/// here: what it asks goes over neither those that are gone nor all that are there.
 #[derive(Debug)]
 pub(super) struct Positions {
-    partitions: Vec<Option<Partition>>,
+    /// Those that are there.
+    partitions: BTreeMap<u32, Partition>,
     by_hash: HashMap<u32, u32>,
+    /// By hash: the last one of a name that is gone, and since when (monotonic time). Who takes its name is another, for as
+    /// long as a cursor may name it.
+    former: HashMap<u32, (Partition, u64)>,
+    /// The indices of each, rising: it gets another one each time that it is wanted again.
+    by_place: HashMap<Place, Vec<u32>>,
+    /// `end_seen` and index of all that are read.
+    ends: BTreeSet<(u64, u32)>,
+    /// `began_late` and index of those that have one.
+    late: BTreeSet<(u64, u32)>,
     /// Hashes that stand for two partitions. A cursor has one position for both, so none that names such a one can be resumed.
     ambiguous: HashSet<u32>,
     table: Table,
@@ -57,8 +69,12 @@ pub(super) struct Positions {
 impl Positions {
     pub(super) fn new(settle: u64) -> Self {
         Self {
-            partitions: Vec::new(),
+            partitions: BTreeMap::new(),
             by_hash: HashMap::new(),
+            former: HashMap::new(),
+            by_place: HashMap::new(),
+            ends: BTreeSet::new(),
+            late: BTreeSet::new(),
             ambiguous: HashSet::new(),
             table: Table::new(Vec::new()),
             earlier: VecDeque::new(),
@@ -81,7 +97,10 @@ impl Positions {
         let (hash, tag) = (partition_hash(topic, number), Tag::of(topic_id));
         let earlier = self.by_hash.get(&hash).copied();
         let place = (Arc::clone(topic), number);
-        let seen = earlier.and_then(|index| self.get(index));
+        let seen = match earlier {
+            Some(index) => self.get(index),
+            None => self.former.get(&hash).map(|(former, _)| former),
+        };
         let clashes = seen.is_some_and(|earlier| earlier.place != place);
         let seen = seen.filter(|_| !clashes);
         // One that was merely not wanted for a while is the same log, and goes on no lower than where it ended.
@@ -91,18 +110,13 @@ impl Positions {
         let reborn = seen.filter(|earlier| !is_same(earlier));
         let (reborn_at, former) = (reborn.map(|_| now.wall), reborn.map(|former| former.tag));
         let gone = match (reborn, earlier) {
-            (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier),
+            (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier, now),
             _ => Vec::new(),
         };
         if clashes {
             self.ambiguous.insert(hash);
         }
-        self.by_hash.insert(hash, index);
-        let slot = index as usize;
-        if self.partitions.len() <= slot {
-            self.partitions.resize_with(slot + 1, || None);
-        }
-        self.partitions[slot] = Some(Partition {
+        let partition = Partition {
             place,
             hash,
             tag,
@@ -112,58 +126,111 @@ impl Positions {
             reborn_at,
             former: former.unwrap_or_default(),
             gap_at: None,
-            gone: false,
             unwanted: false,
             end_seen: if self.loading {
                 0
             } else {
                 now.wall.saturating_sub(DISCOVERY_MS)
             },
-        });
+        };
+        self.insert(index, partition);
         self.rebuild(now);
         gone
+    }
+
+    fn insert(&mut self, index: u32, partition: Partition) {
+        self.former.remove(&partition.hash);
+        self.by_hash.insert(partition.hash, index);
+        let indices = self.by_place.entry(partition.place.clone()).or_default();
+        indices.push(index);
+        self.ends.insert((partition.end_seen, index));
+        if let Some(began) = partition.began_late {
+            self.late.insert((began, index));
+        }
+        self.partitions.insert(index, partition);
+    }
+
+    fn take(&mut self, index: u32) -> Option<Partition> {
+        let partition = self.partitions.remove(&index)?;
+        if let Some(indices) = self.by_place.get_mut(&partition.place) {
+            indices.retain(|other| *other != index);
+            if indices.is_empty() {
+                self.by_place.remove(&partition.place);
+            }
+        }
+        self.ends.remove(&(partition.end_seen, index));
+        if let Some(began) = partition.began_late {
+            self.late.remove(&(began, index));
+        }
+        Some(partition)
     }
 
     /// The log is gone. Answers the indices under which it was read.
     pub(super) fn remove(&mut self, index: u32, now: Now) -> Vec<u32> {
-        let gone = self.end_log(index);
+        let gone = self.end_log(index, now);
         self.rebuild(now);
         gone
     }
 
-    fn end_log(&mut self, index: u32) -> Vec<u32> {
+    fn end_log(&mut self, index: u32, now: Now) -> Vec<u32> {
         let gone = self.same_log(index);
         for index in &gone {
-            if let Some(partition) = self.get_mut(*index) {
-                partition.gone = true;
+            let Some(partition) = self.take(*index) else {
+                continue;
+            };
+            // Else another one has that hash by now.
+            if self.by_hash.get(&partition.hash) == Some(index) {
+                self.by_hash.remove(&partition.hash);
+                let former = (partition, now.monotonic);
+                self.former.insert(former.0.hash, former);
             }
         }
         gone
     }
 
+    /// Lets go of what went more than `memory` milliseconds ago: cursors that name it are too old to be resumed.
+    pub(super) fn forget(&mut self, memory: u64, now: Now) {
+        self.former
+            .retain(|_, (_, since)| now.monotonic.saturating_sub(*since) < memory);
+    }
+
+    /// How much is kept of what is there, and of what is gone.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> ([usize; 5], usize) {
+        let there = [
+            self.partitions.len(),
+            self.by_hash.len(),
+            self.by_place.len(),
+            self.ends.len(),
+            self.late.len(),
+        ];
+        (there, self.former.len())
+    }
+
     /// All indices of the log that is read under this one: it gets another when it was not wanted for a while.
     pub(super) fn same_log(&self, index: u32) -> Vec<u32> {
-        let Some(place) = self.get(index).map(|partition| &partition.place) else {
+        let place = self.get(index).map(|partition| &partition.place);
+        let Some(indices) = place.and_then(|place| self.by_place.get(place)) else {
             return Vec::new();
         };
-        let upto = self.live().take_while(|(other, _)| *other <= index);
-        let same = upto.filter(|(other, partition)| {
-            *other == index || (partition.unwanted && partition.place == *place)
-        });
-        same.map(|(index, _)| index).collect()
+        let unwanted = |index: u32| self.get(index).is_some_and(|other| other.unwanted);
+        let upto = indices.iter().copied().take_while(|other| *other <= index);
+        upto.filter(|other| *other == index || unwanted(*other))
+            .collect()
     }
 
     /// It is not read any more, and what was read of it stays good.
     pub(super) fn unwanted(&mut self, index: u32, now: Now) {
-        if let Some(partition) = self.get_mut(index) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
             partition.unwanted = true;
+            self.ends.remove(&(partition.end_seen, index));
         }
         self.rebuild(now);
     }
 
     /// The topic's id is known from now on. Cursors that were issued without it stay good, here and elsewhere.
     pub(super) fn learn(&mut self, index: u32, topic_id: [u8; 16], now: Now) {
-        if let Some(partition) = self.get_mut(index) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
             partition.tag = partition.tag.or(Tag::of(Some(topic_id)));
         }
         self.rebuild(now);
@@ -204,16 +271,13 @@ impl Positions {
 
     /// Every partition has been read for at least so many milliseconds, or from its beginning.
     pub(super) fn all_read_for(&self, ms: u64, now: Now) -> bool {
-        self.live().all(|(_, partition)| {
-            let young = |began: u64| now.monotonic.saturating_sub(began) < ms;
-            !partition.began_late.is_some_and(young)
-        })
+        self.half_known(ms, now).next().is_none()
     }
 
     /// Takes note of a record. False if its offset was passed before: it must not be handed out again.
     pub(super) fn advance(&mut self, index: u32, offset: i64) -> bool {
-        match self.get_mut(index) {
-            Some(partition) if offset >= partition.next && !partition.gone => {
+        match self.partitions.get_mut(&index) {
+            Some(partition) if offset >= partition.next => {
                 partition.next = offset.saturating_add(1);
                 true
             }
@@ -222,15 +286,22 @@ impl Positions {
     }
 
     pub(super) fn end(&mut self, index: u32, next: i64, asked: u64) {
-        if let Some(partition) = self.get_mut(index) {
-            partition.next = partition.next.max(next);
-            partition.end_seen = partition.end_seen.max(asked);
+        let Some(partition) = self.partitions.get_mut(&index) else {
+            return;
+        };
+        partition.next = partition.next.max(next);
+        if asked <= partition.end_seen {
+            return;
+        }
+        let before = std::mem::replace(&mut partition.end_seen, asked);
+        if self.ends.remove(&(before, index)) {
+            self.ends.insert((asked, index));
         }
     }
 
     /// Offsets below `next` were lost before they were read. True if that is news.
     pub(super) fn gap(&mut self, index: u32, next: i64, now: Now) -> bool {
-        match self.get_mut(index) {
+        match self.partitions.get_mut(&index) {
             Some(partition) if next > partition.next => {
                 partition.next = next;
                 partition.start = next;
@@ -244,19 +315,12 @@ impl Positions {
     /// The wall time up to which everything has been read: the moment at which the slowest partition was last confirmed
     /// to be at its end. Being at the end *once* proves nothing about now: the process may have been stopped since.
     pub(super) fn read_up_to(&self, now: Now) -> u64 {
-        self.live()
-            .filter(|(_, partition)| !partition.unwanted)
-            .map(|(_, partition)| partition.end_seen)
-            .min()
-            .unwrap_or(now.wall)
+        self.ends.first().map_or(now.wall, |(seen, _)| *seen)
     }
 
+    /// `None` if it is gone.
     pub(super) fn get(&self, index: u32) -> Option<&Partition> {
-        self.partitions.get(index as usize)?.as_ref()
-    }
-
-    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Partition> {
-        self.partitions.get_mut(index as usize)?.as_mut()
+        self.partitions.get(&index)
     }
 
     pub(super) fn is_ambiguous(&self, cursor: &Cursor) -> bool {
@@ -265,26 +329,26 @@ impl Positions {
     }
 
     pub(super) fn index_of(&self, hash: u32) -> Option<u32> {
-        let index = *self.by_hash.get(&hash)?;
-        self.get(index)
-            .is_some_and(|partition| !partition.gone)
-            .then_some(index)
+        self.by_hash.get(&hash).copied()
+    }
+
+    /// How many are there.
+    pub(super) fn len(&self) -> usize {
+        self.partitions.len()
     }
 
     pub(super) fn live(&self) -> impl Iterator<Item = (u32, &Partition)> {
-        (0_u32..)
-            .zip(&self.partitions)
-            .filter_map(|(index, partition)| Some((index, partition.as_ref()?)))
-            .filter(|(_, partition)| !partition.gone)
+        (self.partitions.iter()).map(|(index, partition)| (*index, partition))
     }
 
     /// Partitions of which it is not known yet who had records in them within the last two times `kept`: only what came
     /// within `kept` before the start was read.
     pub(super) fn half_known(&self, kept: u64, now: Now) -> impl Iterator<Item = u32> {
         let young = move |began: u64| now.monotonic.saturating_sub(began) < kept;
-        self.live()
-            .filter(move |(_, partition)| partition.began_late.is_some_and(young))
-            .map(|(index, _)| index)
+        let latest_first = self.late.iter().rev();
+        latest_first
+            .take_while(move |(began, _)| young(*began))
+            .map(|(_, index)| *index)
     }
 
     /// The table to encode with; `None` for a while after a change.

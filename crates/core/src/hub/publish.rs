@@ -26,7 +26,14 @@ impl<O: Outlet> Hub<O> {
             .encode(self.positions.shared_table(now));
         let publication = Arc::new(publication);
         let before = (log.bytes, log.latest.bytes());
-        let sequence = log.append(publication.clone(), partition, cursor.clone(), now);
+        let by_record = &mut self.by_record;
+        let sequence = log.append(
+            publication.clone(),
+            partition,
+            cursor.clone(),
+            by_record,
+            now,
+        );
         self.bytes += log.bytes - before.0;
         // A newer record may be smaller than the one in whose place it comes.
         self.latest_bytes = self.latest_bytes - before.1 + log.latest.bytes();
@@ -85,7 +92,10 @@ impl<O: Outlet> Hub<O> {
         if let Some(key) = self.by_id.get(id) {
             return *key;
         }
-        let key = self.organisations.insert(OrganisationLog::new(id.clone()));
+        let key = self.organisations.insert_with_key(|key| {
+            let owner = self.by_record.enlist(key);
+            OrganisationLog::new(id.clone(), owner)
+        });
         self.by_id.insert(id.clone(), key);
         key
     }
@@ -119,6 +129,7 @@ impl<O: Outlet> Hub<O> {
         // Cursors are as old as what is read, so what they have to name is, too.
         let behind = now.wall.saturating_sub(self.positions.read_up_to(now));
         let memory = self.settings.memory_ms().saturating_add(behind);
+        self.positions.forget(memory, now);
         for log in self.organisations.values_mut() {
             while log
                 .oldest()
@@ -126,12 +137,13 @@ impl<O: Outlet> Hub<O> {
             {
                 self.bytes -= log.evict_oldest(false);
             }
-            log.forget(memory, now);
+            log.forget(&self.positions, memory, now);
         }
         self.organisations.retain(|_, log| {
             let keep = !log.is_forgotten();
             if !keep {
                 self.by_id.remove(&log.id);
+                self.by_record.strike(log.latest.owner());
             }
             keep
         });
@@ -158,7 +170,7 @@ impl<O: Outlet> Hub<O> {
             }
             let share = table.bytes() - table.bytes() / 64;
             loop {
-                self.latest_bytes -= table.evict_oldest();
+                self.latest_bytes -= table.evict_oldest(&mut self.by_record);
                 self.counts.latest_evicted += 1;
                 if self.latest_bytes <= target || table.bytes() <= share || table.len() == 0 {
                     break;
@@ -171,8 +183,10 @@ impl<O: Outlet> Hub<O> {
     pub(super) fn deleted(&mut self, partition: u32, key: &Arc<str>) {
         // It may have been written when the partition was read under an earlier index.
         for partition in self.positions.same_log(partition) {
-            for log in self.organisations.values_mut() {
-                self.latest_bytes -= log.latest.forget_record(partition, key);
+            for (organisation, sequence) in self.by_record.of(partition, key) {
+                if let Some(log) = self.organisations.get_mut(organisation) {
+                    self.latest_bytes -= log.latest.remove(sequence, &mut self.by_record);
+                }
             }
         }
     }
@@ -180,7 +194,7 @@ impl<O: Outlet> Hub<O> {
     /// What is known of a topic that is gone is the newest of nothing.
     pub(super) fn forget_partition(&mut self, partition: u32) {
         for log in self.organisations.values_mut() {
-            self.latest_bytes -= log.latest.forget_partition(partition);
+            self.latest_bytes -= log.forget_partition(partition, &mut self.by_record);
         }
     }
 }

@@ -36,7 +36,8 @@ impl Turn<'_> {
                 connection.recalls.clear();
                 return Ok(());
             };
-            let chosen = match self.choice(connection, sequence, stands_at) {
+            let (choice, looks) = self.choice(connection, sequence, stands_at);
+            let chosen = match choice {
                 Choice::This => table.get(sequence),
                 Choice::Other(newer) => table.get(newer),
             };
@@ -60,13 +61,21 @@ impl Turn<'_> {
                     *upcoming = table.first_in(&recall.room, recall.next..stands_at);
                 }
             }
+            // Only behind what they were for: so one record goes out in each turn, however many rooms are held.
+            self.spent.on_looks(looks)?;
         }
         Err(Stop::Budget)
     }
 
-    fn choice<O>(&self, connection: &Connection<O>, sequence: u64, stands_at: u64) -> Choice {
+    /// And in how many rooms something newer was looked for, beyond those of the record.
+    fn choice<O>(
+        &self,
+        connection: &Connection<O>,
+        sequence: u64,
+        stands_at: u64,
+    ) -> (Choice, usize) {
         let Some(publication) = self.log.latest.get(sequence) else {
-            return Choice::This;
+            return (Choice::This, 0);
         };
         let newest_in = |room: &Room| self.log.latest.newest(room, publication);
         // The key has not moved on to other rooms: nearly always so, and cheaper to ask than all rooms that are held.
@@ -74,12 +83,13 @@ impl Turn<'_> {
             .audience()
             .all(|room| newest_in(&room).is_none_or(|newest| newest == sequence))
         {
-            return Choice::This;
+            return (Choice::This, 0);
         }
+        let looks = connection.rooms.len();
         let held = connection.rooms.iter();
         let held = held.filter_map(|room| Some((newest_in(room)?, room)));
         let Some((newest, room)) = held.max_by_key(|(newest, _)| *newest) else {
-            return Choice::This;
+            return (Choice::This, looks);
         };
         // Unless it leaves that room before.
         let comes = newest >= stands_at
@@ -87,10 +97,11 @@ impl Turn<'_> {
                 .recalls
                 .iter()
                 .any(|recall| recall.room == *room && recall.next <= newest);
-        if comes || newest == sequence {
+        let choice = if comes || newest == sequence {
             Choice::This
         } else {
             Choice::Other(newest)
-        }
+        };
+        (choice, looks)
     }
 }

@@ -57,8 +57,8 @@ impl Spent {
         Ok(())
     }
 
-    /// Entries that came to nothing cost as well.
-    fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
+    /// Entries that came to nothing cost as well, and so does it to find out what goes out in place of one.
+    pub(super) fn on_looks(&mut self, rooms: usize) -> Result<(), Stop> {
         self.looks += rooms;
         if self.looks >= TURN_LOOKS {
             return Err(Stop::Budget);
@@ -332,9 +332,7 @@ impl Turn<'_> {
     /// The topic was deleted or made anew. Everybody was told to resync then, and no later cursor can say what of the old
     /// topic a client has seen: offsets begin again.
     fn is_gone(&self, partition: u32) -> bool {
-        self.positions
-            .get(partition)
-            .is_none_or(|partition| partition.gone)
+        self.positions.get(partition).is_none()
     }
 
     fn covered(&self, lag: &Lag, partition: u32, offset: i64) -> bool {

@@ -238,6 +238,7 @@ impl Builder<'_> {
                     if !is_name(&key.separator) || key.part == 0 {
                         self.complain(&at, "a part is counted from 1, between separators of at least one character");
                     }
+                    self.separator(&at, &key.separator, of);
                     sources.push(Source::Key(KeyRule::Part {
                         separator: key.separator.as_str().into(),
                         number: key.part.saturating_sub(1),
@@ -259,6 +260,16 @@ impl Builder<'_> {
             }
         }
         Sources(sources)
+    }
+
+    /// The key of another organisation's record must not read as one of this.
+    fn separator(&mut self, at: &At, separator: &str, of: Of) {
+        if of == Of::Organisation && Id::parse(separator).is_ok() {
+            let message = format!(
+                "separator {separator:?} may stand in ids, so that acme{separator}north{separator}7 could be of acme or of acme{separator}north, which could write what acme hears: take one that is not only of A-Z, a-z, 0-9, _ and -"
+            );
+            self.complain(&at.then("separator"), message);
+        }
     }
 
     fn source_fields(&mut self, at: &At, specs: &[FieldSpec], of: Of, into: &mut Vec<Source>) {

@@ -216,6 +216,16 @@ fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
             "counted from 1",
         ),
         (
+            |s| organisation(s).key = Some(part("-")),
+            "organisation.key.separator",
+            "could be of acme or of acme-north,",
+        ),
+        (
+            |s| organisation(s).key = Some(part("__to__")),
+            "organisation.key.separator",
+            "may stand in ids",
+        ),
+        (
             |s| {
                 organisation(s).fields =
                     (0..40).map(|n| FieldSpec::Name(format!("f{n}"))).collect();
@@ -224,6 +234,27 @@ fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
             "one more",
         ),
     ]);
+}
+
+fn part(separator: &str) -> KeySpec {
+    KeySpec::Part(KeyPart {
+        separator: separator.to_owned(),
+        part: 1,
+    })
+}
+
+#[test]
+fn separators_that_no_id_holds_part_organisations_and_all_part_the_rest() {
+    for separator in [":", "-:-", ".", "/"] {
+        let mut spec = good();
+        organisation(&mut spec).key = Some(part(separator));
+        assert_eq!(spec.build().err(), None, "{separator}");
+    }
+    // At worst it is another room of the record's own organisation.
+    let mut spec = good();
+    spec.routes[0].rooms[0].id.key = Some(part("-"));
+    spec.routes[0].key.key = Some(part("_"));
+    assert_eq!(spec.build().err(), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod resuming;
 mod revoking;
 mod topic_ids;
 mod unwanted;
+mod work;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
