@@ -46,7 +46,7 @@ build: ## Optimised binaries into target/release
 	@cargo build --release --locked --workspace --bins
 
 .PHONY: run
-run: build ## Serve with the settings of .env, once Kafka and Redis are within reach
+run: build ## Serve with the settings of .env, once Kafka is within reach
 	@exec ./start.sh $(ARGS)
 
 .PHONY: check

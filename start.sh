@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# One command to serve: reads .env, checks that Kafka (and Redis, if named) can be reached, then runs `fleetcast serve`.
+# One command to serve: reads .env, waits until Kafka can be reached, builds if there is no binary yet, then runs
+# `fleetcast serve`. `make run` does the same and builds what has changed.
 #
 #   ./start.sh [--wait SECONDS] [--check]
 #
-# --wait   how long to wait for Kafka and Redis (default 30)
+# --wait   how long to wait for Kafka (default 30)
 # --check  only check, start nothing
-# What is set in the environment wins over .env. FLEETCAST_… names count like the plain ones, and win.
+# What is set in the environment wins over .env. FLEETCAST_… names count like the plain ones, and win. Brokers that only the
+# file behind FLEETCAST_CONFIG names are not waited for: the server itself goes on trying. Redis that cannot be reached is a
+# warning: this version does not use it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -29,7 +32,7 @@ while (($# > 0)); do
       shift
       ;;
     -h | --help)
-      sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+      sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit 0
       ;;
     *) die "unknown argument \"$1\"; --help tells" ;;
@@ -49,7 +52,9 @@ fi
 
 kafka="${FLEETCAST_KAFKA_BOOTSTRAP_SERVERS:-${KAFKA_BOOTSTRAP_SERVERS:-}}"
 redis="${FLEETCAST_REDIS_URL:-${REDIS_URL:-}}"
-[[ -n $kafka ]] || die "KAFKA_BOOTSTRAP_SERVERS is not set"
+config="${FLEETCAST_CONFIG:-}"
+[[ -n $kafka || -n $config ]] || die "neither KAFKA_BOOTSTRAP_SERVERS nor FLEETCAST_CONFIG is set"
+[[ -z $config || -r $config ]] || die "cannot read FLEETCAST_CONFIG=$config"
 
 reachable() { # host port
   # shellcheck disable=SC2016 # expanded by the inner shell
@@ -84,17 +89,19 @@ redis_answers() {
   reachable "$host" "$port"
 }
 
-wait_for() { # what, address, command
-  local deadline=$((SECONDS + patience))
-  until "$3"; do
-    ((SECONDS < deadline)) || die "$1 cannot be reached at $2 (waited $patience s)"
+if [[ -n $kafka ]]; then
+  deadline=$((SECONDS + patience))
+  until kafka_answers; do
+    ((SECONDS < deadline)) || die "Kafka cannot be reached at $kafka (waited $patience s)"
     sleep 1
   done
-  say "$1 can be reached at $2"
-}
-
-wait_for Kafka "$kafka" kafka_answers
-if [[ -n $redis ]]; then wait_for Redis "$redis_address" redis_answers; fi
+  say "Kafka can be reached at $kafka"
+else
+  say "brokers as in $config: not waited for"
+fi
+if [[ -n $redis ]] && ! redis_answers; then
+  say "warning: Redis cannot be reached at $redis_address (the server does not use it in this version)"
+fi
 if $check_only; then exit 0; fi
 
 binary=target/release/fleetcast

@@ -93,10 +93,10 @@ function listen(it) {
     log(body?.data?.stale ? "data is stale" : "data is fresh again", body?.data?.stale ? "bad" : "good");
   });
   it.on("room_revoked", (body) => {
-    const room = shortRoom(body?.data?.room ?? "");
-    rooms.delete(room);
-    showRooms([...byId("rooms").querySelectorAll("li")].map((item) => item.dataset.room).filter((name) => name !== room));
-    log(`room revoked: ${room}`, "bad");
+    const lost = (body?.data?.rooms ?? []).map(shortRoom);
+    for (const room of lost) rooms.delete(room);
+    showRooms([...byId("rooms").querySelectorAll("li")].map((item) => item.dataset.room).filter((name) => !lost.includes(name)));
+    log(`room revoked: ${lost.join(", ")} (${body?.data?.reason ?? "no reason given"})`, "bad");
   });
   for (const name of ["error", "auth_expiring"]) {
     it.on(name, (body) => log(`${name}: ${JSON.stringify(body?.data ?? body)}`, "bad"));
@@ -192,9 +192,10 @@ function showTransport() {
 
 // ---- Rooms ----
 
-/** Joins or leaves; the answer is shown as it came. */
-async function command(name, room, options = {}) {
+/** Joins or leaves; the answer is shown as it came. The tick holds for every way to join. */
+async function command(name, room) {
   if (!socket?.connected) return;
+  const options = name === "subscribe" && byId("room-latest").checked ? { latest: true } : {};
   let answer;
   try {
     answer = await socket.timeout(10_000).emitWithAck(name, { room, ...options });
@@ -203,8 +204,9 @@ async function command(name, room, options = {}) {
   }
   if (answer?.success) name === "subscribe" ? rooms.add(room) : rooms.delete(room);
   if (Array.isArray(answer?.data?.rooms)) showRooms(answer.data.rooms.map(shortRoom));
-  const reason = answer?.error?.reason ?? answer?.message ?? "no reason given";
-  const short = `${name} ${room}: ${answer?.success ? "success" : reason}`;
+  const refusal = [answer?.error?.reason, answer?.message].filter(Boolean).join(", ") || "no reason given";
+  const latest = answer?.data?.latest === undefined ? "" : `, latest: ${answer.data.latest}`;
+  const short = `${name} ${room}: ${answer?.success ? `success${latest}` : refusal}`;
   byId("ack-short").textContent = short;
   byId("ack-short").dataset.ok = String(Boolean(answer?.success));
   byId("ack").textContent = JSON.stringify(answer, null, 2);
@@ -239,6 +241,7 @@ function suggest() {
     return it;
   });
   byId("suggested").replaceChildren(...suggestions);
+  byId("room-list").replaceChildren(...(person?.rooms ?? []).map((room) => new Option(room, room)));
 }
 
 // ---- Events: a bounded store, shown newest first, once per frame ----
@@ -548,10 +551,9 @@ byId("views").addEventListener("click", (event) => event.target.dataset.view && 
 setInterval(showRate, 500);
 
 function roomCommand(name) {
-  const id = byId("room-id").value.trim();
-  const latest = name === "subscribe" && byId("room-latest").checked;
-  if (id) command(name, `${byId("room-kind").value}:${id}`, latest ? { latest } : {});
-  else byId("room-id").focus();
+  const room = byId("room").value.trim();
+  if (room) command(name, room);
+  else byId("room").focus();
 }
 
 view(matchMedia("(max-width: 760px)").matches ? "connection" : "events");

@@ -76,22 +76,42 @@ test("s4_32_the_page_offers_people_and_shows_an_event_within_5_s", { skip }, asy
 
 test("s4_32_a_room_can_be_joined_and_left", { skip }, async () => {
   const room = await page.getAttribute("#suggested button:visible", "data-room");
-  const [kind, id] = room.split(":");
-  await page.selectOption("#room-kind", kind);
-  await page.fill("#room-id", id);
+  await page.fill("#room", room);
   await page.click("#join");
   await page.waitForSelector(`#rooms li[data-room="${room}"]`);
   assert.match(await page.textContent("#ack-short"), /success/);
 });
 
 test("the_newest_of_a_whole_kind_come_first", { skip }, async () => {
-  await page.selectOption("#room-kind", "asset");
-  await page.fill("#room-id", "*");
+  await page.fill("#room", "asset:*");
   await page.check("#room-latest");
   await page.click("#join");
   await page.waitForSelector('#rooms li[data-room="asset:*"]');
   const answer = JSON.parse(await page.textContent("#ack"));
   assert.ok(answer.data.latest > 0, JSON.stringify(answer));
+  const told = `subscribe asset:*: success, latest: ${answer.data.latest}`;
+  assert.equal(await page.textContent("#log li:first-child span"), told);
+  const lines = await page.locator(".tick span").evaluate((it) => it.getClientRects().length);
+  assert.equal(lines, 1, "the words beside the tick stand on one line");
+});
+
+test("the_tick_holds_for_suggestions_too", { skip }, async () => {
+  const room = await page.getAttribute("#suggested button:visible", "data-room");
+  await page.click(`#suggested button[data-room="${room}"]`);
+  await page.waitForSelector(`#rooms li[data-room="${room}"]`);
+  const answer = JSON.parse(await page.textContent("#ack"));
+  assert.equal(typeof answer.data.latest, "number", JSON.stringify(answer));
+  await page.uncheck("#room-latest");
+});
+
+test("a_refusal_is_shown_with_its_message", { skip }, async () => {
+  await page.fill("#room", "channel:a b");
+  await page.click("#join");
+  await page.waitForSelector('#ack-short[data-ok="false"]');
+  const { message } = JSON.parse(await page.textContent("#ack"));
+  assert.ok(message.length > 0);
+  const told = `subscribe channel:a b: bad_request, ${message}`;
+  assert.equal(await page.textContent("#ack-short"), told);
 });
 
 test("s4_32_a_cut_connection_is_resumed", { skip }, async () => {

@@ -13,10 +13,15 @@ use crate::settings::AuthSettings;
 /// A working day: whoever leaves the page open overnight starts the demo anew.
 const TOKEN_SECONDS: u64 = 12 * 3600;
 
+/// A record that everybody of the first organisation sees.
+const SAMPLE: &str = r#"{"event_type":"incident_created","organization_id":"metro","data":{"incident_id":"mine","title":"Hello"}}"#;
+
 pub(super) struct DemoPeople {
     json: String,
     /// Title and token, in the order of the page.
     tokens: Vec<(String, String)>,
+    /// Where records can be sent to.
+    brokers: String,
 }
 
 impl DemoPeople {
@@ -44,6 +49,7 @@ impl DemoPeople {
         Ok(Self {
             json,
             tokens: titles.zip(tokens).collect(),
+            brokers: demo.bootstrap.clone(),
         })
     }
 
@@ -57,7 +63,16 @@ impl DemoPeople {
         for (who, token) in &self.tokens {
             text.extend(["  ", who, "\n    ", token, "\n"]);
         }
-        text.push('\n');
+        let brokers = &self.brokers;
+        text.extend([
+            "\n  Kafka: ",
+            brokers,
+            "   try: fleetcast produce -b ",
+            brokers,
+            " -t incident --value \\\n    '",
+            SAMPLE,
+            "'\n  Tokens of your own: set JWT_SECRET, for the demo and for fleetcast token mint\n\n",
+        ]);
         // Nobody may be reading.
         drop(std::io::stdout().write_all(text.as_bytes()));
     }

@@ -65,11 +65,13 @@ impl From<Exit> for ExitCode {
   78  wrong settings, profile or file (nothing was started or done)
 
 Examples:
-  fleetcast demo                                            a city with its own Kafka; needs nothing installed
-  fleetcast check                                           what a start would say, and what Kafka answers
-  fleetcast profile check mine.toml --record sample.json    where a record would go, and why
-  fleetcast client --token $TOKEN --room channel:7          what a client sees
-  eval \"$(fleetcast completion bash)\"                     completion in this shell"
+  fleetcast demo                           a city with its own Kafka
+  fleetcast check                          what a start would say
+  fleetcast profile check mine.toml --record sample.json
+                                           where a record would go, and why
+  fleetcast client --token $TOKEN --room channel:7
+                                           what a client sees
+  eval \"$(fleetcast completion bash)\"      completion in this shell"
 )]
 struct Cli {
     /// TOML file with settings, below the environment; FLEETCAST_CONFIG does the same
@@ -99,7 +101,7 @@ enum Command {
     /// Tells which topics each route of the profile finds, and what is missing.
     #[command(after_help = check::HELP)]
     Check(check::Arguments),
-    /// Print docs/configuration.md
+    /// Print docs/configuration.md, or a settings file with every setting
     #[command(subcommand)]
     Config(config::Command),
     /// See and check profiles: which records become which events, for whom
@@ -232,5 +234,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_defined() {
         Cli::command().debug_assert();
+    }
+
+    /// What is wrapped by hand is not wrapped once more on a terminal of the usual width.
+    #[test]
+    fn what_stands_below_the_options_fits_80_columns() {
+        fn long(command: &clap::Command, found: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string);
+            let lines = help.as_deref().unwrap_or_default().lines();
+            let long_ones = lines.filter(|line| line.chars().count() > 78);
+            found.extend(long_ones.map(|line| format!("{}: {line}", command.get_name())));
+            for sub in command.get_subcommands() {
+                long(sub, found);
+            }
+        }
+        let mut found = Vec::new();
+        long(&Cli::command(), &mut found);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 
 use super::brokers::{Brokers, block_on, client_settings};
-use super::{Exit, bad_configuration, complain, lines, print};
+use super::{Exit, bad_configuration, complain, lines, plain, print};
+use crate::kafka::admin::Admin;
 use crate::kafka::{Outgoing, Producer, WriteError, Written};
 use crate::settings::Settings;
 
@@ -41,12 +42,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) const HELP: &str = "Examples:
-  fleetcast produce -t incident -k 5 --value '{\"event_type\":\"incident_created\",\"organization_id\":\"o1\",\"data\":{\"id\":5}}'
-  fleetcast produce -t incident -H event_type=incident_created -f record.json -b kafka:9092
+  fleetcast produce -t incident -k 5 --value '{\"event_type\":
+    \"incident_created\",\"organization_id\":\"o1\",\"data\":{\"id\":5}}'
+  fleetcast produce -t incident -H event_type=incident_created -f record.json
   jq -c .[] records.json | fleetcast produce -t asset
 
 Prints topic/partition/offset for each record that all replicas have.
-Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong settings.";
+Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong
+settings.";
 
 pub(super) fn run(
     arguments: Arguments,
@@ -68,8 +71,9 @@ pub(super) fn run(
         value: &[],
     };
     let timeout = arguments.brokers.timeout;
+    let settings = client_settings(&kafka);
     let all = block_on(async {
-        let producer = Producer::new(&client_settings(&kafka), timeout)?;
+        let producer = Producer::new(&settings, timeout)?;
         match &value {
             Some(value) => {
                 let written = producer.write(Outgoing { value, ..record }).await;
@@ -78,7 +82,33 @@ pub(super) fn run(
             None => each_line(&producer, record).await,
         }
     })??;
-    Ok(if all { Exit::Clean } else { Exit::Failed })
+    if all == Delivery::TimedOut {
+        let cluster = Admin::new(&settings, timeout).and_then(|admin| admin.cluster());
+        let why = match cluster {
+            Err(error) => plain(&error.to_string()),
+            Ok(cluster) if !cluster.topics.contains_key(record.topic) => {
+                format!("the brokers have no topic {}", record.topic)
+            }
+            Ok(_) => format!(
+                "the brokers answer, but took longer than {} s",
+                timeout.as_secs_f32()
+            ),
+        };
+        complain(&format!("fleetcast: kafka: {why}\n"));
+    }
+    Ok(match all {
+        Delivery::Done => Exit::Clean,
+        Delivery::Failed | Delivery::TimedOut => Exit::Failed,
+    })
+}
+
+/// What came of a record, and of several: the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Delivery {
+    Done,
+    Failed,
+    /// Worth asking why.
+    TimedOut,
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
@@ -91,11 +121,11 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {shown}"))
 }
 
-/// True when all were delivered. Reports come in the order of the lines.
-async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<bool> {
+/// Reports come in the order of the lines.
+async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<Delivery> {
     let mut lines = lines::standard_input();
     let mut under_way = FuturesOrdered::new();
-    let (mut number, mut all, mut open) = (0_u64, true, true);
+    let (mut number, mut all, mut open) = (0_u64, Delivery::Done, true);
     while open || !under_way.is_empty() {
         tokio::select! {
             line = lines.recv(), if open && under_way.len() < UNDER_WAY => match line {
@@ -109,23 +139,31 @@ async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<
                     }
                 }
             },
-            Some((number, written)) = under_way.next() => all &= report(record.topic, number, written)?,
+            Some((number, written)) = under_way.next() => {
+                all = all.max(report(record.topic, number, written)?);
+            }
         }
     }
     Ok(all)
 }
 
-fn report(topic: &str, number: u64, written: Result<Written, WriteError>) -> anyhow::Result<bool> {
-    match written {
+fn report(
+    topic: &str,
+    number: u64,
+    written: Result<Written, WriteError>,
+) -> anyhow::Result<Delivery> {
+    let error = match written {
         Ok(Written { partition, offset }) => {
             print(&format!("{topic}/{partition}/{offset}\n"))?;
-            Ok(true)
+            return Ok(Delivery::Done);
         }
-        Err(error) => {
-            complain(&format!(
-                "fleetcast: record {number} for {topic}: {error}\n"
-            ));
-            Ok(false)
-        }
-    }
+        Err(error) => error,
+    };
+    complain(&format!(
+        "fleetcast: record {number} for {topic}: {error}\n"
+    ));
+    Ok(match error {
+        WriteError::TimedOut => Delivery::TimedOut,
+        _ => Delivery::Failed,
+    })
 }

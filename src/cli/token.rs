@@ -22,9 +22,8 @@ pub(super) enum Command {
     ///
     /// Prints the token and nothing else. JWT_ISSUER and JWT_AUDIENCE are put in if they are set. Roles of the dispatch profile:
     /// admin, supervisor, dispatcher (every room of their organisation), field_unit (the ids given here), viewer (incidents).
-    #[command(
-        after_help = "Example: fleetcast token mint --sub u1 --org o1 --role field_unit --channels 1,2 --expires-in 8h"
-    )]
+    #[command(after_help = "Example:
+  fleetcast token mint --sub u1 --org o1 --role field_unit --channels 1,2")]
     Mint(Box<Mint>),
     /// Verify a token and explain it: claims, times, and why it is refused
     ///

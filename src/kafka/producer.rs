@@ -37,6 +37,9 @@ pub enum WriteError {
     Full,
     #[error("not delivered: {0}")]
     NotDelivered(String),
+    /// The brokers are away, or have no such topic: which of the two, librdkafka does not know.
+    #[error("not delivered in time")]
+    TimedOut,
     #[error("the client was stopped before the delivery report came")]
     Stopped,
 }
@@ -109,6 +112,7 @@ impl Producer {
 fn refused(context: &Context, error: &KafkaError) -> WriteError {
     match error {
         KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => WriteError::Full,
+        KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut) => WriteError::TimedOut,
         error => WriteError::NotDelivered(context.masked(&error.to_string())),
     }
 }

@@ -115,6 +115,8 @@ pub struct ServiceTopics {
     pub receipts: Option<String>,
     pub revocations: Option<String>,
     pub audit: Option<String>,
+    /// Variables of the above that are set, although nothing in this version uses their topics.
+    pub without_effect: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -205,12 +205,21 @@ impl Reader {
         self.input.forget_problems();
         self.have_the_file()?;
         let kafka = self.kafka();
+        // A default is no wish: what nothing uses yet is made only for who names it.
+        let publish = self.input.get("PUBLISH_TOPIC").is_some();
         let service = ServiceTopics {
-            publish: self.optional("PUBLISH_TOPIC", values::topic),
+            publish: publish
+                .then(|| self.optional("PUBLISH_TOPIC", values::topic))
+                .flatten(),
             dead_letter: self.optional("DEAD_LETTER_TOPIC", values::topic),
             receipts: self.optional("RECEIPTS_TOPIC", values::topic),
             revocations: self.optional("REVOCATIONS_TOPIC", values::topic),
             audit: self.optional("AUDIT_TOPIC", values::topic),
+            without_effect: SERVICE_TOPICS
+                .into_iter()
+                .filter(|name| matches!(declared(name).status, Status::Later(_)))
+                .filter_map(|name| Some(self.input.get(name)?.source.name(name)))
+                .collect(),
         };
         let max_event_bytes = self.value("MAX_EVENT_BYTES", buffer);
         let prefix = kafka.topic_prefix.clone();

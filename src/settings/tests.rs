@@ -222,6 +222,32 @@ fn what_this_version_lacks_is_never_silent() {
 }
 
 #[test]
+fn service_topics_that_nothing_uses_are_wanted_only_by_name_and_told() {
+    let wanted = |pairs: &[(&str, &str)]| {
+        let needed = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
+        let environment = needed
+            .iter()
+            .chain(pairs)
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        Settings::topics_from_map(&environment).unwrap().2
+    };
+    assert_eq!(wanted(&[]), ServiceTopics::default());
+    let named = wanted(&[
+        ("FLEETCAST_PUBLISH_TOPIC", "fleetcast.publish"),
+        ("DEAD_LETTER_TOPIC", "dead"),
+        ("RECEIPTS_TOPIC", "receipts"),
+    ]);
+    assert_eq!(named.publish.as_deref(), Some("fleetcast.publish"));
+    assert_eq!(named.dead_letter.as_deref(), Some("dead"));
+    assert_eq!(named.receipts.as_deref(), Some("receipts"));
+    assert_eq!(
+        named.without_effect,
+        ["FLEETCAST_PUBLISH_TOPIC", "DEAD_LETTER_TOPIC"]
+    );
+}
+
+#[test]
 fn keys_come_from_any_source_and_files_are_checked_at_once() {
     let without_secret = |pairs: &[(&str, &str)]| {
         let mut all = vec![("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];

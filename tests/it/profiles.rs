@@ -113,14 +113,14 @@ const EXAMPLES: [Example; 8] = [
 
 #[test]
 fn s4_07_every_example_profile_explains_its_records() {
-    for (name, sample, event, rooms, latest_of, bytes) in EXAMPLES {
+    for (name, sample, event, rooms, key, bytes) in EXAMPLES {
         let path = examples().join(format!("records/{sample}.json"));
         let (record, code) = check(&profile(name), &path);
         assert_eq!(code, Some(0), "{sample}: {record:#}");
         let of = if name == "regions" { "acme" } else { "o1" };
         let expected = json!({
             "outcome": "routed", "event": event, "organization_id": of, "rooms": rooms,
-            "latest_of": latest_of, "payload_bytes": bytes,
+            "key": key, "payload_bytes": bytes,
         });
         for (key, expected) in expected.as_object().unwrap() {
             assert_eq!(&record[key], expected, "{key} of {sample}");

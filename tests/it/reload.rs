@@ -9,9 +9,10 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::harness::{
-    Client, Kafka, SECRET, SOON, Stream, Tally, TestApp, auth, eventually, handshake, record,
-    token, transmission,
+    Client, Kafka, SECRET, SOON, Stream, Tally, TestApp, auth, dispatcher, eventually, handshake,
+    record, token, transmission,
 };
+use crate::tools::run_beside;
 
 const DISPATCH: &str = include_str!("../../profiles/dispatch.toml");
 
@@ -96,6 +97,47 @@ fn without_channels() -> String {
 fn incident(number: u64) -> Value {
     let data = json!({ "incident_id": "5", "n": number });
     record("incident_updated", "o1", &data)
+}
+
+#[tokio::test]
+async fn the_client_in_a_terminal_tells_of_a_room_taken_away_whatever_it_shows() {
+    let kafka = Kafka::mock(&[("transmission", 1), ("incident", 1)]).await;
+    let files = Files::new();
+    let app = files.start(&kafka).await;
+    let url = format!("http://{}", app.public);
+    let token = dispatcher("u1", "o1");
+    let arguments = [
+        "client",
+        "--url",
+        &url,
+        "--token",
+        &token,
+        "--room",
+        "channel:7",
+        "--event",
+        "incident_updated",
+        "--count",
+        "1",
+        "--for",
+        "20s",
+    ]
+    .map(str::to_owned);
+    let taking = async {
+        eventually("the client is there", async || {
+            (app.metrics().await.sum("fleetcast_commands_total") > 0).then_some(())
+        })
+        .await;
+        files.profile(&without_channels());
+        reload(&app, "applied").await;
+        kafka.produce("incident", incident(1)).await;
+    };
+    let (output, ()) = tokio::join!(run_beside(&arguments, &[]), taking);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("!! room revoked: channel:7:org:o1 (policy)"),
+        "{text}"
+    );
+    assert!(text.contains("end: 1 events"), "{text}");
 }
 
 #[tokio::test]

@@ -154,7 +154,12 @@ impl Client {
     async fn open(&mut self) -> Result<Link, LinkError> {
         self.asked.clear();
         let rooms: Vec<String> = self.rooms.iter().cloned().collect();
-        let connect = packet::connect(&self.arguments.token, self.cursor.as_deref(), &rooms);
+        let connect = packet::connect(
+            &self.arguments.token,
+            self.cursor.as_deref(),
+            &rooms,
+            self.arguments.latest,
+        );
         let mut link = Link::open(&self.arguments.url, &connect).await?;
         if self.cursor.is_none() {
             let mut wanted: Vec<String> = self.arguments.room.clone();
@@ -253,6 +258,16 @@ impl Client {
                 let reason = data["reason"].as_str().unwrap_or("no reason given");
                 let text = format!("resync required: {reason}; what was missed is not told");
                 self.show.bad("resync_required", &text, data.clone())
+            }
+            // Not a record, and nothing that --event may hide: from now on less comes than was asked for.
+            "room_revoked" => {
+                let data = data(event);
+                let lost = data["rooms"].as_array().into_iter().flatten();
+                let lost: Vec<&str> = lost.filter_map(Value::as_str).collect();
+                self.rooms.retain(|room| !names_one_of(room, &lost));
+                let reason = data["reason"].as_str().unwrap_or("no reason given");
+                let text = format!("room revoked: {} ({reason})", lost.join(", "));
+                self.show.bad("room_revoked", &text, data.clone())
             }
             name => {
                 self.count_past(meta.as_ref())?;
@@ -355,9 +370,14 @@ impl Client {
         }
         let rooms = answer["data"]["rooms"].as_array().into_iter().flatten();
         let rooms: Vec<&str> = rooms.filter_map(Value::as_str).collect();
-        let text = format!("{command}{about} done; rooms {}", rooms.join(", "));
-        self.show
-            .note(command, &text, json!({"room": room, "rooms": rooms}))
+        let latest = answer["data"]["latest"].as_u64();
+        let newest = latest.map_or(String::new(), |count| format!("; {count} newest"));
+        let text = format!("{command}{about} done{newest}; rooms {}", rooms.join(", "));
+        let mut fields = json!({"room": room, "rooms": rooms});
+        if let Some(latest) = latest {
+            fields["latest"] = latest.into();
+        }
+        self.show.note(command, &text, fields)
     }
 
     /// A line of standard input.
@@ -387,7 +407,8 @@ impl Client {
         room: Option<String>,
     ) -> Result<(), LinkError> {
         self.next_id += 1;
-        let frame = packet::command(self.next_id, command, room.as_deref());
+        let latest = self.arguments.latest && command == "subscribe";
+        let frame = packet::command(self.next_id, command, room.as_deref(), latest);
         let until = Instant::now() + ANSWER;
         let asked = Asked {
             command,
@@ -443,6 +464,14 @@ fn data(event: &Event) -> Value {
         .and_then(|json| serde_json::from_str(json.get()).ok());
     let envelope: Value = envelope.unwrap_or_default();
     envelope["data"].clone()
+}
+
+/// Whether what was asked for, `channel:7`, is one of `channel:7:org:o1`, as the server says it.
+fn names_one_of(room: &str, full: &[&str]) -> bool {
+    full.iter().any(|full| {
+        let rest = full.strip_prefix(room);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(":org:"))
+    })
 }
 
 /// Never, once the input has ended.

@@ -67,6 +67,12 @@ impl Endpoint {
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let path = match path.trim_end_matches('/') {
             "" => "/socket.io/".to_owned(),
+            "ws" => {
+                return Err(
+                    "/ws is a namespace and no path: leave it out, or write /ws/socket.io"
+                        .to_owned(),
+                );
+            }
             path => format!("/{path}/"),
         };
         Ok(Self {
@@ -193,6 +199,8 @@ mod tests {
             "http://",
             "http://u@h",
             "http://?x",
+            "http://h:8001/ws",
+            "http://h:8001/ws/",
         ] {
             assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
         }

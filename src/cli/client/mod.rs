@@ -21,9 +21,12 @@ pub(super) struct Arguments {
     /// Token to connect with
     #[arg(long, value_name = "TOKEN")]
     token: String,
-    /// Room to join; may be given more than once
+    /// Room to join, KIND:* for all of a kind; may be given more than once
     #[arg(long, value_name = "KIND:ID")]
     room: Vec<String>,
+    /// With each room first how things stand: the newest of each key of class latest
+    #[arg(long)]
+    latest: bool,
     /// Leave a room again after a time: channel:7@5s; may be given more than once
     #[arg(long, value_name = "KIND:ID@TIME", value_parser = leave)]
     leave: Vec<(String, Duration)>,
@@ -47,16 +50,20 @@ pub(super) struct Arguments {
     resume: Option<String>,
 }
 
-pub(super) const HELP: &str = "Commands on standard input: join channel:7, leave channel:7, rooms, quit.
-Lines that begin with -- tell of the connection, with !! of what was refused. No colours with NO_COLOR.
+pub(super) const HELP: &str =
+    "Commands on standard input: join channel:7, leave channel:7, rooms, quit.
+Lines that begin with -- tell of the connection, with !! of what was refused,
+taken away or missed. No colours with NO_COLOR.
 
 Examples:
-  fleetcast client --token \"$(fleetcast token mint --sub u1 --org o1 --role dispatcher)\" --room channel:7
-  fleetcast client --token $TOKEN --event alert_created --count 1 --for 30s --json
-  fleetcast client --token $TOKEN --room channel:7 --leave channel:7@5s --for 10s
+  TOKEN=$(fleetcast token mint --sub u1 --org o1 --role dispatcher)
+  fleetcast client --token $TOKEN --room channel:7
+  fleetcast client --token $TOKEN --room 'asset:*' --latest
+  fleetcast client --token $TOKEN --event alert_created --count 1 --for 30s
+  fleetcast client --token $TOKEN --room channel:7 --leave channel:7@5s
 
-Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the connection was lost, or --count was not
-reached, 2 wrong usage.";
+Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the
+connection was lost, or --count was not reached, 2 wrong usage.";
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let show = Show::new(arguments.json);

@@ -1,8 +1,8 @@
 //! Engine.IO 4 and Socket.IO 5 in text frames, as far as a client of the default namespace needs them.
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// One frame of the server.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Packet {
                 }
             }
             (b'4', Some(b'4')) => {
-                let error: serde_json::Value = serde_json::from_str(rest(2)?).ok()?;
+                let error: Value = serde_json::from_str(rest(2)?).ok()?;
                 let message = error["message"].as_str().unwrap_or("no reason given");
                 Self::Refused(message.to_owned())
             }
@@ -114,23 +114,35 @@ impl Event {
     }
 }
 
-/// `40{…}`. Rooms are for a connection that goes on from a cursor.
-pub(super) fn connect(token: &str, cursor: Option<&str>, rooms: &[String]) -> String {
+/// `40{…}`. Rooms are for a connection that goes on from a cursor; `latest` is for when it cannot.
+pub(super) fn connect(token: &str, cursor: Option<&str>, rooms: &[String], latest: bool) -> String {
     let mut auth = json!({"token": token, "meta": true});
     if let Some(cursor) = cursor {
         auth["cursor"] = cursor.into();
-        auth["rooms"] = rooms.into();
+        auth["rooms"] = if latest {
+            rooms.iter().map(|room| asked(room, true)).collect()
+        } else {
+            rooms.into()
+        };
     }
     format!("40{auth}")
 }
 
 /// `42n["subscribe",{"room":…}]`.
-pub(super) fn command(id: u64, name: &str, room: Option<&str>) -> String {
+pub(super) fn command(id: u64, name: &str, room: Option<&str>, latest: bool) -> String {
     let payload = match room {
-        Some(room) => json!([name, {"room": room}]),
+        Some(room) => json!([name, asked(room, latest)]),
         None => json!([name, {}]),
     };
     format!("42{id}{payload}")
+}
+
+fn asked(room: &str, latest: bool) -> Value {
+    if latest {
+        json!({"room": room, "latest": true})
+    } else {
+        json!({"room": room})
+    }
 }
 
 pub(super) fn acknowledgement(id: u64) -> String {
@@ -193,11 +205,21 @@ mod tests {
     #[test]
     fn names_of_rooms_are_written_as_json() {
         assert_eq!(
-            command(3, "subscribe", Some("channel:\"7")),
+            command(3, "subscribe", Some("channel:\"7"), false),
             r#"423["subscribe",{"room":"channel:\"7"}]"#
         );
-        assert_eq!(connect("t", None, &[]), r#"40{"meta":true,"token":"t"}"#);
-        let resumed = connect("t", Some("v1.c"), &["channel:7".to_owned()]);
+        assert_eq!(
+            command(3, "subscribe", Some("asset:*"), true),
+            r#"423["subscribe",{"latest":true,"room":"asset:*"}]"#
+        );
+        assert_eq!(
+            connect("t", None, &[], true),
+            r#"40{"meta":true,"token":"t"}"#
+        );
+        let rooms = ["channel:7".to_owned()];
+        let again = connect("t", Some("v1.c"), &rooms, true);
+        assert!(again.contains(r#""rooms":[{"latest":true,"room":"channel:7"}]"#));
+        let resumed = connect("t", Some("v1.c"), &rooms, false);
         assert!(
             resumed.contains(r#""cursor":"v1.c""#) && resumed.contains(r#""rooms":["channel:7"]"#)
         );

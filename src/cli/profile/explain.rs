@@ -63,13 +63,13 @@ impl Explained {
                 document["organization_id"] = publication.organisation.as_str().into();
                 document["rooms"] = rooms(publication).into();
                 document["class"] = class(publication.class).into();
-                document["latest_of"] = publication.latest_of.as_deref().into();
+                document["key"] = publication.latest_of.as_deref().into();
                 document["ack"] = publication.ack.into();
                 document["payload_bytes"] = publication.payload.get().len().into();
             }
             Err(skip) => {
                 document["outcome"] = skip.outcome().into();
-                document["dead_letter"] = skip.is_poison().into();
+                document["refused"] = skip.is_poison().into();
             }
         }
         document
@@ -94,7 +94,7 @@ impl Explained {
 
     fn write_refusal(&self, text: &mut String, skip: Skip, profile: &Profile) -> fmt::Result {
         let fate = if skip.is_poison() {
-            "a dead letter"
+            "refused and counted"
         } else {
             "passed over"
         };

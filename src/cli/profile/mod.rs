@@ -27,18 +27,23 @@ pub(super) enum Command {
     /// Prints every mistake of the profile with its line. With --record each sample is walked through the profile's routes, by
     /// the code that routes real records, and every step is told.
     #[command(after_help = "A sample is a JSON file, with - for standard input:
-  {\"topic\": \"incident\", \"key\": \"k\", \"headers\": {\"event_type\": \"incident_created\"}, \"timestamp\": 1764000000000,
+  {\"topic\": \"incident\", \"key\": \"k\", \"timestamp\": 1764000000000,
+   \"headers\": {\"event_type\": \"incident_created\"},
    \"value\": {\"organization_id\": \"o1\", \"data\": {\"id\": 5}}}
-Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a string is the record's text as it is, null is a
-record without a value; bytes that are no text go into \"value_base64\". With --topic the whole file is the value.
+Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a
+string is the record's text as it is, null is a record without a value; bytes
+that are no text go into \"value_base64\". With --topic the whole file is the
+value of one record.
 
 Examples:
   fleetcast profile check mine.toml
   fleetcast profile check dispatch --record sample.json --record other.json
-  kcat -C -b kafka:9092 -t incident -o -1 -e | fleetcast profile check dispatch --topic incident --record -
+  kcat -C -b kafka:9092 -t incident -o -1 -c 1 |
+    fleetcast profile check dispatch --topic incident --record -
 
-Exit codes: 0 the profile is good and every sample reaches somebody, 1 a sample reaches nobody or cannot be read,
-2 wrong usage, 78 the profile is wrong.")]
+Exit codes: 0 the profile is good and every sample reaches somebody, 1 a
+sample reaches nobody or cannot be read, 2 wrong usage, 78 the profile is
+wrong.")]
     Check(Box<Check>),
 }
 

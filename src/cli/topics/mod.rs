@@ -15,28 +15,30 @@ use crate::settings::{ServiceTopics, Settings};
 pub(super) enum Command {
     /// Make and widen topics and set their settings; never deletes, never shrinks
     ///
-    /// Without a file: the service topics that are set (PUBLISH_TOPIC, DEAD_LETTER_TOPIC, RECEIPTS_TOPIC, REVOCATIONS_TOPIC,
-    /// AUDIT_TOPIC), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
-    #[command(after_help = "The file:
+    /// Without a file: the service topics that are set (RECEIPTS_TOPIC; a warning tells of those that nothing uses in this
+    /// version), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
+    #[command(after_help = "The file, here topics.yaml:
   topics:
     - name: dept.1.events
-      partitions: 3              # at least; without: the brokers' default for a new topic
-      replication_factor: 1      # for a new topic; without: the brokers' default
+      partitions: 3            # at least; without: the brokers' default
+      replication_factor: 1    # for a new topic; without: the same
       config:
         retention.ms: 604800000
         cleanup.policy: delete
         message.timestamp.type: LogAppendTime
 
-A new topic gets message.timestamp.type=LogAppendTime unless the file says otherwise: a producer whose clock is wrong
-then cannot move records out of the window. Settings that the file does not name stay as they are.
+A new topic gets message.timestamp.type=LogAppendTime unless the file says
+otherwise: a producer whose clock is wrong then cannot move records out of
+the window. Settings that the file does not name stay as they are.
 
 Examples:
-  fleetcast topics apply -f docker/kafka/topics.yaml --dry-run
-  fleetcast topics apply -f docker/kafka/topics.yaml -b kafka:9092
-  DEAD_LETTER_TOPIC=fleetcast.dead fleetcast topics apply
+  fleetcast topics apply -f topics.yaml --dry-run
+  fleetcast topics apply -f topics.yaml -b kafka:9092
+  RECEIPTS_TOPIC=fleetcast.receipts fleetcast topics apply
 
-Exit codes: 0 Kafka is as the file says, 1 it is not (something was refused, or would need deleting), 2 wrong usage,
-78 the file or the settings are wrong (nothing was done).")]
+Exit codes: 0 Kafka is as the file says, 1 it is not (something was refused,
+or would need deleting), 2 wrong usage, 78 the file or the settings are wrong
+(nothing was done).")]
     Apply(Apply),
 }
 
@@ -75,6 +77,11 @@ pub(super) fn run(command: Command, environment: BTreeMap<String, String>) -> an
                     .topic_groups()
                     .map(|group| group.iter().map(ToString::to_string).collect())
                     .collect();
+                for name in &service.without_effect {
+                    complain(&format!(
+                        "warning: {name} has no effect in this version: its topic is made, and nothing uses it\n"
+                    ));
+                }
                 (kafka, service_topics(&service), groups)
             }
             Err(problems) => return Ok(bad_configuration(&problems)),
@@ -202,6 +209,7 @@ mod tests {
             receipts: None,
             revocations: Some("revoked".to_owned()),
             audit: Some("audit".to_owned()),
+            without_effect: Vec::new(),
         });
         let shown: Vec<_> = topics
             .iter()

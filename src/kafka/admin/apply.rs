@@ -8,8 +8,9 @@ use rdkafka::admin::{
     AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
     ResourceSpecifier, TopicReplication,
 };
+use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Admin, AdminError, Cluster, Existing};
+use super::{Admin, AdminError, Cluster, Existing, UNANSWERED};
 
 /// The brokers' own default, for counts that nobody has given.
 const BROKERS_DEFAULT: i32 = -1;
@@ -306,6 +307,7 @@ impl Admin {
 fn first(answer: Result<Vec<rdkafka::admin::TopicResult>, String>) -> Result<(), String> {
     match answer?.pop() {
         Some(Ok(_)) => Ok(()),
+        Some(Err((_, RDKafkaErrorCode::OperationTimedOut))) => Err(UNANSWERED.to_owned()),
         Some(Err((_, code))) => Err(format!("the brokers refuse: {code}")),
         None => Err("the brokers do not say what became of it".to_owned()),
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
@@ -50,6 +51,10 @@ impl AdminError {
         matches!(self, Self::Client(_) | Self::Trouble { .. })
     }
 }
+
+/// Asked only of brokers that have just said which topics they have.
+const UNANSWERED: &str =
+    "the brokers do not answer this request in time (the demo's broker never does)";
 
 pub struct Admin {
     client: AdminClient<Context>,
@@ -128,7 +133,10 @@ impl Admin {
     ) -> Result<T, String> {
         let most = self.timeout + Duration::from_secs(1);
         match tokio::time::timeout(most, answer).await {
-            Ok(answer) => answer.map_err(|error| self.masked(&error)),
+            Ok(answer) => answer.map_err(|error| match error {
+                KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut) => UNANSWERED.to_owned(),
+                error => self.masked(&error),
+            }),
             Err(_) => Err(format!("no answer within {} s", most.as_secs())),
         }
     }

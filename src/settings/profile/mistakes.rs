@@ -1,8 +1,10 @@
 //! Mistakes in every part of a profile, each told with its own line.
 
+use std::collections::BTreeSet;
+
 use fleetcast_core::domain::id::Id;
 
-use super::Profile;
+use super::{File, Profile};
 
 /// Everything that the format knows, each on a line of its own.
 const WHOLE: &str = r#"name = "whole"
@@ -176,7 +178,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         (
             "class = \"latest\"\nkey = { key = true }",
             "class = \"latest\"\nkey = {}",
-            "key (latest_of) belongs to class latest",
+            "key belongs to class latest",
         ),
         (
             "rooms = [{ kind = \"asset\", id = [\"asset_id\"]",
@@ -210,6 +212,75 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
                 .iter()
                 .any(|error| error.starts_with(&place) && error.contains(words)),
             "{place}{words}: {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn s4_07_slips_of_every_kind_are_told_at_once_with_what_was_meant() {
+    let text = WHOLE
+        .replacen("headers = [\"ce_type\"]", "headrs = [\"ce_type\"]", 1)
+        .replacen("class = \"critical\"", "class = \"critcal\"", 1)
+        .replacen("optional = true", "optinal = true", 1)
+        .replacen("class = \"latest\"", "class = \"lates\"", 1)
+        .replacen("format = \"json-schema\" }", "format = \"avro\" }", 1)
+        .replacen("[policy.asset]\nany", "[policy.asset]\nanny", 1);
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("six slips")
+        .0;
+    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
+    let expected = [
+        ("\"avro\"", "format \"avro\" is not supported"),
+        ("headrs", "unknown field `headrs`: did you mean headers?"),
+        ("\"critcal\"", "did you mean critical?"),
+        ("\"lates\"", "did you mean latest?"),
+        ("optinal", "unknown field `optinal`: did you mean optional?"),
+        ("anny", "unknown field `anny`: did you mean any?"),
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, (part, words)) in errors.iter().zip(expected) {
+        let place = format!("w.toml:{}: ", line(part));
+        assert!(
+            error.starts_with(&place) && error.contains(words),
+            "{place}{words}: {error}"
+        );
+    }
+
+    // A slip in one route hides no mistake of another, nor one of the policy.
+    let text = WHOLE
+        .replacen("optional = true", "optinal = true", 1)
+        .replacen("payload = \"data\"", "payload = 'a..b'", 1)
+        .replacen("[policy.region]", "[policy.org]", 1);
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("three mistakes")
+        .0;
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+}
+
+#[test]
+fn the_words_are_those_that_serde_knows() {
+    let listed = |message: &str| -> BTreeSet<String> {
+        let (_, list) = message.split_once("expected").expect("a list");
+        let words = list.split('`').skip(1).step_by(2);
+        words.map(str::to_owned).collect()
+    };
+    for wrong in [
+        "zzz = 1",
+        "topics = [{ zzz = 1 }]",
+        "event = { zzz = 1 }",
+        "organisation = { zzz = 1 }",
+        "event = { key = { zzz = 1 } }",
+        "routes = [{ zzz = 1 }]",
+        "routes = [{ rooms = [{ zzz = 1 }] }]",
+        "routes = [{ key = { zzz = 1 } }]",
+        "policy = { a = { zzz = 1 } }",
+    ] {
+        let ours = Profile::parse(wrong, "w.toml", "", 1000, &[]).expect_err(wrong);
+        let serdes = toml::from_str::<File>(wrong).expect_err(wrong);
+        assert_eq!(
+            listed(&ours.0[0]),
+            listed(serdes.message()),
+            "{wrong}: {ours}"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! A profile file becomes routes and a policy. docs/routes.md is the reference of the format.
 
 mod lines;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +11,10 @@ use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::domain::spec::{
-    At, OrganisationSpec, Problem, RouteSpec, SourceSpec, TableSpec, TopicSpec,
+    At, OrganisationSpec, Problem, RouteSpec, SourceSpec, Step, TableSpec, TopicSpec,
 };
 use serde::Deserialize;
+use toml::de::DeTable;
 
 use lines::{Lines, line_of};
 
@@ -119,13 +121,33 @@ impl Profile {
         max_event_bytes: usize,
         service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
-        let file: File = toml::from_str(text).map_err(|error| {
-            // The crate's own rendering shows the text around the place over several lines.
-            let line = error.span().map_or(1, |span| line_of(text, &span));
-            ProfileErrors(vec![format!("{source}:{line}: {}", error.message())])
-        })?;
+        // The crate's own rendering shows the text around the place over several lines.
+        let place = |error: &toml::de::Error| error.span().map_or(1, |span| line_of(text, &span));
+        let told_of = |mut problems: Vec<(usize, String)>| {
+            problems.sort_by_key(|(line, _)| *line);
+            let lines = problems.into_iter();
+            let lines = lines.map(|(line, message)| format!("{source}:{line}: {message}"));
+            ProfileErrors(lines.collect())
+        };
+        let whole = |error: toml::de::Error| (place(&error), error.message().to_owned());
+        let mut table = DeTable::parse(text).map_err(|error| told_of(vec![whole(error)]))?;
+        let slips = words::take_out(text, table.get_mut());
+        let mut problems: Vec<(usize, String)> = slips
+            .iter()
+            .map(|slip| (slip.line, slip.message.clone()))
+            .collect();
+        let file = match File::deserialize(toml::de::Deserializer::from(table)) {
+            Ok(file) => file,
+            Err(error) => {
+                let error = whole(error);
+                // What is missing may be what was written with a slip.
+                if slips.is_empty() || !error.1.starts_with("missing field") {
+                    problems.push(error);
+                }
+                return Err(told_of(problems));
+            }
+        };
         let lines = Lines::of(text);
-        let mut problems = Vec::new();
         if file.name.is_empty() {
             problems.push((
                 lines.line(&At::key("name")),
@@ -146,17 +168,26 @@ impl Profile {
         };
         let routes: Vec<String> = spec.routes.iter().map(events).collect();
         let routes = spec.build().map_err(|found| {
-            let found = found.iter();
+            let found = found.iter().filter(|problem| {
+                let part = match problem.at.steps() {
+                    [Step::Key(part), ..] => part,
+                    _ => "",
+                };
+                !words::led_to(&slips, part, problem.at.route())
+            });
             problems.extend(found.map(|problem| (lines.line(&problem.at), told(problem, &routes))));
         });
         let policy = Policy::build(file.policy).map_err(|found| {
-            problems.extend(found.into_iter().map(|(kind, message)| {
+            let own = |(kind, _): &(String, String)| {
+                !words::led_to(&slips, &format!("policy.{kind}"), None)
+            };
+            problems.extend(found.into_iter().filter(own).map(|(kind, message)| {
                 let line = lines.line(&At::key("policy").then(&kind));
                 (line, format!("policy of {kind}: {message}"))
             }));
         });
 
-        if let (Ok(routes), Ok(policy)) = (&routes, &policy) {
+        if let (Ok(routes), Ok(policy), []) = (&routes, &policy, &*slips) {
             problems.extend(disagreements(routes, policy, &lines));
         }
         match (routes, policy) {
@@ -165,13 +196,7 @@ impl Profile {
                 routes: Arc::new(routes),
                 policy: Arc::new(policy),
             }),
-            _ => {
-                problems.sort_by_key(|(line, _)| *line);
-                let lines = problems
-                    .into_iter()
-                    .map(|(line, message)| format!("{source}:{line}: {message}"));
-                Err(ProfileErrors(lines.collect()))
-            }
+            _ => Err(told_of(problems)),
         }
     }
 }

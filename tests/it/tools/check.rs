@@ -60,7 +60,38 @@ fn brokers_that_do_not_answer_are_told_and_are_no_bad_settings() {
         "",
     );
     assert_eq!(code(&output), 1);
-    contains(&err(&output), &["record 1 for a: not delivered"]);
+    contains(
+        &err(&output),
+        &[
+            "record 1 for a: not delivered in time",
+            "no answer from 127.0.0.1:1 within 0.5 s",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_make_topics_is_said_not_to_answer() {
+    let kafka = Kafka::mock(&[("incident", 1)]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "topics: [{name: other, partitions: 1}]").unwrap();
+    let path = file.path().to_str().unwrap();
+    let arguments = [
+        "topics",
+        "apply",
+        "-f",
+        path,
+        "-b",
+        &kafka.address,
+        "--timeout",
+        "1s",
+    ]
+    .map(str::to_owned);
+    let output = run_beside(&arguments, &[]).await;
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    contains(
+        &out(&output),
+        &["FAILED", "do not answer this request in time"],
+    );
 }
 
 #[tokio::test]

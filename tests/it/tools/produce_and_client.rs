@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{code, contains, err, out, run, run_beside};
-use crate::harness::{Kafka, Proxy, TestApp, dispatcher, eventually, transmission};
+use crate::harness::{Kafka, Proxy, TestApp, dispatcher, eventually, record, transmission};
 
 #[tokio::test]
 async fn records_are_sent_by_hand_and_seen_by_a_client() {
@@ -183,4 +183,39 @@ async fn a_client_that_was_cut_says_how_much_it_caught_up() {
             "end: 4 events",
         ],
     );
+}
+
+#[tokio::test]
+async fn a_client_asks_for_how_things_stand() {
+    let kafka = Kafka::mock(&[("asset", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    for number in 0..4 {
+        let data = json!({"asset_id": number % 2, "n": number});
+        kafka
+            .produce("asset", record("asset_position_updated", "o1", &data))
+            .await;
+    }
+    eventually("all were read", async || {
+        (app.metrics().await.sum("fleetcast_records_total") == 4).then_some(())
+    })
+    .await;
+    let url = format!("http://{}", app.public);
+    let token = dispatcher("u1", "o1");
+    let arguments = [
+        "client", "--url", &url, "--token", &token, "--room", "asset:*", "--latest", "--count",
+        "2", "--for", "20s", "--json",
+    ]
+    .map(str::to_owned);
+    let output = run_beside(&arguments, &[]).await;
+    assert_eq!(code(&output), 0, "{}", out(&output));
+    let lines: Vec<Value> = out(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[1]["latest"], 2, "{lines:#?}");
+    let numbers: Vec<&Value> = lines[2..4]
+        .iter()
+        .map(|line| &line["data"]["data"]["n"])
+        .collect();
+    assert_eq!(numbers, [2, 3]);
 }

@@ -25,6 +25,7 @@ fn profile_check_explains_ten_records() {
             0,
             &[
                 "\"AssetPositionUpdated\" is written \"asset_position_updated\" here",
+                "+ key          asset_id",
                 "= asset_position_updated to asset:9:org:o1; class latest of 9",
             ],
         ),
@@ -69,13 +70,16 @@ fn profile_check_explains_ten_records() {
             &[
                 "channel: channel_id is neither",
                 "and the route requires this room",
-                "outcome no_room, a dead letter",
+                "outcome no_room, refused and counted",
             ],
         ),
         (
             json!({"topic": "incident", "value": {"type": "incident_created", "organization_id": "a:org:b"}}),
             1,
-            &["! organisation", "outcome bad_organisation, a dead letter"],
+            &[
+                "! organisation",
+                "outcome bad_organisation, refused and counted",
+            ],
         ),
         (
             json!({"topic": "incident", "value": "{\"type\": incident}"}),

@@ -22,7 +22,8 @@ pub enum Stage {
     Event,
     Organisation,
     Room,
-    LatestOf,
+    /// Of what a record of class `latest` is the newest.
+    Key,
     Payload,
     Delivery,
 }
@@ -35,7 +36,7 @@ impl Stage {
             Self::Event => "event",
             Self::Organisation => "organisation",
             Self::Room => "room",
-            Self::LatestOf => "latest_of",
+            Self::Key => "key",
             Self::Payload => "payload",
             Self::Delivery => "delivery",
         }

@@ -149,7 +149,7 @@ fn a_refused_record_ends_with_one_refusal_at_its_own_stage() {
         (
             &[("event_type", b"gps")],
             Some(r#"{"organization_id":"o1","incident_id":1,"asset_id":1.5}"#),
-            Stage::LatestOf,
+            Stage::Key,
             Skip::BadId,
         ),
     ];

@@ -85,7 +85,7 @@ pub(super) fn class(
     view: View<'_>,
     trace: &mut impl Trace,
 ) -> Result<(Class, Option<Arc<str>>), Skip> {
-    const STAGE: Stage = Stage::LatestOf;
+    const STAGE: Stage = Stage::Key;
     const WHAT: &str = "the latest";
     let by = &route.key;
     if by.0.is_empty() {

@@ -338,7 +338,7 @@ fn key(builder: &mut Builder<'_>, at: &At, spec: &RouteSpec) -> Sources {
     if (spec.class == Class::Latest) == spec.key.is_empty() {
         builder.complain(
             &at,
-            "key (latest_of) belongs to class latest, and class latest needs it",
+            "key belongs to class latest, and class latest needs it",
         );
     }
     if spec.key.is_empty() {

@@ -317,12 +317,12 @@ fn every_mistake_about_routes_is_told_with_its_place() {
         (
             |s| s.routes[0].key.fields.clear(),
             "routes[0].key",
-            "latest_of",
+            "key belongs to class latest",
         ),
         (
             |s| s.routes[0].class = Class::Event,
             "routes[0].key",
-            "latest_of",
+            "key belongs to class latest",
         ),
         (
             |s| s.routes[0].key.default = Some("x".to_owned()),
