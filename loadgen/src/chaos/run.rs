@@ -36,7 +36,6 @@ const SETTLE: Duration = Duration::from_secs(2);
 const COOL_DOWN: Duration = Duration::from_secs(6);
 /// What is still owed must come within this time.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
-const QUIET: Duration = Duration::from_secs(3);
 const BURST_CLIENTS: usize = 50;
 
 pub(super) fn run(
@@ -180,7 +179,7 @@ pub(super) fn run(
         .join()
         .map_err(|_| anyhow!("the producer panicked"))??;
     let gone = stalls.for_good;
-    let drained = drain(clients - gone, &shared);
+    let drained = drain(clients - gone, scenario.quiet(form), &shared);
     fleet.weigh();
     orders.send_modify(|orders| orders.stop = true);
 
@@ -307,7 +306,7 @@ fn wait_until_ready(
 }
 
 /// Waits until everybody is back and nothing comes any more, or too long.
-fn drain(expected: usize, shared: &Shared) -> Duration {
+fn drain(expected: usize, quiet: Duration, shared: &Shared) -> Duration {
     let start = Instant::now();
     let mut last = (read(&shared.received), start);
     while start.elapsed() < DRAIN_TIMEOUT {
@@ -316,7 +315,7 @@ fn drain(expected: usize, shared: &Shared) -> Duration {
         if received != last.0 {
             last = (received, Instant::now());
         }
-        if last.1.elapsed() >= QUIET && read(&shared.connected) >= expected as u64 {
+        if last.1.elapsed() >= quiet && read(&shared.connected) >= expected as u64 {
             break;
         }
     }

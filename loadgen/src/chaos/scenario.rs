@@ -172,6 +172,15 @@ impl Scenario {
         settings
     }
 
+    /// When nothing has come for so long, nothing will. Small buffers on the way of a slow client can stand still until the server
+    /// gives the connection up; what it is owed comes on the next one.
+    pub(crate) fn quiet(self, form: Form) -> Duration {
+        match self {
+            Self::Slow => S(form.pick(20, 45)),
+            _ => S(3),
+        }
+    }
+
     pub(crate) fn window(self, form: Form) -> Duration {
         match self {
             Self::Away => S(form.pick(10, 20)),
