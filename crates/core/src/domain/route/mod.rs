@@ -28,21 +28,6 @@ pub use topics::{MAX_PATTERN, TopicPattern};
 /// which lets no bad one through; immutable after that.
 #[derive(Debug)]
 pub struct RouteTable {
-    topics: Topics,
-    plans: Plans,
-    fields: Fields,
-    event: Sources,
-    organisation: Organisation,
-    routes: Vec<Route>,
-    events: Vec<EventRoutes>,
-    /// Name, usual spelling or alias -> index into `events`.
-    index: HashMap<Box<str>, usize>,
-    max_event_bytes: usize,
-}
-
-/// What [`RouteTable::new`] is made of: a table whose parts fit each other.
-#[derive(Debug)]
-pub(super) struct Parts {
     pub(super) topics: Topics,
     pub(super) plans: Plans,
     pub(super) fields: Fields,
@@ -50,6 +35,7 @@ pub(super) struct Parts {
     pub(super) organisation: Organisation,
     pub(super) routes: Vec<Route>,
     pub(super) events: Vec<EventRoutes>,
+    /// Name, usual spelling or alias -> index into `events`.
     pub(super) index: HashMap<Box<str>, usize>,
     pub(super) max_event_bytes: usize,
 }
@@ -82,31 +68,6 @@ pub(super) enum RoomId {
 }
 
 impl RouteTable {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
-            topics,
-            plans,
-            fields,
-            event,
-            organisation,
-            routes,
-            events,
-            index,
-            max_event_bytes,
-        } = parts;
-        Self {
-            topics,
-            plans,
-            fields,
-            event,
-            organisation,
-            routes,
-            events,
-            index,
-            max_event_bytes,
-        }
-    }
-
     /// Full names, the prefix applied, alternatives included. What patterns match is not among them: only the brokers know.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.groups.iter().flatten().map(|name| &**name)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::decode::{BODY, Field, Fields, MAX_PATH, MAX_PLACES};
 use super::super::id::Id;
 use super::super::route::{
-    Entry, EventRoutes, Guard, KeyRule, Organisation, Parts, Plans, RouteTable, Source, Sources,
+    Entry, EventRoutes, Guard, KeyRule, Organisation, Plans, RouteTable, Source, Sources,
     TopicMatch, TopicPattern, Topics,
 };
 use super::TableSpec;
@@ -53,7 +53,7 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<Problem>> {
         patterns.cloned().collect(),
         Guard::new(&spec.topic_prefix, &spec.service_topics),
     );
-    Ok(RouteTable::new(Parts {
+    Ok(RouteTable {
         topics,
         plans: Plans::new(builder.entries, claims, spec.format),
         fields: builder.fields,
@@ -63,7 +63,7 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<Problem>> {
         events,
         index,
         max_event_bytes: spec.max_event_bytes,
-    }))
+    })
 }
 
 /// What a source tells.
