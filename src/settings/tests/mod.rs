@@ -1,3 +1,9 @@
+//! Settings as the operator writes them: the environment here, the file and `.env.example` beside it.
+
+mod env_example;
+mod file;
+mod kafka;
+
 use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
@@ -39,6 +45,22 @@ fn problem(changes: &[(&str, &str)]) -> String {
 
 fn notices(settings: &Settings) -> Vec<String> {
     settings.notices.iter().map(ToString::to_string).collect()
+}
+
+/// A settings file, and the environment that names it.
+fn with_file(text: &str, more: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f.toml");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let path = path.to_str().unwrap();
+    let folder = format!("{}/", directory.path().display());
+    let mut all = vec![(table::CONFIG, path)];
+    all.extend_from_slice(more);
+    load_only(&all).map_err(|problems| {
+        let short = |problem: String| problem.replace(&folder, "");
+        problems.into_iter().map(short).collect()
+    })
 }
 
 #[test]
@@ -222,32 +244,6 @@ fn what_this_version_lacks_is_never_silent() {
 }
 
 #[test]
-fn service_topics_that_nothing_uses_are_wanted_only_by_name_and_told() {
-    let wanted = |pairs: &[(&str, &str)]| {
-        let needed = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
-        let environment = needed
-            .iter()
-            .chain(pairs)
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect();
-        Settings::topics_from_map(&environment).unwrap().2
-    };
-    assert_eq!(wanted(&[]), ServiceTopics::default());
-    let named = wanted(&[
-        ("FLEETCAST_PUBLISH_TOPIC", "fleetcast.publish"),
-        ("DEAD_LETTER_TOPIC", "dead"),
-        ("RECEIPTS_TOPIC", "receipts"),
-    ]);
-    assert_eq!(named.publish.as_deref(), Some("fleetcast.publish"));
-    assert_eq!(named.dead_letter.as_deref(), Some("dead"));
-    assert_eq!(named.receipts.as_deref(), Some("receipts"));
-    assert_eq!(
-        named.without_effect,
-        ["FLEETCAST_PUBLISH_TOPIC", "DEAD_LETTER_TOPIC"]
-    );
-}
-
-#[test]
 fn keys_come_from_any_source_and_files_are_checked_at_once() {
     let without_secret = |pairs: &[(&str, &str)]| {
         let mut all = vec![("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
@@ -317,169 +313,6 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
     assert_eq!(settings.auth.keys.secrets.len(), 2);
 }
 
-/// A settings file, and the environment that names it.
-fn with_file(text: &str, more: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("f.toml");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let path = path.to_str().unwrap();
-    let folder = format!("{}/", directory.path().display());
-    let mut all = vec![(table::CONFIG, path)];
-    all.extend_from_slice(more);
-    load_only(&all).map_err(|problems| {
-        let short = |problem: String| problem.replace(&folder, "");
-        problems.into_iter().map(short).collect()
-    })
-}
-
-#[test]
-fn a_file_stands_between_the_environment_and_what_the_subcommand_sets() {
-    let text = format!(
-        "port = 8005\nmax_rooms = 7\n[jwt]\nsecret = \"{SECRET}\"\n[kafka]\nbootstrap_servers = \"file:1\"\n\
-         [kafka.properties]\n\"sasl.username\" = \"file\"\n\"sasl.password\" = \"hush\"\n"
-    );
-    let settings = with_file(&text, &[]).unwrap();
-    assert_eq!(
-        (settings.listen.port, settings.sockets.max_rooms),
-        (8005, 7)
-    );
-    assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
-    assert_eq!(settings.kafka.bootstrap_servers, "file:1");
-    assert_eq!(settings.kafka.properties["sasl.username"], "file");
-    assert_eq!(settings.notices, []);
-    assert!(!format!("{settings:?}").contains("hush"));
-
-    let environment = [
-        ("FLEETCAST_MAX_ROOMS", "9"),
-        ("PORT", ""),
-        ("KAFKA_PROPERTIES_SASL_USERNAME", "environment"),
-    ];
-    let settings = with_file(&text, &environment).unwrap();
-    assert_eq!(
-        (settings.listen.port, settings.sockets.max_rooms),
-        (8005, 9)
-    );
-    assert_eq!(settings.kafka.properties["sasl.username"], "environment");
-    assert_eq!(settings.kafka.properties["sasl.password"], "hush");
-    assert_eq!(settings.notices, [], "to win over the file is the rule");
-}
-
-#[test]
-fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_lines() {
-    let text = "\nprot = 1\nping_interval = 0\nlog.level = 5\n[jwt]\nsecret = \"short\"\n[kafka]\nmode = \"group\"\n\
-                [kafka.properties]\n\"group.id\" = \"x\"\n";
-    let problems = with_file(text, &[("PORT", "80a")]).map(drop).unwrap_err();
-    let expected = [
-        "f.toml:2: unknown setting prot: did you mean port?",
-        "f.toml:3: cannot use ping_interval=\"0\": it must be more than 0",
-        "f.toml:4: cannot use log.level: it must be text in quotes",
-        "f.toml:6: cannot use jwt.secret: it has 5 bytes",
-        "f.toml:8: cannot use kafka.mode=\"group\": it is not available in this version",
-        "kafka.properties.group.id (f.toml:10) may not set group.id: set KAFKA_GROUP_ID instead",
-        "cannot use PORT=\"80a\": it is not a port",
-        "KAFKA_BOOTSTRAP_SERVERS is required",
-    ];
-    // Those of the file as they stand in it.
-    for (expected, problem) in expected.iter().zip(&problems) {
-        assert!(problem.starts_with(expected), "{expected}: {problems:#?}");
-    }
-    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
-    // Of what a file may hold that cannot be read nothing is said to be missing.
-    let missing = load_only(&[(table::CONFIG, "/nowhere/f.toml")]).map(drop);
-    let missing = missing.unwrap_err();
-    assert!(missing[0].starts_with("cannot read the settings in /nowhere/f.toml: "));
-    assert_eq!(missing.len(), 1, "{missing:#?}");
-    // Also for a subcommand that needs only a part.
-    let environment = BTreeMap::from([(table::CONFIG.to_owned(), "/nowhere/f.toml".to_owned())]);
-    assert!(Settings::listen_from_map(&environment).is_err());
-}
-
-#[test]
-fn a_slip_in_the_name_of_what_is_required_is_told_beside_it() {
-    let environment = [
-        ("JWT_SECERT", SECRET),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
-    ];
-    let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned()));
-    let environment = BTreeMap::from(environment);
-    let hint = "\n  warning: JWT_SECERT: unknown variable, ignored: did you mean JWT_SECRET?";
-    let told = Settings::from_map(&environment, &Presets::new()).unwrap_err();
-    assert!(
-        told.to_string().contains("1 problem in the settings"),
-        "{told}"
-    );
-    assert!(told.to_string().contains(hint), "{told}");
-    // Also where only tokens matter.
-    let told = Settings::auth_from_map(&environment).unwrap_err();
-    assert!(told.to_string().contains(hint), "{told}");
-    assert!(!told.to_string().contains(SECRET), "{told}");
-}
-
-#[test]
-fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("f.toml");
-    let warnings = |text: String, mode: u32| {
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let mut notices = notices(&good(&[(table::CONFIG, path.to_str().unwrap())]));
-        notices.retain(|notice| notice.contains("secrets"));
-        notices
-    };
-    let secret = format!(
-        "redis_url = 'redis://:hush@host'\njwt.secret = '{SECRET}'\n[kafka.properties]\n'sasl.password' = 'x'"
-    );
-    assert_eq!(warnings(secret.clone(), 0o640), [""; 0]);
-    assert_eq!(
-        warnings("port = 1\njwt.secret = \"\"".to_owned(), 0o644),
-        [""; 0]
-    );
-    let told = warnings(secret, 0o644);
-    assert_eq!(told.len(), 1);
-    let expected = "it holds secrets (jwt.secret, redis_url, kafka.properties.sasl.password), and everybody on this machine may read it";
-    assert!(told[0].ends_with(expected), "{told:?}");
-}
-
-#[test]
-fn what_has_changed_and_takes_a_restart_is_named_and_the_profile_keeps_to_what_is_in_force() {
-    let mut running = good(&[]);
-    let environment = |changes: &[(&str, &str)]| {
-        let needed = [
-            ("JWT_SECRET", SECRET),
-            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
-        ];
-        let all = needed.iter().chain(changes);
-        all.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect()
-    };
-    let changed: BTreeMap<String, String> = environment(&[
-        ("KAFKA_TOPIC_PREFIX", "x."),
-        ("MAX_EVENT_BYTES", "5000"),
-        ("CORS_ORIGINS", "https://a.example"),
-        ("JWT_SECRET_PREVIOUS", "another-secret-of-enough-bytes-4kQ9"),
-        ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
-        ("PORT", "8001"),
-    ]);
-    let newer = running.again(&changed, &Presets::new()).unwrap();
-    let names = [
-        "KAFKA_PROPERTIES_SASL_PASSWORD",
-        "KAFKA_TOPIC_PREFIX",
-        "MAX_EVENT_BYTES",
-    ];
-    assert_eq!(running.restart_needed(&newer), names);
-    let topics: Vec<_> = newer.profile.routes.topics().collect();
-    assert!(topics.contains(&"incident"), "{topics:?}");
-    running.apply(newer);
-    assert_eq!(running.auth.keys.secrets.len(), 2);
-    assert_ne!(running.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
-    assert_eq!(running.sockets.max_event_bytes, 262_144);
-    let newer = running.again(&changed, &Presets::new()).unwrap();
-    assert_eq!(running.restart_needed(&newer), names, "until the restart");
-    let newer = running.again(&environment(&[]), &Presets::new()).unwrap();
-    assert_eq!(running.restart_needed(&newer), [""; 0]);
-}
-
 #[test]
 fn no_url_is_quoted_with_its_password() {
     for url in ["redis//me:hush@host", "redis://me:hush@", "me:hush@host"] {
@@ -491,39 +324,6 @@ fn no_url_is_quoted_with_its_password() {
     }
     let problem = problem(&[("JWT_JWKS", "https://me:hush@issuer.example/keys")]);
     assert!(!problem.contains("hush"), "{problem}");
-}
-
-#[test]
-fn properties_that_would_break_a_promise_stop_the_start_wherever_they_stand() {
-    for (property, value) in [
-        ("group.id", "x"),
-        ("enable.auto.commit", "true"),
-        ("enable.auto.offset.store", "true"),
-        ("auto.offset.reset", "latest"),
-        ("auto.offset.reset", "earliest"),
-        ("isolation.level", "read_uncommitted"),
-        ("enable.partition.eof", "false"),
-        ("allow.auto.create.topics", "true"),
-        ("bootstrap.servers", "other:9092"),
-    ] {
-        let variable = properties::variable_name(property);
-        for name in [variable.clone(), format!("FLEETCAST_{variable}")] {
-            let told = problem(&[(&name, value)]);
-            assert!(
-                told.starts_with(&format!("{name} may not set {property}: ")),
-                "{told}"
-            );
-        }
-        let text = format!("[kafka.properties]\n\"{property}\" = \"{value}\"");
-        let needed = [
-            ("JWT_SECRET", SECRET),
-            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
-        ];
-        let told = with_file(&text, &needed).map(drop).unwrap_err();
-        let expected = format!("kafka.properties.{property} (f.toml:2) may not set {property}: ");
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with(&expected), "{told:?}");
-    }
 }
 
 #[test]
@@ -539,50 +339,6 @@ fn any_origin_takes_two_switches() {
     let texts: Vec<_> = origins.iter().map(Origin::as_str).collect();
     assert_eq!(texts, ["https://a.example", "https://b.example"]);
     assert!(problem(&[("CORS_ORIGINS", "https://*.example")]).contains("patterns are not origins"));
-}
-
-#[test]
-fn properties_pass_through_unless_they_break_a_promise() {
-    let settings = good(&[
-        ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
-        ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
-        ("FLEETCAST_KAFKA_PROPERTIES_SASL_PASSWORD", "hush wins"),
-    ]);
-    let properties = &settings.kafka.properties;
-    assert_eq!(
-        properties.get("security.protocol").map(String::as_str),
-        Some("SASL_SSL")
-    );
-    assert_eq!(
-        properties.get("sasl.password").map(String::as_str),
-        Some("hush wins")
-    );
-    assert!(!format!("{settings:?}").contains("hush"));
-    assert!(problem(&[("KAFKA_PROPERTIES_AUTO_OFFSET_RESET", "latest")]).contains("hole"));
-    assert!(
-        problem(&[("FLEETCAST_KAFKA_PROPERTIES_ENABLE_AUTO_COMMIT", "true")])
-            .contains("enable.auto.commit")
-    );
-    assert!(problem(&[("KAFKA_PROPERTIES_", "x")]).contains("names no property"));
-    let own = ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_committed");
-    assert!(
-        good(&[own])
-            .kafka
-            .properties
-            .contains_key("isolation.level")
-    );
-    let misspelt = problem(&[("KAFKA_PROPERTIES_SASL_USRNAME", "reader")]);
-    assert!(
-        misspelt.starts_with("KAFKA_PROPERTIES_SASL_USRNAME may not set sasl.usrname: librdkafka"),
-        "{misspelt}"
-    );
-}
-
-#[test]
-fn the_group_is_set_by_its_own_variable() {
-    let settings = good(&[("KAFKA_GROUP_ID", "staging")]);
-    assert_eq!(settings.kafka.group_id, "staging");
-    assert!(problem(&[("KAFKA_PROPERTIES_GROUP_ID", "x")]).contains("KAFKA_GROUP_ID"));
 }
 
 #[test]
@@ -626,112 +382,4 @@ fn presets_stand_below_the_environment() {
     let settings = Settings::from_map(&environment, &presets).unwrap();
     assert!(settings.listen.host.is_loopback() && settings.listen.qa_page);
     assert_eq!(settings.listen.port, 8005);
-}
-
-/// `NAME=value` of every line of .env.example, also of those that are commented out.
-fn env_example() -> Vec<(String, String, bool)> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines()
-        .filter_map(|line| {
-            let (active, line) = match line.strip_prefix('#') {
-                Some(rest) => (false, rest),
-                None => (true, line),
-            };
-            let (name, value) = line.split_once('=')?;
-            let is_name = name
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-            (is_name && !name.is_empty()).then(|| (name.to_owned(), value.to_owned(), active))
-        })
-        .collect()
-}
-
-#[test]
-fn the_example_file_starts_once_its_secret_is_replaced() {
-    let lines = env_example();
-    let active: BTreeMap<String, String> = lines
-        .iter()
-        .filter(|(_, _, active)| *active)
-        .map(|(name, value, _)| (name.clone(), value.clone()))
-        .collect();
-    let problems = Settings::from_map(&active, &Presets::new()).unwrap_err();
-    assert_eq!(problems.all.len(), 1, "{problems}");
-    assert!(
-        problems
-            .to_string()
-            .contains("cannot use JWT_SECRET: it is a placeholder"),
-        "{problems}"
-    );
-
-    let mut everything: BTreeMap<String, String> = lines
-        .into_iter()
-        .map(|(name, value, _)| (name, value))
-        .collect();
-    everything.insert("JWT_SECRET".to_owned(), SECRET.to_owned());
-    let settings = Settings::from_map(&everything, &Presets::new()).unwrap();
-    assert_eq!(
-        settings.notices,
-        [],
-        "every line of the example has an effect"
-    );
-}
-
-#[test]
-fn the_example_file_has_only_names_that_there_are() {
-    for (name, text, _) in env_example() {
-        let named = |variable: &&table::Variable| variable.names().contains(&name);
-        if let Some(variable) = VARIABLES.iter().find(named) {
-            assert_eq!(variable.status, Status::Served, "{name}");
-            continue;
-        }
-        let suffix = name.strip_prefix(table::KAFKA_PROPERTIES).expect(&name);
-        let property = properties::property_name(suffix);
-        let refusal = crate::kafka::properties::refusal(&property, &text);
-        assert_eq!(refusal, None, "{name}");
-    }
-}
-
-#[test]
-fn the_example_file_names_what_is_required() {
-    let lines = env_example();
-    for variable in VARIABLES {
-        if variable.default == table::Fallback::Required {
-            assert!(
-                lines
-                    .iter()
-                    .any(|(name, _, active)| name == variable.name && *active)
-            );
-        }
-    }
-}
-
-/// Receipts go on into the topic of the start, and must not come back as events.
-#[test]
-fn no_pattern_of_a_reloaded_profile_matches_a_service_topic_that_is_in_force() {
-    let directory = tempfile::tempdir().unwrap();
-    let profile = directory.path().join("profile.toml");
-    let text = "name = \"all\"\ntopics = [{ pattern = \"city-.*\" }]\norganisation = { fields = [\"org\"] }\nevent = [\"event\"]\n\
-        routes = [{ events = [\"seen\"], rooms = [{ kind = \"org\" }] }]\n";
-    std::fs::write(&profile, text).unwrap();
-    let profile = profile.to_str().unwrap();
-    let settings = |receipts: &str| {
-        let all = [
-            ("JWT_SECRET", SECRET),
-            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
-            ("FLEETCAST_PROFILE", profile),
-            ("RECEIPTS_TOPIC", receipts),
-        ];
-        BTreeMap::from(all.map(|(name, text)| (name.to_owned(), text.to_owned())))
-    };
-    let mut running = Settings::from_map(&settings("city-told"), &Presets::new()).unwrap();
-    for _ in 0..2 {
-        let newer = running
-            .again(&settings("city-heard"), &Presets::new())
-            .unwrap();
-        let routes = newer.profile.routes.clone();
-        assert!(routes.wants("city-north"));
-        assert!(!routes.wants("city-told") && !routes.wants("city-heard"));
-        running.apply(newer);
-    }
 }

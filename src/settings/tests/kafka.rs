@@ -1,0 +1,136 @@
+//! What is said about Kafka: librdkafka's properties, the group, topics of our own.
+
+use super::*;
+
+#[test]
+fn properties_that_would_break_a_promise_stop_the_start_wherever_they_stand() {
+    for (property, value) in [
+        ("group.id", "x"),
+        ("enable.auto.commit", "true"),
+        ("enable.auto.offset.store", "true"),
+        ("auto.offset.reset", "latest"),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_uncommitted"),
+        ("enable.partition.eof", "false"),
+        ("allow.auto.create.topics", "true"),
+        ("bootstrap.servers", "other:9092"),
+    ] {
+        let variable = properties::variable_name(property);
+        for name in [variable.clone(), format!("FLEETCAST_{variable}")] {
+            let told = problem(&[(&name, value)]);
+            assert!(
+                told.starts_with(&format!("{name} may not set {property}: ")),
+                "{told}"
+            );
+        }
+        let text = format!("[kafka.properties]\n\"{property}\" = \"{value}\"");
+        let needed = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        ];
+        let told = with_file(&text, &needed).map(drop).unwrap_err();
+        let expected = format!("kafka.properties.{property} (f.toml:2) may not set {property}: ");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&expected), "{told:?}");
+    }
+}
+
+#[test]
+fn properties_pass_through_unless_they_break_a_promise() {
+    let settings = good(&[
+        ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
+        ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
+        ("FLEETCAST_KAFKA_PROPERTIES_SASL_PASSWORD", "hush wins"),
+    ]);
+    let properties = &settings.kafka.properties;
+    assert_eq!(
+        properties.get("security.protocol").map(String::as_str),
+        Some("SASL_SSL")
+    );
+    assert_eq!(
+        properties.get("sasl.password").map(String::as_str),
+        Some("hush wins")
+    );
+    assert!(!format!("{settings:?}").contains("hush"));
+    assert!(problem(&[("KAFKA_PROPERTIES_AUTO_OFFSET_RESET", "latest")]).contains("hole"));
+    assert!(
+        problem(&[("FLEETCAST_KAFKA_PROPERTIES_ENABLE_AUTO_COMMIT", "true")])
+            .contains("enable.auto.commit")
+    );
+    assert!(problem(&[("KAFKA_PROPERTIES_", "x")]).contains("names no property"));
+    let own = ("KAFKA_PROPERTIES_ISOLATION_LEVEL", "read_committed");
+    assert!(
+        good(&[own])
+            .kafka
+            .properties
+            .contains_key("isolation.level")
+    );
+    let misspelt = problem(&[("KAFKA_PROPERTIES_SASL_USRNAME", "reader")]);
+    assert!(
+        misspelt.starts_with("KAFKA_PROPERTIES_SASL_USRNAME may not set sasl.usrname: librdkafka"),
+        "{misspelt}"
+    );
+}
+
+#[test]
+fn the_group_is_set_by_its_own_variable() {
+    let settings = good(&[("KAFKA_GROUP_ID", "staging")]);
+    assert_eq!(settings.kafka.group_id, "staging");
+    assert!(problem(&[("KAFKA_PROPERTIES_GROUP_ID", "x")]).contains("KAFKA_GROUP_ID"));
+}
+
+#[test]
+fn service_topics_that_nothing_uses_are_wanted_only_by_name_and_told() {
+    let wanted = |pairs: &[(&str, &str)]| {
+        let needed = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
+        let environment = needed
+            .iter()
+            .chain(pairs)
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        Settings::topics_from_map(&environment).unwrap().2
+    };
+    assert_eq!(wanted(&[]), ServiceTopics::default());
+    let named = wanted(&[
+        ("FLEETCAST_PUBLISH_TOPIC", "fleetcast.publish"),
+        ("DEAD_LETTER_TOPIC", "dead"),
+        ("RECEIPTS_TOPIC", "receipts"),
+    ]);
+    assert_eq!(named.publish.as_deref(), Some("fleetcast.publish"));
+    assert_eq!(named.dead_letter.as_deref(), Some("dead"));
+    assert_eq!(named.receipts.as_deref(), Some("receipts"));
+    assert_eq!(
+        named.without_effect,
+        ["FLEETCAST_PUBLISH_TOPIC", "DEAD_LETTER_TOPIC"]
+    );
+}
+
+/// Receipts go on into the topic of the start, and must not come back as events.
+#[test]
+fn no_pattern_of_a_reloaded_profile_matches_a_service_topic_that_is_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let profile = directory.path().join("profile.toml");
+    let text = "name = \"all\"\ntopics = [{ pattern = \"city-.*\" }]\norganisation = { fields = [\"org\"] }\nevent = [\"event\"]\n\
+        routes = [{ events = [\"seen\"], rooms = [{ kind = \"org\" }] }]\n";
+    std::fs::write(&profile, text).unwrap();
+    let profile = profile.to_str().unwrap();
+    let settings = |receipts: &str| {
+        let all = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+            ("FLEETCAST_PROFILE", profile),
+            ("RECEIPTS_TOPIC", receipts),
+        ];
+        BTreeMap::from(all.map(|(name, text)| (name.to_owned(), text.to_owned())))
+    };
+    let mut running = Settings::from_map(&settings("city-told"), &Presets::new()).unwrap();
+    for _ in 0..2 {
+        let newer = running
+            .again(&settings("city-heard"), &Presets::new())
+            .unwrap();
+        let routes = newer.profile.routes.clone();
+        assert!(routes.wants("city-north"));
+        assert!(!routes.wants("city-told") && !routes.wants("city-heard"));
+        running.apply(newer);
+    }
+}
