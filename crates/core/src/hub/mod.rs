@@ -12,6 +12,7 @@ mod conflate;
 mod connection;
 mod counts;
 pub mod feed;
+mod late;
 mod latest;
 mod log;
 mod members;
@@ -74,9 +75,24 @@ impl Settings {
         self.window_ms + resume::SKEW_MS
     }
 
-    /// Cursors name the partitions that carried a record of the organisation within the last two windows.
+    /// How far back an instance reads when it starts, in milliseconds: also what was written before a cursor was issued, in a
+    /// partition that its issuer had not found by then.
+    pub fn loaded_ms(&self) -> u64 {
+        self.kept_ms() + positions::DISCOVERY_MS
+    }
+
+    /// Cursors name the partitions that carried a record of the organisation within this time: long enough for what another
+    /// instance has loaded at its start, and then kept.
     fn memory_ms(&self) -> u64 {
-        self.kept_ms() * 2
+        self.kept_ms() + self.loaded_ms() + 2 * resume::SKEW_MS
+    }
+
+    /// A partition that a cursor does not name carried nothing of its organisation from this wall time on until the cursor was
+    /// issued, by the clock of any instance.
+    fn silent_from(&self, issued: u64) -> u64 {
+        issued
+            .saturating_add(resume::SKEW_MS)
+            .saturating_sub(self.memory_ms())
     }
 
     /// A quiet connection is given a newer cursor this often.
@@ -115,7 +131,7 @@ impl<O> Hub<O> {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            positions: Positions::new(settings.window_ms),
+            positions: Positions::new(settings),
             organisations: SlotMap::with_key(),
             by_id: HashMap::new(),
             by_record: ByRecord::default(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
 
-use super::Now;
+use super::{Now, Settings};
 
 /// How long a new partition may exist before it is found here: nothing newer than that is known to be read.
-const DISCOVERY_MS: u64 = 30_000;
+pub(super) const DISCOVERY_MS: u64 = 30_000;
 
 /// Tables of partitions that are remembered, so that cursors issued before a change can still be read.
 const TABLES: usize = 32;
@@ -37,12 +37,15 @@ pub(super) struct Partition {
     pub(super) unwanted: bool,
     /// Wall time of the last moment at which the end was confirmed to be reached.
     end_seen: u64,
+    /// Wall time after which all was written that is read from now on.
+    pub(super) written_after: u64,
 }
 
 /// All partitions of this instance, by the consumer's index. Topics come and go for as long as it runs, and every record asks
 /// here: what it asks goes over neither those that are gone nor all that are there.
 #[derive(Debug)]
 pub(super) struct Positions {
+    settings: Settings,
     /// Those that are there.
     partitions: BTreeMap<u32, Partition>,
     by_hash: HashMap<u32, u32>,
@@ -61,14 +64,13 @@ pub(super) struct Positions {
     earlier: VecDeque<Table>,
     /// Monotonic time of the last change after the start.
     changed: Option<u64>,
-    /// For so many milliseconds after a change no cursor is encoded with the table, while other instances may not know it.
-    settle: u64,
     loading: bool,
 }
 
 impl Positions {
-    pub(super) fn new(settle: u64) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
+            settings,
             partitions: BTreeMap::new(),
             by_hash: HashMap::new(),
             former: HashMap::new(),
@@ -79,7 +81,6 @@ impl Positions {
             table: Table::new(Vec::new()),
             earlier: VecDeque::new(),
             changed: None,
-            settle,
             loading: true,
         }
     }
@@ -113,6 +114,7 @@ impl Positions {
             (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier, now),
             _ => Vec::new(),
         };
+        let read_up_to = self.read_up_to(now);
         if clashes {
             self.ambiguous.insert(hash);
         }
@@ -130,7 +132,13 @@ impl Positions {
             end_seen: if self.loading {
                 0
             } else {
-                now.wall.saturating_sub(DISCOVERY_MS)
+                read_up_to.min(now.wall.saturating_sub(DISCOVERY_MS))
+            },
+            written_after: if self.loading || start > 0 {
+                now.wall.saturating_sub(self.settings.loaded_ms())
+            } else {
+                // Before, it would have been found.
+                read_up_to.saturating_sub(DISCOVERY_MS)
             },
         };
         self.insert(index, partition);
@@ -293,6 +301,7 @@ impl Positions {
         if asked <= partition.end_seen {
             return;
         }
+        partition.written_after = partition.written_after.max(asked);
         let before = std::mem::replace(&mut partition.end_seen, asked);
         if self.ends.remove(&(before, index)) {
             self.ends.insert((asked, index));
@@ -351,11 +360,11 @@ impl Positions {
             .map(|(_, index)| *index)
     }
 
-    /// The table to encode with; `None` for a while after a change.
+    /// The table to encode with; `None` for a window after a change, while other instances may not know it.
     pub(super) fn shared_table(&self, now: Now) -> Option<&Table> {
         let settled = self
             .changed
-            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settle);
+            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settings.window_ms);
         settled.then_some(&self.table)
     }
 
