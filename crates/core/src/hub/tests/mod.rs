@@ -3,6 +3,7 @@
 mod conflating;
 mod delivery;
 mod forgetting;
+mod hostile;
 mod latest;
 mod merging;
 mod resuming;
