@@ -12,6 +12,7 @@ mod conflate;
 mod connection;
 mod counts;
 pub mod feed;
+mod gone;
 mod late;
 mod latest;
 mod log;
@@ -37,6 +38,7 @@ use by_record::ByRecord;
 use connection::{Connection, Control, Lag, Schedule, State};
 pub use counts::{Counts, RoomCount, Snapshot};
 use feed::Feed;
+use gone::Told;
 use log::OrganisationLog;
 pub use members::Start;
 use outlet::Outlet;
@@ -124,6 +126,7 @@ pub struct Hub<O> {
     /// Numbers the appends, so that a connection in several rooms of one publication gets it once.
     appends: u64,
     reach: Reach,
+    told: Told,
     counts: Counts,
 }
 
@@ -145,6 +148,7 @@ impl<O> Hub<O> {
             },
             appends: 0,
             reach: Reach::default(),
+            told: Told::default(),
             counts: Counts::default(),
         }
     }
@@ -204,10 +208,7 @@ impl<O: Outlet> Hub<O> {
                     self.resync_all(ResyncReason::Gap, now);
                 }
             }
-            Feed::Gone { partition } => {
-                let gone = self.positions.remove(partition, now);
-                self.log_gone(&gone, now);
-            }
+            Feed::Gone { partition } => self.gone(partition, now),
             Feed::Contact { up } => self.contact(up, now),
         }
         0
@@ -344,7 +345,7 @@ impl<O: Outlet> Hub<O> {
         }
     }
 
-    /// What was read under these indices belongs to a topic that is gone.
+    /// What was read under these indices, before it was not wanted for a while, belongs to a topic that is gone.
     fn log_gone(&mut self, indices: &[u32], now: Now) {
         for partition in indices {
             self.forget_partition(*partition);
@@ -356,9 +357,13 @@ impl<O: Outlet> Hub<O> {
 
     fn resync_all(&mut self, reason: ResyncReason, now: Now) {
         for key in self.connections.keys().collect::<Vec<_>>() {
-            self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
-            self.schedule(key);
+            self.resync(key, reason, now);
         }
+    }
+
+    fn resync(&mut self, key: ConnectionKey, reason: ResyncReason, now: Now) {
+        self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
+        self.schedule(key);
     }
 
     fn schedule(&mut self, key: ConnectionKey) {
@@ -393,6 +398,7 @@ impl<O: Outlet> Hub<O> {
             positions: &self.positions,
             settings: &self.settings,
             contact: self.contact,
+            appends: self.appends,
             counts: &mut self.counts,
             now,
             spent: Spent::default(),

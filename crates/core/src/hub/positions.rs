@@ -39,6 +39,8 @@ pub(super) struct Partition {
     end_seen: u64,
     /// Wall time after which all was written that is read from now on.
     pub(super) written_after: u64,
+    /// The newest append of a record of it.
+    appended: u64,
 }
 
 /// All partitions of this instance, by the consumer's index. Topics come and go for as long as it runs, and every record asks
@@ -128,6 +130,7 @@ impl Positions {
             reborn_at,
             former: former.unwrap_or_default(),
             gap_at: None,
+            appended: 0,
             unwanted: false,
             end_seen: if self.loading {
                 0
@@ -291,6 +294,34 @@ impl Positions {
             }
             _ => false,
         }
+    }
+
+    /// What was read of it last became this append.
+    pub(super) fn appended(&mut self, index: u32, append: u64) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
+            partition.appended = append;
+        }
+    }
+
+    /// The topic of a partition that is there, and the newest append of what was read of its log under any index.
+    pub(super) fn last_append(&self, index: u32) -> Option<(Arc<str>, u64)> {
+        let topic = Arc::clone(&self.get(index)?.place.0);
+        let log = self.same_log(index).into_iter();
+        let appended = log
+            .filter_map(|index| Some(self.get(index)?.appended))
+            .max();
+        Some((topic, appended?))
+    }
+
+    /// The newest index of a partition that is there.
+    pub(super) fn newest_index(&self) -> u32 {
+        self.partitions.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Whether a partition of the topic is there under this index or an earlier one.
+    pub(super) fn has_up_to(&self, topic: &str, index: u32) -> bool {
+        let mut earlier = self.partitions.range(..=index);
+        earlier.any(|(_, partition)| *partition.place.0 == *topic)
     }
 
     pub(super) fn end(&mut self, index: u32, next: i64, asked: u64) {

@@ -17,6 +17,7 @@ impl<O: Outlet> Hub<O> {
             return 0;
         }
         self.appends += 1;
+        self.positions.appended(partition, self.appends);
         self.counts.publications += 1;
         let key = self.organisation(&publication.organisation);
         let log = &mut self.organisations[key];
