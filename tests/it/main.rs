@@ -31,6 +31,7 @@ mod broker_restarts;
 mod cli;
 mod config_file;
 mod harness;
+mod heartbeat;
 mod instances;
 mod keys;
 mod latest;
