@@ -48,3 +48,4 @@ mod shutdown;
 mod slow_clients;
 mod tools;
 mod topics;
+mod vanished;

@@ -146,10 +146,12 @@ impl Way {
         if upgrading || state.noted.is_empty() {
             return !upgrading;
         }
+        let allowed = state.pace.allows(now);
         let (packets, bytes) = match state.transport {
-            Transport::WebSocket => (WEBSOCKET_PACKETS, state.pace.allows(now).max(least)),
+            Transport::WebSocket => (WEBSOCKET_PACKETS, allowed.max(least)),
+            // A ping waits for the next poll, and that for the end of this answer.
             Transport::Polling | Transport::Upgrading { .. } => {
-                (POLLING_PACKETS, self.polling_bytes)
+                (POLLING_PACKETS, allowed.max(START).min(self.polling_bytes))
             }
         };
         state.noted.len() < packets && state.bytes + size <= bytes

@@ -135,6 +135,14 @@ impl TestApp {
         kilobytes.parse::<u64>().unwrap() * 1024
     }
 
+    /// Sockets that the process holds open.
+    pub(crate) fn sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -277,6 +277,11 @@ impl Client {
             .unwrap();
     }
 
+    /// See [`vanish`].
+    pub(crate) fn vanish(&self) {
+        vanish(self.websocket.get_ref());
+    }
+
     /// The next packet; pings are answered.
     pub(crate) async fn packet(&mut self) -> Option<Packet> {
         loop {
@@ -307,6 +312,15 @@ impl Client {
                 .insert(event.namespace.clone(), cursor.to_owned());
         }
     }
+}
+
+/// From now on the kernel throws away every segment that comes for this socket, before TCP sees it: nothing is acknowledged,
+/// and nobody closes anything. So a machine looks that has lost its power.
+pub(crate) fn vanish(stream: &TcpStream) {
+    /// `BPF_RET | BPF_K`: so many bytes of the packet are kept.
+    const RETURN: u16 = 0x06;
+    let nothing = SockFilter::new(RETURN, 0, 0, 0);
+    SockRef::from(stream).attach_filter(&[nothing]).unwrap();
 }
 
 fn prefix(namespace: &str) -> String {
