@@ -114,7 +114,7 @@ fn seat(
         habit,
         Habit::Trickle { .. } | Habit::Stop { .. } | Habit::StopForGood { .. }
     );
-    let rooms = seating.channels_of_client(index, slow);
+    let rooms = seating.rooms_of_client(index, slow);
     let organisation = seating.organisation_of_client(index);
     let own = seating.organisation_room(organisation);
     let history = ClientHistory::new(&seating.name(own).0, run, own, &rooms);

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::check::Bitmap;
 
+use super::late::Late;
+use super::newest::{Arrival, Newest};
 use super::record::Stamp;
 
 /// What a client saw that no later knowledge can excuse.
@@ -73,6 +75,8 @@ pub(crate) struct Resync {
     pub(crate) reason: String,
     /// Up to when it had everything, as far as it can know.
     pub(crate) known_ns: u64,
+    /// The window that the welcome told just before.
+    pub(crate) promised_ns: Option<u64>,
 }
 
 /// It was away.
@@ -88,11 +92,18 @@ pub(crate) struct Return {
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClientHistory {
-    organisation: String,
+    pub(crate) organisation: String,
     run: String,
     pub(crate) rooms: Vec<RoomHistory>,
     /// By lane: the highest order received since the last resync.
     highest: Vec<Option<u32>>,
+    #[serde(skip)]
+    pub(crate) newest: Newest,
+    /// What came late while it was connected all the time.
+    #[serde(skip)]
+    pub(crate) late: Late,
+    /// When it was welcomed, and the window that it was told.
+    pub(crate) windows: Vec<(u64, u64)>,
     pub(crate) offences: Offences,
     pub(crate) resyncs: Vec<Resync>,
     pub(crate) returns: Vec<Return>,
@@ -125,6 +136,9 @@ impl ClientHistory {
             run: run.to_owned(),
             rooms,
             highest: Vec::new(),
+            newest: Newest::default(),
+            late: Late::default(),
+            windows: Vec::new(),
             offences: Offences::default(),
             resyncs: Vec::new(),
             returns: Vec::new(),
@@ -188,9 +202,11 @@ impl ClientHistory {
         }
     }
 
-    /// `resume` as the welcome says it.
-    pub(crate) fn welcomed(&mut self, resume: &str, now_ns: u64) {
+    /// `resume` as the welcome says it, and the window that it tells.
+    pub(crate) fn welcomed(&mut self, resume: &str, window_ns: u64, now_ns: u64) {
         self.notice_due = resume == "resync";
+        self.windows.push((now_ns, window_ns));
+        self.newest.resumed();
         if let Some(back) = self.returns.last_mut() {
             back.welcome_ns.get_or_insert(now_ns);
         }
@@ -215,6 +231,9 @@ impl ClientHistory {
             at_ns: now_ns,
             reason: reason.to_owned(),
             known_ns: self.known_ns,
+            promised_ns: (self.windows.last())
+                .filter(|_| self.notice_due)
+                .map(|(_, window_ns)| *window_ns),
         });
         self.notice_due = false;
         self.known_ns = now_ns;
@@ -223,6 +242,7 @@ impl ClientHistory {
 
     fn begin_anew(&mut self, now_ns: u64) {
         self.highest.fill(None);
+        self.newest.resumed();
         for room in &mut self.rooms {
             if matches!(room.held, Held::Yes | Held::Leaving) {
                 room.end();
@@ -286,12 +306,20 @@ impl ClientHistory {
         }
     }
 
-    /// A record arrived, of the room that its stamp names, if that is one of this run. True if it is new.
-    pub(crate) fn received(&mut self, stamp: &Stamp<'_>, room: Option<u16>, now_ns: u64) -> bool {
+    /// Who reads at once and was there when it was sent has seen how long it took.
+    pub(crate) fn took(&mut self, sent_ns: u64, now_ns: u64) {
+        let since = self.windows.last();
+        if since.is_some_and(|(welcomed_ns, _)| *welcomed_ns < sent_ns) {
+            self.late.note(sent_ns, now_ns);
+        }
+    }
+
+    /// Whether it may be given this, and as which of its rooms' record.
+    fn admit(&mut self, stamp: &Stamp<'_>, room: Option<u16>) -> Option<usize> {
         // Organisation first: also a record of another run must not cross it.
         if stamp.organisation != self.organisation {
             self.offend(|| format!("leaked: {stamp:?}"), |it| it.leaked += 1);
-            return false;
+            return None;
         }
         if self.notice_due {
             self.offend(
@@ -300,19 +328,54 @@ impl ClientHistory {
             );
             self.notice_due = false;
         }
-        let held = |known: &&mut RoomHistory| Some(known.room) == room && known.held != Held::No;
-        let Some(known) = self
-            .rooms
-            .iter_mut()
-            .find(held)
-            .filter(|_| stamp.run == self.run)
-        else {
+        let held = |known: &RoomHistory| Some(known.room) == room && known.held != Held::No;
+        let found = self.rooms.iter().position(held);
+        let found = found.filter(|_| stamp.run == self.run);
+        if found.is_none() {
             self.offend(
                 || format!("not of its rooms: {stamp:?}"),
                 |it| it.unexpected += 1,
             );
+        }
+        found
+    }
+
+    /// A record of class `latest` arrived. True if it is newer than what came of its key over this connection.
+    pub(crate) fn moved(
+        &mut self,
+        stamp: &Stamp<'_>,
+        key: u32,
+        room: Option<u16>,
+        now_ns: u64,
+    ) -> bool {
+        if self.admit(stamp, room).is_none() {
+            return false;
+        }
+        if let Some(back) = self.returns.last_mut() {
+            back.event_ns.get_or_insert(now_ns);
+        }
+        match self.newest.take(stamp.lane, key, stamp.order) {
+            Arrival::Newer => {
+                self.received += 1;
+                true
+            }
+            Arrival::Again => false,
+            Arrival::Older => {
+                self.offend(
+                    || format!("older than what came of its key: {stamp:?}"),
+                    |it| it.reordered += 1,
+                );
+                false
+            }
+        }
+    }
+
+    /// A record arrived, of the room that its stamp names, if that is one of this run. True if it is new.
+    pub(crate) fn received(&mut self, stamp: &Stamp<'_>, room: Option<u16>, now_ns: u64) -> bool {
+        let Some(known) = self.admit(stamp, room) else {
             return false;
         };
+        let known = &mut self.rooms[known];
         let lane = usize::from(stamp.lane);
         let Some(new) = known.insert(lane, stamp.sequence) else {
             self.offend(
