@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use crate::check::Bitmap;
+use crate::bitmap::Bitmap;
 
-use super::history::{ClientHistory, End, Offences, Return, Span};
+use super::history::{ClientHistory, Offences, Return};
 use super::late::Late;
 use super::ledger::{Fate, Ledger};
 use super::newest;
 use super::recovery::{Recovery, Spread, away_for, recoveries};
+use super::stretch::{End, Span};
 use super::told;
 
 /// What the nemesis did.

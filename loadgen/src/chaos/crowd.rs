@@ -18,8 +18,9 @@ use crate::latency::Latencies;
 use crate::socket::{Endpoint, Minter};
 
 use super::Args;
+use super::habit::Habit;
 use super::history::ClientHistory;
-use super::part::{Around, Habit, Orders, Seated, Shared};
+use super::part::{Around, Orders, Seated, Shared};
 use super::scenario::Scenario;
 use super::seating::Seating;
 

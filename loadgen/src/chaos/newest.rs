@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use super::check::{SAMPLES_EACH, Verdict, around};
-use super::history::{ClientHistory, End};
+use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
+use super::stretch::End;
 
 /// By key.
 #[derive(Debug, Default, Clone)]

@@ -1,4 +1,4 @@
-//! The clients of a chaos run: what their habits are, and how what they see becomes their history.
+//! The clients of a chaos run: how they keep to their habits, and how what they see becomes their history.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,50 +16,10 @@ use crate::clock::Clock;
 use crate::latency::{Group, Latencies, Phase};
 use crate::socket::Transport;
 
+use super::habit::Habit;
 use super::history::ClientHistory;
 use super::record::{CHANNEL_EVENT, ORGANISATION_EVENT, POSITION_EVENT, Payload};
 use super::seating::Seating;
-
-/// What a client does of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
-    Steady,
-    /// Its connection is cut at random, every so often.
-    Cut {
-        least: Duration,
-        most: Duration,
-    },
-    /// The same, and then its next connections are cut at their first event, so many times in a row.
-    Flinch {
-        least: Duration,
-        most: Duration,
-        times: u32,
-    },
-    /// It reads a message in each `pause`, for so long.
-    Trickle {
-        after: Duration,
-        lasts: Duration,
-        pause: Duration,
-    },
-    /// It reads nothing for so long.
-    Stop {
-        after: Duration,
-        lasts: Duration,
-    },
-    /// It never reads again.
-    StopForGood {
-        after: Duration,
-    },
-    /// It goes away, and comes back.
-    Leave {
-        after: Duration,
-        away: Duration,
-    },
-    /// It joins and leaves another channel.
-    Toggle {
-        every: Duration,
-    },
-}
 
 /// What the nemesis tells all clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

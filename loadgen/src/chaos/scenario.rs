@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::part::Habit;
+use super::habit::Habit;
 
 /// What the bytes of the window suffice for in [`Scenario::Crowded`] and [`Scenario::Noisy`], about.
 const CROWDED: Duration = Duration::from_secs(10);
