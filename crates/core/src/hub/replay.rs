@@ -111,15 +111,20 @@ impl Turn<'_> {
 
     /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
     fn resync_if_overtaken<O>(&mut self, connection: &mut Connection<O>) {
+        let first = self.log.first();
         let State::Lagging(lag) = &mut connection.state else {
             return;
         };
-        let missed = self.log.has_overtaken(lag, self.positions)
-            && connection.rooms.iter().any(|room| {
-                let log = self.log.rooms.get(room);
-                log.is_some_and(|log| log.evicted > lag.next)
-            });
-        lag.next = lag.next.max(self.log.first());
+        if lag.next >= first {
+            return;
+        }
+        let missed = connection.rooms.iter().any(|room| {
+            self.log
+                .rooms
+                .get(room)
+                .is_some_and(|log| log.evicted > lag.next)
+        });
+        lag.next = first;
         if missed {
             self.resync(connection, ResyncReason::Evicted);
         }
