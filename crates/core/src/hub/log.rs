@@ -10,8 +10,10 @@ use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
 use super::by_record::{ByRecord, Owner};
+use super::connection::Lag;
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
+use super::resume::SKEW_MS;
 use super::{ConnectionKey, Now, Settings};
 
 /// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
@@ -31,8 +33,8 @@ pub(super) struct Entry {
 /// Offsets below `next` are no longer in the window; `appended` is the wall time at which the last of them came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Floor {
-    pub(super) next: i64,
-    pub(super) appended: u64,
+    next: i64,
+    appended: u64,
 }
 
 #[derive(Debug, Default)]
@@ -223,6 +225,29 @@ impl OrganisationLog {
 
     pub(super) fn floor(&self, partition: u32) -> Option<Floor> {
         self.floors.get(&partition).copied()
+    }
+
+    /// Whether records of the partition that the cursor does not cover are no longer in the window. One that it does not name
+    /// carried nothing until the cursor was issued.
+    pub(super) fn has_evicted(&self, index: u32, partition: &Partition, after: &Cursor) -> bool {
+        let Some(floor) = self.floor(index) else {
+            return false;
+        };
+        match after.mark(partition.hash) {
+            Some(mark) => floor.next > mark.next,
+            None => floor.appended.saturating_add(SKEW_MS) > after.issued,
+        }
+    }
+
+    /// Whether entries that this connection has not looked at are no longer in the window, and it did not come with all of
+    /// them. A resumed one begins at the oldest, which it has mostly, and its first turn may be long in coming.
+    pub(super) fn has_overtaken(&self, lag: &Lag, positions: &Positions) -> bool {
+        let missed = |own: &Cursor| {
+            let mut partitions = positions.live();
+            partitions.any(|(index, partition)| self.has_evicted(index, partition, own))
+        };
+        let own = lag.own.as_ref().filter(|_| lag.uncovered.is_empty());
+        lag.next < self.first && own.is_none_or(missed)
     }
 
     /// The partition is gone: no cursor names it from now on. Returns the bytes of the newest records that became free.

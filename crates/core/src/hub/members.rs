@@ -89,7 +89,7 @@ impl<O: Outlet> Hub<O> {
         }
         let log = &mut self.organisations[connection.organisation];
         let overtaken = match &connection.state {
-            State::Lagging(lag) => lag.next < log.first(),
+            State::Lagging(lag) => log.has_overtaken(lag, &self.positions),
             State::Live => false,
         };
         log.room(room).members.push(key);

@@ -111,20 +111,15 @@ impl Turn<'_> {
 
     /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
     fn resync_if_overtaken<O>(&mut self, connection: &mut Connection<O>) {
-        let first = self.log.first();
         let State::Lagging(lag) = &mut connection.state else {
             return;
         };
-        if lag.next >= first {
-            return;
-        }
-        let missed = connection.rooms.iter().any(|room| {
-            self.log
-                .rooms
-                .get(room)
-                .is_some_and(|log| log.evicted > lag.next)
-        });
-        lag.next = first;
+        let missed = self.log.has_overtaken(lag, self.positions)
+            && connection.rooms.iter().any(|room| {
+                let log = self.log.rooms.get(room);
+                log.is_some_and(|log| log.evicted > lag.next)
+            });
+        lag.next = lag.next.max(self.log.first());
         if missed {
             self.resync(connection, ResyncReason::Evicted);
         }
@@ -298,6 +293,11 @@ impl Turn<'_> {
                     .unwrap_or(connection.last.clone()),
             };
             let publication = &given.publication;
+            if let Some(newer) = instead.filter(|_| failpoints::is(Bug::DropNewest)) {
+                lag.ahead.note(publication, newer);
+                lag.next = sequence + 1;
+                continue;
+            }
             let item = Item::Publication {
                 publication,
                 cursor: &cursor,

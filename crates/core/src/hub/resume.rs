@@ -90,7 +90,7 @@ impl<O> Hub<O> {
             .and_then(|key| self.organisations.get(*key));
         let after_issue = |wall: u64| wall.saturating_add(SKEW_MS) > cursor.issued;
         for (index, partition) in self.positions.live() {
-            let floor = log.and_then(|log| log.floor(index));
+            let evicted = log.is_some_and(|log| log.has_evicted(index, partition, cursor));
             if let Some(mark) = cursor.mark(partition.hash) {
                 if partition.was_another(mark, after_issue) {
                     return Some(ResyncReason::TopicRecreated);
@@ -99,21 +99,19 @@ impl<O> Hub<O> {
                     // Nothing here can be compared with it.
                     continue;
                 }
-                let next = mark.next;
-                if partition.start > next {
+                if partition.start > mark.next {
                     return Some(
                         partition
                             .gap_at
                             .map_or(ResyncReason::CursorExpired, |_| ResyncReason::Gap),
                     );
                 }
-                if floor.is_some_and(|floor| floor.next > next) && !failpoints::is(Bug::IgnoreFloor)
-                {
+                if evicted && !failpoints::is(Bug::IgnoreFloor) {
                     return Some(ResyncReason::Evicted);
                 }
             } else if partition.gap_at.is_some_and(after_issue) {
                 return Some(ResyncReason::Gap);
-            } else if floor.is_some_and(|floor| after_issue(floor.appended)) {
+            } else if evicted {
                 return Some(ResyncReason::Evicted);
             }
         }
