@@ -428,3 +428,29 @@ fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
     rig.pass_unconfirmed(WINDOW_MS / 2);
     assert_eq!(rig.inspect("o1", &old), Inspection::Resync(CursorExpired));
 }
+
+#[test]
+fn a_storm_of_returns_into_a_full_window_takes_a_while_and_nobody_is_told_to_resync() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    // Five records a second, for longer than they are kept.
+    for _ in 0..KEPT_MS / 1_000 + 10 {
+        for _ in 0..5 {
+            rig.publish(0, "o1", &["1"]);
+        }
+        rig.pass(1_000);
+    }
+    client.read();
+    rig.hub.close(client.key);
+    let mut back: Vec<_> = (0..500)
+        .map(|_| rig.resumed(&["1"], &client.cursor))
+        .collect();
+    for _ in 0..170 {
+        rig.hub.turn(rig.now);
+    }
+    // The window lets go of something that all of them have, before the others have had their turn.
+    rig.pass(1_000);
+    for client in &mut back {
+        assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    }
+}
