@@ -203,6 +203,22 @@ fn what_the_window_lets_go_of_before_the_first_turn_matters_only_if_the_client_m
 }
 
 #[test]
+fn what_grows_too_old_before_the_first_turn_was_not_missed() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass(KEPT_MS - 1_000);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    back.room_for(0);
+    rig.pass(1_000);
+    back.room_for(NO_LIMIT);
+    rig.ready(&back);
+    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
+}
+
+#[test]
 fn a_hole_that_was_never_read_is_a_gap_for_everybody_before_it() {
     let mut rig = Rig::new(2);
     let before = text(rig.now.wall, &[(0, 3)]);
