@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use tokio::time::{Instant, sleep};
 
 use crate::protocol::{
-    Event, Packet, connect_packet, field, is_success, subscribe_packet, unsubscribe_packet,
+    Event, Packet, connect_packet, field, is_success, number, subscribe_packet, unsubscribe_packet,
 };
 use crate::socket::{Endpoint, Line, OpenError, Transport};
 
@@ -63,8 +63,12 @@ pub(crate) enum Sight<'a> {
         payload: &'a str,
         has_cursor: bool,
     },
-    /// `fresh`, `resumed` or `resync`.
-    Welcome(&'a str),
+    Welcome {
+        /// `fresh`, `resumed` or `resync`.
+        resume: &'a str,
+        /// How far back this organisation can be resumed; 0 if that was not said.
+        window_seconds: u64,
+    },
     Resync(&'a str),
     /// An event of the contract that only moves the cursor.
     Cursor,
@@ -295,7 +299,10 @@ impl<P: Part> Client<P> {
     fn take_event(&self, event: &Event<'_>) -> Step {
         let (payload, cursor) = event.split_cursor();
         let sight = match event.name {
-            "connection_established" => Sight::Welcome(field(payload, "resume").unwrap_or("fresh")),
+            "connection_established" => Sight::Welcome {
+                resume: field(payload, "resume").unwrap_or("fresh"),
+                window_seconds: number(payload, "window_seconds").unwrap_or(0),
+            },
             "resync_required" => {
                 Sight::Resync(field(payload, "reason").unwrap_or("no reason given"))
             }

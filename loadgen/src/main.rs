@@ -3,6 +3,7 @@
 //! `run` measures and checks, `poison` breaks records, `commands` breaks client packets. Exit code 0: all as promised;
 //! 1: a promise was broken; 2: the run itself could not be made.
 
+mod bitmap;
 mod chaos;
 mod check;
 mod client;

@@ -12,7 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use crate::check::{Bitmap, RoomLedger};
+use crate::bitmap::Bitmap;
+use crate::check::RoomLedger;
 use crate::clock::Clock;
 use crate::record::RecordWriter;
 

@@ -121,6 +121,13 @@ pub(crate) fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
+/// The same of a field that holds a whole number.
+pub(crate) fn number(json: &str, name: &str) -> Option<u64> {
+    let at = json.find(&format!("\"{name}\":"))? + name.len() + 3;
+    let digits = json[at..].split(|letter: char| !letter.is_ascii_digit());
+    digits.into_iter().next()?.parse().ok()
+}
+
 /// Whether an acknowledgement of the contract's shape says that the command took effect.
 pub(crate) fn is_success(ack: &str) -> bool {
     field(ack, "status") == Some("success")

@@ -224,7 +224,7 @@ impl Part for Tempered {
                     self.around.progress.ready.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Sight::Welcome(resume) => {
+            Sight::Welcome { resume, .. } => {
                 match *resume {
                     "resumed" => state.story.resumed += 1,
                     "resync" => state.story.resynced += 1,

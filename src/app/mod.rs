@@ -251,14 +251,15 @@ fn socket_io(
         lifecycle: lifecycle.clone(),
         max_packet: sockets.max_message_bytes,
     };
+    let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
     let engine = EngineSettings {
         max_connections: sockets.max_connections,
         max_payload: sockets.max_http_buffer_size,
         max_packet: sockets.max_message_bytes,
         slow_client_timeout: sockets.slow_client_timeout,
+        heartbeat: ping_interval.saturating_add(ping_timeout),
         allow_query_token: settings.auth.allow_query_token,
     };
-    let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
     socketio::build(
         handshake,
         SocketIoSettings {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -77,6 +78,7 @@ pub struct Guard {
     bytes_written: AtomicU64,
     frames_out: AtomicU64,
     last_progress: AtomicU64,
+    last_heard: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
 }
 
@@ -93,6 +95,7 @@ impl Guard {
             bytes_written: AtomicU64::new(0),
             frames_out: AtomicU64::new(0),
             last_progress: AtomicU64::new(clock::monotonic_ms()),
+            last_heard: AtomicU64::new(clock::monotonic_ms()),
             observer: Mutex::new(None),
         }
     }
@@ -128,6 +131,12 @@ impl Guard {
     /// When the kernel last took a byte, in [`clock::monotonic_ms`]; before the first one, when the connection was accepted.
     pub fn last_progress(&self) -> u64 {
         self.last_progress.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing that the peer sent has been read.
+    pub fn not_heard_for(&self) -> Duration {
+        let heard = self.last_heard.load(Ordering::Relaxed);
+        Duration::from_millis(clock::monotonic_ms().saturating_sub(heard))
     }
 
     /// A write waits for the peer to read.
@@ -204,6 +213,11 @@ impl Guard {
         self.bytes_written
             .fetch_add(bytes as u64, Ordering::Relaxed);
         self.last_progress
+            .store(clock::monotonic_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn heard(&self) {
+        self.last_heard
             .store(clock::monotonic_ms(), Ordering::Relaxed);
     }
 

@@ -41,6 +41,9 @@ pub use table::{ConnectionTable, NetStats};
 /// Connections that the kernel keeps for us while the loop is busy: a whole fleet comes back at once after a deploy.
 const BACKLOG: u32 = 4096;
 
+/// Less would wake a fast connection more often; more is time that a ping loses on the way to a slow one.
+const UNSENT: u32 = 16 * 1024;
+
 /// What a listener allows.
 #[derive(Debug, Clone)]
 pub struct NetSettings {
@@ -56,6 +59,9 @@ pub struct NetSettings {
     pub user_timeout: Duration,
     /// Bytes of unsent data that the kernel keeps for a connection; Linux doubles the number for its own use.
     pub send_buffer: usize,
+    /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes ahead of what it may send. A ping waits behind them, and behind
+    /// the whole send buffer if there is no such limit.
+    pub unsent: u32,
     /// Open TCP connections; over it only [`reserve_paths`](Self::reserve_paths) are answered.
     pub max_connections: usize,
     /// Connections on top of `max_connections`. When they are taken, too, the oldest of them makes room.
@@ -88,6 +94,7 @@ impl NetSettings {
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),
             send_buffer: 64 * 1024,
+            unsent: UNSENT,
             max_connections: wanted.min(possible),
             reserve,
             reserve_paths: &["/health", "/ready"],
@@ -102,6 +109,7 @@ impl NetSettings {
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),
             send_buffer: 64 * 1024,
+            unsent: UNSENT,
             max_connections: (descriptors / 16).clamp(8, 256),
             reserve: 8,
             reserve_paths: &["/health", "/ready", "/metrics"],
@@ -113,6 +121,7 @@ impl NetSettings {
         socket.set_nodelay(true)?;
         let options = SockRef::from(socket);
         options.set_send_buffer_size(self.send_buffer)?;
+        options.set_tcp_notsent_lowat(self.unsent)?;
         options.set_tcp_user_timeout(Some(self.user_timeout))
     }
 }

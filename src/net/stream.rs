@@ -170,7 +170,9 @@ impl AsyncRead for GuardedStream {
             match self.socket.try_read_buf(buf) {
                 Ok(read) => {
                     // The flag again: what we have shut down reads as an end, too.
-                    if read == 0 && !self.guard.is_ended() {
+                    if read > 0 {
+                        self.guard.heard();
+                    } else if !self.guard.is_ended() {
                         self.guard.note(CloseReason::Peer);
                     }
                     return Poll::Ready(Ok(()));

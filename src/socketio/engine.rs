@@ -48,6 +48,8 @@ pub struct EngineSettings {
     pub max_packet: usize,
     /// A polling client that has events waiting and does not come for them is given up after this time.
     pub slow_client_timeout: Duration,
+    /// Of Engine.IO: the time between two pings, and how long the answer may take, together.
+    pub heartbeat: Duration,
     pub allow_query_token: bool,
 }
 
@@ -118,7 +120,7 @@ impl Engine {
             let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
             let now_seconds = clock::wall_ms() / 1000;
             for session in all {
-                session.look_after(now_seconds, self.settings.slow_client_timeout);
+                session.look_after(now_seconds, &self.settings);
             }
         }
     }

@@ -9,7 +9,7 @@ use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use tokio_util::task::TaskTracker;
 
-use super::engine::{Credentials, Engine};
+use super::engine::{Credentials, Engine, EngineSettings};
 use super::slot::Slot;
 use super::way::Way;
 use crate::net::{self, Guard};
@@ -215,8 +215,8 @@ impl EngineSession {
         }
     }
 
-    /// Once a second: ends what has outlived its token, or has stopped to come for its events.
-    pub(super) fn look_after(&self, now_seconds: u64, slow_client_timeout: Duration) {
+    /// Once a second: ends what has outlived its token, has stopped to come for its events, or is dead.
+    pub(super) fn look_after(&self, now_seconds: u64, settings: &EngineSettings) {
         let expired = self
             .carrier()
             .sockets
@@ -224,9 +224,22 @@ impl EngineSession {
             .any(|seat| seat.until <= now_seconds);
         if expired {
             self.close(CloseReason::TokenExpired);
-        } else if self.way.not_fetched_for() > slow_client_timeout {
+        } else if self.way.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
+        } else if self.is_ghost(settings.heartbeat) {
+            self.close(CloseReason::Heartbeat);
         }
+    }
+
+    /// Given up by the library for want of a pong, and still there: it waits for the writer before it tells anybody, and
+    /// the writer waits for the peer. It reads nothing any more either, which is how to know.
+    fn is_ghost(&self, heartbeat: Duration) -> bool {
+        /// The library comes first, and a busy thread is no reason.
+        const MARGIN: Duration = Duration::from_secs(1);
+        let guard = self.carrier().guard.clone();
+        guard.is_some_and(|guard| {
+            guard.write_blocked() && guard.not_heard_for() > heartbeat.saturating_add(MARGIN)
+        })
     }
 
     fn carrier(&self) -> MutexGuard<'_, Carrier> {

@@ -102,6 +102,49 @@ async fn a_client_that_never_reads_again_is_closed() {
     drop(stopped);
 }
 
+/// Fast ones may have most on their way: these read well until they stop.
+#[tokio::test]
+async fn clients_that_stop_cost_at_most_a_mebibyte_each_in_the_process_and_the_kernel() {
+    const CLIENTS: u64 = 20;
+    const MOST: u64 = 1024 * 1024;
+    let kafka = Kafka::mock(&[("transmission", 3)]).await;
+    // The window is full before anything is measured.
+    let more = [("FLEETCAST_WINDOW_BYTES", "1MiB")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let mut stream = Stream::new(&kafka, 3, 1000);
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let auth = auth(&format!("u{number}"), "o1", &["channel:7"]);
+        clients.push((Client::connect(slow(&app), &auth).await, Tally::default()));
+    }
+    for _ in 0..15 {
+        stream.produce(&kafka, 100).await;
+        let total = stream.total();
+        let reads = clients
+            .iter_mut()
+            .map(|(client, tally)| client.read_until(tally, total));
+        join_all(reads).await;
+    }
+    let (resident, queued) = (app.resident(), app.queued_by_the_kernel());
+    for _ in 0..15 {
+        stream.produce(&kafka, 100).await;
+    }
+    let lagging = eventually("they are full, and left behind", async || {
+        let metrics = app.metrics().await;
+        let lag = metrics.sum("fleetcast_kafka_lag");
+        let lagging = metrics.value("fleetcast_lagging_connections");
+        (lag == 0 && lagging == CLIENTS).then_some(lagging)
+    })
+    .await;
+    let in_process = app.resident().saturating_sub(resident) / lagging;
+    let in_kernel = app.queued_by_the_kernel().saturating_sub(queued) / lagging;
+    assert!(in_kernel > 0, "none of them is stopped");
+    assert!(
+        in_process + in_kernel < MOST,
+        "{in_process} and {in_kernel} bytes"
+    );
+}
+
 #[tokio::test]
 async fn ten_thousand_commands_without_reading_hurt_nobody_else() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;

@@ -18,6 +18,8 @@ pub enum Bug {
     IgnoreFloor,
     /// `foreign`: now and then an event is handed to a connection of another organisation too.
     Foreign,
+    /// `drop-newest`: the newest record of a key that goes out in place of one that waits is not handed over.
+    DropNewest,
     /// `goodbye`: connections are closed with a DISCONNECT packet.
     Goodbye,
 }
@@ -46,6 +48,7 @@ mod chosen {
                 "own-cursor" => Bug::OwnCursor,
                 "ignore-floor" => Bug::IgnoreFloor,
                 "foreign" => Bug::Foreign,
+                "drop-newest" => Bug::DropNewest,
                 "goodbye" => Bug::Goodbye,
                 other => panic!("there is no seeded bug {other:?}"),
             })

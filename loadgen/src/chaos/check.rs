@@ -2,10 +2,15 @@
 
 use serde::Serialize;
 
-use crate::check::Bitmap;
+use crate::bitmap::Bitmap;
 
-use super::history::{ClientHistory, End, Offences, Return, Span};
+use super::history::{ClientHistory, Offences, Return};
+use super::late::Late;
 use super::ledger::{Fate, Ledger};
+use super::newest;
+use super::recovery::{Recovery, Spread, away_for, recoveries};
+use super::stretch::{End, Span};
+use super::told;
 
 /// What the nemesis did.
 #[derive(Debug, Clone, Serialize)]
@@ -20,11 +25,24 @@ pub(crate) struct Fault {
 /// Being told `resync_required` for one of these reasons is right within this time: the nemesis has made it so.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit {
+    /// Whose clients; `None`: everybody's.
+    pub(crate) organisation: Option<String>,
     pub(crate) from_ns: u64,
     pub(crate) until_ns: u64,
     pub(crate) reasons: &'static [&'static str],
-    /// For clients that have missed so much, or more.
+    /// For clients that have missed so much, or more. What the servers themselves were behind by is on top of what a client
+    /// missed: see [`Late`].
     pub(crate) least_ns: u64,
+}
+
+impl Permit {
+    /// At that time, to that client, for that reason.
+    pub(crate) fn covers(&self, client: &ClientHistory, at_ns: u64, reason: &str) -> bool {
+        let its = self.organisation.as_ref();
+        its.is_none_or(|organisation| *organisation == client.organisation)
+            && (self.from_ns..=self.until_ns).contains(&at_ns)
+            && self.reasons.contains(&reason)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -46,8 +64,12 @@ pub(crate) struct Faults {
     /// Of a room that the client did not hold, of an aborted transaction, or of nobody's making.
     pub(crate) unexpected: u64,
     pub(crate) altered: u64,
+    /// Of class `latest`: the record of a key that the client was given last is not the newest.
+    pub(crate) stale: u64,
     /// A resync although the client was not outside the window, or a cursor that was passed over without a word.
     pub(crate) false_resyncs: u64,
+    /// A welcome told a window that was not the organisation's.
+    pub(crate) mistold: u64,
     /// An event between a welcome that says `resync` and the notice.
     pub(crate) untold: u64,
     /// Packets after which a stock client stays away.
@@ -63,7 +85,7 @@ impl Faults {
         *self == Self::default()
     }
 
-    pub(crate) fn named(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("lost", self.lost),
             ("duplicated", self.duplicated),
@@ -71,7 +93,9 @@ impl Faults {
             ("leaked", self.leaked),
             ("unexpected", self.unexpected),
             ("altered", self.altered),
+            ("stale", self.stale),
             ("false resyncs", self.false_resyncs),
+            ("mistold", self.mistold),
             ("untold", self.untold),
             ("dismissed", self.dismissed),
             ("never subscribed", self.never_subscribed),
@@ -99,44 +123,6 @@ impl Faults {
     }
 }
 
-/// How long clients took, in milliseconds.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Spread {
-    pub(crate) count: u64,
-    pub(crate) p50: u64,
-    pub(crate) p99: u64,
-    pub(crate) max: u64,
-}
-
-impl Spread {
-    pub(crate) fn of(mut times_ns: Vec<u64>) -> Self {
-        times_ns.sort_unstable();
-        let at = |hundredths: usize| {
-            let index = (times_ns.len() * hundredths).div_ceil(100).max(1) - 1;
-            times_ns.get(index).map_or(0, |ns| ns / 1_000_000)
-        };
-        Self {
-            count: times_ns.len() as u64,
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
-
-/// What one kind of fault did to the clients.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Recovery {
-    pub(crate) fault: String,
-    pub(crate) times: u64,
-    /// From the end of a connection, while the fault lasted or in the 5 s after it, to the first event on the next one.
-    pub(crate) back_after_ms: Spread,
-    /// From the end of the fault to the first event after it, all clients.
-    pub(crate) event_after_ms: Spread,
-    /// From the end of the fault to the last event that was sent before it, clients that had one to come.
-    pub(crate) caught_up_after_ms: Spread,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// Deliveries that had to be, and were looked for one by one.
@@ -158,9 +144,7 @@ pub(crate) struct Verdict {
 
 const SAMPLES: usize = 24;
 /// Of one client.
-const SAMPLES_EACH: usize = 3;
-/// Connections that end so long after a fault's end are still put down to it.
-const AFTERMATH_NS: u64 = 5_000_000_000;
+pub(super) const SAMPLES_EACH: usize = 3;
 
 pub(crate) fn judge(
     ledger: &Ledger,
@@ -169,6 +153,10 @@ pub(crate) fn judge(
     rules: &Rules,
 ) -> Verdict {
     let mut verdict = Verdict::default();
+    let mut late = Late::default();
+    for client in clients {
+        late.add(&client.late);
+    }
     for (index, client) in clients.iter().enumerate() {
         verdict.received += client.received;
         verdict.repeated_after_resync += client.repeated_after_resync;
@@ -178,7 +166,8 @@ pub(crate) fn judge(
             .map(|text| format!("client {index}: {text}"))
             .collect();
         deliveries(ledger, client, index, &mut verdict, &mut told);
-        resyncs(client, index, rules, &mut verdict, &mut told);
+        newest::judge(ledger, client, index, &mut verdict, &mut told);
+        told::judge(client, index, rules, &late, &mut verdict, &mut told);
         for back in &client.returns {
             *if back.wanted {
                 &mut verdict.cuts
@@ -301,7 +290,7 @@ fn owed(span: &Span, lane: usize, first_after: u32, gone: bool) -> (u32, u32) {
 }
 
 /// The client's own doings at that time.
-fn around(client: &ClientHistory, at_ns: u64) -> String {
+pub(super) fn around(client: &ClientHistory, at_ns: u64) -> String {
     let away = |back: &&Return| back.closed_ns.saturating_sub(2_000_000_000) < at_ns;
     let before = client.returns.iter().rev().find(away);
     before.map_or_else(
@@ -322,73 +311,4 @@ fn around(client: &ClientHistory, at_ns: u64) -> String {
             )
         },
     )
-}
-
-fn resyncs(
-    client: &ClientHistory,
-    index: usize,
-    rules: &Rules,
-    verdict: &mut Verdict,
-    told: &mut Vec<String>,
-) {
-    for resync in &client.resyncs {
-        verdict.resyncs += 1;
-        let missed_ns = resync.at_ns.saturating_sub(resync.known_ns);
-        let outside = missed_ns >= rules.window_ns;
-        let permitted = rules.permits.iter().any(|permit| {
-            (permit.from_ns..=permit.until_ns).contains(&resync.at_ns)
-                && missed_ns >= permit.least_ns
-                && permit.reasons.contains(&resync.reason.as_str())
-        });
-        if !outside && !permitted {
-            verdict.faults.false_resyncs += 1;
-            told.push(format!(
-                "client {index}: resync ({}) at {} although it had everything up to {} ms before",
-                resync.reason,
-                resync.at_ns,
-                missed_ns / 1_000_000
-            ));
-        }
-    }
-}
-
-fn away_for(back: &Return) -> Option<u64> {
-    Some(back.event_ns?.saturating_sub(back.closed_ns))
-}
-
-fn recoveries(clients: &[ClientHistory], faults: &[Fault]) -> Vec<Recovery> {
-    let mut names: Vec<&str> = Vec::new();
-    for fault in faults {
-        if !names.contains(&fault.name.as_str()) {
-            names.push(&fault.name);
-        }
-    }
-    let recovery = |name: &str| {
-        let like: Vec<&Fault> = faults.iter().filter(|fault| fault.name == name).collect();
-        let mut back = Vec::new();
-        let mut event = Vec::new();
-        let mut caught_up = Vec::new();
-        for fault in &like {
-            let within = fault.begin_ns..fault.end_ns.saturating_add(AFTERMATH_NS);
-            for client in clients {
-                let ended = client.returns.iter().filter(|back| !back.wanted);
-                let ended = ended.filter(|back| within.contains(&back.closed_ns));
-                back.extend(ended.filter_map(away_for));
-                let after = client.first_after.iter();
-                let after = after.filter(|(epoch, _)| *epoch == fault.epoch + 1);
-                event.extend(after.map(|(_, ns)| ns.saturating_sub(fault.end_ns)));
-                let last = client.caught_up.iter();
-                let last = last.filter(|(end, _)| *end == fault.end_ns);
-                caught_up.extend(last.map(|(end, ns)| ns.saturating_sub(*end)));
-            }
-        }
-        Recovery {
-            fault: name.to_owned(),
-            times: like.len() as u64,
-            back_after_ms: Spread::of(back),
-            event_after_ms: Spread::of(event),
-            caught_up_after_ms: Spread::of(caught_up),
-        }
-    };
-    names.into_iter().map(recovery).collect()
 }

@@ -18,8 +18,9 @@ use crate::latency::Latencies;
 use crate::socket::{Endpoint, Minter};
 
 use super::Args;
+use super::habit::Habit;
 use super::history::ClientHistory;
-use super::part::{Around, Habit, Orders, Seated, Shared};
+use super::part::{Around, Orders, Seated, Shared};
 use super::scenario::Scenario;
 use super::seating::Seating;
 
@@ -114,7 +115,7 @@ fn seat(
         habit,
         Habit::Trickle { .. } | Habit::Stop { .. } | Habit::StopForGood { .. }
     );
-    let rooms = seating.channels_of_client(index, slow);
+    let rooms = seating.rooms_of_client(index, slow);
     let organisation = seating.organisation_of_client(index);
     let own = seating.organisation_room(organisation);
     let history = ClientHistory::new(&seating.name(own).0, run, own, &rooms);

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use serde::Serialize;
 use crate::http;
 
 use super::leftovers::{self, Leftover};
+use super::proxy;
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -93,7 +92,11 @@ impl Fleet {
         for instance in &mut instances {
             instance.launch(&recipe)?;
         }
-        let proxy = start_proxy(&recipe.directory, proxy_port, &instances)?;
+        let servers = instances.iter();
+        let servers: Vec<_> = servers
+            .map(|instance| (instance.number, instance.port))
+            .collect();
+        let proxy = proxy::start(&recipe.directory, proxy_port, &servers)?;
         let mut fleet = Self {
             recipe,
             instances,
@@ -164,10 +167,7 @@ impl Fleet {
 
     /// What haproxy does with the connections of a server that it finds dead, if it is told to.
     pub(crate) fn cut_at_proxy(&self, number: usize) -> Result<()> {
-        let mut socket = UnixStream::connect(self.recipe.directory.join("haproxy.sock"))
-            .context("cannot reach haproxy")?;
-        writeln!(socket, "shutdown sessions server fleet/s{number}")
-            .context("cannot speak to haproxy")
+        proxy::cut(&self.recipe.directory, number)
     }
 
     /// The value of a metric summed over its series and the servers that answer.
@@ -335,70 +335,4 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     }
     taken.extend(&found);
     Ok(found)
-}
-
-fn start_proxy(directory: &Path, port: u16, instances: &[Instance]) -> Result<Child> {
-    let path = directory.join("haproxy.cfg");
-    let mut text = format!(
-        "global
-    maxconn 9000
-    nbthread 1
-    stats socket {}/haproxy.sock level admin
-    # A slow client is to be felt by the server, not to be hidden in megabytes of the kernel's buffers.
-    tune.rcvbuf.server 32768
-    tune.sndbuf.client 32768
-    tune.bufsize 16384
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 1h
-    # A server that is just starting or stopping says 503, and another one takes the client.
-    retries 3
-    option redispatch 1
-    retry-on conn-failure empty-response 503
-frontend clients
-    bind 127.0.0.1:{port} backlog 8192
-    default_backend fleet
-backend fleet
-    balance leastconn
-    # A polling session is known to one server only.
-    cookie server insert indirect nocache
-    option httpchk GET /ready
-    default-server check inter 500ms fall 2 rise 1
-",
-        directory.display()
-    );
-    for Instance { number, port, .. } in instances {
-        use std::fmt::Write as _;
-        writeln!(
-            text,
-            "    server s{number} 127.0.0.1:{port} cookie s{number}"
-        )
-        .context("writing to a String")?;
-    }
-    std::fs::write(&path, text)?;
-    let log = File::create(directory.join("haproxy.log"))?;
-    let mut child = Command::new("haproxy")
-        .arg("-db")
-        .arg("-f")
-        .arg(&path)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("cannot start haproxy: make setup installs it")?;
-    leftovers::add(Leftover::Process(child.id()));
-    let begin = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        if child.try_wait()?.is_some() || begin.elapsed() > Duration::from_secs(5) {
-            bail!(
-                "haproxy does not listen: see {}",
-                directory.join("haproxy.log").display()
-            );
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(child)
 }

@@ -4,9 +4,10 @@
 
 use serde::Serialize;
 
-use crate::check::Bitmap;
-
+use super::late::Late;
+use super::newest::{Arrival, Newest};
 use super::record::Stamp;
+use super::stretch::{End, Held, RoomHistory, Span};
 
 /// What a client saw that no later knowledge can excuse.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,48 +25,6 @@ pub(crate) struct Offences {
     pub(crate) dismissed: u64,
 }
 
-/// How a stretch of time in which a client holds a room came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) enum End {
-    /// It is the end of the run: everything must have arrived.
-    Run,
-    /// It was told that something is missing, has left the room, or is not coming back: what arrived must be without holes.
-    Open,
-}
-
-/// A stretch between subscription or resync, and the next.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Span {
-    /// What is sent after that moment must arrive; what was sent before may. `None`: the subscription was not acknowledged.
-    pub(crate) since_ns: Option<u64>,
-    pub(crate) end: End,
-    /// By lane: the first and the last order received.
-    pub(crate) received: Vec<Option<(u32, u32)>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-enum Held {
-    No,
-    /// Asked for and not acknowledged: its events may come already.
-    Joining,
-    Yes,
-    /// Being left: its events may still come.
-    Leaving,
-}
-
-/// One room, whenever it was held.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct RoomHistory {
-    pub(crate) room: u16,
-    held: Held,
-    /// Its own room, or one that it asks for at each connection until that is acknowledged.
-    pub(crate) wanted: bool,
-    /// By lane, by sequence.
-    #[serde(skip)]
-    pub(crate) seen: Vec<Bitmap>,
-    pub(crate) spans: Vec<Span>,
-}
-
 /// The client was told that it has missed something.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Resync {
@@ -73,6 +32,8 @@ pub(crate) struct Resync {
     pub(crate) reason: String,
     /// Up to when it had everything, as far as it can know.
     pub(crate) known_ns: u64,
+    /// The window that the welcome told just before.
+    pub(crate) promised_ns: Option<u64>,
 }
 
 /// It was away.
@@ -88,11 +49,18 @@ pub(crate) struct Return {
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClientHistory {
-    organisation: String,
+    pub(crate) organisation: String,
     run: String,
     pub(crate) rooms: Vec<RoomHistory>,
     /// By lane: the highest order received since the last resync.
     highest: Vec<Option<u32>>,
+    #[serde(skip)]
+    pub(crate) newest: Newest,
+    /// What came late while it was connected all the time.
+    #[serde(skip)]
+    pub(crate) late: Late,
+    /// When it was welcomed, and the window that it was told.
+    pub(crate) windows: Vec<(u64, u64)>,
     pub(crate) offences: Offences,
     pub(crate) resyncs: Vec<Resync>,
     pub(crate) returns: Vec<Return>,
@@ -125,6 +93,9 @@ impl ClientHistory {
             run: run.to_owned(),
             rooms,
             highest: Vec::new(),
+            newest: Newest::default(),
+            late: Late::default(),
+            windows: Vec::new(),
             offences: Offences::default(),
             resyncs: Vec::new(),
             returns: Vec::new(),
@@ -188,9 +159,11 @@ impl ClientHistory {
         }
     }
 
-    /// `resume` as the welcome says it.
-    pub(crate) fn welcomed(&mut self, resume: &str, now_ns: u64) {
+    /// `resume` as the welcome says it, and the window that it tells.
+    pub(crate) fn welcomed(&mut self, resume: &str, window_ns: u64, now_ns: u64) {
         self.notice_due = resume == "resync";
+        self.windows.push((now_ns, window_ns));
+        self.newest.resumed();
         if let Some(back) = self.returns.last_mut() {
             back.welcome_ns.get_or_insert(now_ns);
         }
@@ -215,6 +188,9 @@ impl ClientHistory {
             at_ns: now_ns,
             reason: reason.to_owned(),
             known_ns: self.known_ns,
+            promised_ns: (self.windows.last())
+                .filter(|_| self.notice_due)
+                .map(|(_, window_ns)| *window_ns),
         });
         self.notice_due = false;
         self.known_ns = now_ns;
@@ -223,6 +199,7 @@ impl ClientHistory {
 
     fn begin_anew(&mut self, now_ns: u64) {
         self.highest.fill(None);
+        self.newest.resumed();
         for room in &mut self.rooms {
             if matches!(room.held, Held::Yes | Held::Leaving) {
                 room.end();
@@ -286,12 +263,20 @@ impl ClientHistory {
         }
     }
 
-    /// A record arrived, of the room that its stamp names, if that is one of this run. True if it is new.
-    pub(crate) fn received(&mut self, stamp: &Stamp<'_>, room: Option<u16>, now_ns: u64) -> bool {
+    /// Who reads at once and was there when it was sent has seen how long it took.
+    pub(crate) fn took(&mut self, sent_ns: u64, now_ns: u64) {
+        let since = self.windows.last();
+        if since.is_some_and(|(welcomed_ns, _)| *welcomed_ns < sent_ns) {
+            self.late.note(sent_ns, now_ns);
+        }
+    }
+
+    /// Whether it may be given this, and as which of its rooms' record.
+    fn admit(&mut self, stamp: &Stamp<'_>, room: Option<u16>) -> Option<usize> {
         // Organisation first: also a record of another run must not cross it.
         if stamp.organisation != self.organisation {
             self.offend(|| format!("leaked: {stamp:?}"), |it| it.leaked += 1);
-            return false;
+            return None;
         }
         if self.notice_due {
             self.offend(
@@ -300,19 +285,54 @@ impl ClientHistory {
             );
             self.notice_due = false;
         }
-        let held = |known: &&mut RoomHistory| Some(known.room) == room && known.held != Held::No;
-        let Some(known) = self
-            .rooms
-            .iter_mut()
-            .find(held)
-            .filter(|_| stamp.run == self.run)
-        else {
+        let held = |known: &RoomHistory| Some(known.room) == room && known.held != Held::No;
+        let found = self.rooms.iter().position(held);
+        let found = found.filter(|_| stamp.run == self.run);
+        if found.is_none() {
             self.offend(
                 || format!("not of its rooms: {stamp:?}"),
                 |it| it.unexpected += 1,
             );
+        }
+        found
+    }
+
+    /// A record of class `latest` arrived. True if it is newer than what came of its key over this connection.
+    pub(crate) fn moved(
+        &mut self,
+        stamp: &Stamp<'_>,
+        key: u32,
+        room: Option<u16>,
+        now_ns: u64,
+    ) -> bool {
+        if self.admit(stamp, room).is_none() {
+            return false;
+        }
+        if let Some(back) = self.returns.last_mut() {
+            back.event_ns.get_or_insert(now_ns);
+        }
+        match self.newest.take(stamp.lane, key, stamp.order) {
+            Arrival::Newer => {
+                self.received += 1;
+                true
+            }
+            Arrival::Again => false,
+            Arrival::Older => {
+                self.offend(
+                    || format!("older than what came of its key: {stamp:?}"),
+                    |it| it.reordered += 1,
+                );
+                false
+            }
+        }
+    }
+
+    /// A record arrived, of the room that its stamp names, if that is one of this run. True if it is new.
+    pub(crate) fn received(&mut self, stamp: &Stamp<'_>, room: Option<u16>, now_ns: u64) -> bool {
+        let Some(known) = self.admit(stamp, room) else {
             return false;
         };
+        let known = &mut self.rooms[known];
         let lane = usize::from(stamp.lane);
         let Some(new) = known.insert(lane, stamp.sequence) else {
             self.offend(
@@ -352,64 +372,5 @@ impl ClientHistory {
             }
         }
         new
-    }
-}
-
-impl Span {
-    fn since(since_ns: Option<u64>) -> Self {
-        Self {
-            since_ns,
-            end: End::Run,
-            received: Vec::new(),
-        }
-    }
-}
-
-impl RoomHistory {
-    fn new(room: u16, held: Held, wanted: bool) -> Self {
-        Self {
-            room,
-            held,
-            wanted,
-            seen: Vec::new(),
-            spans: Vec::new(),
-        }
-    }
-
-    fn end(&mut self) {
-        if let Some(span) = self.spans.last_mut() {
-            span.end = End::Open;
-        }
-    }
-
-    /// Whether the record is new; nothing when its number is absurd.
-    fn insert(&mut self, lane: usize, sequence: u32) -> Option<bool> {
-        /// More than any run has.
-        const HIGHEST: u32 = 1 << 26;
-        if lane >= 4_096 || sequence >= HIGHEST {
-            return None;
-        }
-        if self.seen.len() <= lane {
-            self.seen.resize_with(lane + 1, Bitmap::default);
-        }
-        self.seen[lane].grow_to(sequence);
-        self.seen[lane].insert(sequence)
-    }
-
-    fn note(&mut self, lane: usize, order: u32) {
-        // Before the acknowledgement of its subscription there is no stretch yet.
-        if self.spans.last().is_none_or(|span| span.end == End::Open) {
-            self.spans.push(Span::since(None));
-        }
-        let Some(span) = self.spans.last_mut() else {
-            return;
-        };
-        if span.received.len() <= lane {
-            span.received.resize(lane + 1, None);
-        }
-        let place = &mut span.received[lane];
-        *place = Some(place.map_or((order, order), |(first, last)| {
-            (first.min(order), last.max(order))
-        }));
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Lane {
     pub(crate) entries: Vec<Entry>,
     /// By room: the orders of its records, by `sequence`.
     rooms: HashMap<u16, Vec<u32>>,
+    /// By room, by key: the orders of its records of class `latest`.
+    keys: HashMap<u16, HashMap<u32, Vec<u32>>>,
     /// Acknowledged records whose offset does not rise with their order: above 0 the order check means nothing.
     pub(crate) misplaced: u64,
     last: Option<(u32, i64)>,
@@ -49,6 +51,7 @@ impl Ledger {
             partition,
             entries: Vec::new(),
             rooms: HashMap::new(),
+            keys: HashMap::new(),
             misplaced: 0,
             last: None,
         });
@@ -58,15 +61,23 @@ impl Ledger {
     /// Notes a record that is about to be sent. Gives its order in the lane and its sequence in the room's share of it.
     pub(crate) fn send(&mut self, lane: u16, room: u16, sent_ns: u64, fate: Fate) -> (u32, u32) {
         let lane = &mut self.lanes[usize::from(lane)];
-        let order = u32::try_from(lane.entries.len()).expect("a lane holds less than 2^32");
-        lane.entries.push(Entry {
-            sent_ns,
-            offset: -1,
-            fate,
-        });
-        let orders = lane.rooms.entry(room).or_default();
-        orders.push(order);
-        (order, u32::try_from(orders.len() - 1).unwrap_or(u32::MAX))
+        let order = lane.push(sent_ns, fate);
+        (order, note(lane.rooms.entry(room).or_default(), order))
+    }
+
+    /// The same of a record of class `latest`: the sequence is that of its key.
+    pub(crate) fn send_latest(
+        &mut self,
+        lane: u16,
+        room: u16,
+        key: u32,
+        sent_ns: u64,
+        fate: Fate,
+    ) -> (u32, u32) {
+        let lane = &mut self.lanes[usize::from(lane)];
+        let order = lane.push(sent_ns, fate);
+        let keys = lane.keys.entry(room).or_default();
+        (order, note(keys.entry(key).or_default(), order))
     }
 
     /// The brokers have it. One of a transaction counts once that is committed: see [`Ledger::settle`].
@@ -114,7 +125,34 @@ impl Ledger {
     }
 }
 
+/// Gives its place.
+fn note(orders: &mut Vec<u32>, order: u32) -> u32 {
+    orders.push(order);
+    u32::try_from(orders.len() - 1).unwrap_or(u32::MAX)
+}
+
 impl Lane {
+    fn push(&mut self, sent_ns: u64, fate: Fate) -> u32 {
+        let order = u32::try_from(self.entries.len()).expect("a lane holds less than 2^32");
+        self.entries.push(Entry {
+            sent_ns,
+            offset: -1,
+            fate,
+        });
+        order
+    }
+
+    /// The orders of the records of each of a room's keys.
+    pub(crate) fn keys(&self, room: u16) -> impl Iterator<Item = (u32, &[u32])> {
+        let keys = self.keys.get(&room).into_iter().flatten();
+        keys.map(|(key, orders)| (*key, orders.as_slice()))
+    }
+
+    pub(crate) fn key(&self, room: u16, key: u32) -> &[u32] {
+        let orders = self.keys.get(&room).and_then(|keys| keys.get(&key));
+        orders.map_or(&[], Vec::as_slice)
+    }
+
     /// The orders of a room's records, by sequence.
     pub(crate) fn room(&self, room: u16) -> &[u32] {
         self.rooms.get(&room).map_or(&[], Vec::as_slice)

@@ -15,10 +15,11 @@ use crate::clock::Clock;
 use super::check::{Fault, Permit};
 use super::cluster::Cluster;
 use super::fleet::Fleet;
+use super::habit::Habit;
 use super::note;
-use super::part::{Habit, Orders, Shared};
+use super::part::{Orders, Shared};
 use super::producer::Book;
-use super::scenario::{CROWDED_LEAST, Form, STALL_AFTER, Scenario};
+use super::scenario::{CROWDED_LEAST, Form, NOISY_LEAST, STALL_AFTER, Scenario};
 use super::seating::Seating;
 
 /// Clients that read nothing, and whether the servers close them.
@@ -86,7 +87,12 @@ impl World<'_> {
     pub(crate) fn run(&mut self, scenario: Scenario) -> Result<()> {
         match scenario {
             Scenario::Crowded => {
-                self.permit(&["evicted"], CROWDED_LEAST);
+                self.permit(None, &["evicted"], CROWDED_LEAST);
+                self.watch(scenario.name());
+                Ok(())
+            }
+            Scenario::Noisy => {
+                self.permit(Some(0), &["evicted"], NOISY_LEAST);
                 self.watch(scenario.name());
                 Ok(())
             }
@@ -129,8 +135,15 @@ impl World<'_> {
     }
 
     /// From now on it is right to tell a client to resync for one of these reasons, if it has missed so much.
-    pub(super) fn permit(&mut self, reasons: &'static [&'static str], least: Duration) {
+    pub(super) fn permit(
+        &mut self,
+        organisation: Option<u16>,
+        reasons: &'static [&'static str],
+        least: Duration,
+    ) {
+        let room = organisation.map(|number| self.seating.organisation_room(number));
         self.permits.push(Permit {
+            organisation: room.map(|room| self.seating.name(room).0),
             from_ns: self.clock.now_ns(),
             until_ns: u64::MAX,
             reasons,

@@ -1,4 +1,4 @@
-//! The clients of a chaos run: what their habits are, and how what they see becomes their history.
+//! The clients of a chaos run: how they keep to their habits, and how what they see becomes their history.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,50 +16,10 @@ use crate::clock::Clock;
 use crate::latency::{Group, Latencies, Phase};
 use crate::socket::Transport;
 
+use super::habit::Habit;
 use super::history::ClientHistory;
-use super::record::{CHANNEL_EVENT, ORGANISATION_EVENT, Payload};
+use super::record::{CHANNEL_EVENT, ORGANISATION_EVENT, POSITION_EVENT, Payload};
 use super::seating::Seating;
-
-/// What a client does of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
-    Steady,
-    /// Its connection is cut at random, every so often.
-    Cut {
-        least: Duration,
-        most: Duration,
-    },
-    /// The same, and then its next connections are cut at their first event, so many times in a row.
-    Flinch {
-        least: Duration,
-        most: Duration,
-        times: u32,
-    },
-    /// It reads a message in each `pause`, for so long.
-    Trickle {
-        after: Duration,
-        lasts: Duration,
-        pause: Duration,
-    },
-    /// It reads nothing for so long.
-    Stop {
-        after: Duration,
-        lasts: Duration,
-    },
-    /// It never reads again.
-    StopForGood {
-        after: Duration,
-    },
-    /// It goes away, and comes back.
-    Leave {
-        after: Duration,
-        away: Duration,
-    },
-    /// It joins and leaves another channel.
-    Toggle {
-        every: Duration,
-    },
-}
 
 /// What the nemesis tells all clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,13 +204,12 @@ impl Seated {
                 return;
             }
         };
-        if !has_cursor || (name != CHANNEL_EVENT && name != ORGANISATION_EVENT) {
+        if !has_cursor || ![CHANNEL_EVENT, ORGANISATION_EVENT, POSITION_EVENT].contains(&name) {
             history.offend(
                 || format!("{name} without a cursor"),
                 |it| it.unexpected += 1,
             );
         }
-        let room = around.seating.find(stamp.organisation, stamp.channel);
         let epoch = around.shared.epoch.load(Ordering::Relaxed);
         if self.epoch.replace(epoch) != epoch {
             history.first_after.push((epoch, now));
@@ -259,12 +218,23 @@ impl Seated {
         if stamp.sent_ns < ended {
             history.catch_up(ended, now);
         }
-        if history.received(&stamp, room, now) {
+        let seating = &around.seating;
+        let new = if let Some(asset) = stamp.asset {
+            let room = seating.find_positions(stamp.organisation);
+            history.moved(&stamp, asset, room, now)
+        } else {
+            let room = seating.find(stamp.organisation, stamp.channel);
+            history.received(&stamp, room, now)
+        };
+        if new {
             around.shared.received.fetch_add(1, Ordering::Relaxed);
             let group = match self.habit {
                 Habit::Steady | Habit::Toggle { .. } => Group::Others,
                 _ => Group::Disturbed,
             };
+            if group == Group::Others {
+                history.took(stamp.sent_ns, now);
+            }
             let phase = match epoch {
                 0 => Phase::Before,
                 epoch if epoch % 2 == 1 => Phase::During,
@@ -283,8 +253,9 @@ impl Seated {
         }
     }
 
-    fn welcome(&self, resume: &str, now: u64) {
-        self.history.borrow_mut().welcomed(resume, now);
+    fn welcome(&self, resume: &str, window: Duration, now: u64) {
+        let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+        self.history.borrow_mut().welcomed(resume, window_ns, now);
         if !self.welcomed.replace(true) {
             self.around.shared.connected.fetch_add(1, Ordering::Relaxed);
         }
@@ -367,7 +338,10 @@ impl Part for Seated {
                     self.history.borrow_mut().unsubscribed(room);
                 }
             }
-            Sight::Welcome(resume) => self.welcome(resume, now),
+            Sight::Welcome {
+                resume,
+                window_seconds,
+            } => self.welcome(resume, Duration::from_secs(*window_seconds), now),
             Sight::Resync(reason) => self.history.borrow_mut().resync(reason, now),
             Sight::Cursor => self.history.borrow_mut().cursor(now),
             Sight::Odd(what) => {

@@ -29,6 +29,7 @@ struct Plan {
     /// Where channel records and organisation records go.
     channel_lanes: Vec<u16>,
     organisation_lanes: Vec<u16>,
+    position_lanes: Vec<u16>,
     /// Room, and how many records are still to be sent into it as fast as that takes a second.
     burst: Option<(u16, u32)>,
     /// Nothing is sent for now.
@@ -72,6 +73,11 @@ impl Book {
     pub(crate) fn open_organisation_lanes(&self, topic: &str, partitions: std::ops::Range<i32>) {
         let lanes = self.lanes(topic, partitions);
         lock(&self.plan).organisation_lanes.extend(lanes);
+    }
+
+    pub(crate) fn open_position_lanes(&self, topic: &str, partitions: std::ops::Range<i32>) {
+        let lanes = self.lanes(topic, partitions);
+        lock(&self.plan).position_lanes.extend(lanes);
     }
 
     fn lanes(&self, topic: &str, partitions: std::ops::Range<i32>) -> Vec<u16> {
@@ -153,14 +159,24 @@ pub(crate) struct Settings {
     pub(crate) rate: u32,
     /// Of a hundred records, so many go to an organisation's room.
     pub(crate) organisation_percent: u32,
+    /// And so many are positions.
+    pub(crate) position_percent: u32,
+    /// Of so many records all but one are of the first organisation; `None`: all organisations have the same.
+    pub(crate) noise: Option<u32>,
     pub(crate) payload_bytes: usize,
 }
+
+/// So many assets of an organisation move at a time, each of them so often; then others do.
+const ASSETS: u32 = 4;
+const MOVES: u32 = 10;
 
 pub(crate) struct ChaosProducer {
     producer: ThreadedProducer<Reports>,
     book: Arc<Book>,
     seating: Arc<Seating>,
     settings: Settings,
+    /// By organisation: positions that were sent.
+    positions: Vec<u32>,
     text: String,
 }
 
@@ -192,6 +208,7 @@ impl ChaosProducer {
         Ok(Self {
             producer,
             book,
+            positions: vec![0; usize::from(seating.organisations)],
             seating,
             settings,
             text: String::new(),
@@ -201,7 +218,7 @@ impl ChaosProducer {
     /// Until it is told to stop; then waits for the brokers. Blocks: it wants a thread of its own.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut random = SmallRng::seed_from_u64(self.settings.seed);
-        let mut channel = 0;
+        let mut channel: u16 = 0;
         let mut start = Instant::now();
         let mut number: u64 = 0;
         loop {
@@ -218,13 +235,10 @@ impl ChaosProducer {
                         .map(|left| (room, left))
                         .filter(|(_, left)| *left > 0);
                     Some((room, plan.channel_lanes.clone(), true))
-                } else if random.random_range(0..100) < self.settings.organisation_percent {
-                    let organisation = random.random_range(0..self.seating.organisations);
-                    let room = self.seating.organisation_room(organisation);
-                    Some((room, plan.organisation_lanes.clone(), false))
                 } else {
-                    channel = (channel + 1) % self.seating.channels;
-                    Some((channel, plan.channel_lanes.clone(), false))
+                    channel = channel.wrapping_add(1);
+                    let (room, lanes) = self.next_room(&plan, channel, &mut random);
+                    Some((room, lanes.clone(), false))
                 }
             };
             let Some((room, lanes, burst)) = next else {
@@ -243,13 +257,60 @@ impl ChaosProducer {
             if lanes.is_empty() {
                 continue;
             }
-            let lane = lanes[random.random_range(0..lanes.len())];
-            self.produce(lane, room)?;
+            let asset = self.next_asset(room);
+            let among = asset.map_or_else(
+                || random.random_range(0..lanes.len()),
+                |asset| asset as usize,
+            );
+            self.produce(lanes[among % lanes.len()], room, asset)?;
         }
         // What is in flight afterwards stays unknown in the ledger: shown, and nobody's loss.
         self.producer
             .flush(FLUSH_TIMEOUT)
             .context("the brokers do not take the last records")
+    }
+
+    /// `channel` counts up.
+    fn next_room<'a>(
+        &self,
+        plan: &'a Plan,
+        channel: u16,
+        random: &mut SmallRng,
+    ) -> (u16, &'a Vec<u16>) {
+        let Settings {
+            organisation_percent,
+            position_percent,
+            noise,
+            ..
+        } = self.settings;
+        let seating = &self.seating;
+        let organisation = match noise {
+            Some(noise) => u16::from(random.random_range(0..noise) == 0),
+            None => random.random_range(0..seating.organisations),
+        };
+        match random.random_range(0..100) {
+            among if among < organisation_percent => (
+                seating.organisation_room(organisation),
+                &plan.organisation_lanes,
+            ),
+            among if among < organisation_percent + position_percent => {
+                (seating.positions_room(organisation), &plan.position_lanes)
+            }
+            _ => {
+                let step = seating.organisations;
+                let room = channel % (seating.channels / step) * step + organisation;
+                (room, &plan.channel_lanes)
+            }
+        }
+    }
+
+    /// What has moved, if the room is one of positions.
+    fn next_asset(&mut self, room: u16) -> Option<u32> {
+        let organisation = room.checked_sub(self.seating.positions_room(0))?;
+        let sent = &mut self.positions[usize::from(organisation)];
+        let asset = *sent / (ASSETS * MOVES) * ASSETS + *sent % ASSETS;
+        *sent += 1;
+        Some(asset)
     }
 
     /// Until the pause is over.
@@ -267,11 +328,14 @@ impl ChaosProducer {
         Ok(())
     }
 
-    fn produce(&mut self, lane: u16, room: u16) -> Result<()> {
+    fn produce(&mut self, lane: u16, room: u16, asset: Option<u32>) -> Result<()> {
         let sent_ns = self.book.clock.now_ns();
         let (order, sequence, topic, partition) = {
             let mut ledger = self.book.ledger();
-            let (order, sequence) = ledger.send(lane, room, sent_ns, Fate::Unknown);
+            let (order, sequence) = match asset {
+                Some(asset) => ledger.send_latest(lane, room, asset, sent_ns, Fate::Unknown),
+                None => ledger.send(lane, room, sent_ns, Fate::Unknown),
+            };
             let lane = &ledger.lanes[usize::from(lane)];
             (order, sequence, lane.topic.clone(), lane.partition)
         };
@@ -279,6 +343,7 @@ impl ChaosProducer {
         let stamp = Stamp {
             organisation: &organisation,
             channel: channel.as_deref(),
+            asset,
             run: &self.settings.run,
             lane,
             order,

@@ -8,15 +8,17 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp<'a> {
     pub(crate) organisation: &'a str,
-    /// `None`: for everybody of the organisation.
+    /// `None`: for everybody of the organisation, or a position.
     pub(crate) channel: Option<&'a str>,
+    /// Of class `latest`: the position of what has this number.
+    pub(crate) asset: Option<u32>,
     /// Tells this run's records from an earlier run's.
     pub(crate) run: &'a str,
     /// Partition of a topic, as the ledger numbers them; a recreated topic has new ones.
     pub(crate) lane: u16,
     /// Counts the records of the lane from 0: rises with the offset.
     pub(crate) order: u32,
-    /// Counts the records of the room in the lane from 0.
+    /// Counts the records of the room, or of the asset, in the lane from 0.
     pub(crate) sequence: u32,
     /// When it was handed to the Kafka client, in nanoseconds since the epoch.
     pub(crate) sent_ns: u64,
@@ -24,6 +26,9 @@ pub(crate) struct Stamp<'a> {
 
 pub(crate) const CHANNEL_EVENT: &str = "transmission_started";
 pub(crate) const ORGANISATION_EVENT: &str = "task_updated";
+pub(crate) const POSITION_EVENT: &str = "asset_position_updated";
+/// All positions of an organisation are for the room of this incident too, so that many keys are in one room.
+pub(crate) const POSITIONS: &str = "positions";
 
 /// All records of a run have the same timestamp text: it means nothing here.
 const TIMESTAMP: &str = "2026-01-01T00:00:00Z";
@@ -33,6 +38,7 @@ pub(crate) fn write(stamp: &Stamp<'_>, bytes: usize, into: &mut String) {
     let Stamp {
         organisation,
         channel,
+        asset,
         run,
         lane,
         order,
@@ -40,18 +46,28 @@ pub(crate) fn write(stamp: &Stamp<'_>, bytes: usize, into: &mut String) {
         sent_ns,
     } = stamp;
     into.clear();
-    let event = channel.map_or(ORGANISATION_EVENT, |_| CHANNEL_EVENT);
+    let event = match (channel, asset) {
+        (_, Some(_)) => POSITION_EVENT,
+        (Some(_), None) => CHANNEL_EVENT,
+        (None, None) => ORGANISATION_EVENT,
+    };
     let begun = write!(
         into,
         "{{\"event_type\":\"{event}\",\"organization_id\":\"{organisation}\",\"timestamp\":\"{TIMESTAMP}\",\"data\":{{"
     );
     let channel = channel.map_or(Ok(()), |id| write!(into, "\"channel_id\":\"{id}\","));
+    let asset = asset.map_or(Ok(()), |id| {
+        write!(
+            into,
+            "\"asset_id\":\"{id}\",\"incident_id\":\"{POSITIONS}\","
+        )
+    });
     let rest = write!(
         into,
         "\"run\":\"{run}\",\"lane\":{lane},\"order\":{order},\"sequence\":{sequence},\"sent\":{sent_ns},\"note\":\""
     );
     debug_assert!(
-        begun.and(channel).and(rest).is_ok(),
+        begun.and(channel).and(asset).and(rest).is_ok(),
         "writing to a String does not fail"
     );
     let left = bytes.saturating_sub(into.len() + 3);
@@ -79,6 +95,7 @@ impl<'a> Payload<'a> {
         let stamp = Stamp {
             organisation: record.organization_id,
             channel: data.channel_id,
+            asset: data.asset_id.and_then(|id| id.parse().ok()),
             run: data.run,
             lane: data.lane,
             order: data.order,
@@ -105,6 +122,8 @@ struct Record<'a> {
 struct Data<'a> {
     #[serde(default)]
     channel_id: Option<&'a str>,
+    #[serde(default)]
+    asset_id: Option<&'a str>,
     run: &'a str,
     lane: u16,
     order: u32,
@@ -118,10 +137,11 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_and_a_changed_byte_is_seen() {
-        for channel in [Some("7"), None] {
+        for (channel, asset) in [(Some("7"), None), (None, None), (None, Some(12))] {
             let stamp = Stamp {
                 organisation: "lg0",
                 channel,
+                asset,
                 run: "r1",
                 lane: 3,
                 order: 9,

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use crate::latency::{Latencies, Summaries};
 
-use super::check::{Faults, Recovery, Spread, Verdict};
+use super::check::{Faults, Verdict};
 use super::fleet::Memory;
 use super::ledger::{Fate, Ledger};
 use super::nemesis::Stalls;
+use super::recovery::{Recovery, Spread};
 use super::scenario::{Form, Scenario};
 
 /// What was asked for.
@@ -133,6 +134,9 @@ impl Report {
                 "the last one was back after {} ms; 30 s are promised",
                 self.back_after_cut_ms.max
             ));
+        }
+        if scenario.is_short_of_space() && self.resyncs == 0 {
+            complaints.push("nobody missed more than the window has space for".to_owned());
         }
         self.demand_of_stalls(&mut complaints);
         self.complaints.extend(complaints);

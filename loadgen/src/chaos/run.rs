@@ -27,7 +27,7 @@ use super::producer::{Book, ChaosProducer, Settings};
 use super::report::{Report, Setup};
 use super::seating::Seating;
 use super::teeth::Tooth;
-use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS};
+use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS, POSITION_PARTITIONS};
 use super::{Args, Job, note};
 
 /// The first records wait for the producer's Kafka client to find its way.
@@ -70,12 +70,14 @@ pub(super) fn run(
     let channels = args
         .channels
         .unwrap_or_else(|| u16::try_from(clients / 10).unwrap_or(200));
+    let position_percent = scenario.position_percent(form);
     let seating = Arc::new(Seating {
         organisations: 2,
         channels: channels.max(4) / 2 * 2,
         clients,
         burst_clients: if scenario.burst() { BURST_CLIENTS } else { 0 },
         slow_channels: 12.min(channels / 4),
+        positions: position_percent > 0,
     });
 
     let channel_topic = format!("{prefix}transmission");
@@ -85,6 +87,11 @@ pub(super) fn run(
     let book = Book::new(clock);
     book.open_channel_lanes(&channel_topic, 0..CHANNEL_PARTITIONS);
     book.open_organisation_lanes(&organisation_topic, 0..ORGANISATION_PARTITIONS);
+    if seating.positions {
+        let topic = format!("{prefix}asset");
+        cluster.create_topic(&topic, POSITION_PARTITIONS)?;
+        book.open_position_lanes(&topic, 0..POSITION_PARTITIONS);
+    }
     let producer = ChaosProducer::connect(
         Settings {
             brokers: cluster.addresses.clone(),
@@ -92,6 +99,8 @@ pub(super) fn run(
             seed,
             rate: setup.rate,
             organisation_percent: args.organisation_percent,
+            position_percent,
+            noise: scenario.noise(),
             payload_bytes,
         },
         Arc::clone(&book),

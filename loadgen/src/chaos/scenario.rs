@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use super::part::Habit;
+use super::habit::Habit;
 
-/// What the bytes of the window suffice for in [`Scenario::Crowded`], about.
+/// What the bytes of the window suffice for in [`Scenario::Crowded`] and [`Scenario::Noisy`], about.
 const CROWDED: Duration = Duration::from_secs(10);
 /// Whoever has missed less than that has nothing to complain of there.
 pub(crate) const CROWDED_LEAST: Duration = Duration::from_secs(6);
+/// The same of the noisy organisation: the quiet one may fill the half of the window that is its fair share.
+pub(crate) const NOISY_LEAST: Duration = Duration::from_secs(4);
+/// Of so many records one is of the quiet organisation.
+const NOISE: u32 = 20;
 
 /// Clients read that long before they stop.
 pub(crate) const STALL_AFTER: Duration = Duration::from_secs(3);
@@ -25,6 +29,7 @@ pub(crate) enum Scenario {
     Slow,
     Away,
     Crowded,
+    Noisy,
     Topics,
     Storm,
     Burst,
@@ -47,7 +52,7 @@ impl Form {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Cuts,
         Self::Kill,
         Self::Rolling,
@@ -57,6 +62,7 @@ impl Scenario {
         Self::Slow,
         Self::Away,
         Self::Crowded,
+        Self::Noisy,
         Self::Topics,
         Self::Storm,
         Self::Burst,
@@ -73,6 +79,7 @@ impl Scenario {
             Self::Slow => "slow",
             Self::Away => "away",
             Self::Crowded => "crowded",
+            Self::Noisy => "noisy",
             Self::Topics => "topics",
             Self::Storm => "storm",
             Self::Burst => "burst",
@@ -90,6 +97,9 @@ impl Scenario {
             Self::Slow => "some clients read a trickle, some stop reading, some for good",
             Self::Away => "some clients are away for longer than the window",
             Self::Crowded => "the window has bytes for less than its time, and clients are away",
+            Self::Noisy => {
+                "one organisation fills the window, and clients of it and of a quiet one are away"
+            }
             Self::Topics => {
                 "partitions are added, records deleted, a topic made anew, transactions aborted"
             }
@@ -131,7 +141,7 @@ impl Scenario {
             Self::Leader => form.pick(40, 180),
             Self::Slow => form.pick(45, 180),
             Self::Away => form.pick(45, 120),
-            Self::Crowded => form.pick(40, 90),
+            Self::Crowded | Self::Noisy => form.pick(40, 90),
             Self::Topics => form.pick(60, 120),
             Self::Storm => form.pick(35, 120),
             Self::Burst => form.pick(25, 60),
@@ -165,7 +175,7 @@ impl Scenario {
         if self == Self::Slow {
             settings.push(("SLOW_CLIENT_TIMEOUT", form.pick("10", "30").to_owned()));
         }
-        if self == Self::Crowded {
+        if self.is_short_of_space() {
             // A window must hold one event at least.
             settings.push(("MAX_EVENT_BYTES", "16384".to_owned()));
         }
@@ -191,7 +201,7 @@ impl Scenario {
     fn window_bytes(self, record_bytes: u64) -> String {
         match self {
             Self::Burst => "1GiB".to_owned(),
-            Self::Crowded => (record_bytes * CROWDED.as_secs()).to_string(),
+            _ if self.is_short_of_space() => (record_bytes * CROWDED.as_secs()).to_string(),
             _ => "512MiB".to_owned(),
         }
     }
@@ -208,6 +218,26 @@ impl Scenario {
             (Self::Storm, Form::Long) => 5_000,
             (_, Form::Long) => 2_000,
             (_, Form::Short) => 300,
+        }
+    }
+
+    /// The window has too few bytes for its time.
+    pub(crate) fn is_short_of_space(self) -> bool {
+        matches!(self, Self::Crowded | Self::Noisy)
+    }
+
+    /// Of so many records all but one are of the first organisation.
+    pub(crate) fn noise(self) -> Option<u32> {
+        (self == Self::Noisy).then_some(NOISE)
+    }
+
+    /// Of a hundred records so many are positions, which are of class `latest`.
+    pub(crate) fn position_percent(self, form: Form) -> u32 {
+        match self {
+            Self::Cuts | Self::Kill | Self::Rolling | Self::Pause | Self::Slow | Self::Storm => {
+                form.pick(4, 1)
+            }
+            _ => 0,
         }
     }
 
@@ -251,11 +281,11 @@ impl Scenario {
                 after: S(2 + index as u64 % 5),
                 away: self.window(form) / 2,
             },
-            (Self::Crowded, 0..30) => Habit::Leave {
+            (Self::Crowded | Self::Noisy, 0..30) => Habit::Leave {
                 after: S(2 + index as u64 % 5),
                 away: CROWDED * 2,
             },
-            (Self::Crowded, 30..50) => Habit::Cut { least, most },
+            (Self::Crowded | Self::Noisy, 30..50) => Habit::Cut { least, most },
             (Self::Pause | Self::Kill, 0..15) => flinch,
             (Self::Topics, 0..10) => Habit::Cut { least, most },
             (_, 90..100) => toggle,

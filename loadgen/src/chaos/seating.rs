@@ -2,8 +2,10 @@
 
 use crate::layout::Layout;
 
+use super::record::POSITIONS;
+
 /// Rooms are numbered: first the channels, neighbours being of different organisations, then the organisations' own
-/// rooms, then the room of the burst.
+/// rooms, then the room of the burst, then the organisations' rooms of positions.
 #[derive(Debug, Clone)]
 pub(crate) struct Seating {
     pub(crate) organisations: u16,
@@ -14,6 +16,8 @@ pub(crate) struct Seating {
     pub(crate) burst_clients: usize,
     /// More channels that each client holds beside its own: so many slow ones fill the buffers on their way sooner.
     pub(crate) slow_channels: u16,
+    /// Positions are produced, and every fifth client follows those of its organisation.
+    pub(crate) positions: bool,
 }
 
 const BURST: &str = "burst";
@@ -31,8 +35,12 @@ impl Seating {
         self.channels + self.organisations
     }
 
-    /// The channels that a client subscribes to first.
-    pub(crate) fn channels_of_client(&self, index: usize, slow: bool) -> Vec<u16> {
+    pub(crate) fn positions_room(&self, organisation: u16) -> u16 {
+        self.burst_room() + 1 + organisation
+    }
+
+    /// The rooms that a client subscribes to first.
+    pub(crate) fn rooms_of_client(&self, index: usize, slow: bool) -> Vec<u16> {
         let own = u16::try_from(index % usize::from(self.channels)).unwrap_or(0);
         let more = if slow { self.slow_channels } else { 0 };
         let mut rooms: Vec<u16> = (0..=more)
@@ -44,6 +52,10 @@ impl Seating {
             && index / usize::from(self.organisations) < self.burst_clients
         {
             rooms.push(self.burst_room());
+        }
+        // So that each habit has some, and so have clients that poll.
+        if self.positions && index % 5 == 2 {
+            rooms.push(self.positions_room(self.organisation_of_client(index)));
         }
         rooms
     }
@@ -57,7 +69,9 @@ impl Seating {
     /// Name of the organisation and, unless it is its own room, the channel's id.
     pub(crate) fn name(&self, room: u16) -> (String, Option<String>) {
         let organisation = |number: u16| Layout::organisation(usize::from(number));
-        if room == self.burst_room() {
+        if room > self.burst_room() {
+            (organisation(room - self.burst_room() - 1), None)
+        } else if room == self.burst_room() {
             (organisation(0), Some(BURST.to_owned()))
         } else if room >= self.channels {
             (organisation(room - self.channels), None)
@@ -69,8 +83,11 @@ impl Seating {
         }
     }
 
-    /// As a client names a channel.
+    /// As a client names a room that it asks for.
     pub(crate) fn asked(&self, room: u16) -> String {
+        if room > self.burst_room() {
+            return format!("incident:{POSITIONS}");
+        }
         format!("channel:{}", self.name(room).1.unwrap_or_default())
     }
 
@@ -87,8 +104,17 @@ impl Seating {
         }
     }
 
+    /// The room of the positions of this organisation.
+    pub(crate) fn find_positions(&self, organisation: &str) -> Option<u16> {
+        let number = organisation.strip_prefix("lg")?.parse().ok()?;
+        (number < self.organisations).then(|| self.positions_room(number))
+    }
+
     /// The room that a client means by such a name.
     pub(crate) fn find_asked(&self, organisation: u16, asked: &str) -> Option<u16> {
+        if asked.strip_prefix("incident:") == Some(POSITIONS) {
+            return Some(self.positions_room(organisation));
+        }
         let organisation = Layout::organisation(usize::from(organisation));
         self.find(&organisation, Some(asked.strip_prefix("channel:")?))
     }
@@ -106,6 +132,7 @@ mod tests {
             clients: 100,
             burst_clients: 5,
             slow_channels: 3,
+            positions: true,
         };
         for room in 0..=seating.burst_room() {
             let (organisation, channel) = seating.name(room);
@@ -115,13 +142,19 @@ mod tests {
                 "{organisation} {channel:?}"
             );
         }
-        let mut in_burst = 0;
+        let (mut in_burst, mut follow) = (0, 0);
+        for organisation in 0..seating.organisations {
+            let (name, _) = seating.name(seating.positions_room(organisation));
+            let found = seating.find_positions(&name);
+            assert_eq!(found, Some(seating.positions_room(organisation)));
+        }
         for client in 0..seating.clients {
             let organisation = seating.organisation_of_client(client);
-            let mut rooms = seating.channels_of_client(client, true);
+            let mut rooms = seating.rooms_of_client(client, true);
+            follow += usize::from(rooms.contains(&seating.positions_room(organisation)));
             in_burst += usize::from(rooms.contains(&seating.burst_room()));
             let other = seating.another_channel(client);
-            assert!(!seating.channels_of_client(client, false).contains(&other));
+            assert!(!seating.rooms_of_client(client, false).contains(&other));
             rooms.push(other);
             for room in rooms {
                 assert_eq!(seating.name(room).0, format!("lg{organisation}"));
@@ -129,6 +162,6 @@ mod tests {
                 assert_eq!(seating.find_asked(organisation, &asked), Some(room));
             }
         }
-        assert_eq!(in_burst, 5);
+        assert_eq!((in_burst, follow), (5, 20));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Tooth {
     found: fn(&Faults) -> u64,
 }
 
-pub(crate) const TEETH: [Tooth; 8] = [
+pub(crate) const TEETH: [Tooth; 9] = [
     Tooth {
         bug: Some("drop-emit"),
         scenario: Scenario::Cuts,
@@ -45,6 +45,12 @@ pub(crate) const TEETH: [Tooth; 8] = [
         scenario: Scenario::Crowded,
         finds: "lost",
         found: |faults| faults.lost,
+    },
+    Tooth {
+        bug: Some("drop-newest"),
+        scenario: Scenario::Cuts,
+        finds: "stale",
+        found: |faults| faults.stale,
     },
     Tooth {
         bug: Some("foreign"),

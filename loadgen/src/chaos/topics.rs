@@ -14,6 +14,7 @@ use super::record::{self, Stamp};
 /// Partitions at the start.
 pub(super) const CHANNEL_PARTITIONS: i32 = 6;
 pub(super) const ORGANISATION_PARTITIONS: i32 = 3;
+pub(super) const POSITION_PARTITIONS: i32 = 2;
 const MORE_PARTITIONS: i32 = 2;
 const TRANSACTION_PARTITIONS: i32 = 2;
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ impl World<'_> {
     /// Retention overtakes a server that is paused: its clients have missed something, and the others have not.
     fn overtake(&mut self) -> Result<()> {
         let topic = format!("{}transmission", self.prefix);
-        self.permit(&["gap"], Duration::ZERO);
+        self.permit(None, &["gap"], Duration::ZERO);
         self.begin("records deleted");
         self.fleet.signal(0, "STOP")?;
         // More than the paused server has fetched ahead.
@@ -66,7 +67,7 @@ impl World<'_> {
     fn recreate(&mut self) -> Result<()> {
         let topic = format!("{}transmission", self.prefix);
         let partitions = CHANNEL_PARTITIONS + MORE_PARTITIONS;
-        self.permit(&["topic_recreated", "log_truncated"], Duration::ZERO);
+        self.permit(None, &["topic_recreated", "log_truncated"], Duration::ZERO);
         self.begin("topic made anew");
         self.book.pause()?;
         // What was produced is read by then: what is not is gone with the topic.
@@ -142,6 +143,7 @@ impl World<'_> {
         let stamp = Stamp {
             organisation: &organisation,
             channel: channel.as_deref(),
+            asset: None,
             run: &self.run,
             lane,
             order,

@@ -30,6 +30,7 @@ fn settings() -> NetSettings {
         slow_client_timeout: Duration::from_millis(500),
         user_timeout: LONG,
         send_buffer: 16 * 1024,
+        unsent: 16 * 1024,
         max_connections: 1000,
         reserve: 2,
         reserve_paths: &["/health", "/ready"],

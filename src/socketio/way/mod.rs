@@ -1,13 +1,15 @@
 //! How much is on its way out of one Engine.IO session, and whether more may follow.
 //!
 //! The library's queue drops what does not fit and tells nobody when there is room again, so both are kept here. Both
-//! namespaces of a session share the bound. The words:
+//! namespaces of a session share the bound; how many bytes it is, `pace` says. The words:
 //!
 //! - *way*: the stretch from the hub to the kernel, or to the answer of a poll: the library's queue and its writer
 //! - *noted*: an event or acknowledgement was handed to the library, and its size counts from now on
 //! - *settled*: it has left, because the stream below has written its frame, or a poll was answered with it. The library
 //!   keeps the order, so the one noted first is settled first
 //! - *hungry*: a connection of the hub that was told `Full`, and will be told when there is room again
+
+mod pace;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,14 +19,14 @@ use fleetcast_core::hub::ConnectionKey;
 use socketioxide::TransportType;
 use tokio::sync::Notify;
 
+use self::pace::{Pace, START};
 use super::slot::Slot;
 use crate::net::Observer;
 use crate::session::SharedHub;
 
-/// A WebSocket may have so much between the hub and the kernel. The library's own queue (4,096 packets) is larger, so it
-/// never drops.
+/// A WebSocket may have so many packets between the hub and the kernel. The library's own queue (4,096 packets) is larger,
+/// so it never drops.
 const WEBSOCKET_PACKETS: usize = 1024;
-const WEBSOCKET_BYTES: usize = 1024 * 1024;
 
 /// python-engineio refuses a payload of more than 16 packets; the library adds a ping and a CONNECT of its own.
 const POLLING_PACKETS: usize = 14;
@@ -50,10 +52,13 @@ struct State {
     /// Sizes of what is on its way, in the order in which it was handed over.
     noted: VecDeque<usize>,
     bytes: usize,
+    pace: Pace,
     /// When something was noted with nothing before it, or something left, whichever came last.
     moved: Instant,
     /// Connections of the hub that were told `Full`.
     hungry: Vec<ConnectionKey>,
+    /// Somebody hungry was told that there is room, and has not come yet.
+    expected: bool,
 }
 
 /// The way out of one Engine.IO session.
@@ -79,6 +84,7 @@ impl Way {
         } else {
             Transport::Polling
         };
+        let now = Instant::now();
         Self {
             hub,
             polling_bytes: max_payload / 4 * 3,
@@ -86,8 +92,10 @@ impl Way {
                 transport,
                 noted: VecDeque::new(),
                 bytes: 0,
-                moved: Instant::now(),
+                pace: Pace::new(now),
+                moved: now,
                 hungry: Vec::new(),
+                expected: false,
             }),
             room: Notify::new(),
             slot,
@@ -103,9 +111,13 @@ impl Way {
         hungry: Option<ConnectionKey>,
     ) -> bool {
         let mut state = self.lock();
+        let now = Instant::now();
         state.settle_transport(transport);
-        if self.fits(&state, size) {
-            state.note(size);
+        if hungry.is_some() {
+            state.expected = false;
+        }
+        if self.fits(&state, size, 0, now) {
+            state.note(size, now);
             true
         } else {
             let news = hungry.filter(|key| !state.hungry.contains(key));
@@ -114,27 +126,35 @@ impl Way {
         }
     }
 
-    /// Whether an answer to a command may be handed over now.
+    /// Whether an answer to a command may be handed over now. However slow the client, its events leave room for some.
     pub(super) fn has_room(&self, transport: TransportType) -> bool {
         let mut state = self.lock();
         state.settle_transport(transport);
-        self.fits(&state, 0)
+        self.fits(&state, 0, START, Instant::now())
     }
 
     /// Notes a packet without asking: an answer, after [`has_room`](Self::has_room).
     pub(super) fn note(&self, size: usize, transport: TransportType) {
         let mut state = self.lock();
         state.settle_transport(transport);
-        state.note(size);
+        state.note(size, Instant::now());
     }
 
-    fn fits(&self, state: &State, size: usize) -> bool {
+    /// `least`: bytes that a WebSocket may have on its way however slow it is.
+    fn fits(&self, state: &State, size: usize, least: usize, now: Instant) -> bool {
+        let upgrading = matches!(state.transport, Transport::Upgrading { .. });
+        if upgrading || state.noted.is_empty() {
+            return !upgrading;
+        }
+        let allowed = state.pace.allows(now);
         let (packets, bytes) = match state.transport {
-            Transport::WebSocket => (WEBSOCKET_PACKETS, WEBSOCKET_BYTES),
-            Transport::Polling => (POLLING_PACKETS, self.polling_bytes),
-            Transport::Upgrading { .. } => return false,
+            Transport::WebSocket => (WEBSOCKET_PACKETS, allowed.max(least)),
+            // A ping waits for the next poll, and that for the end of this answer.
+            Transport::Polling | Transport::Upgrading { .. } => {
+                (POLLING_PACKETS, allowed.max(START).min(self.polling_bytes))
+            }
         };
-        state.noted.is_empty() || (state.noted.len() < packets && state.bytes + size <= bytes)
+        state.noted.len() < packets && state.bytes + size <= bytes
     }
 
     /// The packet noted last was not taken by the library.
@@ -151,17 +171,26 @@ impl Way {
             return;
         }
         let mut state = self.lock();
+        let now = Instant::now();
+        let before = state.bytes;
         for _ in 0..count {
             let Some(size) = state.noted.pop_front() else {
                 break;
             };
             state.bytes -= size;
         }
-        state.moved = Instant::now();
+        state.moved = now;
+        let left = before - state.bytes;
+        state.pace.leaves(left, now);
+        if state.noted.is_empty() {
+            let kept_short = state.expected || !state.hungry.is_empty();
+            state.pace.ends(kept_short, now);
+        }
         let low = match state.transport {
             // Waking at every frame would hand out one publication at a time.
             Transport::WebSocket => {
-                state.noted.len() <= WEBSOCKET_PACKETS / 2 && state.bytes <= WEBSOCKET_BYTES / 2
+                state.noted.len() <= WEBSOCKET_PACKETS / 2
+                    && state.bytes <= state.pace.allows(now) / 2
             }
             Transport::Polling => true,
             Transport::Upgrading { .. } => false,
@@ -173,6 +202,7 @@ impl Way {
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let hungry = std::mem::take(&mut state.hungry);
+        state.expected |= !hungry.is_empty();
         drop(state);
         for key in hungry {
             self.hub.ready(key);
@@ -243,9 +273,10 @@ impl Way {
 }
 
 impl State {
-    fn note(&mut self, size: usize) {
+    fn note(&mut self, size: usize, now: Instant) {
         if self.noted.is_empty() {
-            self.moved = Instant::now();
+            self.moved = now;
+            self.pace.begins(now);
         }
         self.noted.push_back(size);
         self.bytes += size;

@@ -8,13 +8,17 @@ use super::*;
 const MAX_PAYLOAD: usize = 1_000;
 
 fn way(websocket: bool) -> Way {
+    way_of(websocket, MAX_PAYLOAD)
+}
+
+fn way_of(websocket: bool, max_payload: usize) -> Way {
     let settings = Settings {
         window_ms: 60_000,
         window_bytes: 1_000_000,
         latest_bytes: 1_000_000,
     };
     let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
-    Way::new(SharedHub::new(settings), slot, websocket, MAX_PAYLOAD)
+    Way::new(SharedHub::new(settings), slot, websocket, max_payload)
 }
 
 /// How many packets of this size fit.
@@ -37,8 +41,9 @@ fn packets_and_bytes_are_bounded_and_an_empty_way_takes_any_one() {
         (Polling, 750, 1),
         (Polling, 5_000, 1),
         (Websocket, 1, WEBSOCKET_PACKETS),
-        (Websocket, 1024, 1024),
-        (Websocket, 2048, 512),
+        (Websocket, 64, 1024),
+        (Websocket, 1024, 64),
+        (Websocket, 2048, 32),
         (Websocket, 2 * 1024 * 1024, 1),
     ] {
         let way = way(transport == Websocket);
@@ -178,6 +183,96 @@ fn whoever_is_hungry_is_told_once_when_half_of_it_has_left() {
     assert_eq!(hungry(), 0);
     assert!(way.take(1, Websocket, key));
     assert_eq!(hungry(), 0, "it got what it wanted");
+}
+
+/// As if it had been so long ago that something went on its way.
+fn busy_for(way: &Way, long: Duration) {
+    let mut state = way.lock();
+    let begin = Instant::now().checked_sub(long).expect("up for longer");
+    state.pace = Pace::new(begin);
+}
+
+#[test]
+fn a_fast_client_may_have_much_on_its_way_and_a_slow_one_what_it_took() {
+    const SIZE: usize = 10 * 1024;
+    let fast = way(true);
+    let mut rounds = Vec::new();
+    for _ in 0..7 {
+        let taken = fill(&fast, SIZE, Websocket);
+        rounds.push(taken);
+        fast.settle(taken);
+    }
+    // 64 KiB, and then what it has taken so far.
+    assert_eq!(rounds, [6, 6, 12, 24, 48, 76, 76]);
+
+    let slow = way(true);
+    fill(&slow, SIZE, Websocket);
+    busy_for(&slow, Duration::from_secs(3));
+    slow.settle(2);
+    assert_eq!(
+        fill(&slow, SIZE, Websocket),
+        0,
+        "it took two, and four wait"
+    );
+    slow.settle(1);
+    assert_eq!(fill(&slow, SIZE, Websocket), 0);
+    slow.settle(1);
+    assert_eq!(fill(&slow, SIZE, Websocket), 2, "four and four");
+}
+
+#[test]
+fn a_polling_client_gets_answers_that_it_can_fetch_in_time() {
+    const SIZE: usize = 30 * 1024;
+    let way = way_of(false, 1_000_000);
+    let poll = |way: &Way, packets: usize| {
+        let body = ["42[]"; POLLING_PACKETS][..packets].join("\u{1e}");
+        assert!(way.polled(body.as_bytes()));
+    };
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let taken = fill(&way, SIZE, Polling);
+        rounds.push(taken);
+        poll(&way, taken);
+    }
+    assert_eq!(rounds, [2, 2, 4, 8, POLLING_PACKETS], "a fast one");
+    busy_for(&way, Duration::from_secs(30));
+    assert_eq!(fill(&way, SIZE, Polling), 2, "one that was away for long");
+}
+
+#[test]
+fn the_answer_to_a_command_finds_room_behind_the_events_of_the_slowest_client() {
+    let way = way(true);
+    let key = Some(ConnectionKey::default());
+    assert!(way.take(1000, Websocket, key));
+    busy_for(&way, Duration::from_secs(3));
+    assert!(!way.take(1000, Websocket, key), "it has taken nothing yet");
+    assert!(way.has_room(Websocket));
+    way.note(START, Websocket);
+    assert!(!way.has_room(Websocket), "not for any number of them");
+}
+
+#[test]
+fn a_client_that_is_kept_short_does_not_pass_for_one_to_whom_nothing_was_sent() {
+    let key = Some(ConnectionKey::default());
+    for (wants_more, told, expected) in [
+        (false, false, 64),
+        // Told that there is room when the last one left, or before.
+        (true, false, 1),
+        (true, true, 1),
+    ] {
+        let way = way(true);
+        way.note(1, Websocket);
+        way.note(1, Websocket);
+        busy_for(&way, Duration::from_secs(3));
+        if wants_more {
+            assert!(!way.take(1024, Websocket, key));
+        }
+        if told {
+            way.wake(way.lock());
+        }
+        way.settle(2);
+        assert_eq!(fill(&way, 1024, Websocket), expected, "{wants_more} {told}");
+    }
 }
 
 #[test]

@@ -135,6 +135,28 @@ impl TestApp {
         kilobytes.parse::<u64>().unwrap() * 1024
     }
 
+    /// Sockets that the process holds open.
+    pub(crate) fn sockets(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// Bytes that the kernel has taken for clients of the public listener and not brought to them.
+    pub(crate) fn queued_by_the_kernel(&self) -> u64 {
+        let own = format!(":{:04X}", self.public.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let queued = table.lines().filter_map(|line| {
+            // number, local address, remote address, state, tx_queue:rx_queue
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (queued, _) = fields.get(4)?.split_once(':')?;
+            let ours = fields[1].ends_with(&own);
+            ours.then(|| u64::from_str_radix(queued, 16).unwrap())
+        });
+        queued.sum()
+    }
+
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }

@@ -1,7 +1,7 @@
 //! The brokers of one test: a mock cluster of its own, or topics of its own in a real one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use fleetcast::clock;
 use fleetcast::demo::broker::Broker;
@@ -143,6 +143,24 @@ impl Kafka {
     pub(crate) async fn produce(&self, name: &str, value: impl ToString) {
         self.produce_all(&self.topic(name), vec![(0, value.to_string())])
             .await;
+    }
+
+    /// One record that says it was written in so many milliseconds from now, to partition 0.
+    pub(crate) async fn produce_from_the_future(
+        &self,
+        name: &str,
+        ahead: i64,
+        value: impl ToString,
+    ) {
+        let topic = self.topic(name);
+        let since_epoch = UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let value = value.to_string();
+        let record = FutureRecord::<(), String>::to(&topic)
+            .partition(0)
+            .timestamp(i64::try_from(since_epoch).unwrap() + ahead)
+            .payload(&value);
+        let sent = self.producer.send(record, SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
     }
 
     /// One record with all that it may have, to partition 0.

@@ -23,7 +23,7 @@ pub(crate) use packet::{Event, Packet};
 pub(crate) use polling::Polling;
 pub(crate) use proxy::Proxy;
 pub(crate) use record::{Stream, Tally, record, transmission};
-pub(crate) use socket::{Client, Way, handshake, open_websocket};
+pub(crate) use socket::{Client, Way, handshake, open_websocket, vanish};
 pub(crate) use token::{SECRET, auth, dispatcher, token};
 
 /// Long for everything that should come at once: two busy cores and a debug build.

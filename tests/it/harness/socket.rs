@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -83,6 +83,10 @@ pub(crate) struct Client {
     cursors: BTreeMap<String, String>,
     /// `data` of `connection_established` in `/`.
     pub(crate) welcome: Value,
+    /// How long it takes over each packet.
+    pub(crate) pace: Duration,
+    /// Pings that it has answered.
+    pub(crate) pings: usize,
 }
 
 impl Client {
@@ -108,6 +112,8 @@ impl Client {
             held: VecDeque::new(),
             cursors: BTreeMap::new(),
             welcome: Value::Null,
+            pace: Duration::ZERO,
+            pings: 0,
         }
     }
 
@@ -271,16 +277,27 @@ impl Client {
             .unwrap();
     }
 
+    /// See [`vanish`].
+    pub(crate) fn vanish(&self) {
+        vanish(self.websocket.get_ref());
+    }
+
     /// The next packet; pings are answered.
     pub(crate) async fn packet(&mut self) -> Option<Packet> {
         loop {
+            if !self.pace.is_zero() {
+                sleep(self.pace).await;
+            }
             let message = timeout(PATIENCE, self.websocket.next())
                 .await
                 .expect("nothing came");
             match message {
                 Some(Ok(Message::Text(text))) => match Packet::parse(&text) {
                     // It may be closing: then the next read says so.
-                    Packet::Ping => drop(self.try_send("3").await),
+                    Packet::Ping => {
+                        self.pings += 1;
+                        drop(self.try_send("3").await);
+                    }
                     packet => return Some(packet),
                 },
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
@@ -295,6 +312,15 @@ impl Client {
                 .insert(event.namespace.clone(), cursor.to_owned());
         }
     }
+}
+
+/// From now on the kernel throws away every segment that comes for this socket, before TCP sees it: nothing is acknowledged,
+/// and nobody closes anything. So a machine looks that has lost its power.
+pub(crate) fn vanish(stream: &TcpStream) {
+    /// `BPF_RET | BPF_K`: so many bytes of the packet are kept.
+    const RETURN: u16 = 0x06;
+    let nothing = SockFilter::new(RETURN, 0, 0, 0);
+    SockRef::from(stream).attach_filter(&[nothing]).unwrap();
 }
 
 fn prefix(namespace: &str) -> String {

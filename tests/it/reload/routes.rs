@@ -2,6 +2,10 @@
 
 use super::*;
 
+on_both_brokers! {
+    a_new_event_and_a_new_topic_of_a_reloaded_profile_are_there_without_a_restart(&[("incident", 1), ("weather", 1)]);
+}
+
 #[tokio::test]
 async fn routes_are_swapped_under_traffic_without_a_loss_or_a_double() {
     const ROUNDS: usize = 12;
@@ -59,9 +63,9 @@ async fn routes_are_swapped_under_traffic_without_a_loss_or_a_double() {
     assert_eq!(metrics.value(&skipped), 1);
 }
 
-#[tokio::test]
-async fn a_new_event_and_a_new_topic_of_a_reloaded_profile_are_there_without_a_restart() {
-    let kafka = Kafka::mock(&[("incident", 1), ("weather", 1)]).await;
+async fn a_new_event_and_a_new_topic_of_a_reloaded_profile_are_there_without_a_restart(
+    kafka: Kafka,
+) {
     let files = Files::new();
     let app = files.start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;

@@ -58,6 +58,8 @@ pub(super) struct OrganisationLog {
     pub(super) late: Late,
     entries: VecDeque<Entry>,
     first: u64,
+    /// Sequence numbers of the entries of each partition: their offsets rise.
+    by_partition: HashMap<u32, VecDeque<u64>>,
     floors: HashMap<u32, Floor>,
     /// When each partition last carried a record of this organisation, in monotonic milliseconds.
     pub(super) touched: Vec<(u32, u64)>,
@@ -77,6 +79,7 @@ impl OrganisationLog {
             late: Late::default(),
             entries: VecDeque::new(),
             first: 0,
+            by_partition: HashMap::new(),
             floors: HashMap::new(),
             touched: Vec::new(),
             cut_short: None,
@@ -103,6 +106,21 @@ impl OrganisationLog {
     pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
         let at = sequence.checked_sub(self.first)?;
         self.entries.get(usize::try_from(at).ok()?)
+    }
+
+    /// The first entry that the cursor does not cover, or the head. Nothing before it is looked at for who comes with it, so it
+    /// does not matter if the window lets go of that before the first turn.
+    pub(super) fn first_after(&self, cursor: &Cursor, positions: &Positions) -> u64 {
+        let missed = |(partition, entries): (&u32, &VecDeque<u64>)| {
+            let next = cursor.next(positions.get(*partition)?.hash).unwrap_or(0);
+            let covered = |sequence: &u64| {
+                self.entry(*sequence)
+                    .is_some_and(|entry| entry.publication.offset < next)
+            };
+            entries.get(entries.partition_point(covered)).copied()
+        };
+        let missed = self.by_partition.iter().filter_map(missed);
+        missed.min().unwrap_or(self.head())
     }
 
     pub(super) fn oldest(&self) -> Option<Now> {
@@ -168,6 +186,8 @@ impl OrganisationLog {
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
+        let same = self.by_partition.entry(partition).or_default();
+        same.push_back(sequence);
         self.entries.push_back(Entry {
             publication,
             partition,
@@ -201,6 +221,12 @@ impl OrganisationLog {
             entry.publication.offset.saturating_add(1),
             entry.appended.wall,
         );
+        if let Some(same) = self.by_partition.get_mut(&entry.partition) {
+            same.pop_front();
+            if same.is_empty() {
+                self.by_partition.remove(&entry.partition);
+            }
+        }
         for room in entry.publication.audience() {
             let Some(log) = self.rooms.get_mut(&room) else {
                 continue;

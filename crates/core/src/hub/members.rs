@@ -34,13 +34,14 @@ impl<O: Outlet> Hub<O> {
         let organisation = self.organisation(organisation);
         let log = &mut self.organisations[organisation];
         log.connections += 1;
-        let (first, head) = (log.first(), log.head());
+        let head = log.head();
         let from = |next, own| Lag {
             own,
             ..Lag::from(next)
         };
         let (resumed, lag, last, reason) = match start {
             Start::Resume(cursor, text) => {
+                let first = log.first_after(&cursor, &self.positions);
                 (Resumed::Resumed, from(first, Some(cursor)), text, None)
             }
             Start::Fresh => (Resumed::Fresh, from(head, None), Arc::from(""), None),

@@ -292,6 +292,8 @@ impl<O: Outlet> Hub<O> {
             .map(|(key, _)| key)
             .collect();
         for key in due {
+            // One that still merges stands where it looked last. What came since is to lie behind its cursor, not before it.
+            self.turn_if_idle(key, now);
             self.cursor(key, now);
         }
         let merging: Vec<_> = self
@@ -373,6 +375,13 @@ impl<O: Outlet> Hub<O> {
         if connection.schedule == Schedule::Idle {
             connection.schedule = Schedule::Queued;
             self.turns.push_back(key);
+        }
+    }
+
+    fn turn_if_idle(&mut self, key: ConnectionKey, now: Now) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(|it| !it.is_live() && it.schedule == Schedule::Idle) {
+            self.turn_of(key, now);
         }
     }
 

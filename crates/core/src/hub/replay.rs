@@ -300,6 +300,11 @@ impl Turn<'_> {
                     .unwrap_or(connection.last.clone()),
             };
             let publication = &given.publication;
+            if let Some(newer) = instead.filter(|_| failpoints::is(Bug::DropNewest)) {
+                lag.ahead.note(publication, newer);
+                lag.next = sequence + 1;
+                continue;
+            }
             let item = Item::Publication {
                 publication,
                 cursor: &cursor,

@@ -1,10 +1,11 @@
 //! What must come, what may, what may not; who is served; how long it took.
 
-use super::super::check::{Fault, Faults, Spread};
+use super::super::check::{Fault, Faults};
 use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
 use super::super::record::Stamp;
-use super::{CHANNEL, Case, OTHER, OWN, SECOND, only};
+use super::super::recovery::Spread;
+use super::{CHANNEL, Case, OTHER, OWN, SECOND, WINDOW, only};
 
 #[test]
 fn what_was_sent_and_received_is_clean_and_other_rooms_do_not_count() {
@@ -124,7 +125,7 @@ fn a_record_that_nobody_sent_is_unexpected() {
 fn a_subscription_that_was_never_acknowledged_is_a_fault() {
     let mut case = Case::new();
     case.client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
-    case.client.welcomed("fresh", 0);
+    case.client.welcomed("fresh", WINDOW, 0);
     assert_eq!(case.faults(), only(|it| it.never_subscribed = 1));
 }
 
@@ -151,7 +152,7 @@ fn how_long_clients_were_away_is_put_down_to_the_fault() {
     });
     case.client.closed(false, 2 * SECOND);
     case.client.opened(true);
-    case.client.welcomed("resumed", 3 * SECOND);
+    case.client.welcomed("resumed", WINDOW, 3 * SECOND);
     case.receive(&[2, 3, 4]);
     let (stamp, room) = case.stamp(5);
     case.client.received(&stamp, Some(room), 6 * SECOND);

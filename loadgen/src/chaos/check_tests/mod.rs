@@ -1,7 +1,9 @@
 //! Each verdict, on histories of a few records.
 
 mod deliveries;
+mod newest;
 mod stretches;
+mod told;
 
 use super::check::{Fault, Faults, Rules, Verdict, judge};
 use super::history::ClientHistory;
@@ -9,9 +11,11 @@ use super::ledger::{Fate, Ledger};
 use super::record::Stamp;
 
 const SECOND: u64 = 1_000_000_000;
+const WINDOW: u64 = 100 * SECOND;
 const OWN: u16 = 10;
 const CHANNEL: u16 = 3;
 const OTHER: u16 = 5;
+const POSITIONS: u16 = 13;
 
 /// One client of organisation `lg0` that holds its own room and one channel, and one topic with two partitions.
 /// Record `n` is sent at second `n`.
@@ -30,13 +34,13 @@ impl Case {
         ledger.add_lane("t", 1);
         let mut client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
         client.opened(false);
-        client.welcomed("fresh", 0);
+        client.welcomed("fresh", WINDOW, 0);
         client.subscribed(CHANNEL, 0);
         Self {
             ledger,
             client,
             rules: Rules {
-                window_ns: 100 * SECOND,
+                window_ns: WINDOW,
                 permits: Vec::new(),
             },
             faults: Vec::new(),
@@ -56,11 +60,21 @@ impl Case {
         self.send(lane, room, Fate::Acknowledged(0))
     }
 
+    /// The same of class `latest`.
+    fn moved(&mut self, lane: u16, key: u32) -> usize {
+        let at = (self.sent.len() as u64 + 1) * SECOND;
+        let fate = Fate::Acknowledged(0);
+        let (order, sequence) = self.ledger.send_latest(lane, POSITIONS, key, at, fate);
+        self.sent.push((lane, POSITIONS, order, sequence));
+        self.sent.len()
+    }
+
     fn stamp(&self, number: usize) -> (Stamp<'static>, u16) {
         let (lane, room, order, sequence) = self.sent[number - 1];
         let stamp = Stamp {
             organisation: "lg0",
             channel: None,
+            asset: None,
             run: "r",
             lane,
             order,

@@ -3,14 +3,14 @@
 use super::super::check::{Faults, Permit};
 use super::super::history::ClientHistory;
 use super::super::ledger::Fate;
-use super::{CHANNEL, Case, OWN, SECOND, only};
+use super::{CHANNEL, Case, OWN, SECOND, WINDOW, only};
 
 #[test]
 fn what_was_sent_before_the_subscription_may_come_but_then_without_a_hole() {
     let late = |received: &[usize]| {
         let mut case = Case::new();
         case.client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
-        case.client.welcomed("fresh", 0);
+        case.client.welcomed("fresh", WINDOW, 0);
         for _ in 0..4 {
             case.sent(0, CHANNEL);
         }
@@ -28,7 +28,7 @@ fn what_was_sent_before_the_subscription_may_come_but_then_without_a_hole() {
 fn events_may_come_before_the_acknowledgement_of_their_subscription() {
     let mut case = Case::new();
     case.client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
-    case.client.welcomed("fresh", 0);
+    case.client.welcomed("fresh", WINDOW, 0);
     for _ in 0..3 {
         case.sent(0, CHANNEL);
     }
@@ -96,7 +96,7 @@ fn resynced(reason: &str) -> Case {
     case.receive(&[1]);
     case.client.closed(true, SECOND);
     case.client.opened(true);
-    case.client.welcomed("resync", 203 * SECOND);
+    case.client.welcomed("resync", WINDOW, 203 * SECOND);
     case.client.resync(reason, 203 * SECOND);
     let at = case
         .ledger
@@ -131,8 +131,12 @@ fn a_resync_excuses_no_hole_before_it_and_nothing_after_it() {
 fn a_resync_within_the_window_is_false_unless_the_nemesis_has_made_it_so() {
     let mut case = resynced("gap");
     case.rules.window_ns = 300 * SECOND;
+    for (_, told_ns) in &mut case.client.windows {
+        *told_ns = 300 * SECOND;
+    }
     assert_eq!(case.faults(), only(|it| it.false_resyncs = 1));
     let permit = |reason, from_ns, least_ns| Permit {
+        organisation: None,
         from_ns,
         until_ns: u64::MAX,
         reasons: reason,
@@ -172,7 +176,7 @@ fn an_event_before_the_notice_is_untold() {
     case.sent(0, CHANNEL);
     case.client.closed(true, 0);
     case.client.opened(true);
-    case.client.welcomed("resync", 200 * SECOND);
+    case.client.welcomed("resync", WINDOW, 200 * SECOND);
     case.receive(&[1]);
     assert_eq!(case.faults(), only(|it| it.untold = 1));
 }
@@ -182,7 +186,7 @@ fn a_cursor_that_is_passed_over_without_a_word_is_a_false_resync() {
     let mut case = Case::new();
     case.client.closed(true, 0);
     case.client.opened(true);
-    case.client.welcomed("fresh", SECOND);
+    case.client.welcomed("fresh", WINDOW, SECOND);
     assert_eq!(case.faults(), only(|it| it.false_resyncs = 1));
 }
 
@@ -197,7 +201,7 @@ fn a_resumed_client_is_owed_what_it_missed_and_one_that_stays_away_is_missed() {
     let lost_and_away = only(|it| (it.lost, it.never_back) = (2, 1));
     assert_eq!(case.faults(), lost_and_away);
     case.client.opened(true);
-    case.client.welcomed("resumed", 2 * SECOND);
+    case.client.welcomed("resumed", WINDOW, 2 * SECOND);
     case.receive(&[2, 3]);
     assert_eq!(case.faults(), Faults::default());
 }

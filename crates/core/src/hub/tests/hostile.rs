@@ -87,12 +87,12 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_judged_and_what_is_resumed_runs(
+    fn any_text_that_is_no_cursor_is_said_to_be_none(
         text in "(v1\\.)?[A-Za-z0-9_-]{0,120}",
         cursor in any_cursor(),
         keep in 0_usize..80,
     ) {
-        let mut rig = rig();
+        let rig = rig();
         let whole = cursor.encode(None);
         let cut: String = whole.chars().take(keep).collect();
         for text in [text, cut] {

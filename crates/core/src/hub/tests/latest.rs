@@ -239,7 +239,7 @@ fn who_comes_from_elsewhere_and_joins_gets_what_its_cursor_covers_too() {
         !read.contains(&Seen::Cursor),
         "it is not complete: {read:?}"
     );
-    assert_eq!(read[1..], [Record(0, 0), Record(0, 1)], "as events");
+    assert_eq!(read[1..], [Newest(0, 0), Newest(0, 1)]);
     here.update(0, "o1", &["1"], "a");
     here.publish(0, "o1", &["1"]);
     here.turns();

@@ -229,3 +229,38 @@ fn what_all_instances_read_late_is_new_to_who_was_cut_off_before() {
     rig.turns();
     assert_eq!(back.records(), [(0, 0), (1, 0)]);
 }
+
+/// Two instances let go of a topic at different offsets, so who moves between them merges for good.
+#[test]
+fn a_quiet_connection_that_merges_for_long_is_given_cursors_that_are_new() {
+    let mut rig = Rig::new(2);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(1, "o1", &["1"]);
+    client.read();
+    rig.hub.close(client.key);
+    let mut cursor = rig.decode(&client.cursor);
+    for mark in &mut cursor.marks {
+        if mark.hash == partition_hash(TOPIC, 1) {
+            mark.next += 5;
+        }
+    }
+    rig.apply(Feed::Unwanted { partition: 1 });
+    let mut back = rig.resumed(&["1"], &cursor.encode(None));
+    rig.turns();
+    back.read();
+    for _ in 0..2 * WINDOW_MS / 1_000 {
+        rig.pass_unconfirmed(1_000);
+        let asked = rig.now.wall;
+        rig.apply(Feed::End {
+            partition: 0,
+            next: rig.next[0],
+            asked,
+        });
+        rig.publish(0, "o1", &["elsewhere"]);
+        rig.turns();
+    }
+    assert!(back.read().contains(&Seen::Cursor));
+    let age = rig.now.wall - rig.decode(&back.cursor).issued;
+    assert!(age < WINDOW_MS / 3, "{age} ms");
+}

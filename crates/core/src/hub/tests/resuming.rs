@@ -161,6 +161,63 @@ fn floors_tell_what_the_window_has_lost() {
     }
 }
 
+/// Twenty records of 1,000 bytes, of which the window holds about half. The client has all but the last `missed`, and its way
+/// out takes nothing until five more have come.
+fn window_moves_before_the_welcome(missed: usize, subscribes: bool) -> (Vec<Seen>, i64) {
+    let mut rig = Rig::with_bytes(1, 15_000);
+    let mut client = rig.live(&["1"]);
+    let mut known = 0;
+    for number in 0..20 {
+        known = rig.publish_sized(0, "o1", &["1"], 1_000);
+        if number + missed < 20 {
+            client.read();
+        }
+    }
+    let known = known + 1 - i64::try_from(missed).unwrap();
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    back.room_for(0);
+    for _ in 0..5 {
+        rig.publish_sized(0, "o1", &["1"], 1_000);
+        rig.turns();
+    }
+    if subscribes {
+        rig.subscribe(&back, "2");
+    }
+    back.room_for(NO_LIMIT);
+    rig.ready(&back);
+    (back.read(), known)
+}
+
+#[test]
+fn what_the_window_lets_go_of_before_the_first_turn_matters_only_if_the_client_missed_it() {
+    for subscribes in [false, true] {
+        let (seen, known) = window_moves_before_the_welcome(1, subscribes);
+        let mut expected = vec![Welcome(Resumed::Resumed, 0)];
+        expected.extend((known..known + 6).map(|offset| Record(0, offset)));
+        assert_eq!(seen, expected, "{subscribes}");
+
+        let (seen, _) = window_moves_before_the_welcome(9, subscribes);
+        let told = [Welcome(Resumed::Resync, 0), Seen::Resync(Evicted)];
+        assert_eq!(seen[..2], told, "{subscribes}");
+    }
+}
+
+#[test]
+fn what_grows_too_old_before_the_first_turn_was_not_missed() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass(KEPT_MS - 1_000);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    back.room_for(0);
+    rig.pass(1_000);
+    back.room_for(NO_LIMIT);
+    rig.ready(&back);
+    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
+}
+
 #[test]
 fn a_hole_that_was_never_read_is_a_gap_for_everybody_before_it() {
     let mut rig = Rig::new(2);
@@ -386,4 +443,30 @@ fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
     let old = text(rig.now.wall - WINDOW_MS - 5_000, &[(0, 0)]);
     rig.pass_unconfirmed(WINDOW_MS / 2);
     assert_eq!(rig.inspect("o1", &old), Inspection::Resync(CursorExpired));
+}
+
+#[test]
+fn a_storm_of_returns_into_a_full_window_takes_a_while_and_nobody_is_told_to_resync() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    // Five records a second, for longer than they are kept.
+    for _ in 0..KEPT_MS / 1_000 + 10 {
+        for _ in 0..5 {
+            rig.publish(0, "o1", &["1"]);
+        }
+        rig.pass(1_000);
+    }
+    client.read();
+    rig.hub.close(client.key);
+    let mut back: Vec<_> = (0..500)
+        .map(|_| rig.resumed(&["1"], &client.cursor))
+        .collect();
+    for _ in 0..170 {
+        rig.hub.turn(rig.now);
+    }
+    // The window lets go of something that all of them have, before the others have had their turn.
+    rig.pass(1_000);
+    for client in &mut back {
+        assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    }
 }
