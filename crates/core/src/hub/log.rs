@@ -10,6 +10,7 @@ use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
 use super::by_record::{ByRecord, Owner};
+use super::late::Late;
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
 use super::{ConnectionKey, Now, Settings};
@@ -54,6 +55,7 @@ pub(super) struct OrganisationLog {
     pub(super) bytes: usize,
     /// The newest of each key, by the same sequence numbers, also when the window has let go of it.
     pub(super) latest: Latest,
+    pub(super) late: Late,
     entries: VecDeque<Entry>,
     first: u64,
     /// Sequence numbers of the entries of each partition: their offsets rise.
@@ -74,6 +76,7 @@ impl OrganisationLog {
             connections: 0,
             bytes: 0,
             latest: Latest::new(owner),
+            late: Late::default(),
             entries: VecDeque::new(),
             first: 0,
             by_partition: HashMap::new(),
@@ -137,18 +140,19 @@ impl OrganisationLog {
     }
 
     /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of it for
-    /// two windows before the cursor's time of issue are left out. Others may still hold an old record of such a partition that
+    /// long before the cursor's time of issue ([`Settings::silent_from`]) are left out. Others may still hold an old record of such a partition that
     /// they read late, and take it for new; so until so much has been read since the start, every partition is named.
     pub(super) fn cursor(&self, positions: &Positions, settings: &Settings, now: Now) -> Cursor {
         let issued = positions.read_up_to(now);
         let behind = now.wall.saturating_sub(issued);
         let memory = settings.memory_ms().saturating_add(behind);
+        let since_start = memory.saturating_sub(settings.loaded_ms());
         let mut marks: Vec<Mark> = self
             .touched
             .iter()
             .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
             .map(|(index, _)| *index)
-            .chain(positions.half_known(settings.kept_ms().saturating_add(behind), now))
+            .chain(positions.half_known(since_start, now))
             .filter_map(|index| positions.get(index))
             .map(Partition::mark)
             .collect();
@@ -258,7 +262,14 @@ impl OrganisationLog {
     }
 
     /// Forgets what can no longer matter to any cursor that is young enough to be resumed.
-    pub(super) fn forget(&mut self, positions: &Positions, memory: u64, now: Now) {
+    pub(super) fn forget(
+        &mut self,
+        positions: &Positions,
+        settings: &Settings,
+        memory: u64,
+        now: Now,
+    ) {
+        self.late.forget(settings.kept_ms(), now);
         // The window goes on to let go of what it has of a partition that is gone.
         if self.floors.len() > positions.len() {
             self.floors

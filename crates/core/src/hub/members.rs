@@ -63,6 +63,7 @@ impl<O: Outlet> Hub<O> {
             controls,
             last,
             last_at: now.monotonic,
+            began: (resumed == Resumed::Fresh).then_some(self.appends),
             revoked: Vec::new(),
             recalls: Vec::new(),
             stamp: 0,

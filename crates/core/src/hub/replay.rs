@@ -29,6 +29,7 @@ pub(super) struct Turn<'a> {
     pub(super) positions: &'a Positions,
     pub(super) settings: &'a Settings,
     pub(super) contact: Contact,
+    pub(super) appends: u64,
     pub(super) counts: &'a mut Counts,
     pub(super) now: Now,
     pub(super) spent: Spent,
@@ -135,6 +136,7 @@ impl Turn<'_> {
     pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: ResyncReason) {
         connection.state = State::Lagging(Lag::from(self.log.head()));
         connection.last = self.here();
+        connection.began = Some(self.appends);
         let welcome = connection
             .controls
             .iter()

@@ -5,6 +5,7 @@ use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::failpoints::{self, Bug};
 
+use super::positions::DISCOVERY_MS;
 use super::{Hub, Now};
 
 /// Clocks of instances may be apart by so much; the window is kept for longer by the same.
@@ -38,6 +39,11 @@ impl<O> Hub<O> {
         }
         if cursor.issued > now.wall.saturating_add(SKEW_MS) {
             return Inspection::Resync(ResyncReason::Clock);
+        }
+        let silent_from = self.settings.silent_from(cursor.issued);
+        if self.positions.read_up_to(now) < silent_from.saturating_add(DISCOVERY_MS) {
+            // See `late.rs`: of what is still to be read here nobody could tell whether it is new.
+            return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if self.positions.is_ambiguous(&cursor) {
             return Inspection::Resync(ResyncReason::CursorInvalid);
@@ -88,7 +94,10 @@ impl<O> Hub<O> {
             .by_id
             .get(organisation)
             .and_then(|key| self.organisations.get(*key));
+        let silent_from = self.settings.silent_from(cursor.issued);
         let after_issue = |wall: u64| wall.saturating_add(SKEW_MS) > cursor.issued;
+        // In a partition that its issuer had yet to find also a little before that.
+        let perhaps_unseen = |wall: u64| after_issue(wall.saturating_add(DISCOVERY_MS));
         for (index, partition) in self.positions.live() {
             let floor = log.and_then(|log| log.floor(index));
             if let Some(mark) = cursor.mark(partition.hash) {
@@ -113,8 +122,10 @@ impl<O> Hub<O> {
                 }
             } else if partition.gap_at.is_some_and(after_issue) {
                 return Some(ResyncReason::Gap);
-            } else if floor.is_some_and(|floor| after_issue(floor.appended)) {
+            } else if floor.is_some_and(|floor| perhaps_unseen(floor.appended)) {
                 return Some(ResyncReason::Evicted);
+            } else if log.is_some_and(|log| log.late.has_before(index, silent_from)) {
+                return Some(ResyncReason::CursorExpired);
             }
         }
         None

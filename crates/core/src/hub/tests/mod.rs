@@ -3,6 +3,7 @@
 mod conflating;
 mod delivery;
 mod forgetting;
+mod hostile;
 mod latest;
 mod merging;
 mod resuming;
@@ -32,6 +33,8 @@ const TOPIC: &str = "incident";
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
 const KEPT_MS: u64 = WINDOW_MS + 10_000;
+/// What a cursor names was touched within this time.
+const MEMORY_MS: u64 = 2 * KEPT_MS + 50_000;
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// What an outlet took.

@@ -126,7 +126,7 @@ fn floors_tell_what_the_window_has_lost() {
     // Evicted at once: offsets 0 to 3 of partition 0, for want of space.
     let mut rig = Rig::with_bytes(2, 12_000);
     rig.publish_sized(1, "o1", &["1"], 100);
-    rig.pass(20_000);
+    rig.pass(50_000);
     for _ in 0..5 {
         rig.publish_sized(0, "o1", &["1"], 10_000);
     }
@@ -139,7 +139,7 @@ fn floors_tell_what_the_window_has_lost() {
         // A partition without a name carried nothing until the cursor was issued.
         (
             "not named, issued before",
-            text(now - 15_000, &[(1, 1)]),
+            text(now - 45_000, &[(1, 1)]),
             false,
         ),
         (

@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) unknown: usize,
     pub(crate) not_found: usize,
     pub(crate) stale: usize,
+    /// All instances lost contact at once.
+    pub(crate) outages: usize,
     /// Instances that learned the topic's id while they ran.
     pub(crate) learned: usize,
     pub(crate) by_reason: BTreeMap<&'static str, usize>,
@@ -138,6 +140,9 @@ impl World {
             }
         }
         self.change_partitions();
+        if self.random.below(500) == 0 {
+            self.outage();
+        }
         self.now += 100;
         for at in 0..self.instances.len() {
             let mut instance = self.instances.remove(at);
