@@ -22,6 +22,7 @@ mod reach;
 mod recall;
 mod replay;
 pub mod resume;
+mod space;
 #[cfg(test)]
 mod tests;
 
