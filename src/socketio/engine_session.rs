@@ -9,6 +9,7 @@ use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use tokio_util::task::TaskTracker;
 
+use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
 use super::slot::Slot;
 use super::way::Way;
@@ -24,6 +25,7 @@ pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
     pub(super) tasks: TaskTracker,
     pub(super) way: Arc<Way>,
+    pub(super) backlog: Backlog,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
@@ -66,6 +68,7 @@ impl EngineSession {
         Arc::new(Self {
             tasks: engine.lifecycle.tasks(),
             way: Arc::new(way),
+            backlog: Backlog::default(),
             credentials,
             id,
             engine: Arc::downgrade(engine),

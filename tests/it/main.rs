@@ -48,4 +48,5 @@ mod shutdown;
 mod slow_clients;
 mod tools;
 mod topics;
+mod unread;
 mod vanished;
