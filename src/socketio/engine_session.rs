@@ -129,14 +129,18 @@ impl EngineSession {
         self.close(CloseReason::TransportError);
     }
 
-    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took
+    /// nothing any more.
     pub(super) fn end_reason(&self) -> Option<CloseReason> {
         if self.ended_by_library.load(Ordering::Relaxed) {
             return None;
         }
         self.closed.get().copied().or_else(|| {
-            let end = self.carrier().guard.as_ref()?.close_reason()?;
-            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
+            match self.carrier().guard.as_ref()?.close_reason()? {
+                net::CloseReason::WriteStall => Some(CloseReason::WriteStall),
+                net::CloseReason::OneSided => Some(CloseReason::MessageRate),
+                _ => None,
+            }
         })
     }
 

@@ -117,3 +117,30 @@ async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
         }
     }
 }
+
+/// The library answers each, and bounds the answers by nothing.
+#[tokio::test]
+async fn pings_of_the_websocket_without_end_are_bounded() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+    let (mut clients, before) = deaf_clients(&app).await;
+    for (number, client) in clients.iter_mut().enumerate() {
+        let bytes = if number == 0 { 0 } else { 125 };
+        for _ in 0..200_000 {
+            if client.try_ping(bytes).await.is_err() {
+                break;
+            }
+        }
+    }
+    eventually("they are cut off", async || {
+        let metrics = app.metrics().await;
+        let cut = metrics.value("fleetcast_disconnects_total{reason=\"msg_rate\"}");
+        (cut == 2 * CLIENTS).then_some(())
+    })
+    .await;
+    let grown = grown(&app, before);
+    assert!(grown < MOST, "{grown} bytes each");
+    let rooms = neighbour.command("rooms", &json!({})).await;
+    assert_eq!(rooms["success"], true);
+}
