@@ -43,6 +43,8 @@ pub enum CloseReason {
     BadHttp,
     /// The other side took no byte for the whole of `slow_client_timeout`.
     WriteStall,
+    /// The other side sent on and on, and took too little of what it was sent.
+    OneSided,
     /// Another part of the program said so.
     Kicked(&'static str),
 }
@@ -58,6 +60,7 @@ impl CloseReason {
             Self::HeaderLimit => "header_limit",
             Self::BadHttp => "bad_http",
             Self::WriteStall => "write_stall",
+            Self::OneSided => "one_sided",
             Self::Kicked(reason) => reason,
         }
     }

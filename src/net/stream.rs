@@ -19,6 +19,10 @@ use super::frames::Frames;
 use super::guard::{CloseReason, Guard};
 use super::table::ConnectionTable;
 
+/// Bytes that an upgraded peer may send while it takes nothing, beyond those that it takes. The library answers each WebSocket
+/// ping into a buffer without a bound.
+const MOST_ONE_SIDED: usize = 512 * 1024;
+
 pub(super) struct GuardedStream {
     socket: Arc<TcpStream>,
     guard: Arc<Guard>,
@@ -28,6 +32,8 @@ pub(super) struct GuardedStream {
     patience: Duration,
     /// Runs only while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Bytes that came while a write waited, less those that were taken since.
+    one_sided: usize,
 }
 
 impl GuardedStream {
@@ -44,10 +50,25 @@ impl GuardedStream {
             frames: Frames::new(),
             patience,
             stall: None,
+            one_sided: 0,
+        }
+    }
+
+    /// Whether a write is worth a try. The library asks again for each ping that it answers, and what waits must not be
+    /// looked through each time.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.guard.write_blocked() || self.guard.is_ended() {
+            return Poll::Ready(Ok(()));
+        }
+        match (self.socket.poll_write_ready(cx), &mut self.stall) {
+            (Poll::Pending, Some(stall)) => stall.as_mut().poll(cx).map(Ok),
+            (Poll::Pending, None) => Poll::Ready(Ok(())),
+            (ready, _) => ready,
         }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx))?;
         let censored;
         let bufs = if self.guard.upgraded() {
             // One buffer at a time: what must not go out is looked for in it.
@@ -127,6 +148,7 @@ impl GuardedStream {
             return;
         }
         self.stall = None;
+        self.one_sided = self.one_sided.saturating_sub(taken);
         self.guard.set_write_blocked(false);
         self.guard.count_written(taken);
         if self.frames.is_http() {
@@ -153,9 +175,20 @@ impl GuardedStream {
     }
 }
 
+impl GuardedStream {
+    fn came(&mut self, bytes: usize) {
+        if self.guard.upgraded() && self.guard.write_blocked() {
+            self.one_sided += bytes;
+            if self.one_sided > MOST_ONE_SIDED {
+                self.guard.end(CloseReason::OneSided);
+            }
+        }
+    }
+}
+
 impl AsyncRead for GuardedStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -169,6 +202,7 @@ impl AsyncRead for GuardedStream {
             ready!(self.socket.poll_read_ready(cx))?;
             match self.socket.try_read_buf(buf) {
                 Ok(read) => {
+                    self.came(read);
                     // The flag again: what we have shut down reads as an end, too.
                     if read > 0 {
                         self.guard.heard();

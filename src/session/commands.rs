@@ -1,8 +1,5 @@
 //! What clients ask for, and how they are answered: always, in one shape.
 
-use std::pin::Pin;
-use std::sync::Arc;
-
 use fleetcast_core::domain::protocol::Reason;
 use fleetcast_core::domain::room::{Room, RoomRequest};
 use serde::ser::SerializeStruct;
@@ -66,16 +63,17 @@ impl Answer {
 /// What comes of a command.
 pub enum Reply {
     Now(Answer),
-    /// The command has taken effect in its turn; whether it lasts is known later.
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    /// The command has taken effect in its turn; whether it lasts is known later. What came of it goes to
+    /// [`Session::acknowledged`], when there is room for the answer: that is larger than all that is kept until then.
+    Later(Kept),
 }
 
 impl Session {
     /// Carries out one command. `event` and `payload` are the client's, unchecked.
-    pub fn execute(self: &Arc<Self>, event: &str, payload: Option<&RawValue>) -> Reply {
+    pub fn execute(&self, event: &str, payload: Option<&RawValue>) -> Reply {
         let (command, result) = match event {
             "ack" => match self.acknowledge(payload) {
-                Ok(kept) => return self.acknowledged_later(kept),
+                Ok(kept) => return Reply::Later(kept),
                 Err(failure) => (Command::Ack, Err(failure)),
             },
             "subscribe" => (Command::Subscribe, self.subscribe(payload)),
@@ -86,19 +84,17 @@ impl Session {
         Reply::Now(self.count(Answer { command, result }))
     }
 
-    fn acknowledged_later(self: &Arc<Self>, kept: Kept) -> Reply {
-        let session = self.clone();
-        Reply::Later(Box::pin(async move {
-            let result = if kept.await {
-                Ok(session.done("acknowledged", None))
-            } else {
-                Err(Reason::Internal.into())
-            };
-            session.count(Answer {
-                command: Command::Ack,
-                result,
-            })
-        }))
+    /// The answer to the command `ack`, now that it is known whether the receipt is kept.
+    pub fn acknowledged(&self, kept: bool) -> Answer {
+        let result = if kept {
+            Ok(self.done("acknowledged", None))
+        } else {
+            Err(Reason::Internal.into())
+        };
+        self.count(Answer {
+            command: Command::Ack,
+            result,
+        })
     }
 
     /// Answers without carrying out: too much at once, or nothing that can be read.

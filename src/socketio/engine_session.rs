@@ -9,6 +9,7 @@ use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use tokio_util::task::TaskTracker;
 
+use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
 use super::slot::Slot;
 use super::way::Way;
@@ -24,6 +25,7 @@ pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
     pub(super) tasks: TaskTracker,
     pub(super) way: Arc<Way>,
+    pub(super) backlog: Backlog,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
@@ -66,6 +68,7 @@ impl EngineSession {
         Arc::new(Self {
             tasks: engine.lifecycle.tasks(),
             way: Arc::new(way),
+            backlog: Backlog::default(),
             credentials,
             id,
             engine: Arc::downgrade(engine),
@@ -126,14 +129,18 @@ impl EngineSession {
         self.close(CloseReason::TransportError);
     }
 
-    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took
+    /// nothing any more.
     pub(super) fn end_reason(&self) -> Option<CloseReason> {
         if self.ended_by_library.load(Ordering::Relaxed) {
             return None;
         }
         self.closed.get().copied().or_else(|| {
-            let end = self.carrier().guard.as_ref()?.close_reason()?;
-            (end == net::CloseReason::WriteStall).then_some(CloseReason::WriteStall)
+            match self.carrier().guard.as_ref()?.close_reason()? {
+                net::CloseReason::WriteStall => Some(CloseReason::WriteStall),
+                net::CloseReason::OneSided => Some(CloseReason::MessageRate),
+                _ => None,
+            }
         })
     }
 

@@ -16,10 +16,12 @@ use socketioxide::extract::{AckSender, SocketRef};
 use socketioxide::handler::{FromMessageParts, Value};
 use socketioxide::socket::Socket;
 
+use super::backlog::Place;
 use super::encode::Outgoing;
 use super::engine_session::EngineSession;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
+use crate::session::receipts::Kept;
 use crate::session::{Answer, Failure, Reply, Session};
 
 /// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
@@ -30,7 +32,8 @@ const WAITING: usize = 256;
 const AT_ONCE: u32 = 32;
 const MOMENT_MS: u64 = 10;
 
-/// Refusals that wait to be told. A client that sends on although nothing comes back is cut off.
+/// Refusals that wait to be told. A client that sends on although nothing comes back is cut off, and so is one whose
+/// commands are too large to wait: see [`Backlog`](super::backlog::Backlog).
 const REFUSED: usize = 256;
 
 /// A command as it came: nothing in it has been checked.
@@ -39,6 +42,11 @@ pub(super) struct Received {
     packet: String,
     /// Binary attachments came with it: no command has any.
     binary: bool,
+    asker: Asker,
+}
+
+/// Whom to answer, and how: all that is kept of a command that will not be looked at again.
+struct Asker {
     ack: AckSender,
     wants_ack: bool,
 }
@@ -59,8 +67,10 @@ impl FromMessageParts<LocalAdapter> for Received {
         Ok(Self {
             packet,
             binary,
-            ack,
-            wants_ack: ack_id.is_some(),
+            asker: Asker {
+                ack,
+                wants_ack: ack_id.is_some(),
+            },
         })
     }
 }
@@ -73,7 +83,7 @@ pub(super) struct Inbox {
     /// The largest packet, in bytes: a polling payload may be larger than what a WebSocket lets through.
     pub(super) max_packet: usize,
     queue: Mutex<Queue>,
-    /// Commands whose answer is not known yet; at most [`WAITING`].
+    /// Commands whose answer is not known yet, or waits; at most [`WAITING`].
     later: AtomicUsize,
 }
 
@@ -98,8 +108,10 @@ impl Queue {
 }
 
 enum Waiting {
-    Command(Received),
-    Refused(Received),
+    Command(Received, Place),
+    Refused(Asker),
+    /// It took effect in its turn, and by now it is known whether it lasts.
+    Settled(Asker, bool),
 }
 
 impl Inbox {
@@ -124,20 +136,37 @@ impl Inbox {
         let mut queue = self.lock();
         if queue.may_act_at_once(clock::monotonic_ms()) && self.has_room(&socket) {
             drop(queue);
-            self.carry_out(&socket, Waiting::Command(received));
+            self.act(&socket, received);
             return;
         }
-        let waiting = queue.waiting.len();
-        if waiting >= WAITING + REFUSED {
+        if let Some(waiting) = self.place(queue.waiting.len(), received) {
+            self.wait(queue, socket, waiting);
+        } else {
             drop(queue);
             self.engine.close(CloseReason::MessageRate);
+        }
+    }
+
+    /// As what a command waits behind so many others; `None`: as nothing, it is too much.
+    fn place(&self, others: usize, received: Received) -> Option<Waiting> {
+        if others >= WAITING {
+            return (others < WAITING + REFUSED).then_some(Waiting::Refused(received.asker));
+        }
+        let place = self.engine.backlog.place(received.packet.len())?;
+        Some(Waiting::Command(received, place))
+    }
+
+    fn wait(
+        self: &Arc<Self>,
+        mut queue: MutexGuard<'_, Queue>,
+        socket: SocketRef,
+        waiting: Waiting,
+    ) {
+        // What waits holds the socket, which holds this: it must not be left here.
+        if self.is_gone(&socket) {
             return;
         }
-        queue.waiting.push_back(if waiting < WAITING {
-            Waiting::Command(received)
-        } else {
-            Waiting::Refused(received)
-        });
+        queue.waiting.push_back(waiting);
         if !std::mem::replace(&mut queue.running, true) {
             drop(queue);
             self.lifecycle.spawn("commands", self.clone().drain(socket));
@@ -147,8 +176,7 @@ impl Inbox {
     async fn drain(self: Arc<Self>, socket: SocketRef) {
         loop {
             while !self.has_room(&socket) {
-                if self.engine.is_closed() || !socket.connected() {
-                    // Nobody is left to be answered.
+                if self.is_gone(&socket) {
                     self.lock().waiting.clear();
                     return;
                 }
@@ -158,6 +186,11 @@ impl Inbox {
             self.carry_out(&socket, waiting);
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Nobody is left to be answered.
+    fn is_gone(&self, socket: &SocketRef) -> bool {
+        self.engine.is_closed() || !socket.connected()
     }
 
     /// The next one that waits; none, and the task is over.
@@ -173,16 +206,27 @@ impl Inbox {
     }
 
     fn carry_out(self: &Arc<Self>, socket: &SocketRef, waiting: Waiting) {
-        let received = match waiting {
-            Waiting::Refused(received) => {
-                let answer = self.session.refuse(Reason::RateLimited);
-                return self.tell(socket, received, &answer, "");
+        match waiting {
+            Waiting::Command(received, place) => {
+                drop(place);
+                self.act(socket, received);
             }
-            Waiting::Command(received) => received,
-        };
-        match self.execute(&received) {
-            (Reply::Now(answer), event) => {
-                self.tell(socket, received, &answer, &event);
+            Waiting::Refused(asker) => {
+                let answer = self.session.refuse(Reason::RateLimited);
+                self.tell(socket, asker, &answer, "");
+            }
+            Waiting::Settled(asker, kept) => {
+                self.later.fetch_sub(1, Ordering::Relaxed);
+                self.tell(socket, asker, &self.session.acknowledged(kept), "ack");
+            }
+        }
+    }
+
+    fn act(self: &Arc<Self>, socket: &SocketRef, received: Received) {
+        let (reply, event) = self.execute(&received);
+        match reply {
+            Reply::Now(answer) => {
+                self.tell(socket, received.asker, &answer, &event);
                 if answer.moves_cursor()
                     && let Some(key) = self.session.key()
                 {
@@ -190,27 +234,27 @@ impl Inbox {
                     hub.with(|hub, now| hub.cursor(key, now));
                 }
             }
-            (Reply::Later(answer), event) => self.tell_later(socket, received, answer, event),
+            Reply::Later(kept) => self.settle(socket, received.asker, kept),
         }
     }
 
-    fn tell_later(
-        self: &Arc<Self>,
-        socket: &SocketRef,
-        received: Received,
-        answer: impl Future<Output = Answer> + Send + 'static,
-        event: String,
-    ) {
+    /// Answers when it is known what to, and when there is room: many may come to be known at once.
+    fn settle(self: &Arc<Self>, socket: &SocketRef, asker: Asker, kept: Kept) {
         if self.later.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.later.fetch_sub(1, Ordering::Relaxed);
             let answer = self.session.refuse(Reason::RateLimited);
-            return self.tell(socket, received, &answer, &event);
+            return self.tell(socket, asker, &answer, "ack");
         }
         let (inbox, socket) = (self.clone(), socket.clone());
         self.lifecycle.tasks().spawn(async move {
-            let answer = answer.await;
-            inbox.later.fetch_sub(1, Ordering::Relaxed);
-            inbox.tell(&socket, received, &answer, &event);
+            let waiting = Waiting::Settled(asker, kept.await);
+            let queue = inbox.lock();
+            if !queue.running && inbox.has_room(&socket) {
+                drop(queue);
+                inbox.carry_out(&socket, waiting);
+            } else {
+                inbox.wait(queue, socket, waiting);
+            }
         });
     }
 
@@ -242,12 +286,12 @@ impl Inbox {
     }
 
     /// Answers by acknowledgement; a failed command without one by an `error` event.
-    fn tell(&self, socket: &SocketRef, received: Received, answer: &Answer, event: &str) {
+    fn tell(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
         let way = &self.engine.way;
-        if received.wants_ack {
+        if asker.wants_ack {
             let body = to_raw_value(answer).expect("answers are plain data");
             way.note(body.get().len(), socket.transport_type());
-            if received.ack.send(&body).is_err() {
+            if asker.ack.send(&body).is_err() {
                 // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
                 way.take_back();
                 self.engine.close(CloseReason::TooSlow);

@@ -3,12 +3,13 @@
 //! - `engine`, `query`, `inbound`: Engine.IO requests in front of the library
 //! - `engine_session`, `slot`: the life of a session, and its place among all
 //! - `handshake`: CONNECT, tokens, rooms, resume
-//! - `inbox`: commands in order
+//! - `inbox`, `backlog`: commands in order, bounded
 //! - `outlet`, `encode`, `way`: events out, through the library, bounded
 //!
 //! Nothing of socketioxide leaves this module.
 
 mod asked;
+mod backlog;
 mod encode;
 mod engine;
 mod engine_session;

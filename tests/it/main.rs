@@ -49,4 +49,5 @@ mod shutdown;
 mod slow_clients;
 mod tools;
 mod topics;
+mod unread;
 mod vanished;

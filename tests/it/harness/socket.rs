@@ -161,6 +161,14 @@ impl Client {
             .map_err(|error| error.to_string())
     }
 
+    /// A ping of the WebSocket's own, which no stock client sends.
+    pub(crate) async fn try_ping(&mut self, bytes: usize) -> Result<(), String> {
+        let ping = Message::Ping(vec![b'p'; bytes].into());
+        let sent = timeout(PATIENCE, self.websocket.send(ping)).await;
+        sent.map_err(|_| "nobody reads".to_owned())?
+            .map_err(|error| error.to_string())
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
         self.try_send(text).await.unwrap();
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connection::{Lag, Schedule, State};
 use super::log::OrganisationLog;
 use super::outlet::{Item, Offered, Outlet};
+use super::space::give_way;
 use super::{Hub, Now, OrganisationKey};
 use crate::domain::id::Id;
 use crate::domain::publication::Publication;
@@ -105,27 +106,14 @@ impl<O: Outlet> Hub<O> {
         key
     }
 
-    /// Over the cap, the organisation that takes most gives way: a noisy one shortens only its own window.
     fn evict_for_space(&mut self) {
-        if self.bytes <= self.settings.window_bytes {
-            return;
-        }
-        // A little more than needed, so that the look-up is not repeated at each append.
-        let target = self.settings.window_bytes - self.settings.window_bytes / 64;
-        while self.bytes > target {
-            let largest = self.organisations.values_mut().max_by_key(|log| log.bytes);
-            let Some(log) = largest.filter(|log| !log.is_empty()) else {
-                return;
-            };
-            let share = log.bytes - log.bytes / 64;
-            loop {
-                self.bytes -= log.evict_oldest(true);
-                self.counts.evicted_early += 1;
-                if self.bytes <= target || log.bytes <= share || log.is_empty() {
-                    break;
-                }
-            }
-        }
+        self.counts.evicted_early += give_way(
+            &mut self.organisations,
+            &mut self.bytes,
+            self.settings.window_bytes,
+            |log| log.bytes,
+            |log| (!log.is_empty()).then(|| log.evict_oldest(true)),
+        );
     }
 
     /// Lets go of what is too old. What is the newest of its key stays in the table of those.
@@ -154,34 +142,16 @@ impl<O: Outlet> Hub<O> {
         });
     }
 
-    /// The same for the newest records of class `latest`, which have a cap of their own: the organisation that takes most
-    /// loses those that were updated longest ago.
+    /// The newest records of class `latest` have a cap of their own; those go that were updated longest ago.
     fn bound_latest(&mut self) {
-        let cap = self.settings.latest_bytes;
-        if self.latest_bytes <= cap {
-            return;
-        }
-        let target = cap - cap / 64;
-        while self.latest_bytes > target {
-            let largest = self
-                .organisations
-                .values_mut()
-                .max_by_key(|log| log.latest.bytes());
-            let Some(table) = largest.map(|log| &mut log.latest) else {
-                return;
-            };
-            if table.len() == 0 {
-                return;
-            }
-            let share = table.bytes() - table.bytes() / 64;
-            loop {
-                self.latest_bytes -= table.evict_oldest(&mut self.by_record);
-                self.counts.latest_evicted += 1;
-                if self.latest_bytes <= target || table.bytes() <= share || table.len() == 0 {
-                    break;
-                }
-            }
-        }
+        let by_record = &mut self.by_record;
+        self.counts.latest_evicted += give_way(
+            &mut self.organisations,
+            &mut self.latest_bytes,
+            self.settings.latest_bytes,
+            |log| log.latest.bytes(),
+            |log| (log.latest.len() > 0).then(|| log.latest.evict_oldest(by_record)),
+        );
     }
 
     /// The record of this key was deleted in its partition: it is nobody's newest any more. Who has it is not told.

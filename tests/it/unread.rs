@@ -1,0 +1,146 @@
+//! Clients that send and do not read: what they send, and what they are answered, must not pile up.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use serde_json::json;
+
+use crate::harness::{Client, Kafka, Packet, Proxy, TestApp, Way, auth, eventually};
+
+const CLIENTS: u64 = 10;
+/// Bytes for each of them, as is promised: what is on its way to them, their commands and all else.
+const MOST: u64 = 1024 * 1024;
+
+/// Holds so many rooms that the list of them takes 14 KB, and takes in next to nothing that it does not read.
+async fn deaf(address: SocketAddr, number: u64) -> Client {
+    let rooms: Vec<_> = (0..190).map(|room| format!("channel:{room:064}")).collect();
+    let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
+    let way = Way {
+        receive_buffer: Some(4096),
+        ..address.into()
+    };
+    let auth = auth(&format!("u{number}"), "o1", &rooms);
+    let mut client = Client::connect(way, &auth).await;
+    client.enter("/ws", &auth).await;
+    client
+}
+
+/// With what they cost so far.
+async fn deaf_clients(app: &TestApp) -> (Vec<Client>, u64) {
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        clients.push(deaf(app.public, number).await);
+    }
+    (clients, app.resident())
+}
+
+fn grown(app: &TestApp, before: u64) -> u64 {
+    app.resident().saturating_sub(before) / CLIENTS
+}
+
+#[tokio::test]
+async fn large_commands_that_wait_are_bounded_by_their_bytes() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let (mut clients, before) = deaf_clients(&app).await;
+    let large = format!("[\"x\",\"{}\"]", "a".repeat(65_000));
+    for client in &mut clients {
+        // Answers that fill the way out, 14 KB each, and what waits behind them.
+        for id in 0..200 {
+            client.send(&format!("42{id}[\"rooms\"]")).await;
+        }
+        for number in 0..250 {
+            let namespace = if number % 2 == 0 { "" } else { "/ws," };
+            // Whoever sends on without reading may be cut off.
+            if client
+                .try_send(&format!("42{namespace}{large}"))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+    }
+    eventually("they are cut off", async || {
+        let metrics = app.metrics().await;
+        let cut = metrics.value("fleetcast_disconnects_total{reason=\"msg_rate\"}");
+        (cut == 2 * CLIENTS).then_some(())
+    })
+    .await;
+    let grown = grown(&app, before);
+    assert!(grown < MOST, "{grown} bytes each");
+    app.empty().await;
+}
+
+/// Nothing of a command is kept but whom to answer, and the answers, 14 KB each, are not made before there is room.
+#[tokio::test]
+async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
+    /// As many as may be under way.
+    const ACKS: u64 = 250;
+    let kafka = Kafka::mock(&[("transmission", 1), ("receipts", 1)]).await;
+    let wire = Proxy::to_broker(&kafka.address).await;
+    let (address, receipts) = (wire.address.to_string(), kafka.topic("receipts"));
+    let more = [
+        ("KAFKA_BOOTSTRAP_SERVERS", address.as_str()),
+        ("RECEIPTS_TOPIC", &receipts),
+    ];
+    let app = TestApp::start_with(&kafka, &more).await;
+    let (mut clients, before) = deaf_clients(&app).await;
+    wire.stall();
+    let ack = json!(["ack", {"id": "transmission/0/7", "note": "a".repeat(20_000)}]);
+    for client in &mut clients {
+        for id in 1_000..1_000 + ACKS {
+            client.send(&format!("42{id}{ack}")).await;
+        }
+        // Answered behind them.
+        let rooms = client.command("rooms", &json!({})).await;
+        assert_eq!(rooms["success"], true);
+    }
+    let waiting = grown(&app, before);
+    assert!(waiting < MOST, "{waiting} bytes each");
+
+    wire.restore();
+    eventually("all are kept", async || {
+        let metrics = app.metrics().await;
+        (metrics.sum("fleetcast_receipts_total") == ACKS * CLIENTS).then_some(())
+    })
+    .await;
+    let answered = grown(&app, before);
+    assert!(answered < MOST, "{answered} bytes each");
+    for client in &mut clients {
+        let mut told = BTreeSet::new();
+        while (told.len() as u64) < ACKS {
+            if let Packet::Ack { id, answer } = client.packet().await.expect("it is not cut off") {
+                assert_eq!(answer["success"], true, "{id}: {answer}");
+                told.insert(id);
+            }
+        }
+    }
+}
+
+/// The library answers each, and bounds the answers by nothing.
+#[tokio::test]
+async fn pings_of_the_websocket_without_end_are_bounded() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+    let (mut clients, before) = deaf_clients(&app).await;
+    for (number, client) in clients.iter_mut().enumerate() {
+        let bytes = if number == 0 { 0 } else { 125 };
+        for _ in 0..200_000 {
+            if client.try_ping(bytes).await.is_err() {
+                break;
+            }
+        }
+    }
+    eventually("they are cut off", async || {
+        let metrics = app.metrics().await;
+        let cut = metrics.value("fleetcast_disconnects_total{reason=\"msg_rate\"}");
+        (cut == 2 * CLIENTS).then_some(())
+    })
+    .await;
+    let grown = grown(&app, before);
+    assert!(grown < MOST, "{grown} bytes each");
+    let rooms = neighbour.command("rooms", &json!({})).await;
+    assert_eq!(rooms["success"], true);
+}
