@@ -319,8 +319,6 @@ impl Observer for Way {
         }
     }
 
-    fn progress(&self) {}
-
     fn closed(&self) {
         self.slot.release();
     }
