@@ -22,7 +22,7 @@ use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
-use fleetcast_core::hub::{ConnectionKey, Hub, Now, Settings, Start};
+use fleetcast_core::hub::{ConnectionKey, Hub, NAMED_PARTITIONS, Now, Settings, Start};
 use serde_json::value::to_raw_value;
 
 const TOPIC: &str = "incident";
@@ -214,6 +214,11 @@ impl World {
                 window_ms: 60_000,
                 window_bytes: usize::MAX / 2,
                 latest_bytes: 0,
+                named_partitions: if self.random.chance(50) {
+                    NAMED_PARTITIONS
+                } else {
+                    0
+                },
             }),
             topics: Vec::new(),
             next_index: 0,

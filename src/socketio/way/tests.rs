@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use fleetcast_core::hub::Settings;
+use fleetcast_core::hub::{NAMED_PARTITIONS, Settings};
 use socketioxide::TransportType::{Polling, Websocket};
 
 use super::*;
@@ -16,6 +16,7 @@ fn way_of(websocket: bool, max_payload: usize) -> Way {
         window_ms: 60_000,
         window_bytes: 1_000_000,
         latest_bytes: 1_000_000,
+        named_partitions: NAMED_PARTITIONS,
     };
     let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
     Way::new(SharedHub::new(settings), slot, websocket, max_payload)

@@ -139,23 +139,27 @@ impl OrganisationLog {
         }
     }
 
-    /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of it for
-    /// long before the cursor's time of issue ([`Settings::silent_from`]) are left out. Others may still hold an old record of such a partition that
-    /// they read late, and take it for new; so until so much has been read since the start, every partition is named.
+    /// Where this instance stands, as this organisation's connections are told it. Of many partitions, those that carried nothing
+    /// of it for long before the cursor's time of issue ([`Settings::silent_from`]) are left out. Others may still hold an old
+    /// record of such a partition that they read late, and take it for new; so until so much has been read since the start, every
+    /// partition is named.
     pub(super) fn cursor(&self, positions: &Positions, settings: &Settings, now: Now) -> Cursor {
         let issued = positions.read_up_to(now);
-        let behind = now.wall.saturating_sub(issued);
-        let memory = settings.memory_ms().saturating_add(behind);
-        let since_start = memory.saturating_sub(settings.loaded_ms());
-        let mut marks: Vec<Mark> = self
-            .touched
-            .iter()
-            .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
-            .map(|(index, _)| *index)
-            .chain(positions.half_known(since_start, now))
-            .filter_map(|index| positions.get(index))
-            .map(Partition::mark)
-            .collect();
+        let mut marks: Vec<Mark> = if positions.len() <= settings.named_partitions {
+            let all = positions.live();
+            all.map(|(_, partition)| partition.mark()).collect()
+        } else {
+            let memory = settings.memory_ms() + now.wall.saturating_sub(issued);
+            let since_start = memory.saturating_sub(settings.loaded_ms());
+            self.touched
+                .iter()
+                .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
+                .map(|(index, _)| *index)
+                .chain(positions.half_known(since_start, now))
+                .filter_map(|index| positions.get(index))
+                .map(Partition::mark)
+                .collect()
+        };
         // One that was not wanted for a while stands here twice: what was read of it last counts.
         marks.sort_unstable_by_key(|mark| (mark.hash, Reverse(mark.next)));
         marks.dedup_by_key(|mark| mark.hash);

@@ -69,7 +69,14 @@ pub struct Settings {
     pub window_bytes: usize,
     /// The most that the newest records of class `latest` may take, in bytes; 0 keeps none.
     pub latest_bytes: usize,
+    /// Cursors name every partition while there are no more than so many; [`NAMED_PARTITIONS`] is a good number.
+    pub named_partitions: usize,
 }
+
+/// Then a cursor is at most about 350 characters long, and most are much shorter. Beyond, those are left out that carried nothing
+/// of the organisation for long, and whether a record in them is new is known only as well as timestamps are right: one that is
+/// stamped an hour late is left out at the start of an instance, one of the future is read again.
+pub const NAMED_PARTITIONS: usize = 64;
 
 impl Settings {
     /// How long an instance keeps what it promises to keep for the window: clocks differ.
@@ -83,7 +90,7 @@ impl Settings {
         self.kept_ms() + positions::DISCOVERY_MS
     }
 
-    /// Cursors name the partitions that carried a record of the organisation within this time: long enough for what another
+    /// Of many partitions, cursors name those that carried a record of the organisation within this time: long enough for what another
     /// instance has loaded at its start, and then kept.
     fn memory_ms(&self) -> u64 {
         self.kept_ms() + self.loaded_ms() + 2 * resume::SKEW_MS

@@ -429,6 +429,10 @@ impl Partition {
         }
     }
 
+    pub(super) fn is_same_topic(&self, other: &Self) -> bool {
+        self.place.0 == other.place.0
+    }
+
     /// Whether this mark was made in the log of this name that stood here before. `after_issue` says whether a moment of wall
     /// time lies behind the issue of the cursor.
     pub(super) fn was_another(&self, mark: Mark, after_issue: impl Fn(u64) -> bool) -> bool {

@@ -5,7 +5,7 @@ use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::failpoints::{self, Bug};
 
-use super::positions::DISCOVERY_MS;
+use super::positions::{DISCOVERY_MS, Partition};
 use super::{Hub, Now};
 
 /// Clocks of instances may be apart by so much; the window is kept for longer by the same.
@@ -126,8 +126,18 @@ impl<O> Hub<O> {
                 return Some(ResyncReason::Evicted);
             } else if log.is_some_and(|log| log.late.has_before(index, silent_from)) {
                 return Some(ResyncReason::CursorExpired);
+            } else if partition.start > 0 && self.was_added_after(cursor, partition) {
+                return Some(ResyncReason::CursorExpired);
             }
         }
         None
+    }
+
+    /// The cursor would name the partition if its issuer had known it, and names others of that topic: so it has seen nothing of
+    /// it, and this instance began in its midst. (Of a topic that its issuer did not want it had nothing to see.)
+    fn was_added_after(&self, cursor: &Cursor, partition: &Partition) -> bool {
+        let mut topic = (self.positions.live()).filter(|(_, other)| other.is_same_topic(partition));
+        self.positions.len() <= self.settings.named_partitions
+            && topic.any(|(_, other)| cursor.mark(other.hash).is_some())
     }
 }

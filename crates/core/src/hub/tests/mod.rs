@@ -8,6 +8,7 @@ mod latest;
 mod merging;
 mod resuming;
 mod revoking;
+mod timestamps;
 mod topic_ids;
 mod unwanted;
 mod work;
@@ -151,6 +152,7 @@ impl Rig {
             window_ms: WINDOW_MS,
             window_bytes,
             latest_bytes,
+            named_partitions: 0,
         };
         let mut rig = Self {
             hub: Hub::new(settings),

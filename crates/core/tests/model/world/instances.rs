@@ -45,6 +45,7 @@ impl World {
             window_ms: WINDOW_MS,
             window_bytes: self.bytes,
             latest_bytes: self.bytes,
+            named_partitions: self.named,
         };
         let mut instance = Instance {
             hub: Hub::new(settings),
@@ -68,7 +69,7 @@ impl World {
         let now = instance.time(self.now);
         for number in instance.next.len()..self.log.len() {
             let log = &self.log[number];
-            let kept = |written: &Written| written.at.saturating_add(age) >= now.wall;
+            let kept = |written: &Written| written.stamped.saturating_add(age) >= now.wall;
             let start = log.iter().position(kept).unwrap_or(log.len()) as i64;
             let feed = Feed::Partition {
                 index: number as u32,

@@ -41,6 +41,9 @@ pub(crate) struct Outcome {
     pub(crate) by_reason: BTreeMap<&'static str, usize>,
 }
 
+/// As many as there can be, or more.
+const ALL_NAMED: usize = MOST_PARTITIONS;
+
 pub(crate) struct World {
     random: Random,
     now: u64,
@@ -55,6 +58,8 @@ pub(crate) struct World {
     instances: Vec<Instance>,
     clients: Vec<Client>,
     bytes: usize,
+    /// Cursors name all partitions while there are no more than so many.
+    named: usize,
     /// Where the records of a key go: one of the partitions that were there first.
     partitions: usize,
     pub(crate) outcome: Outcome,
@@ -71,6 +76,7 @@ impl World {
         } else {
             usize::MAX / 2
         };
+        let named = [0, 3, ALL_NAMED, ALL_NAMED][seed as usize % 4];
         let name = |number| {
             (
                 partition_hash(TOPIC, number as i32),
@@ -88,6 +94,7 @@ impl World {
             instances: Vec::new(),
             clients: Vec::new(),
             bytes,
+            named,
             partitions,
             outcome: Outcome::default(),
             seed,
@@ -131,6 +138,7 @@ impl World {
             }
             let written = Written {
                 at: self.now,
+                stamped: self.stamp(),
                 organisation,
                 rooms,
                 key,
@@ -178,6 +186,17 @@ impl World {
                 self.connect(&mut client, instance);
             }
             self.clients.insert(at, client);
+        }
+    }
+
+    /// Where all partitions are named, some records are stamped an hour early or late.
+    fn stamp(&mut self) -> u64 {
+        const HOUR: u64 = 3_600_000;
+        match self.named {
+            ALL_NAMED if self.random.chance(3) => {
+                self.now - HOUR + 2 * HOUR * self.random.below(2) as u64
+            }
+            _ => self.now,
         }
     }
 
