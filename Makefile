@@ -94,7 +94,7 @@ chaos: build with-bugs ## Faults of every kind against three servers, checked; a
 	@target/release/loadgen chaos --teeth --jobs 3
 
 .PHONY: chaos-long
-chaos-long: build ## The same until it can be believed: 2,000 clients, 1,000 records/s, half an hour
+chaos-long: build ## All scenarios until it can be believed: 2,000 clients, 1,000 records/s, three quarters of an hour
 	@exec target/release/loadgen chaos --form long $(ARGS)
 
 .PHONY: with-bugs

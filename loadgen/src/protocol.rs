@@ -108,24 +108,27 @@ impl<'a> Event<'a> {
 /// The text of a string field of a JSON object, found by its name alone: for what this tool only shows or compares,
 /// in answers whose shape the contract fixes. Text with escapes comes back as it was written.
 pub(crate) fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    value(json, name)?.strip_prefix('"')?.split('"').next()
+}
+
+/// The same of a field that holds a whole number.
+pub(crate) fn number(json: &str, name: &str) -> Option<u64> {
+    let mut digits = value(json, name)?.split(|letter: char| !letter.is_ascii_digit());
+    digits.next()?.parse().ok()
+}
+
+/// What follows the field's name and its colon.
+fn value<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = json;
     loop {
         let at = rest.find(name)?;
         let before = rest[..at].ends_with('"');
         let after = &rest[at + name.len()..];
         if before && let Some(value) = after.strip_prefix('"') {
-            let value = value.trim_start().strip_prefix(':')?.trim_start();
-            return value.strip_prefix('"')?.split('"').next();
+            return Some(value.trim_start().strip_prefix(':')?.trim_start());
         }
         rest = after;
     }
-}
-
-/// The same of a field that holds a whole number.
-pub(crate) fn number(json: &str, name: &str) -> Option<u64> {
-    let at = json.find(&format!("\"{name}\":"))? + name.len() + 3;
-    let digits = json[at..].split(|letter: char| !letter.is_ascii_digit());
-    digits.into_iter().next()?.parse().ok()
 }
 
 /// Whether an acknowledgement of the contract's shape says that the command took effect.
@@ -253,9 +256,11 @@ mod tests {
 
     #[test]
     fn a_field_is_found_by_its_quoted_name() {
-        let json = "{\"x_reason\":\"no\",\"code\":1,\"reason\" : \"forbidden\"}";
+        let json = "{\"x_reason\":\"no\",\"code\" : 1,\"reason\" : \"forbidden\"}";
         assert_eq!(field(json, "reason"), Some("forbidden"));
         assert_eq!(field(json, "code"), None);
+        assert_eq!(number(json, "code"), Some(1));
+        assert_eq!(number(json, "reason"), None);
         assert!(is_success("[{\"status\":\"success\",\"success\":true}]"));
         assert!(!is_success(
             "[{\"status\":\"error\",\"message\":\"no success\"}]"

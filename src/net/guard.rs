@@ -22,8 +22,6 @@ pub trait Observer: Send + Sync {
     }
     /// The connection is closed; nothing follows.
     fn closed(&self) {}
-    /// The kernel has taken bytes; after the reports of the frames that they completed.
-    fn progress(&self);
 }
 
 /// Why a connection ended; the first cause stands.
@@ -80,7 +78,6 @@ pub struct Guard {
     write_blocked: AtomicBool,
     bytes_written: AtomicU64,
     frames_out: AtomicU64,
-    last_progress: AtomicU64,
     last_heard: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
 }
@@ -97,7 +94,6 @@ impl Guard {
             write_blocked: AtomicBool::new(false),
             bytes_written: AtomicU64::new(0),
             frames_out: AtomicU64::new(0),
-            last_progress: AtomicU64::new(clock::monotonic_ms()),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
             observer: Mutex::new(None),
         }
@@ -129,11 +125,6 @@ impl Guard {
     /// WebSocket frames whose last byte the kernel has taken.
     pub fn frames_out(&self) -> u64 {
         self.frames_out.load(Ordering::Relaxed)
-    }
-
-    /// When the kernel last took a byte, in [`clock::monotonic_ms`]; before the first one, when the connection was accepted.
-    pub fn last_progress(&self) -> u64 {
-        self.last_progress.load(Ordering::Relaxed)
     }
 
     /// How long nothing that the peer sent has been read.
@@ -215,8 +206,6 @@ impl Guard {
     pub(super) fn count_written(&self, bytes: usize) {
         self.bytes_written
             .fetch_add(bytes as u64, Ordering::Relaxed);
-        self.last_progress
-            .store(clock::monotonic_ms(), Ordering::Relaxed);
     }
 
     pub(super) fn heard(&self) {

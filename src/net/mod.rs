@@ -44,6 +44,10 @@ const BACKLOG: u32 = 4096;
 /// Less would wake a fast connection more often; more is time that a ping loses on the way to a slow one.
 const UNSENT: u32 = 16 * 1024;
 
+/// Left to itself Linux lets it grow to megabytes, which each client that stops would hold. About so much may leave in a round
+/// trip: over one of 200 ms that is 320 KB/s.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// What a listener allows.
 #[derive(Debug, Clone)]
 pub struct NetSettings {
@@ -57,7 +61,8 @@ pub struct NetSettings {
     /// `slow_client_timeout`, because the kernel counts from the first loss or closed window of a bad spell, and cuts a
     /// peer that reads slowly in the midst of its progress (seen 230 ms after the last bytes with a limit of 1 s).
     pub user_timeout: Duration,
-    /// Bytes of unsent data that the kernel keeps for a connection; Linux doubles the number for its own use.
+    /// Bytes that the kernel keeps for a connection, sent and not acknowledged or not sent yet; Linux doubles the number for
+    /// its own use.
     pub send_buffer: usize,
     /// `TCP_NOTSENT_LOWAT`: bytes that the kernel takes ahead of what it may send. A ping waits behind them, and behind
     /// the whole send buffer if there is no such limit.
@@ -93,7 +98,7 @@ impl NetSettings {
             body_timeout: Duration::from_secs(30),
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),
-            send_buffer: 64 * 1024,
+            send_buffer: SEND_BUFFER,
             unsent: UNSENT,
             max_connections: wanted.min(possible),
             reserve,
@@ -108,7 +113,7 @@ impl NetSettings {
             body_timeout: Duration::from_secs(30),
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),
-            send_buffer: 64 * 1024,
+            send_buffer: SEND_BUFFER,
             unsent: UNSENT,
             max_connections: (descriptors / 16).clamp(8, 256),
             reserve: 8,

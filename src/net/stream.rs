@@ -97,8 +97,8 @@ impl GuardedStream {
             let patience = self.patience;
             let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(patience)));
             ready!(stall.as_mut().poll(cx));
-            // The kernel calls a socket writable only when a third of its buffer is free. A peer that reads a trickle has
-            // made room all the same: look past the readiness that tokio remembers.
+            // The kernel calls a socket writable only when a third of its buffer is free and less than half of `unsent`
+            // waits. A peer that reads a trickle has made room all the same: look past the readiness that tokio remembers.
             let result = match SockRef::from(&*self.socket).send_vectored(bufs) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     Err(io::ErrorKind::TimedOut.into())
@@ -168,9 +168,6 @@ impl GuardedStream {
                 }
             });
             left -= here;
-        }
-        if let Some(observer) = observer {
-            observer.progress();
         }
     }
 }

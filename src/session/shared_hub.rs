@@ -25,7 +25,7 @@ pub type AnyOutlet = Box<dyn Outlet + Send>;
 pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
 
 /// The hub, shared by the sockets' tasks and the one that feeds it. The lock is never held across an await, and an
-/// outlet's [`ready`](SharedHub::ready) never takes it, so a stream may report progress from inside a write.
+/// outlet's [`ready`](SharedHub::ready) never takes it, so a stream may report frames from inside a write.
 pub struct SharedHub {
     hub: Mutex<Hub<AnyOutlet>>,
     ready: Mutex<Vec<ConnectionKey>>,

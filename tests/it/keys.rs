@@ -147,6 +147,7 @@ async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_ser
     }
     // It is away by the time that it may be asked.
     let report = eventually("the outage is told", async || {
+        // The server is asked again after 10 s; no need to knock hundreds of times until then.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(refused(&app, &newcomer).await, None);
         let report = app.get("/ready").await.json();

@@ -104,6 +104,7 @@ test("s4_02_a_refused_client_does_not_come_back_by_itself", async () => {
   let attempts = 0;
   client.socket.io.on("reconnect_attempt", () => attempts++);
   await client.refused();
+  // Nothing tells that it will not come: this is several times as long as it would take.
   await sleep(5 * delay);
   assert.equal(attempts, 0);
   assert.deepEqual(client.refusals, ["token_invalid"]);

@@ -61,11 +61,15 @@ for (const [name, options] of Object.entries({
           value: record("transmission_started", { channel_id: key % 2 ? 7 : 9, key, n }),
         }));
         await fleet.broker.produceAll("transmission", records);
+        // For about a second, so that cuts find it under way.
         await sleep(8);
       }
     })();
     for (let cut = 1; cut <= 4; cut++) {
-      await sleep(120);
+      await eventually(
+        () => client.routed.length >= (cut * keys * per) / 5,
+        () => `${cut} fifths: ${client.routed.length}`,
+      );
       client.cut();
       await back(client, cut + 1);
     }
@@ -134,7 +138,7 @@ test("promise_2_a_cut_right_after_a_resume_starts_from_where_it_got_to", async (
   const got = [];
   for (let round = 0; round < 30 && got.at(-1) !== 49; round++) {
     const client = await fleet.server.connect({ auth: { cursor }, transports: ["websocket"] });
-    if (round % 3 === 2) await sleep(20);
+    if (round % 3 === 2) await eventually(() => client.numbers.length > 0, "the next event");
     client.cut();
     await eventually(() => client.disconnects.length > 0, "the cut");
     got.push(...client.numbers);
@@ -241,16 +245,17 @@ test("promise_3_a_cursor_of_another_organisation_is_told_before_any_event", asyn
 async function resync(auth) {
   let flowing = true;
   const flow = (async () => {
-    for (let n = 0; flowing && n < 500; n++) {
-      await fleet.broker.produce("incident", toAll(n));
-      await sleep(5);
-    }
+    for (let n = 0; flowing; n++) await fleet.broker.produce("incident", toAll(n));
   })();
   const client = fleet.server.client({ auth });
-  const welcome = await client.connect();
-  await client.next("incident_created");
-  flowing = false;
-  await flow;
+  let welcome;
+  try {
+    welcome = await client.connect();
+    await client.next("incident_created");
+  } finally {
+    flowing = false;
+    await flow;
+  }
   assert.equal(welcome.resume, "resync");
   const told = client.all("resync_required");
   assert.equal(told.length, 1);

@@ -79,12 +79,13 @@ test("s4_04_300_events_during_the_upgrade_are_neither_lost_nor_reordered", async
     const stream = (async () => {
       for (let n = 0; n < count; n += 3) {
         await fleet.broker.produceAll("incident", numbered(3, n));
+        // For about a second, so that all upgrades fall into it.
         await sleep(8);
       }
     })();
     for (const client of clients) {
       await client.connect();
-      await sleep(20);
+      await eventually(() => client.numbers.length > 0, "its first event");
     }
     await stream;
     let during = 0;

@@ -58,7 +58,7 @@ pub(crate) struct Faults {
     /// Acknowledged by the brokers, of a room that the client held, and not received.
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
-    /// Received after a record with a higher offset of the same partition.
+    /// Received after a record with a higher offset of the same partition, or of class `latest` after a newer one of its key.
     pub(crate) reordered: u64,
     pub(crate) leaked: u64,
     /// Of a room that the client did not hold, of an aborted transaction, or of nobody's making.
@@ -161,13 +161,13 @@ pub(crate) fn judge(
         verdict.received += client.received;
         verdict.repeated_after_resync += client.repeated_after_resync;
         verdict.faults.add(&client.offences);
-        let samples = client.samples.iter();
-        let mut told: Vec<String> = samples
+        let noted = client.samples.iter();
+        let mut samples: Vec<String> = noted
             .map(|text| format!("client {index}: {text}"))
             .collect();
-        deliveries(ledger, client, index, &mut verdict, &mut told);
-        newest::judge(ledger, client, index, &mut verdict, &mut told);
-        told::judge(client, index, rules, &late, &mut verdict, &mut told);
+        deliveries(ledger, client, index, &mut verdict, &mut samples);
+        newest::judge(ledger, client, index, &mut verdict, &mut samples);
+        told::judge(client, index, rules, &late, &mut verdict, &mut samples);
         for back in &client.returns {
             *if back.wanted {
                 &mut verdict.cuts
@@ -183,15 +183,15 @@ pub(crate) fn judge(
             && !client.gone
         {
             verdict.faults.never_back += 1;
-            told.push(format!("client {index}: has not come back"));
+            samples.push(format!("client {index}: has not come back"));
         }
         let room = SAMPLES.saturating_sub(verdict.samples.len());
-        if room > 0 && !told.is_empty() {
+        if room > 0 && !samples.is_empty() {
             verdict.clients.push(index);
         }
         verdict
             .samples
-            .extend(told.into_iter().take(room.min(SAMPLES_EACH)));
+            .extend(samples.into_iter().take(room.min(SAMPLES_EACH)));
     }
     let returns = || clients.iter().flat_map(|client| &client.returns);
     let cuts = returns().filter(|back| back.wanted);
@@ -206,12 +206,12 @@ fn deliveries(
     client: &ClientHistory,
     index: usize,
     verdict: &mut Verdict,
-    told: &mut Vec<String>,
+    samples: &mut Vec<String>,
 ) {
     for room in &client.rooms {
         if room.wanted && room.spans.is_empty() {
             verdict.faults.never_subscribed += 1;
-            told.push(format!("client {index}: never held room {}", room.room));
+            samples.push(format!("client {index}: never held room {}", room.room));
         }
         for (number, lane) in ledger.lanes.iter().enumerate() {
             let seen = |sequence| {
@@ -240,8 +240,8 @@ fn deliveries(
                         continue;
                     }
                     verdict.faults.lost += 1;
-                    if told.len() < SAMPLES_EACH {
-                        told.push(format!(
+                    if samples.len() < SAMPLES_EACH {
+                        samples.push(format!(
                             "client {index}: lost {}/{}/{} of room {} (lane {number}, order {order}), sent at {}, acknowledged {} ms later; {}",
                             lane.topic,
                             lane.partition,
@@ -260,7 +260,7 @@ fn deliveries(
             let aborted = aborted.count() as u64;
             if aborted > 0 {
                 verdict.faults.unexpected += aborted;
-                told.push(format!(
+                samples.push(format!(
                     "client {index}: {aborted} records of aborted transactions"
                 ));
             }
@@ -268,7 +268,7 @@ fn deliveries(
             let invented = seen.saturating_sub(orders.len() as u64);
             if invented > 0 {
                 verdict.faults.unexpected += invented;
-                told.push(format!(
+                samples.push(format!(
                     "client {index}: {invented} records that nobody sent"
                 ));
             }

@@ -165,7 +165,6 @@ impl Fleet {
         }
     }
 
-    /// What haproxy does with the connections of a server that it finds dead, if it is told to.
     pub(crate) fn cut_at_proxy(&self, number: usize) -> Result<()> {
         proxy::cut(&self.recipe.directory, number)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a client does of its own.
+/// A client has one, all through the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
     Steady,

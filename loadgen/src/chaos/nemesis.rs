@@ -29,7 +29,8 @@ pub(crate) struct Stalls {
     pub(crate) for_good: usize,
     /// For a while, and those.
     pub(crate) all: usize,
-    /// Connections that the servers say they closed for a stall.
+    /// Connections that the servers say they closed for a stall. They do not say whose: one that read a trickle counts as well,
+    /// and may stand here for one that read nothing.
     pub(crate) closed: f64,
     /// From the moment at which they stopped until so many were closed.
     pub(crate) closed_after_ms: Option<u64>,

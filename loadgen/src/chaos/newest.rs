@@ -66,7 +66,7 @@ pub(super) fn judge(
     client: &ClientHistory,
     index: usize,
     verdict: &mut Verdict,
-    told: &mut Vec<String>,
+    samples: &mut Vec<String>,
 ) {
     for (key, known) in &client.newest.0 {
         let lane = ledger.lanes.get(usize::from(known.lane));
@@ -76,7 +76,7 @@ pub(super) fn judge(
         });
         if !sent {
             verdict.faults.unexpected += 1;
-            told.push(format!(
+            samples.push(format!(
                 "client {index}: of key {key} a record that nobody sent"
             ));
         }
@@ -107,8 +107,8 @@ pub(super) fn judge(
                     continue;
                 }
                 verdict.faults.stale += 1;
-                if told.len() < SAMPLES_EACH {
-                    told.push(format!(
+                if samples.len() < SAMPLES_EACH {
+                    samples.push(format!(
                         "client {index}: of key {key} it was given {last:?} last, and not {}/{}/{} (order {newest}), sent at {}; {}",
                         lane.topic,
                         lane.partition,

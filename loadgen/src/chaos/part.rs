@@ -71,7 +71,7 @@ pub(crate) struct Seated {
     pub(crate) habit: Habit,
     organisation: u16,
     other_room: u16,
-    /// By HTTP long-polling.
+    /// By HTTP long-polling, unless it reads slowly: a receive buffer is a WebSocket's.
     polls: bool,
     around: Rc<Around>,
     random: RefCell<SmallRng>,
@@ -99,8 +99,8 @@ impl Seated {
             habit,
             organisation: around.seating.organisation_of_client(index),
             other_room: around.seating.another_channel(index),
-            // Every thirtieth, so that all habits have some.
-            polls: index % 30 == 7,
+            // Every thirty-first: an odd number, so that both organisations have some.
+            polls: index % 31 == 7,
             around,
             random: RefCell::new(random),
             history: RefCell::new(history),

@@ -30,7 +30,7 @@ struct Plan {
     channel_lanes: Vec<u16>,
     organisation_lanes: Vec<u16>,
     position_lanes: Vec<u16>,
-    /// Room, and how many records are still to be sent into it as fast as that takes a second.
+    /// Room, and how many records are still to be sent into it, without a pause.
     burst: Option<(u16, u32)>,
     /// Nothing is sent for now.
     paused: bool,

@@ -38,7 +38,7 @@ impl Spread {
 pub(crate) struct Recovery {
     pub(crate) fault: String,
     pub(crate) times: u64,
-    /// From the end of a connection, while the fault lasted or in the 5 s after it, to the first event on the next one.
+    /// From the end of a connection, while the fault lasted or in its aftermath, to the first event on the next one.
     pub(crate) back_after_ms: Spread,
     /// From the end of the fault to the first event after it, all clients.
     pub(crate) event_after_ms: Spread,

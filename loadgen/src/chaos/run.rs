@@ -37,6 +37,8 @@ const COOL_DOWN: Duration = Duration::from_secs(6);
 /// What is still owed must come within this time.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
 const BURST_CLIENTS: usize = 50;
+/// In the long form such a client is owed 65 records of 500 bytes a second, so more than a MiB within 40 s.
+const SLOW_CHANNELS: u16 = 12;
 
 pub(super) fn run(
     args: &Args,
@@ -76,7 +78,7 @@ pub(super) fn run(
         channels: channels.max(4) / 2 * 2,
         clients,
         burst_clients: if scenario.burst() { BURST_CLIENTS } else { 0 },
-        slow_channels: 12.min(channels / 4),
+        slow_channels: SLOW_CHANNELS.min(channels / 4),
         positions: position_percent > 0,
     });
 
@@ -107,9 +109,9 @@ pub(super) fn run(
         Arc::clone(&seating),
     )?;
 
-    // What an entry of the window costs beside its value, about.
-    let record_bytes = u64::from(setup.rate) * (payload_bytes as u64 + 550);
-    let settings = scenario.settings(form, record_bytes);
+    // An entry of the window costs 550 bytes beside its value, about.
+    let bytes_per_second = u64::from(setup.rate) * (payload_bytes as u64 + 550);
+    let settings = scenario.settings(form, bytes_per_second);
     let recipe = recipe(args, job, settings, cluster, &prefix, directory)?;
     let secret = recipe.secret.clone();
     let mut fleet = Fleet::start(recipe, args.instances)?;

@@ -104,7 +104,7 @@ impl Scenario {
                 "partitions are added, records deleted, a topic made anew, transactions aborted"
             }
             Self::Storm => "all connections are cut at once",
-            Self::Burst => "20,000 records in one second into one room of 50",
+            Self::Burst => "many records at once into one room of 50",
         }
     }
 
@@ -125,7 +125,7 @@ impl Scenario {
         }
     }
 
-    /// It breaks or stops brokers, or shortens logs: it wants a Kafka of its own.
+    /// It breaks or stops brokers: it wants a Kafka of its own.
     pub(crate) fn breaks_kafka(self) -> bool {
         matches!(self, Self::Kafka | Self::Leader)
     }
@@ -165,11 +165,14 @@ impl Scenario {
         }
     }
 
-    /// Settings of the servers beside the usual ones; `record_bytes` come in each second.
-    pub(crate) fn settings(self, form: Form, record_bytes: u64) -> Vec<(&'static str, String)> {
+    /// Settings of the servers beside the usual ones; `bytes_per_second` come into the window.
+    pub(crate) fn settings(self, form: Form, bytes_per_second: u64) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("FLEETCAST_WINDOW", self.window(form).as_secs().to_string()),
-            ("FLEETCAST_WINDOW_BYTES", self.window_bytes(record_bytes)),
+            (
+                "FLEETCAST_WINDOW_BYTES",
+                self.window_bytes(bytes_per_second),
+            ),
             ("DRAIN_SECONDS", self.drain(form).as_secs().to_string()),
         ];
         if self == Self::Slow {
@@ -198,10 +201,10 @@ impl Scenario {
         }
     }
 
-    fn window_bytes(self, record_bytes: u64) -> String {
+    fn window_bytes(self, bytes_per_second: u64) -> String {
         match self {
             Self::Burst => "1GiB".to_owned(),
-            _ if self.is_short_of_space() => (record_bytes * CROWDED.as_secs()).to_string(),
+            _ if self.is_short_of_space() => (bytes_per_second * CROWDED.as_secs()).to_string(),
             _ => "512MiB".to_owned(),
         }
     }
@@ -247,8 +250,9 @@ impl Scenario {
 
     /// What the client with this index does of its own.
     pub(crate) fn habit(self, index: usize, form: Form, seconds: u64) -> Habit {
-        // Spread over the clients so that both organisations and all servers have some of each.
-        let hundredth = index * 37 % 100;
+        // Spread over the clients so that all servers have some of each; and over pairs of them, since neighbours are of
+        // different organisations, so that both have.
+        let hundredth = index / 2 * 37 % 100;
         let toggle = Habit::Toggle {
             every: S(form.pick(6, 20)),
         };
@@ -291,5 +295,44 @@ impl Scenario {
             (_, 90..100) => toggle,
             _ => Habit::Steady,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::mem::discriminant;
+
+    use super::*;
+
+    const CLIENTS: usize = 2_000;
+
+    #[test]
+    fn both_organisations_have_the_same_share_of_each_habit() {
+        for scenario in Scenario::ALL {
+            let mut shares: HashMap<_, [usize; 2]> = HashMap::new();
+            for index in 0..CLIENTS {
+                let habit = scenario.habit(index, Form::Long, 60);
+                shares.entry(discriminant(&habit)).or_default()[index % 2] += 1;
+            }
+            for share in shares.values() {
+                assert_eq!(share[0], share[1], "{scenario:?}");
+                assert!(share[0] >= CLIENTS / 200, "{scenario:?}: {share:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_hundred_clients_so_many_are_slow() {
+        let mut counts = [0; 3];
+        for index in 0..CLIENTS {
+            match Scenario::Slow.habit(index, Form::Long, 60) {
+                Habit::Trickle { .. } => counts[0] += 1,
+                Habit::Stop { .. } => counts[1] += 1,
+                Habit::StopForGood { .. } => counts[2] += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(counts.map(|count| count * 100 / CLIENTS), [5, 5, 1]);
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn judge(
     rules: &Rules,
     late: &Late,
     verdict: &mut Verdict,
-    told: &mut Vec<String>,
+    samples: &mut Vec<String>,
 ) {
     for resync in &client.resyncs {
         verdict.resyncs += 1;
@@ -28,7 +28,7 @@ pub(super) fn judge(
         });
         if !outside && !permitted {
             verdict.faults.false_resyncs += 1;
-            told.push(format!(
+            samples.push(format!(
                 "client {index}: resync ({}) at {} although it had everything up to {} ms before, and what the servers were behind by makes that {} ms",
                 resync.reason,
                 resync.at_ns,
@@ -40,7 +40,7 @@ pub(super) fn judge(
         let promised = resync.promised_ns.filter(|_| resync.reason == EVICTED);
         if promised.is_some_and(|promised| promised > resync.at_ns.saturating_sub(position_ns)) {
             verdict.faults.mistold += 1;
-            told.push(format!(
+            samples.push(format!(
                 "client {index}: told a window of {:?} ns at {}, and it had missed less",
                 resync.promised_ns, resync.at_ns
             ));
@@ -56,7 +56,7 @@ pub(super) fn judge(
     for (at_ns, window_ns) in &client.windows {
         if !whole(*at_ns, *window_ns) {
             verdict.faults.mistold += 1;
-            told.push(format!(
+            samples.push(format!(
                 "client {index}: told a window of {window_ns} ns at {at_ns}, and nothing has shortened it"
             ));
         }

@@ -151,7 +151,6 @@ fn guard_of(request: &Request) -> Arc<Guard> {
 #[derive(Default)]
 struct Recorder {
     frames: Mutex<Vec<(u8, Vec<u8>, usize)>>,
-    progress: Mutex<u64>,
 }
 
 impl Recorder {
@@ -164,9 +163,5 @@ impl Observer for Recorder {
     fn frame_written(&self, opcode: u8, head: &[u8], payload_len: usize) {
         let frame = (opcode, head.to_vec(), payload_len);
         self.frames.lock().unwrap().push(frame);
-    }
-
-    fn progress(&self) {
-        *self.progress.lock().unwrap() += 1;
     }
 }

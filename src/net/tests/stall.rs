@@ -144,7 +144,6 @@ async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
         (2, b"2".to_vec(), 1),
     ];
     assert_eq!(recorder.frames()[..3], expected);
-    assert!(*recorder.progress.lock().unwrap() >= 2);
     drop(peer);
     eventually("gone", || net.table.is_empty()).await;
     assert!(guard.observer().is_none(), "an observer may hold the guard");

@@ -64,7 +64,7 @@ struct State {
 /// The way out of one Engine.IO session.
 pub(super) struct Way {
     hub: Arc<SharedHub>,
-    /// Bytes of one polling answer: what does not fit waits in the library and is lost if the transport changes then.
+    /// The most bytes of one polling answer: what does not fit waits in the library and is lost if the transport changes then.
     polling_bytes: usize,
     state: Mutex<State>,
     /// There is room again: for commands that wait to be answered.
@@ -126,7 +126,8 @@ impl Way {
         }
     }
 
-    /// Whether an answer to a command may be handed over now. However slow the client, its events leave room for some.
+    /// Whether an answer to a command may be handed over now. Over a WebSocket [`START`] bytes may always be on their way, so
+    /// a slow client's events of that size in all leave room for an answer.
     pub(super) fn has_room(&self, transport: TransportType) -> bool {
         let mut state = self.lock();
         state.settle_transport(transport);
@@ -318,8 +319,6 @@ impl Observer for Way {
             self.settle(1);
         }
     }
-
-    fn progress(&self) {}
 
     fn closed(&self) {
         self.slot.release();

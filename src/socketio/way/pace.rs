@@ -1,4 +1,4 @@
-//! How many bytes may be on their way over a WebSocket: what the client takes in five seconds.
+//! How many bytes may be on their way to a client: what it takes in five seconds.
 //!
 //! A ping and an answer to a command wait behind whatever is on its way. If that were a whole MiB for everybody, a client
 //! that reads 20 KB/s would see a ping after 50 s, and be closed for want of a pong although it gets on. So the bound
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 pub(super) const MOST: usize = 768 * 1024;
 
 /// For a client of which nothing is known: about what the kernels on the way take at once. A fast one drains it in
-/// milliseconds and has earned as much again.
+/// milliseconds and has earned as much again. Also what a poll's answer may always have, and what answers may always have
+/// over a WebSocket.
 pub(super) const START: usize = 64 * 1024;
 
 /// What left within so long may be on its way again.
@@ -27,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// What has left a way, and how much may be on it.
 ///
 /// The span slides over two buckets, of which the older one counts in proportion to how much of it still lies within.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Pace {
     began: Instant,
     /// Bytes that left since `began`.

@@ -220,7 +220,7 @@ impl Turn<'_> {
             State::Lagging(lag) if lag.next < self.log.head() => connection.last.clone(),
             State::Lagging(Lag { own: None, .. }) => self.here(),
             State::Lagging(Lag { own: Some(own), .. }) => {
-                // A resumed connection that has not looked at the log yet stands where it came from.
+                // At the head: what it came with, and what was handed out or passed over here.
                 let here = self.log.cursor(self.positions, self.settings, self.now);
                 self.encode(&here.merged(own))
             }

@@ -1,9 +1,11 @@
 //! What must come, what may, what may not; who is served; how long it took.
 
+use crate::client::{Ended, Sight};
+
 use super::super::check::{Fault, Faults};
 use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
-use super::super::record::Stamp;
+use super::super::record::{self, ORGANISATION_EVENT, Stamp};
 use super::super::recovery::Spread;
 use super::{CHANNEL, Case, OTHER, OWN, SECOND, WINDOW, only};
 
@@ -122,6 +124,24 @@ fn a_record_that_nobody_sent_is_unexpected() {
 }
 
 #[test]
+fn a_record_that_is_not_byte_for_byte_what_was_produced_is_altered() {
+    let mut case = Case::new();
+    case.sent(0, OWN);
+    let mut payload = String::new();
+    record::write(&case.stamp(1).0, 300, &mut payload);
+    for (payload, altered) in [(payload.clone(), 0), (payload.replacen("xx", "xy", 1), 1)] {
+        let mut case = Case::new();
+        case.sent(0, OWN);
+        case.see(&Sight::Record {
+            name: ORGANISATION_EVENT,
+            payload: &payload,
+            has_cursor: true,
+        });
+        assert_eq!(case.faults(), only(|it| it.altered = altered));
+    }
+}
+
+#[test]
 fn a_subscription_that_was_never_acknowledged_is_a_fault() {
     let mut case = Case::new();
     case.client = ClientHistory::new("lg0", "r", OWN, &[CHANNEL]);
@@ -132,8 +152,9 @@ fn a_subscription_that_was_never_acknowledged_is_a_fault() {
 #[test]
 fn a_packet_that_dismisses_is_a_fault() {
     let mut case = Case::new();
-    case.client
-        .offend(|| "DISCONNECT".to_owned(), |it| it.dismissed += 1);
+    let ended = Ended::Dismissed("DISCONNECT");
+    case.see(&Sight::Closed(&ended));
+    case.client.welcomed("resumed", WINDOW, u64::MAX);
     assert_eq!(case.faults(), only(|it| it.dismissed = 1));
 }
 

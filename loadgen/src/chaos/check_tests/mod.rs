@@ -5,10 +5,27 @@ mod newest;
 mod stretches;
 mod told;
 
+use std::cell::RefCell;
+use std::mem::replace;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::watch;
+
+use crate::client::{Part, Sight};
+use crate::clock::Clock;
+use crate::latency::Latencies;
+
 use super::check::{Fault, Faults, Rules, Verdict, judge};
+use super::habit::Habit;
 use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
+use super::part::{Around, Orders, Seated, Shared};
 use super::record::Stamp;
+use super::seating::Seating;
 
 const SECOND: u64 = 1_000_000_000;
 const WINDOW: u64 = 100 * SECOND;
@@ -91,6 +108,16 @@ impl Case {
         }
     }
 
+    /// What its connection sees becomes its history as in a run.
+    fn see(&mut self, sight: &Sight<'_>) {
+        let nobody = ClientHistory::new("lg0", "r", OWN, &[]);
+        let history = replace(&mut self.client, nobody);
+        let random = SmallRng::seed_from_u64(0);
+        let seated = Seated::new(0, Habit::Steady, history, around(), random);
+        seated.see(sight);
+        self.client = seated.history.into_inner();
+    }
+
     fn verdict(&self) -> Verdict {
         let client = std::slice::from_ref(&self.client);
         judge(&self.ledger, client, &self.faults, &self.rules)
@@ -99,6 +126,31 @@ impl Case {
     fn faults(&self) -> Faults {
         self.verdict().faults
     }
+}
+
+fn around() -> Rc<Around> {
+    let (_, orders) = watch::channel(Orders {
+        since: None,
+        storms: 0,
+        calm: false,
+        stop: false,
+    });
+    Rc::new(Around {
+        clock: Clock::start(),
+        shared: Arc::new(Shared::default()),
+        seating: Arc::new(Seating {
+            organisations: 2,
+            channels: OWN,
+            clients: 10,
+            burst_clients: 0,
+            slow_channels: 0,
+            positions: true,
+        }),
+        orders,
+        latencies: RefCell::new(Latencies::new()),
+        scratch: RefCell::default(),
+        backoff: Duration::from_secs(1),
+    })
 }
 
 fn only(change: impl FnOnce(&mut Faults)) -> Faults {
