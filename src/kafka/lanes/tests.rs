@@ -62,7 +62,9 @@ fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
     let cases = [
         (Bounds { low: 80, high: 90 }, Verdict::Gap(80)),
         (Bounds { low: 0, high: 10 }, Verdict::Anew(0)),
-        (Bounds { low: 0, high: 90 }, Verdict::Restart),
+        // It was cut and has grown past what was read.
+        (Bounds { low: 0, high: 90 }, Verdict::Anew(90)),
+        (Bounds { low: 7, high: 50 }, Verdict::Anew(50)),
     ];
     for (bounds, verdict) in cases {
         let mut lanes = Lanes::default();
@@ -71,6 +73,20 @@ fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
         assert_eq!(lane.judge(bounds, 10, 11, STALL), Verdict::Fine);
         assert_eq!(lane.judge(bounds, 11, 12, STALL), verdict);
     }
+}
+
+#[test]
+fn a_lost_lane_stays_lost_until_it_is_judged() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 50);
+    lane.lost(10);
+    // The client was made anew for another partition's sake.
+    lane.restarted();
+    assert!(lane.is_lost());
+    let bounds = Bounds { low: 80, high: 90 };
+    assert_eq!(lane.judge(bounds, 11, 12, STALL), Verdict::Gap(80));
+    lane.skip_to(80, 12);
+    assert!(!lane.is_lost());
 }
 
 #[test]

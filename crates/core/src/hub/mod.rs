@@ -295,37 +295,32 @@ impl<O: Outlet> Hub<O> {
         self.positions.read_up_to(now)
     }
 
-    /// The end of the partition's log lies at `high`: a client that says it has seen more saw another topic of that name.
-    pub fn end_of_log(&mut self, partition: u32, high: i64, now: Now) {
-        let Some((hash, next)) = self
-            .positions
-            .get(partition)
-            .map(|partition| (partition.hash, partition.next))
-        else {
-            return;
-        };
-        if next > high {
-            // More has been read here than that: the news is old.
+    /// The end of the partition's log lies at `high`, as was asked after this connection came: if it says that it has seen
+    /// more, it saw another log of that name.
+    pub fn end_of_log(&mut self, key: ConnectionKey, partition: u32, high: i64, now: Now) {
+        let read = self.positions.get(partition).map(|here| here.next);
+        // More may have been read here than that: the news is old.
+        if read.is_none_or(|read| read > high) || self.seen(key, partition) <= Some(high) {
             return;
         }
-        let beyond = |connection: &Connection<O>| match &connection.state {
-            State::Lagging(Lag { own: Some(own), .. }) => {
-                own.next(hash).is_some_and(|next| next > high)
-            }
-            _ => false,
+        self.with_turn(key, now, |turn, connection| {
+            turn.resync(connection, ResyncReason::LogTruncated);
+        });
+        self.schedule(key);
+    }
+
+    /// Whether the connection says that it has seen more of the partition than was read here.
+    pub fn is_ahead(&self, key: ConnectionKey, partition: u32) -> bool {
+        let read = self.positions.get(partition).map(|here| here.next);
+        read.is_some() && self.seen(key, partition) > read
+    }
+
+    /// How far the partition was read where the connection was before, while this instance has not read all that it has seen.
+    fn seen(&self, key: ConnectionKey, partition: u32) -> Option<i64> {
+        let State::Lagging(Lag { own: Some(own), .. }) = &self.connections.get(key)?.state else {
+            return None;
         };
-        let misled: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| beyond(connection))
-            .map(|(key, _)| key)
-            .collect();
-        for key in misled {
-            self.with_turn(key, now, |turn, connection| {
-                turn.resync(connection, ResyncReason::LogTruncated);
-            });
-            self.schedule(key);
-        }
+        own.next(self.positions.get(partition)?.hash)
     }
 
     /// What was read under these indices belongs to a topic that is gone.

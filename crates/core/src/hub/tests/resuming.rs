@@ -320,7 +320,7 @@ fn an_end_that_has_been_passed_since_is_old_news() {
     for _ in 0..3 {
         rig.publish(0, "o1", &["1"]);
     }
-    rig.hub.end_of_log(0, 2, rig.now);
+    rig.hub.end_of_log(client.key, 0, 2, rig.now);
     rig.turns();
     assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
 }
@@ -332,12 +332,20 @@ fn a_log_that_ends_below_the_cursor_is_another_log() {
         let ahead = text(rig.now.wall, &[(0, 3)]);
         let mut client = rig.resumed(&["1"], &ahead);
         let mut other = rig.live_after(&mut client);
-        rig.hub.end_of_log(0, high, rig.now);
+        // Came when the brokers had been asked: their answer is older than what it has seen.
+        let mut late = rig.resumed(&["1"], &ahead);
+        rig.turns();
+        assert_eq!(late.read(), [Welcome(Resumed::Resumed, 60)]);
+        for key in [client.key, other.key] {
+            rig.hub.end_of_log(key, 0, high, rig.now);
+        }
         rig.turns();
         let resync = [Seen::Resync(LogTruncated)];
         let expected: &[Seen] = if expected { &resync } else { &[] };
         assert_eq!(client.read(), expected, "end at {high}");
-        assert_eq!(other.read(), []);
+        assert_eq!((other.read(), late.read()), (vec![], vec![]));
+        assert!(rig.hub.is_ahead(late.key, 0) && !rig.hub.is_ahead(other.key, 0));
+        assert!(!rig.hub.is_ahead(late.key, 1), "there is no such partition");
     }
 }
 
