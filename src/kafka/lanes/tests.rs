@@ -1,3 +1,4 @@
+use super::super::status::Status;
 use super::*;
 
 const STALL: Duration = Duration::from_secs(15);
@@ -110,6 +111,29 @@ fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
     lane.end(5, 3);
     assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
     assert_eq!(lane.confirmed(), Some(4));
+}
+
+#[test]
+fn where_a_log_ends_counts_from_when_the_brokers_were_asked() {
+    let end = |lanes: &Lanes, since_ms| {
+        let partitions = lanes.iter().map(Lane::status).collect();
+        let status = Status {
+            partitions,
+            ..Status::default()
+        };
+        assert_eq!(status.end(1, since_ms), None, "there is no such partition");
+        status.end(0, since_ms)
+    };
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 5);
+    // Looks may come and go: while nobody leads the partition, they have no word of it.
+    assert_eq!((end(&lanes, 0), end(&lanes, 1)), (Some(5), None));
+    let lane = lanes.get("incident", 0).unwrap();
+    lane.judge(Bounds { low: 0, high: 9 }, 7, 8, STALL);
+    assert_eq!(
+        [6, 7, 8].map(|since_ms| end(&lanes, since_ms)),
+        [Some(9), Some(9), None]
+    );
 }
 
 #[test]
