@@ -88,10 +88,21 @@ async fn a_log_that_lost_its_end_and_has_grown_again_is_told() {
     let mut resume = auth("u1", "o1", &["channel:7"]);
     resume["cursor"] = client.cursor().into();
     cluster.broker("kill", "1").await;
+    app.wait_for_status("degraded").await;
     cluster.cut_log(&kafka.topic("transmission"), 12);
-    // They wait for the broker, so the log is longer than before as soon as anybody can look.
-    tokio::join!(stream.produce(&kafka, 30), cluster.broker("start", "1"));
-    let told = client.expect("resync_required").await;
+    // When it looks again, the log is longer than what it has read.
+    app.freeze();
+    cluster.broker("start", "1").await;
+    stream.produce(&kafka, 30).await;
+    app.thaw();
+    client.expect("stale").await;
+    let told = loop {
+        let event = client.record().await;
+        if event.name != "stale" {
+            break event;
+        }
+    };
+    assert_eq!(told.name, "resync_required", "{told:?}");
     assert_eq!(told.args[0]["data"]["reason"], "topic_recreated");
     let again = Client::connect(app.public, &resume).await;
     assert_eq!(again.welcome["resume"], "resync");
@@ -106,4 +117,10 @@ async fn a_log_that_lost_its_end_and_has_grown_again_is_told() {
     }
     let rising = numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     assert!(rising && numbers[0] <= next as u64, "{numbers:?}");
+    let log = app.log();
+    let cut = log.iter().find(|line| line.contains("is not the one"));
+    assert!(
+        cut.is_some_and(|line| line.contains("\"end\":42")),
+        "{cut:?}"
+    );
 }
