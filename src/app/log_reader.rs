@@ -118,10 +118,10 @@ pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
     }
 }
 
-/// How the log is read: as far back as the hub keeps what comes.
+/// How the log is read: as far back as the hub has to know it.
 pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
     ConsumerSettings {
-        keep: Duration::from_millis(hub.kept_ms()),
+        keep: Duration::from_millis(hub.loaded_ms()),
         ..client_settings(&settings.kafka)
     }
 }

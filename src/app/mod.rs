@@ -18,7 +18,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use axum::Router;
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::hub::Settings as HubSettings;
+use fleetcast_core::hub::{NAMED_PARTITIONS, Settings as HubSettings};
 use rand::seq::SliceRandom;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -220,6 +220,7 @@ fn hub_settings(settings: &Settings) -> HubSettings {
         window_ms: u64::try_from(settings.window.duration.as_millis()).unwrap_or(u64::MAX),
         window_bytes: usize::try_from(settings.window.bytes).unwrap_or(usize::MAX),
         latest_bytes: usize::try_from(settings.window.latest_bytes).unwrap_or(usize::MAX),
+        named_partitions: NAMED_PARTITIONS,
     }
 }
 

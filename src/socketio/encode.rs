@@ -263,8 +263,8 @@ mod tests {
     use fleetcast_core::domain::protocol::{Reason, ResyncReason};
     use fleetcast_core::domain::publication::{Class, Publication};
     use fleetcast_core::domain::room::Room;
-    use fleetcast_core::hub::Settings;
     use fleetcast_core::hub::outlet::Resumed;
+    use fleetcast_core::hub::{NAMED_PARTITIONS, Settings};
     use serde_json::{Value, json};
 
     use super::*;
@@ -277,6 +277,7 @@ mod tests {
             window_ms: 60_000,
             window_bytes: 1_000_000,
             latest_bytes: 1_000_000,
+            named_partitions: NAMED_PARTITIONS,
         };
         let shared = Sessions {
             hub: SharedHub::new(settings),

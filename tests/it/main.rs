@@ -36,6 +36,7 @@ mod instances;
 mod keys;
 mod latest;
 mod namespaces;
+mod neighbours;
 mod observability;
 mod order;
 mod polling;

@@ -66,6 +66,7 @@ fn a_hundred_thousand_assets() {
         window_ms: 1_000,
         window_bytes: 1 << 20,
         latest_bytes: 1 << 30,
+        named_partitions: 0,
     });
     let now = |second: i64| Now {
         monotonic: second.cast_unsigned() * 1_000,

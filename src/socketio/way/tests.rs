@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use fleetcast_core::hub::Settings;
+use fleetcast_core::hub::{NAMED_PARTITIONS, Settings};
 use socketioxide::TransportType::{Polling, Websocket};
 
 use super::*;
@@ -8,13 +8,18 @@ use super::*;
 const MAX_PAYLOAD: usize = 1_000;
 
 fn way(websocket: bool) -> Way {
+    way_of(websocket, MAX_PAYLOAD)
+}
+
+fn way_of(websocket: bool, max_payload: usize) -> Way {
     let settings = Settings {
         window_ms: 60_000,
         window_bytes: 1_000_000,
         latest_bytes: 1_000_000,
+        named_partitions: NAMED_PARTITIONS,
     };
     let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
-    Way::new(SharedHub::new(settings), slot, websocket, MAX_PAYLOAD)
+    Way::new(SharedHub::new(settings), slot, websocket, max_payload)
 }
 
 /// How many packets of this size fit.
@@ -214,6 +219,25 @@ fn a_fast_client_may_have_much_on_its_way_and_a_slow_one_what_it_took() {
     assert_eq!(fill(&slow, SIZE, Websocket), 0);
     slow.settle(1);
     assert_eq!(fill(&slow, SIZE, Websocket), 2, "four and four");
+}
+
+#[test]
+fn a_polling_client_gets_answers_that_it_can_fetch_in_time() {
+    const SIZE: usize = 30 * 1024;
+    let way = way_of(false, 1_000_000);
+    let poll = |way: &Way, packets: usize| {
+        let body = ["42[]"; POLLING_PACKETS][..packets].join("\u{1e}");
+        assert!(way.polled(body.as_bytes()));
+    };
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let taken = fill(&way, SIZE, Polling);
+        rounds.push(taken);
+        poll(&way, taken);
+    }
+    assert_eq!(rounds, [2, 2, 4, 8, POLLING_PACKETS], "a fast one");
+    busy_for(&way, Duration::from_secs(30));
+    assert_eq!(fill(&way, SIZE, Polling), 2, "one that was away for long");
 }
 
 #[test]

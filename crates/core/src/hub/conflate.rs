@@ -21,7 +21,7 @@ const MOST_AHEAD: usize = 128;
 pub(super) struct Ahead(HashMap<(Arc<str>, Arc<str>), u64>);
 
 impl Ahead {
-    fn of(&self, publication: &Publication) -> Option<u64> {
+    pub(super) fn of(&self, publication: &Publication) -> Option<u64> {
         if self.0.is_empty() {
             return None;
         }
@@ -30,7 +30,7 @@ impl Ahead {
     }
 
     /// Whether one more can be noted by a connection that stands at `next`.
-    fn has_room(&mut self, next: u64) -> bool {
+    pub(super) fn has_room(&mut self, next: u64) -> bool {
         if self.0.len() >= MOST_AHEAD {
             self.0.retain(|_, given| *given >= next);
         }

@@ -25,6 +25,9 @@ pub(super) struct Connection<O> {
     pub(super) last: Arc<str>,
     /// Monotonic time of that.
     pub(super) last_at: u64,
+    /// Of what was appended up to this one it was given nothing: it came without a past then, or was told to resync. `None`: it was
+    /// resumed.
+    pub(super) began: Option<u64>,
     /// Rooms of which the newest records are still owed; see [`Turn::recall`](super::replay::Turn::recall). Each room once,
     /// all of them held. While there are any the connection lags.
     pub(super) recalls: Vec<Recall>,

@@ -10,10 +10,9 @@ use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
 use super::by_record::{ByRecord, Owner};
-use super::connection::Lag;
+use super::late::Late;
 use super::latest::Latest;
 use super::positions::{Partition, Positions};
-use super::resume::SKEW_MS;
 use super::{ConnectionKey, Now, Settings};
 
 /// What an entry costs besides its bytes: the publication, the shared counts, its places in the room index.
@@ -33,8 +32,8 @@ pub(super) struct Entry {
 /// Offsets below `next` are no longer in the window; `appended` is the wall time at which the last of them came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Floor {
-    next: i64,
-    appended: u64,
+    pub(super) next: i64,
+    pub(super) appended: u64,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +55,11 @@ pub(super) struct OrganisationLog {
     pub(super) bytes: usize,
     /// The newest of each key, by the same sequence numbers, also when the window has let go of it.
     pub(super) latest: Latest,
+    pub(super) late: Late,
     entries: VecDeque<Entry>,
     first: u64,
+    /// Sequence numbers of the entries of each partition: their offsets rise.
+    by_partition: HashMap<u32, VecDeque<u64>>,
     floors: HashMap<u32, Floor>,
     /// When each partition last carried a record of this organisation, in monotonic milliseconds.
     pub(super) touched: Vec<(u32, u64)>,
@@ -74,8 +76,10 @@ impl OrganisationLog {
             connections: 0,
             bytes: 0,
             latest: Latest::new(owner),
+            late: Late::default(),
             entries: VecDeque::new(),
             first: 0,
+            by_partition: HashMap::new(),
             floors: HashMap::new(),
             touched: Vec::new(),
             cut_short: None,
@@ -104,6 +108,21 @@ impl OrganisationLog {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
+    /// The first entry that the cursor does not cover, or the head. Nothing before it is looked at for who comes with it, so it
+    /// does not matter if the window lets go of that before the first turn.
+    pub(super) fn first_after(&self, cursor: &Cursor, positions: &Positions) -> u64 {
+        let missed = |(partition, entries): (&u32, &VecDeque<u64>)| {
+            let next = cursor.next(positions.get(*partition)?.hash).unwrap_or(0);
+            let covered = |sequence: &u64| {
+                self.entry(*sequence)
+                    .is_some_and(|entry| entry.publication.offset < next)
+            };
+            entries.get(entries.partition_point(covered)).copied()
+        };
+        let missed = self.by_partition.iter().filter_map(missed);
+        missed.min().unwrap_or(self.head())
+    }
+
     pub(super) fn oldest(&self) -> Option<Now> {
         self.entries.front().map(|entry| entry.appended)
     }
@@ -120,22 +139,27 @@ impl OrganisationLog {
         }
     }
 
-    /// Where this instance stands, as this organisation's connections are told it. Partitions that carried nothing of it for
-    /// two windows before the cursor's time of issue are left out. Others may still hold an old record of such a partition that
-    /// they read late, and take it for new; so until so much has been read since the start, every partition is named.
+    /// Where this instance stands, as this organisation's connections are told it. Of many partitions, those that carried nothing
+    /// of it for long before the cursor's time of issue ([`Settings::silent_from`]) are left out. Others may still hold an old
+    /// record of such a partition that they read late, and take it for new; so until so much has been read since the start, every
+    /// partition is named.
     pub(super) fn cursor(&self, positions: &Positions, settings: &Settings, now: Now) -> Cursor {
         let issued = positions.read_up_to(now);
-        let behind = now.wall.saturating_sub(issued);
-        let memory = settings.memory_ms().saturating_add(behind);
-        let mut marks: Vec<Mark> = self
-            .touched
-            .iter()
-            .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
-            .map(|(index, _)| *index)
-            .chain(positions.half_known(settings.kept_ms().saturating_add(behind), now))
-            .filter_map(|index| positions.get(index))
-            .map(Partition::mark)
-            .collect();
+        let mut marks: Vec<Mark> = if positions.len() <= settings.named_partitions {
+            let all = positions.live();
+            all.map(|(_, partition)| partition.mark()).collect()
+        } else {
+            let memory = settings.memory_ms() + now.wall.saturating_sub(issued);
+            let since_start = memory.saturating_sub(settings.loaded_ms());
+            self.touched
+                .iter()
+                .filter(|(_, when)| now.monotonic.saturating_sub(*when) < memory)
+                .map(|(index, _)| *index)
+                .chain(positions.half_known(since_start, now))
+                .filter_map(|index| positions.get(index))
+                .map(Partition::mark)
+                .collect()
+        };
         // One that was not wanted for a while stands here twice: what was read of it last counts.
         marks.sort_unstable_by_key(|mark| (mark.hash, Reverse(mark.next)));
         marks.dedup_by_key(|mark| mark.hash);
@@ -166,6 +190,8 @@ impl OrganisationLog {
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
         self.bytes += cost;
+        let same = self.by_partition.entry(partition).or_default();
+        same.push_back(sequence);
         self.entries.push_back(Entry {
             publication,
             partition,
@@ -199,6 +225,12 @@ impl OrganisationLog {
             entry.publication.offset.saturating_add(1),
             entry.appended.wall,
         );
+        if let Some(same) = self.by_partition.get_mut(&entry.partition) {
+            same.pop_front();
+            if same.is_empty() {
+                self.by_partition.remove(&entry.partition);
+            }
+        }
         for room in entry.publication.audience() {
             let Some(log) = self.rooms.get_mut(&room) else {
                 continue;
@@ -227,29 +259,6 @@ impl OrganisationLog {
         self.floors.get(&partition).copied()
     }
 
-    /// Whether records of the partition that the cursor does not cover are no longer in the window. One that it does not name
-    /// carried nothing until the cursor was issued.
-    pub(super) fn has_evicted(&self, index: u32, partition: &Partition, after: &Cursor) -> bool {
-        let Some(floor) = self.floor(index) else {
-            return false;
-        };
-        match after.mark(partition.hash) {
-            Some(mark) => floor.next > mark.next,
-            None => floor.appended.saturating_add(SKEW_MS) > after.issued,
-        }
-    }
-
-    /// Whether entries that this connection has not looked at are no longer in the window, and it did not come with all of
-    /// them. A resumed one begins at the oldest, which it has mostly, and its first turn may be long in coming.
-    pub(super) fn has_overtaken(&self, lag: &Lag, positions: &Positions) -> bool {
-        let missed = |own: &Cursor| {
-            let mut partitions = positions.live();
-            partitions.any(|(index, partition)| self.has_evicted(index, partition, own))
-        };
-        let own = lag.own.as_ref().filter(|_| lag.uncovered.is_empty());
-        lag.next < self.first && own.is_none_or(missed)
-    }
-
     /// The partition is gone: no cursor names it from now on. Returns the bytes of the newest records that became free.
     pub(super) fn forget_partition(&mut self, partition: u32, by_record: &mut ByRecord) -> usize {
         self.touched.retain(|(index, _)| *index != partition);
@@ -257,7 +266,14 @@ impl OrganisationLog {
     }
 
     /// Forgets what can no longer matter to any cursor that is young enough to be resumed.
-    pub(super) fn forget(&mut self, positions: &Positions, memory: u64, now: Now) {
+    pub(super) fn forget(
+        &mut self,
+        positions: &Positions,
+        settings: &Settings,
+        memory: u64,
+        now: Now,
+    ) {
+        self.late.forget(settings.kept_ms(), now);
         // The window goes on to let go of what it has of a partition that is gone.
         if self.floors.len() > positions.len() {
             self.floors

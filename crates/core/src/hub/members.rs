@@ -34,13 +34,14 @@ impl<O: Outlet> Hub<O> {
         let organisation = self.organisation(organisation);
         let log = &mut self.organisations[organisation];
         log.connections += 1;
-        let (first, head) = (log.first(), log.head());
+        let head = log.head();
         let from = |next, own| Lag {
             own,
             ..Lag::from(next)
         };
         let (resumed, lag, last, reason) = match start {
             Start::Resume(cursor, text) => {
+                let first = log.first_after(&cursor, &self.positions);
                 (Resumed::Resumed, from(first, Some(cursor)), text, None)
             }
             Start::Fresh => (Resumed::Fresh, from(head, None), Arc::from(""), None),
@@ -62,6 +63,7 @@ impl<O: Outlet> Hub<O> {
             controls,
             last,
             last_at: now.monotonic,
+            began: (resumed == Resumed::Fresh).then_some(self.appends),
             revoked: Vec::new(),
             recalls: Vec::new(),
             stamp: 0,
@@ -89,7 +91,7 @@ impl<O: Outlet> Hub<O> {
         }
         let log = &mut self.organisations[connection.organisation];
         let overtaken = match &connection.state {
-            State::Lagging(lag) => log.has_overtaken(lag, &self.positions),
+            State::Lagging(lag) => lag.next < log.first(),
             State::Live => false,
         };
         log.room(room).members.push(key);

@@ -12,6 +12,8 @@ mod conflate;
 mod connection;
 mod counts;
 pub mod feed;
+mod gone;
+mod late;
 mod latest;
 mod log;
 mod members;
@@ -36,6 +38,7 @@ use by_record::ByRecord;
 use connection::{Connection, Control, Lag, Schedule, State};
 pub use counts::{Counts, RoomCount, Snapshot};
 use feed::Feed;
+use gone::Told;
 use log::OrganisationLog;
 pub use members::Start;
 use outlet::Outlet;
@@ -66,7 +69,14 @@ pub struct Settings {
     pub window_bytes: usize,
     /// The most that the newest records of class `latest` may take, in bytes; 0 keeps none.
     pub latest_bytes: usize,
+    /// Cursors name every partition while there are no more than so many; [`NAMED_PARTITIONS`] is a good number.
+    pub named_partitions: usize,
 }
+
+/// Then a cursor is at most about 350 characters long, and most are much shorter. Beyond, those are left out that carried nothing
+/// of the organisation for long, and whether a record in them is new is known only as well as timestamps are right: one that is
+/// stamped an hour late is left out at the start of an instance, one of the future is read again.
+pub const NAMED_PARTITIONS: usize = 64;
 
 impl Settings {
     /// How long an instance keeps what it promises to keep for the window: clocks differ.
@@ -74,9 +84,24 @@ impl Settings {
         self.window_ms + resume::SKEW_MS
     }
 
-    /// Cursors name the partitions that carried a record of the organisation within the last two windows.
+    /// How far back an instance reads when it starts, in milliseconds: also what was written before a cursor was issued, in a
+    /// partition that its issuer had not found by then.
+    pub fn loaded_ms(&self) -> u64 {
+        self.kept_ms() + positions::DISCOVERY_MS
+    }
+
+    /// Of many partitions, cursors name those that carried a record of the organisation within this time: long enough for what another
+    /// instance has loaded at its start, and then kept.
     fn memory_ms(&self) -> u64 {
-        self.kept_ms() * 2
+        self.kept_ms() + self.loaded_ms() + 2 * resume::SKEW_MS
+    }
+
+    /// A partition that a cursor does not name carried nothing of its organisation from this wall time on until the cursor was
+    /// issued, by the clock of any instance.
+    fn silent_from(&self, issued: u64) -> u64 {
+        issued
+            .saturating_add(resume::SKEW_MS)
+            .saturating_sub(self.memory_ms())
     }
 
     /// A quiet connection is given a newer cursor this often.
@@ -108,6 +133,7 @@ pub struct Hub<O> {
     /// Numbers the appends, so that a connection in several rooms of one publication gets it once.
     appends: u64,
     reach: Reach,
+    told: Told,
     counts: Counts,
 }
 
@@ -115,7 +141,7 @@ impl<O> Hub<O> {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            positions: Positions::new(settings.window_ms),
+            positions: Positions::new(settings),
             organisations: SlotMap::with_key(),
             by_id: HashMap::new(),
             by_record: ByRecord::default(),
@@ -129,6 +155,7 @@ impl<O> Hub<O> {
             },
             appends: 0,
             reach: Reach::default(),
+            told: Told::default(),
             counts: Counts::default(),
         }
     }
@@ -188,10 +215,7 @@ impl<O: Outlet> Hub<O> {
                     self.resync_all(ResyncReason::Gap, now);
                 }
             }
-            Feed::Gone { partition } => {
-                let gone = self.positions.remove(partition, now);
-                self.log_gone(&gone, now);
-            }
+            Feed::Gone { partition } => self.gone(partition, now),
             Feed::Contact { up } => self.contact(up, now),
         }
         0
@@ -275,6 +299,8 @@ impl<O: Outlet> Hub<O> {
             .map(|(key, _)| key)
             .collect();
         for key in due {
+            // One that still merges stands where it looked last. What came since is to lie behind its cursor, not before it.
+            self.turn_if_idle(key, now);
             self.cursor(key, now);
         }
         let merging: Vec<_> = self
@@ -323,7 +349,7 @@ impl<O: Outlet> Hub<O> {
         own.next(self.positions.get(partition)?.hash)
     }
 
-    /// What was read under these indices belongs to a topic that is gone.
+    /// What was read under these indices, before it was not wanted for a while, belongs to a topic that is gone.
     fn log_gone(&mut self, indices: &[u32], now: Now) {
         for partition in indices {
             self.forget_partition(*partition);
@@ -335,9 +361,13 @@ impl<O: Outlet> Hub<O> {
 
     fn resync_all(&mut self, reason: ResyncReason, now: Now) {
         for key in self.connections.keys().collect::<Vec<_>>() {
-            self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
-            self.schedule(key);
+            self.resync(key, reason, now);
         }
+    }
+
+    fn resync(&mut self, key: ConnectionKey, reason: ResyncReason, now: Now) {
+        self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
+        self.schedule(key);
     }
 
     fn schedule(&mut self, key: ConnectionKey) {
@@ -347,6 +377,13 @@ impl<O: Outlet> Hub<O> {
         if connection.schedule == Schedule::Idle {
             connection.schedule = Schedule::Queued;
             self.turns.push_back(key);
+        }
+    }
+
+    fn turn_if_idle(&mut self, key: ConnectionKey, now: Now) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(|it| !it.is_live() && it.schedule == Schedule::Idle) {
+            self.turn_of(key, now);
         }
     }
 
@@ -372,6 +409,7 @@ impl<O: Outlet> Hub<O> {
             positions: &self.positions,
             settings: &self.settings,
             contact: self.contact,
+            appends: self.appends,
             counts: &mut self.counts,
             now,
             spent: Spent::default(),

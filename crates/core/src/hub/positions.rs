@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
 
-use super::Now;
+use super::{Now, Settings};
 
 /// How long a new partition may exist before it is found here: nothing newer than that is known to be read.
-const DISCOVERY_MS: u64 = 30_000;
+pub(super) const DISCOVERY_MS: u64 = 30_000;
 
 /// Tables of partitions that are remembered, so that cursors issued before a change can still be read.
 const TABLES: usize = 32;
@@ -37,12 +37,17 @@ pub(super) struct Partition {
     pub(super) unwanted: bool,
     /// Wall time of the last moment at which the end was confirmed to be reached.
     end_seen: u64,
+    /// Wall time after which all was written that is read from now on.
+    pub(super) written_after: u64,
+    /// The newest append of a record of it.
+    appended: u64,
 }
 
 /// All partitions of this instance, by the consumer's index. Topics come and go for as long as it runs, and every record asks
 /// here: what it asks goes over neither those that are gone nor all that are there.
 #[derive(Debug)]
 pub(super) struct Positions {
+    settings: Settings,
     /// Those that are there.
     partitions: BTreeMap<u32, Partition>,
     by_hash: HashMap<u32, u32>,
@@ -61,14 +66,13 @@ pub(super) struct Positions {
     earlier: VecDeque<Table>,
     /// Monotonic time of the last change after the start.
     changed: Option<u64>,
-    /// For so many milliseconds after a change no cursor is encoded with the table, while other instances may not know it.
-    settle: u64,
     loading: bool,
 }
 
 impl Positions {
-    pub(super) fn new(settle: u64) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
+            settings,
             partitions: BTreeMap::new(),
             by_hash: HashMap::new(),
             former: HashMap::new(),
@@ -79,7 +83,6 @@ impl Positions {
             table: Table::new(Vec::new()),
             earlier: VecDeque::new(),
             changed: None,
-            settle,
             loading: true,
         }
     }
@@ -113,6 +116,7 @@ impl Positions {
             (Some(former), Some(earlier)) if former.unwanted => self.end_log(earlier, now),
             _ => Vec::new(),
         };
+        let read_up_to = self.read_up_to(now);
         if clashes {
             self.ambiguous.insert(hash);
         }
@@ -126,11 +130,18 @@ impl Positions {
             reborn_at,
             former: former.unwrap_or_default(),
             gap_at: None,
+            appended: 0,
             unwanted: false,
             end_seen: if self.loading {
                 0
             } else {
-                now.wall.saturating_sub(DISCOVERY_MS)
+                read_up_to.min(now.wall.saturating_sub(DISCOVERY_MS))
+            },
+            written_after: if self.loading || start > 0 {
+                now.wall.saturating_sub(self.settings.loaded_ms())
+            } else {
+                // Before, it would have been found.
+                read_up_to.saturating_sub(DISCOVERY_MS)
             },
         };
         self.insert(index, partition);
@@ -285,6 +296,34 @@ impl Positions {
         }
     }
 
+    /// What was read of it last became this append.
+    pub(super) fn appended(&mut self, index: u32, append: u64) {
+        if let Some(partition) = self.partitions.get_mut(&index) {
+            partition.appended = append;
+        }
+    }
+
+    /// The topic of a partition that is there, and the newest append of what was read of its log under any index.
+    pub(super) fn last_append(&self, index: u32) -> Option<(Arc<str>, u64)> {
+        let topic = Arc::clone(&self.get(index)?.place.0);
+        let log = self.same_log(index).into_iter();
+        let appended = log
+            .filter_map(|index| Some(self.get(index)?.appended))
+            .max();
+        Some((topic, appended?))
+    }
+
+    /// The newest index of a partition that is there.
+    pub(super) fn newest_index(&self) -> u32 {
+        self.partitions.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Whether a partition of the topic is there under this index or an earlier one.
+    pub(super) fn has_up_to(&self, topic: &str, index: u32) -> bool {
+        let mut earlier = self.partitions.range(..=index);
+        earlier.any(|(_, partition)| *partition.place.0 == *topic)
+    }
+
     pub(super) fn end(&mut self, index: u32, next: i64, asked: u64) {
         let Some(partition) = self.partitions.get_mut(&index) else {
             return;
@@ -293,6 +332,7 @@ impl Positions {
         if asked <= partition.end_seen {
             return;
         }
+        partition.written_after = partition.written_after.max(asked);
         let before = std::mem::replace(&mut partition.end_seen, asked);
         if self.ends.remove(&(before, index)) {
             self.ends.insert((asked, index));
@@ -351,11 +391,11 @@ impl Positions {
             .map(|(_, index)| *index)
     }
 
-    /// The table to encode with; `None` for a while after a change.
+    /// The table to encode with; `None` for a window after a change, while other instances may not know it.
     pub(super) fn shared_table(&self, now: Now) -> Option<&Table> {
         let settled = self
             .changed
-            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settle);
+            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settings.window_ms);
         settled.then_some(&self.table)
     }
 
@@ -387,6 +427,10 @@ impl Partition {
             tag: self.tag,
             next: self.next,
         }
+    }
+
+    pub(super) fn is_same_topic(&self, other: &Self) -> bool {
+        self.place.0 == other.place.0
     }
 
     /// Whether this mark was made in the log of this name that stood here before. `after_issue` says whether a moment of wall

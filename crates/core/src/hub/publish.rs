@@ -17,10 +17,15 @@ impl<O: Outlet> Hub<O> {
             return 0;
         }
         self.appends += 1;
+        self.positions.appended(partition, self.appends);
         self.counts.publications += 1;
         let key = self.organisation(&publication.organisation);
         let log = &mut self.organisations[key];
         log.touch(partition, now);
+        if let Some(read) = self.positions.get(partition) {
+            log.late
+                .note(partition, read.written_after, &self.settings, now);
+        }
         let cursor = log
             .cursor(&self.positions, &self.settings, now)
             .encode(self.positions.shared_table(now));
@@ -137,7 +142,7 @@ impl<O: Outlet> Hub<O> {
             {
                 self.bytes -= log.evict_oldest(false);
             }
-            log.forget(&self.positions, memory, now);
+            log.forget(&self.positions, &self.settings, memory, now);
         }
         self.organisations.retain(|_, log| {
             let keep = !log.is_forgotten();

@@ -10,6 +10,8 @@ enum Choice {
     This,
     /// By another room the connection may see a newer one, which it may have been given already.
     Other(u64),
+    /// None: it was given a newer one by a room in which that was replaced meanwhile. The one that took its place comes.
+    Given,
 }
 
 impl Turn<'_> {
@@ -40,6 +42,7 @@ impl Turn<'_> {
             let chosen = match choice {
                 Choice::This => table.get(sequence),
                 Choice::Other(newer) => table.get(newer),
+                Choice::Given => None,
             };
             if let Some(publication) = chosen {
                 self.spent.check()?;
@@ -54,6 +57,11 @@ impl Turn<'_> {
                 self.counts.delivered(&publication.event, 1);
                 connection.last = cursor.clone();
                 connection.last_at = self.now.monotonic;
+                if let (Choice::Other(newer), State::Lagging(lag)) = (choice, &mut connection.state)
+                    && lag.ahead.has_room(0)
+                {
+                    lag.ahead.note(publication, newer);
+                }
             }
             for (recall, upcoming) in connection.recalls.iter_mut().zip(&mut upcoming) {
                 recall.next = recall.next.max(sequence + 1);
@@ -77,6 +85,11 @@ impl Turn<'_> {
         let Some(publication) = self.log.latest.get(sequence) else {
             return (Choice::This, 0);
         };
+        if let State::Lagging(lag) = &connection.state
+            && lag.ahead.of(publication) > Some(sequence)
+        {
+            return (Choice::Given, 0);
+        }
         let newest_in = |room: &Room| self.log.latest.newest(room, publication);
         // The key has not moved on to other rooms: nearly always so, and cheaper to ask than all rooms that are held.
         if publication

@@ -29,6 +29,7 @@ pub(super) struct Turn<'a> {
     pub(super) positions: &'a Positions,
     pub(super) settings: &'a Settings,
     pub(super) contact: Contact,
+    pub(super) appends: u64,
     pub(super) counts: &'a mut Counts,
     pub(super) now: Now,
     pub(super) spent: Spent,
@@ -111,15 +112,20 @@ impl Turn<'_> {
 
     /// Eviction has passed the connection by: what it missed is gone, so it is told, and goes on from the head.
     fn resync_if_overtaken<O>(&mut self, connection: &mut Connection<O>) {
+        let first = self.log.first();
         let State::Lagging(lag) = &mut connection.state else {
             return;
         };
-        let missed = self.log.has_overtaken(lag, self.positions)
-            && connection.rooms.iter().any(|room| {
-                let log = self.log.rooms.get(room);
-                log.is_some_and(|log| log.evicted > lag.next)
-            });
-        lag.next = lag.next.max(self.log.first());
+        if lag.next >= first {
+            return;
+        }
+        let missed = connection.rooms.iter().any(|room| {
+            self.log
+                .rooms
+                .get(room)
+                .is_some_and(|log| log.evicted > lag.next)
+        });
+        lag.next = first;
         if missed {
             self.resync(connection, ResyncReason::Evicted);
         }
@@ -130,6 +136,7 @@ impl Turn<'_> {
     pub(super) fn resync<O>(&mut self, connection: &mut Connection<O>, reason: ResyncReason) {
         connection.state = State::Lagging(Lag::from(self.log.head()));
         connection.last = self.here();
+        connection.began = Some(self.appends);
         let welcome = connection
             .controls
             .iter()

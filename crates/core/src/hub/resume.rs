@@ -5,6 +5,7 @@ use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::failpoints::{self, Bug};
 
+use super::positions::{DISCOVERY_MS, Partition};
 use super::{Hub, Now};
 
 /// Clocks of instances may be apart by so much; the window is kept for longer by the same.
@@ -38,6 +39,11 @@ impl<O> Hub<O> {
         }
         if cursor.issued > now.wall.saturating_add(SKEW_MS) {
             return Inspection::Resync(ResyncReason::Clock);
+        }
+        let silent_from = self.settings.silent_from(cursor.issued);
+        if self.positions.read_up_to(now) < silent_from.saturating_add(DISCOVERY_MS) {
+            // See `late.rs`: of what is still to be read here nobody could tell whether it is new.
+            return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if self.positions.is_ambiguous(&cursor) {
             return Inspection::Resync(ResyncReason::CursorInvalid);
@@ -88,9 +94,12 @@ impl<O> Hub<O> {
             .by_id
             .get(organisation)
             .and_then(|key| self.organisations.get(*key));
+        let silent_from = self.settings.silent_from(cursor.issued);
         let after_issue = |wall: u64| wall.saturating_add(SKEW_MS) > cursor.issued;
+        // In a partition that its issuer had yet to find also a little before that.
+        let perhaps_unseen = |wall: u64| after_issue(wall.saturating_add(DISCOVERY_MS));
         for (index, partition) in self.positions.live() {
-            let evicted = log.is_some_and(|log| log.has_evicted(index, partition, cursor));
+            let floor = log.and_then(|log| log.floor(index));
             if let Some(mark) = cursor.mark(partition.hash) {
                 if partition.was_another(mark, after_issue) {
                     return Some(ResyncReason::TopicRecreated);
@@ -99,22 +108,36 @@ impl<O> Hub<O> {
                     // Nothing here can be compared with it.
                     continue;
                 }
-                if partition.start > mark.next {
+                let next = mark.next;
+                if partition.start > next {
                     return Some(
                         partition
                             .gap_at
                             .map_or(ResyncReason::CursorExpired, |_| ResyncReason::Gap),
                     );
                 }
-                if evicted && !failpoints::is(Bug::IgnoreFloor) {
+                if floor.is_some_and(|floor| floor.next > next) && !failpoints::is(Bug::IgnoreFloor)
+                {
                     return Some(ResyncReason::Evicted);
                 }
             } else if partition.gap_at.is_some_and(after_issue) {
                 return Some(ResyncReason::Gap);
-            } else if evicted {
+            } else if floor.is_some_and(|floor| perhaps_unseen(floor.appended)) {
                 return Some(ResyncReason::Evicted);
+            } else if log.is_some_and(|log| log.late.has_before(index, silent_from)) {
+                return Some(ResyncReason::CursorExpired);
+            } else if partition.start > 0 && self.was_added_after(cursor, partition) {
+                return Some(ResyncReason::CursorExpired);
             }
         }
         None
+    }
+
+    /// The cursor would name the partition if its issuer had known it, and names others of that topic: so it has seen nothing of
+    /// it, and this instance began in its midst. (Of a topic that its issuer did not want it had nothing to see.)
+    fn was_added_after(&self, cursor: &Cursor, partition: &Partition) -> bool {
+        let mut topic = (self.positions.live()).filter(|(_, other)| other.is_same_topic(partition));
+        self.positions.len() <= self.settings.named_partitions
+            && topic.any(|(_, other)| cursor.mark(other.hash).is_some())
     }
 }

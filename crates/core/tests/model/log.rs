@@ -15,6 +15,8 @@ pub(crate) const MOST_PARTITIONS: usize = 7;
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     pub(crate) at: u64,
+    /// What its producer says: it places the start of an instance.
+    pub(crate) stamped: u64,
     pub(crate) organisation: usize,
     /// One or two of the rooms 0 to 2; none stands for a record that reaches nobody.
     pub(crate) rooms: Vec<usize>,

@@ -160,7 +160,7 @@ fn partitions_of_long_ago_are_left_out() {
             .collect::<Vec<_>>()
     };
     assert_eq!(named(&rig, &client.cursor), [false, true, false]);
-    rig.pass(2 * KEPT_MS - 10_000);
+    rig.pass(MEMORY_MS - 10_000);
     client.read();
     assert_eq!(named(&rig, &client.cursor), [false, true, false]);
     rig.pass(30_000);
@@ -189,4 +189,78 @@ fn a_partition_that_was_read_from_the_middle_is_named_until_enough_of_it_is_know
     rig.pass(KEPT_MS + 20_000);
     client.read();
     assert_eq!(rig.position(&client.cursor, 1), None);
+}
+
+/// Two instances read a quiet partition late, and one of them so long ago that its cursors do not name it any more.
+#[test]
+fn what_two_instances_read_late_and_apart_does_not_come_twice() {
+    let (mut early, mut late) = (Rig::new(2), Rig::new(2));
+    for rig in [&mut early, &mut late] {
+        rig.pass(WINDOW_MS);
+    }
+    let mut client = early.live(&["1"]);
+    early.publish(1, "o1", &["1"]);
+    early.pass(MEMORY_MS);
+    late.pass_unconfirmed(MEMORY_MS);
+    // Quiet enough to be forgotten; the other has still to read it.
+    early.publish(0, "o1", &["1"]);
+    assert_eq!(client.records(), [(1, 0), (0, 0)]);
+    assert_eq!(early.position(&client.cursor, 1), None);
+    let unread = late.inspect("o1", &client.cursor);
+    late.publish(0, "o1", &["1"]);
+    late.publish(1, "o1", &["1"]);
+    late.confirm();
+    let just_read = late.inspect("o1", &client.cursor);
+    let expired = Inspection::Resync(ResyncReason::CursorExpired);
+    assert_eq!((&unread, &just_read), (&expired, &expired));
+}
+
+#[test]
+fn what_all_instances_read_late_is_new_to_who_was_cut_off_before() {
+    let mut rig = Rig::new(2);
+    rig.pass(WINDOW_MS);
+    let client = rig.live(&["1"]);
+    rig.pass_unconfirmed(MEMORY_MS - KEPT_MS);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(1, "o1", &["1"]);
+    rig.confirm();
+    assert_eq!(rig.decode(&client.cursor).marks, []);
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    rig.turns();
+    assert_eq!(back.records(), [(0, 0), (1, 0)]);
+}
+
+/// Two instances let go of a topic at different offsets, so who moves between them merges for good.
+#[test]
+fn a_quiet_connection_that_merges_for_long_is_given_cursors_that_are_new() {
+    let mut rig = Rig::new(2);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(1, "o1", &["1"]);
+    client.read();
+    rig.hub.close(client.key);
+    let mut cursor = rig.decode(&client.cursor);
+    for mark in &mut cursor.marks {
+        if mark.hash == partition_hash(TOPIC, 1) {
+            mark.next += 5;
+        }
+    }
+    rig.apply(Feed::Unwanted { partition: 1 });
+    let mut back = rig.resumed(&["1"], &cursor.encode(None));
+    rig.turns();
+    back.read();
+    for _ in 0..2 * WINDOW_MS / 1_000 {
+        rig.pass_unconfirmed(1_000);
+        let asked = rig.now.wall;
+        rig.apply(Feed::End {
+            partition: 0,
+            next: rig.next[0],
+            asked,
+        });
+        rig.publish(0, "o1", &["elsewhere"]);
+        rig.turns();
+    }
+    assert!(back.read().contains(&Seen::Cursor));
+    let age = rig.now.wall - rig.decode(&back.cursor).issued;
+    assert!(age < WINDOW_MS / 3, "{age} ms");
 }

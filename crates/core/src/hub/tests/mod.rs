@@ -3,10 +3,12 @@
 mod conflating;
 mod delivery;
 mod forgetting;
+mod hostile;
 mod latest;
 mod merging;
 mod resuming;
 mod revoking;
+mod timestamps;
 mod topic_ids;
 mod unwanted;
 mod work;
@@ -32,6 +34,8 @@ const TOPIC: &str = "incident";
 const EPOCH: u64 = 1_795_000_000_000;
 const WINDOW_MS: u64 = 60_000;
 const KEPT_MS: u64 = WINDOW_MS + 10_000;
+/// What a cursor names was touched within this time.
+const MEMORY_MS: u64 = 2 * KEPT_MS + 50_000;
 const NO_LIMIT: usize = usize::MAX / 2;
 
 /// What an outlet took.
@@ -148,6 +152,7 @@ impl Rig {
             window_ms: WINDOW_MS,
             window_bytes,
             latest_bytes,
+            named_partitions: 0,
         };
         let mut rig = Self {
             hub: Hub::new(settings),

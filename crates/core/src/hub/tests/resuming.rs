@@ -126,7 +126,7 @@ fn floors_tell_what_the_window_has_lost() {
     // Evicted at once: offsets 0 to 3 of partition 0, for want of space.
     let mut rig = Rig::with_bytes(2, 12_000);
     rig.publish_sized(1, "o1", &["1"], 100);
-    rig.pass(20_000);
+    rig.pass(50_000);
     for _ in 0..5 {
         rig.publish_sized(0, "o1", &["1"], 10_000);
     }
@@ -139,7 +139,7 @@ fn floors_tell_what_the_window_has_lost() {
         // A partition without a name carried nothing until the cursor was issued.
         (
             "not named, issued before",
-            text(now - 15_000, &[(1, 1)]),
+            text(now - 45_000, &[(1, 1)]),
             false,
         ),
         (
@@ -200,6 +200,22 @@ fn what_the_window_lets_go_of_before_the_first_turn_matters_only_if_the_client_m
         let told = [Welcome(Resumed::Resync, 0), Seen::Resync(Evicted)];
         assert_eq!(seen[..2], told, "{subscribes}");
     }
+}
+
+#[test]
+fn what_grows_too_old_before_the_first_turn_was_not_missed() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.pass(KEPT_MS - 1_000);
+    rig.publish(0, "o1", &["1"]);
+    client.read();
+    let mut back = rig.resumed(&["1"], &client.cursor);
+    back.room_for(0);
+    rig.pass(1_000);
+    back.room_for(NO_LIMIT);
+    rig.ready(&back);
+    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
 }
 
 #[test]
@@ -435,4 +451,30 @@ fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
     let old = text(rig.now.wall - WINDOW_MS - 5_000, &[(0, 0)]);
     rig.pass_unconfirmed(WINDOW_MS / 2);
     assert_eq!(rig.inspect("o1", &old), Inspection::Resync(CursorExpired));
+}
+
+#[test]
+fn a_storm_of_returns_into_a_full_window_takes_a_while_and_nobody_is_told_to_resync() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    // Five records a second, for longer than they are kept.
+    for _ in 0..KEPT_MS / 1_000 + 10 {
+        for _ in 0..5 {
+            rig.publish(0, "o1", &["1"]);
+        }
+        rig.pass(1_000);
+    }
+    client.read();
+    rig.hub.close(client.key);
+    let mut back: Vec<_> = (0..500)
+        .map(|_| rig.resumed(&["1"], &client.cursor))
+        .collect();
+    for _ in 0..170 {
+        rig.hub.turn(rig.now);
+    }
+    // The window lets go of something that all of them have, before the others have had their turn.
+    rig.pass(1_000);
+    for client in &mut back {
+        assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    }
 }

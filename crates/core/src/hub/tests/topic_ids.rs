@@ -152,3 +152,42 @@ fn a_log_that_was_cut_short_is_the_same_topic_and_another_log() {
     let judged = rig.inspect("o1", &before);
     assert_eq!(judged, Inspection::Resync(TopicRecreated));
 }
+
+/// Two partitions, found to be gone one by one.
+#[test]
+fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_since() {
+    for read_between in [false, true] {
+        let mut rig = Rig::new(2);
+        let mut client = rig.live(&["1"]);
+        rig.publish(0, "o1", &["1"]);
+        rig.publish(1, "o1", &["1"]);
+        client.read();
+        let before = client.cursor.clone();
+        rig.apply(Feed::Gone { partition: 0 });
+        rig.turns();
+        let told = [Seen::Resync(TopicRecreated)];
+        assert_eq!(client.read(), told);
+        let mut fresh = rig.live(&["1"]);
+        rig.apply(anew(2, None));
+        rig.next.push(0);
+        rig.publish(2, "o1", &["1"]);
+        if read_between {
+            // It is of the new topic, and comes again.
+            rig.publish(1, "o1", &["1"]);
+        }
+        client.read();
+        fresh.read();
+        rig.apply(Feed::Gone { partition: 1 });
+        rig.turns();
+        let expected: &[Seen] = if read_between { &told } else { &[] };
+        assert_eq!(
+            (client.read(), fresh.read()),
+            (expected.to_vec(), expected.to_vec())
+        );
+        // Made anew once more, it is told again, however quiet it was.
+        rig.apply(Feed::Gone { partition: 2 });
+        rig.turns();
+        assert_eq!(client.read(), told);
+        assert!(!matches!(rig.inspect("o1", &before), Inspection::Resume(_)));
+    }
+}

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use fleetcast_core::domain::cursor::partition_hash;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::hub::resume::Inspection;
 use fleetcast_core::hub::{ConnectionKey, Start};
 
-use super::super::client::{Client, Held, Stage};
-use super::super::log::{ROOMS, organisation, room};
+use super::super::client::{Client, Held, Stage, decode};
+use super::super::log::{ROOMS, TOPIC, organisation, room};
 use super::super::pipe::{Pipe, Sent, TestOutlet};
-use super::World;
+use super::{WINDOW_MS, World};
 
 pub(crate) struct Connected {
     pub(super) instance: usize,
@@ -41,6 +42,7 @@ impl World {
                 Start::Resume(cursor, text.clone())
             }
             Inspection::Resync(reason) => {
+                self.may_refuse(at, text, reason);
                 self.outcome.refused += 1;
                 *self.outcome.by_reason.entry(reason.as_str()).or_default() += 1;
                 Start::Resync(reason)
@@ -50,6 +52,25 @@ impl World {
                 Start::Resync(ResyncReason::TopicRecreated)
             }
         }
+    }
+
+    /// A cursor that is no older than the window is refused only where there is no space for the window, by who was long without
+    /// the log, and by who did not load what it still misses: it was cut off in the midst of a replay after an outage.
+    fn may_refuse(&self, at: usize, text: &str, reason: ResyncReason) {
+        let instance = &self.instances[at];
+        let cursor = decode(text, &self.tables);
+        let is_old = cursor.issued + WINDOW_MS < instance.time(self.now).wall;
+        let mut first = (0..).zip(&instance.first);
+        let is_before = first.any(|(number, first)| {
+            let next = cursor.next(partition_hash(TOPIC, number));
+            next.is_some_and(|next| next < *first)
+        });
+        let lacks_space = self.bytes < 1_000_000;
+        assert!(
+            is_old || lacks_space || is_before || self.was_late(instance),
+            "seed {}: told for nothing: {reason:?}",
+            self.seed
+        );
     }
 
     pub(super) fn connect(&mut self, client: &mut Client, at: usize) {
@@ -118,6 +139,7 @@ impl World {
             client.check(&self.log, &self.tables, Some(index), self.seed);
             client.rooms.remove(&index);
             client.left(index, &self.log, &self.tables);
+            client.parting.push(index);
         } else {
             let nth = self.outcome.joined;
             connected
@@ -183,6 +205,7 @@ impl World {
                 Sent::Left(index) => {
                     client.left(index, &self.log, &self.tables);
                     client.newest.left();
+                    client.parting.retain(|parts| *parts != index);
                     client.leaving.push(index);
                 }
                 Sent::Record(place, cursor) => {

@@ -10,6 +10,9 @@ use super::{EPOCH, WINDOW_MS, World};
 /// By then an instance has found a new partition.
 const FOUND_WITHIN_MS: u64 = 25_000;
 
+/// What an instance has read it keeps for so long.
+const KEPT_MS: u64 = WINDOW_MS + 10_000;
+
 pub(super) struct Instance {
     pub(super) hub: Hub<TestOutlet>,
     /// By partition that it knows: what it reads next, and what it read first.
@@ -22,6 +25,9 @@ pub(super) struct Instance {
     pub(super) out_of_contact: usize,
     /// Its clock is off by so many milliseconds.
     skew: i64,
+    /// When it had read all that there was, and when it last read without having done so for longer than a window.
+    at_end: u64,
+    late: u64,
 }
 
 impl Instance {
@@ -35,20 +41,24 @@ impl Instance {
 
 impl World {
     pub(super) fn boot(&mut self) -> Instance {
+        let settings = Settings {
+            window_ms: WINDOW_MS,
+            window_bytes: self.bytes,
+            latest_bytes: self.bytes,
+            named_partitions: self.named,
+        };
         let mut instance = Instance {
-            hub: Hub::new(Settings {
-                window_ms: WINDOW_MS,
-                window_bytes: self.bytes,
-                latest_bytes: self.bytes,
-            }),
+            hub: Hub::new(settings),
             next: Vec::new(),
             first: Vec::new(),
             knows_id: self.random.chance(50),
             stalled: 0,
             out_of_contact: 0,
             skew: self.random.below(6_000) as i64 - 3_000,
+            at_end: self.now,
+            late: 0,
         };
-        self.find_partitions(&mut instance, WINDOW_MS + 10_000);
+        self.find_partitions(&mut instance, settings.loaded_ms());
         self.read(&mut instance, usize::MAX);
         instance.hub.loaded();
         instance
@@ -59,7 +69,7 @@ impl World {
         let now = instance.time(self.now);
         for number in instance.next.len()..self.log.len() {
             let log = &self.log[number];
-            let kept = |written: &Written| written.at.saturating_add(age) >= now.wall;
+            let kept = |written: &Written| written.stamped.saturating_add(age) >= now.wall;
             let start = log.iter().position(kept).unwrap_or(log.len()) as i64;
             let feed = Feed::Partition {
                 index: number as u32,
@@ -96,6 +106,9 @@ impl World {
     /// Reads up to `count` records in a random interleaving of the partitions.
     pub(super) fn read(&mut self, instance: &mut Instance, count: usize) {
         let now = instance.time(self.now);
+        if self.is_late(instance) {
+            instance.late = self.now;
+        }
         for _ in 0..count {
             let waiting: Vec<usize> = (0..instance.next.len())
                 .filter(|partition| instance.next[*partition] < self.log[*partition].len() as i64)
@@ -122,6 +135,20 @@ impl World {
                 );
             }
         }
+        let is_read = |(log, next): (&Vec<Written>, &i64)| log.len() as i64 == *next;
+        if self.log.len() == instance.next.len() && self.log.iter().zip(&instance.next).all(is_read)
+        {
+            instance.at_end = self.now;
+        }
+    }
+
+    fn is_late(&self, instance: &Instance) -> bool {
+        self.now - instance.at_end > WINDOW_MS
+    }
+
+    /// It is or was so far behind that it cannot tell for some cursors what is new to them.
+    pub(super) fn was_late(&self, instance: &Instance) -> bool {
+        self.is_late(instance) || self.now - instance.late < KEPT_MS + 1_000
     }
 
     /// Loses contact or is without it. True if nothing is read meanwhile.
@@ -133,11 +160,29 @@ impl World {
                 instance.hub.apply(Feed::Contact { up: true }, now);
             }
         } else if self.random.chance(1) {
-            instance.out_of_contact = 2 + self.random.below(30);
-            instance.hub.apply(Feed::Contact { up: false }, now);
-            self.outcome.stale += 1;
+            let steps = 2 + self.random.below(150);
+            self.lose_contact(instance, steps);
         }
         instance.out_of_contact > 0
+    }
+
+    fn lose_contact(&mut self, instance: &mut Instance, steps: usize) {
+        let now = instance.time(self.now);
+        instance.out_of_contact = steps;
+        instance.hub.apply(Feed::Contact { up: false }, now);
+        self.outcome.stale += 1;
+    }
+
+    /// The brokers answer nobody for a while.
+    pub(super) fn outage(&mut self) {
+        let steps = 2 + self.random.below(150);
+        for at in 0..self.instances.len() {
+            let mut instance = self.instances.remove(at);
+            let later = self.random.below(4);
+            self.lose_contact(&mut instance, steps + later);
+            self.instances.insert(at, instance);
+        }
+        self.outcome.outages += 1;
     }
 
     pub(super) fn run(&mut self, instance: &mut Instance) {

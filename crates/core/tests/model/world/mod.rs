@@ -34,10 +34,15 @@ pub(crate) struct Outcome {
     pub(crate) unknown: usize,
     pub(crate) not_found: usize,
     pub(crate) stale: usize,
+    /// All instances lost contact at once.
+    pub(crate) outages: usize,
     /// Instances that learned the topic's id while they ran.
     pub(crate) learned: usize,
     pub(crate) by_reason: BTreeMap<&'static str, usize>,
 }
+
+/// As many as there can be, or more.
+const ALL_NAMED: usize = MOST_PARTITIONS;
 
 pub(crate) struct World {
     random: Random,
@@ -53,6 +58,8 @@ pub(crate) struct World {
     instances: Vec<Instance>,
     clients: Vec<Client>,
     bytes: usize,
+    /// Cursors name all partitions while there are no more than so many.
+    named: usize,
     /// Where the records of a key go: one of the partitions that were there first.
     partitions: usize,
     pub(crate) outcome: Outcome,
@@ -69,6 +76,7 @@ impl World {
         } else {
             usize::MAX / 2
         };
+        let named = [0, 3, ALL_NAMED, ALL_NAMED][seed as usize % 4];
         let name = |number| {
             (
                 partition_hash(TOPIC, number as i32),
@@ -86,6 +94,7 @@ impl World {
             instances: Vec::new(),
             clients: Vec::new(),
             bytes,
+            named,
             partitions,
             outcome: Outcome::default(),
             seed,
@@ -129,6 +138,7 @@ impl World {
             }
             let written = Written {
                 at: self.now,
+                stamped: self.stamp(),
                 organisation,
                 rooms,
                 key,
@@ -138,6 +148,9 @@ impl World {
             }
         }
         self.change_partitions();
+        if self.random.below(500) == 0 {
+            self.outage();
+        }
         self.now += 100;
         for at in 0..self.instances.len() {
             let mut instance = self.instances.remove(at);
@@ -173,6 +186,17 @@ impl World {
                 self.connect(&mut client, instance);
             }
             self.clients.insert(at, client);
+        }
+    }
+
+    /// Where all partitions are named, some records are stamped an hour early or late.
+    fn stamp(&mut self) -> u64 {
+        const HOUR: u64 = 3_600_000;
+        match self.named {
+            ALL_NAMED if self.random.chance(3) => {
+                self.now - HOUR + 2 * HOUR * self.random.below(2) as u64
+            }
+            _ => self.now,
         }
     }
 

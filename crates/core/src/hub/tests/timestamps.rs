@@ -1,0 +1,93 @@
+//! Producers stamp records with whatever time they like, and the start of an instance goes by that. While cursors name all
+//! partitions nothing is lost or doubled by it.
+
+use super::*;
+use crate::domain::protocol::ResyncReason::CursorExpired;
+
+fn rig(now: Now, starts: &[i64]) -> Rig {
+    let settings = Settings {
+        window_ms: WINDOW_MS,
+        window_bytes: NO_LIMIT,
+        latest_bytes: NO_LIMIT,
+        named_partitions: starts.len(),
+    };
+    let mut rig = Rig {
+        hub: Hub::new(settings),
+        now,
+        next: starts.to_vec(),
+    };
+    for (index, start) in (0..).zip(starts) {
+        rig.apply(Feed::Partition {
+            index,
+            topic: TOPIC.into(),
+            number: index.cast_signed(),
+            topic_id: None,
+            start: *start,
+        });
+    }
+    rig
+}
+
+fn loaded(mut rig: Rig) -> Rig {
+    rig.confirm();
+    rig.hub.loaded();
+    rig
+}
+
+fn begin() -> Now {
+    Rig::new(0).now
+}
+
+#[test]
+fn a_record_stamped_an_hour_ago_is_not_left_out_without_a_word() {
+    let mut early = loaded(rig(begin(), &[0, 0]));
+    let mut client = early.live(&["1"]);
+    early.publish(0, "o1", &["1"]);
+    assert_eq!(client.records(), [(0, 0)]);
+    early.hub.close(client.key);
+    // The first record of its partition.
+    early.publish(1, "o1", &["1"]);
+    let mut back = early.resumed(&["1"], &client.cursor);
+    early.turns();
+    assert_eq!(back.records(), [(1, 0)]);
+    // By its stamp it lies before what an instance that starts now begins with.
+    let mut late = rig(early.now, &[0, 1]);
+    late.publish(0, "o1", &["1"]);
+    let late = loaded(late);
+    let inspection = late.inspect("o1", &client.cursor);
+    assert_eq!(inspection, Inspection::Resync(CursorExpired));
+}
+
+#[test]
+fn a_record_stamped_in_the_future_does_not_come_twice() {
+    let mut early = loaded(rig(begin(), &[0, 0]));
+    let mut client = early.live(&["1"]);
+    early.publish(1, "o1", &["1"]);
+    assert_eq!(client.records(), [(1, 0)]);
+    early.pass(MEMORY_MS + 1_000);
+    early.publish(0, "o1", &["1"]);
+    assert_eq!(client.records(), [(0, 0)]);
+    early.hub.close(client.key);
+    // By its stamp it is young, however long ago it was written.
+    let mut late = rig(early.now, &[0, 0]);
+    late.publish(1, "o1", &["1"]);
+    late.publish(0, "o1", &["1"]);
+    let mut late = loaded(late);
+    let mut back = late.resumed(&["1"], &client.cursor);
+    late.turns();
+    assert_eq!(back.records(), []);
+}
+
+#[test]
+fn of_a_partition_that_was_added_since_nothing_may_be_missing_at_its_beginning() {
+    let mut early = loaded(rig(begin(), &[0]));
+    let mut client = early.live(&["1"]);
+    early.publish(0, "o1", &["1"]);
+    assert_eq!(client.records(), [(0, 0)]);
+    for (start, told) in [(0, false), (1, true)] {
+        let late = loaded(rig(early.now, &[0, start]));
+        let inspection = late.inspect("o1", &client.cursor);
+        let expired = inspection == Inspection::Resync(CursorExpired);
+        assert_eq!(expired, told, "{start}: {inspection:?}");
+    }
+}
