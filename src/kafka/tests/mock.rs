@@ -288,7 +288,7 @@ fn a_log_that_was_cut_and_has_grown_again_is_another_log() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
     cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
     rig.until("another log", |rig| rig.indexes.len() == 2);
-    assert!(rig.indexes[&0].gone);
+    assert!(rig.indexes[&0].cut);
     assert_eq!(rig.indexes[&1].start, 20);
     produce(&producer, "incident", 0, &values("new", 5));
     rig.until("what comes then", |rig| {
@@ -326,6 +326,6 @@ fn a_leader_that_moves_or_starts_costs_nothing() {
         rig.until("all", |rig| rig.has_exactly("incident", &all));
     }
     let seen = &rig.indexes[&0];
-    assert!(rig.indexes.len() == 1 && !seen.gone && seen.gaps.is_empty());
+    assert!(rig.indexes.len() == 1 && !seen.cut && seen.gaps.is_empty());
     assert_eq!(rig.status().restarts, 0);
 }

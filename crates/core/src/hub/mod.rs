@@ -11,6 +11,7 @@ mod by_record;
 mod conflate;
 mod connection;
 mod counts;
+mod cut;
 pub mod feed;
 mod gone;
 mod late;
@@ -216,6 +217,7 @@ impl<O: Outlet> Hub<O> {
                 }
             }
             Feed::Gone { partition } => self.gone(partition, now),
+            Feed::Cut { partition } => self.cut(partition, now),
             Feed::Contact { up } => self.contact(up, now),
         }
         0
@@ -319,44 +321,6 @@ impl<O: Outlet> Hub<O> {
     /// The wall time (milliseconds) up to which everything is known to be read; 0 before the start is over.
     pub fn read_up_to(&self, now: Now) -> u64 {
         self.positions.read_up_to(now)
-    }
-
-    /// The end of the partition's log lies at `high`, as was asked after this connection came: if it says that it has seen
-    /// more, it saw another log of that name.
-    pub fn end_of_log(&mut self, key: ConnectionKey, partition: u32, high: i64, now: Now) {
-        let read = self.positions.get(partition).map(|here| here.next);
-        // More may have been read here than that: the news is old.
-        if read.is_none_or(|read| read > high) || self.seen(key, partition) <= Some(high) {
-            return;
-        }
-        self.with_turn(key, now, |turn, connection| {
-            turn.resync(connection, ResyncReason::LogTruncated);
-        });
-        self.schedule(key);
-    }
-
-    /// Whether the connection says that it has seen more of the partition than was read here.
-    pub fn is_ahead(&self, key: ConnectionKey, partition: u32) -> bool {
-        let read = self.positions.get(partition).map(|here| here.next);
-        read.is_some() && self.seen(key, partition) > read
-    }
-
-    /// How far the partition was read where the connection was before, while this instance has not read all that it has seen.
-    fn seen(&self, key: ConnectionKey, partition: u32) -> Option<i64> {
-        let State::Lagging(Lag { own: Some(own), .. }) = &self.connections.get(key)?.state else {
-            return None;
-        };
-        own.next(self.positions.get(partition)?.hash)
-    }
-
-    /// What was read under these indices, before it was not wanted for a while, belongs to a topic that is gone.
-    fn log_gone(&mut self, indices: &[u32], now: Now) {
-        for partition in indices {
-            self.forget_partition(*partition);
-        }
-        if !indices.is_empty() {
-            self.resync_all(ResyncReason::TopicRecreated, now);
-        }
     }
 
     fn resync_all(&mut self, reason: ResyncReason, now: Now) {
