@@ -25,6 +25,7 @@ mod reach;
 mod recall;
 mod replay;
 pub mod resume;
+mod tables;
 #[cfg(test)]
 mod tests;
 

@@ -1,17 +1,15 @@
-//! How far this instance has read each partition, and how it names partitions to the world.
+//! How far this instance has read each partition.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::cursor::{Cursor, CursorError, Mark, Table, Tag, partition_hash};
+use crate::domain::cursor::{Cursor, Mark, Table, Tag, partition_hash};
 
+use super::tables::Tables;
 use super::{Now, Settings};
 
 /// How long a new partition may exist before it is found here: nothing newer than that is known to be read.
 pub(super) const DISCOVERY_MS: u64 = 30_000;
-
-/// Tables of partitions that are remembered, so that cursors issued before a change can still be read.
-const TABLES: usize = 32;
 
 /// Topic and number.
 type Place = (Arc<str>, i32);
@@ -62,10 +60,7 @@ pub(super) struct Positions {
     late: BTreeSet<(u64, u32)>,
     /// Hashes that stand for two partitions. A cursor has one position for both, so none that names such a one can be resumed.
     ambiguous: HashSet<u32>,
-    table: Table,
-    earlier: VecDeque<Table>,
-    /// Monotonic time of the last change after the start.
-    changed: Option<u64>,
+    tables: Tables,
     loading: bool,
 }
 
@@ -80,9 +75,7 @@ impl Positions {
             ends: BTreeSet::new(),
             late: BTreeSet::new(),
             ambiguous: HashSet::new(),
-            table: Table::new(Vec::new()),
-            earlier: VecDeque::new(),
-            changed: None,
+            tables: Tables::new(settings.window_ms),
             loading: true,
         }
     }
@@ -249,26 +242,9 @@ impl Positions {
 
     fn rebuild(&mut self, now: Now) {
         let read = self.live().filter(|(_, partition)| !partition.unwanted);
-        let table = Table::new(
-            read.map(|(_, partition)| (partition.hash, partition.tag))
-                .collect(),
-        );
-        if table == self.table {
-            return;
-        }
-        // Partitions come and go one by one. No cursor was made with what stood for a moment in between, and to remember all of
-        // that would push out the tables with which cursors were made. What the new table reads as well need not be kept either.
-        let was_used = self.shared_table(now).is_some();
-        let is_read = self.table.digest == table.digest && !self.table.tag.is_known();
-        // Instances that have not learned what this one has can read its table all the same.
-        if !self.loading && !self.table.fits(table.digest, table.tag) {
-            self.changed = Some(now.monotonic);
-        }
-        let former = std::mem::replace(&mut self.table, table);
-        if was_used && !is_read {
-            self.earlier.push_front(former);
-            self.earlier.truncate(TABLES);
-        }
+        let names = read.map(|(_, partition)| (partition.hash, partition.tag));
+        let table = Table::new(names.collect());
+        self.tables.change(table, self.loading, now);
     }
 
     /// The start is over: from here on a new table is a change that other instances may not have seen.
@@ -391,22 +367,9 @@ impl Positions {
             .map(|(_, index)| *index)
     }
 
-    /// The table to encode with; `None` for a window after a change, while other instances may not know it.
-    pub(super) fn shared_table(&self, now: Now) -> Option<&Table> {
-        let settled = self
-            .changed
-            .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settings.window_ms);
-        settled.then_some(&self.table)
-    }
-
-    /// Reads a cursor. Of the tables that this instance has had, the one with the same topics is looked for first.
-    pub(super) fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
-        Cursor::decode(text, |digest, tag| {
-            let tables = || std::iter::once(&self.table).chain(&self.earlier);
-            tables()
-                .find(|table| table.digest == digest && table.tag == tag)
-                .or_else(|| tables().find(|table| table.fits(digest, tag)))
-        })
+    /// How those that are read are named, in one word for all.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// The cursor, with every topic named that is known here: it was found to fit.

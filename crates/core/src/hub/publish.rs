@@ -28,7 +28,7 @@ impl<O: Outlet> Hub<O> {
         }
         let cursor = log
             .cursor(&self.positions, &self.settings, now)
-            .encode(self.positions.shared_table(now));
+            .encode(self.positions.tables().shared(now));
         let publication = Arc::new(publication);
         let before = (log.bytes, log.latest.bytes());
         let by_record = &mut self.by_record;

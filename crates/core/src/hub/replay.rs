@@ -232,7 +232,7 @@ impl Turn<'_> {
     }
 
     fn encode(&self, cursor: &Cursor) -> Arc<str> {
-        cursor.encode(self.positions.shared_table(self.now))
+        cursor.encode(self.positions.tables().shared(self.now))
     }
 
     /// Hands out the entries of the connection's rooms from `lag.next` on, in the order in which they were appended.
@@ -353,7 +353,7 @@ impl Turn<'_> {
     fn merged(&self, cursor: &str, own: &Cursor) -> Option<Arc<str>> {
         let decoded = self
             .positions
-            .completed(self.positions.decode(cursor).ok()?);
+            .completed(self.positions.tables().decode(cursor).ok()?);
         Some(self.encode(&decoded.merged(own)))
     }
 

@@ -26,7 +26,7 @@ pub enum Inspection {
 
 impl<O> Hub<O> {
     pub fn inspect(&self, organisation: &Id, text: &str, now: Now) -> Inspection {
-        let cursor = match self.positions.decode(text) {
+        let cursor = match self.positions.tables().decode(text) {
             Ok(cursor) => cursor,
             Err(CursorError::Invalid) => return Inspection::Resync(ResyncReason::CursorInvalid),
             Err(CursorError::UnknownTable) => return Inspection::Unknown,
@@ -124,9 +124,9 @@ impl<O> Hub<O> {
                 return Some(ResyncReason::Gap);
             } else if floor.is_some_and(|floor| perhaps_unseen(floor.appended)) {
                 return Some(ResyncReason::Evicted);
-            } else if log.is_some_and(|log| log.late.has_before(index, silent_from)) {
-                return Some(ResyncReason::CursorExpired);
-            } else if partition.start > 0 && self.was_added_after(cursor, partition) {
+            } else if log.is_some_and(|log| log.late.has_before(index, silent_from))
+                || self.was_added_after(cursor, partition)
+            {
                 return Some(ResyncReason::CursorExpired);
             }
         }
@@ -137,7 +137,8 @@ impl<O> Hub<O> {
     /// it, and this instance began in its midst. (Of a topic that its issuer did not want it had nothing to see.)
     fn was_added_after(&self, cursor: &Cursor, partition: &Partition) -> bool {
         let mut topic = (self.positions.live()).filter(|(_, other)| other.is_same_topic(partition));
-        self.positions.len() <= self.settings.named_partitions
+        partition.start > 0
+            && self.positions.len() <= self.settings.named_partitions
             && topic.any(|(_, other)| cursor.mark(other.hash).is_some())
     }
 }

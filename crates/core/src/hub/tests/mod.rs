@@ -344,7 +344,7 @@ impl Rig {
     }
 
     fn decode(&self, text: &str) -> Cursor {
-        self.hub.positions.decode(text).unwrap()
+        self.hub.positions.tables().decode(text).unwrap()
     }
 
     /// What the cursor says of a partition of the topic.

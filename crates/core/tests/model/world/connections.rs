@@ -12,7 +12,7 @@ use fleetcast_core::hub::{ConnectionKey, Start};
 use super::super::client::{Client, Held, Stage, decode};
 use super::super::log::{ROOMS, TOPIC, organisation, room};
 use super::super::pipe::{Pipe, Sent, TestOutlet};
-use super::{WINDOW_MS, World};
+use super::{ALL_NAMED, WINDOW_MS, World};
 
 pub(crate) struct Connected {
     pub(super) instance: usize,
@@ -63,6 +63,8 @@ impl World {
         let mut first = (0..).zip(&instance.first);
         let is_before = first.any(|(number, first)| {
             let next = cursor.next(partition_hash(TOPIC, number));
+            // Where all are named it had not been found yet, so nothing of it was seen.
+            let next = next.or((self.named == ALL_NAMED).then_some(0));
             next.is_some_and(|next| next < *first)
         });
         let lacks_space = self.bytes < 1_000_000;
