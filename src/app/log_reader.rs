@@ -58,13 +58,8 @@ impl LogSource for LogReader {
         Box::pin(self.handle.refreshed(at_most))
     }
 
-    fn end(&self, partition: u32) -> Option<i64> {
-        let status = self.handle.status();
-        let found = status
-            .partitions
-            .iter()
-            .find(|known| known.index == partition);
-        found.map(|known| known.high)
+    fn end(&self, partition: u32, since_ms: u64) -> Option<i64> {
+        self.handle.status().end(partition, since_ms)
     }
 }
 

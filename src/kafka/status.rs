@@ -36,6 +36,14 @@ pub struct Status {
 }
 
 impl Status {
+    /// The end of the partition's log, if the brokers were asked for it at `since_ms` (monotonic milliseconds) or later. A look
+    /// that was answered says nothing about a partition without a leader: what is known of its end may be old.
+    pub fn end(&self, partition: u32, since_ms: u64) -> Option<i64> {
+        let known = |known: &&PartitionStatus| known.index == partition;
+        let known = self.partitions.iter().find(known)?;
+        (known.asked_ms >= since_ms).then_some(known.high)
+    }
+
     /// Of topics that may have several names those that exist under none of them, each by its first name.
     pub fn missing_of<'a>(&self, groups: impl Iterator<Item = &'a [Arc<str>]>) -> Vec<&'a str> {
         groups
@@ -54,6 +62,8 @@ pub struct PartitionStatus {
     pub position: i64,
     /// The end of the log when the brokers last said, never below `position`.
     pub high: i64,
+    /// When the brokers were asked for that (monotonic milliseconds). They are not while the partition has no leader.
+    pub asked_ms: u64,
     /// In offsets, so transaction markers count too.
     pub lag: u64,
 }

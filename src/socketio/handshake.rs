@@ -11,8 +11,8 @@ use std::time::Duration;
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::protocol::{CloseReason, Reason, ResyncReason};
 use fleetcast_core::domain::room::Room;
-use fleetcast_core::hub::Start;
 use fleetcast_core::hub::resume::Inspection;
+use fleetcast_core::hub::{ConnectionKey, Start};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value as Json};
 use socketioxide::adapter::LocalAdapter;
@@ -36,7 +36,7 @@ use crate::telemetry::labels::{self, Label, Namespace, ResumeOutcome};
 /// A look-up on the way in takes no longer: the client waits. Topics are listed once a second at most, however many ask.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// For the answer of a broker about the end of a log: nobody waits for it.
+/// For the answer of a broker about the end of a log, and between two questions: nobody waits for it.
 const END_LOOK_UP: Duration = Duration::from_secs(5);
 
 /// What a session wants to know of the log that it is resumed from.
@@ -44,8 +44,9 @@ pub trait LogSource: Send + Sync {
     /// Has the brokers asked anew for partitions and their ends. False if that took longer than `at_most`.
     fn refreshed(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 
-    /// The end of the partition's log (the first offset that does not exist), as last heard.
-    fn end(&self, partition: u32) -> Option<i64>;
+    /// The end of the partition's log (the first offset that does not exist), if the brokers were asked for it at `since_ms`
+    /// (monotonic milliseconds) or later. While it has no leader nobody can say, whatever else was refreshed.
+    fn end(&self, partition: u32, since_ms: u64) -> Option<i64>;
 }
 
 /// What it takes to let somebody in.
@@ -239,7 +240,7 @@ impl Handshake {
             refused: asked.refused.clone(),
         };
         let organisation = &session.claims.organisation;
-        let ahead = self.sessions.hub.with(|hub, now| {
+        let (key, ahead) = self.sessions.hub.with(|hub, now| {
             // Between the middleware and this moment the policy may have changed.
             let policy = self.sessions.policy.load();
             let (rooms, lost): (Vec<_>, Vec<_>) =
@@ -278,25 +279,38 @@ impl Handshake {
             if let Some(outcome) = outcome {
                 events::resume(&self.sessions.metrics, &session.connection_id, outcome);
             }
-            ahead
+            (key, ahead)
         });
         if !ahead.is_empty() {
-            self.lifecycle
-                .spawn("end-of-log", self.clone().check_ends(ahead));
+            let check = self.clone().check_ends(key, ahead);
+            self.lifecycle.spawn("end-of-log", check);
         }
     }
 
     /// Somebody has seen more of these partitions than this instance. Normally this instance will read it soon; but if
-    /// their logs end before that, what was seen was another topic of the same name.
-    async fn check_ends(self: Arc<Self>, partitions: Vec<u32>) {
-        if !self.log.refreshed(END_LOOK_UP).await {
-            return;
-        }
-        for partition in partitions {
-            if let Some(end) = self.log.end(partition) {
-                self.sessions
-                    .hub
-                    .with(|hub, now| hub.end_of_log(partition, end, now));
+    /// their logs end before that, what was seen was another log of the same name. Asked until the brokers have said, or it
+    /// does not matter any more.
+    async fn check_ends(self: Arc<Self>, connection: ConnectionKey, mut partitions: Vec<u32>) {
+        let stopping = self.lifecycle.stopping();
+        // What was said before it came says nothing about what it has seen.
+        let came_ms = clock::monotonic_ms();
+        loop {
+            let refreshed = self.log.refreshed(END_LOOK_UP).await;
+            self.sessions.hub.with(|hub, now| {
+                partitions.retain(|partition| {
+                    let end = self.log.end(*partition, came_ms).filter(|_| refreshed);
+                    if let Some(end) = end {
+                        hub.end_of_log(connection, *partition, end, now);
+                    }
+                    end.is_none() && hub.is_ahead(connection, *partition)
+                });
+            });
+            if partitions.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(END_LOOK_UP) => {}
             }
         }
     }

@@ -76,12 +76,12 @@ pub fn partition_unwanted(topic: &str, partition: i32) {
     );
 }
 
-/// The end of a log lies below what was read of it: everybody of its organisations is told to resync.
+/// The end of a log lies below what was read of it, or did before it grew again: everybody is told to resync.
 pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(
         topic,
-        partition, position, end, "the log ends below what was read: made anew, or cut"
+        partition, position, end, "the log is not the one that was read: made anew, or cut"
     );
 }
 

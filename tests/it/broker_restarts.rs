@@ -70,3 +70,57 @@ async fn a_leader_that_is_killed_is_replaced_without_a_loss() {
     catch_up(&mut client, &mut tally, stream.total(), "with it").await;
     app.wait_for_status("ready").await;
 }
+
+/// Those who are connected hear of it, and whoever comes back from before does too.
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn a_log_that_lost_its_end_and_has_grown_again_is_told() {
+    let cluster = Cluster::start(1).await;
+    let kafka = Kafka::of(&cluster, &[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
+    let mut stream = Stream::new(&kafka, 1, 50);
+    let mut tally = Tally::default();
+    for count in [12, 8] {
+        stream.produce(&kafka, count).await;
+        client.read_until(&mut tally, stream.total()).await;
+    }
+    let mut resume = auth("u1", "o1", &["channel:7"]);
+    resume["cursor"] = client.cursor().into();
+    cluster.broker("kill", "1").await;
+    app.wait_for_status("degraded").await;
+    cluster.cut_log(&kafka.topic("transmission"), 12);
+    // When it looks again, the log is longer than what it has read.
+    app.freeze();
+    cluster.broker("start", "1").await;
+    stream.produce(&kafka, 30).await;
+    app.thaw();
+    client.expect("stale").await;
+    let told = loop {
+        let event = client.record().await;
+        if event.name != "stale" {
+            break event;
+        }
+    };
+    assert_eq!(told.name, "resync_required", "{told:?}");
+    assert_eq!(told.args[0]["data"]["reason"], "topic_recreated");
+    let again = Client::connect(app.public, &resume).await;
+    assert_eq!(again.welcome["resume"], "resync");
+    // From here on nothing is missing.
+    app.wait_for_status("ready").await;
+    let next = stream.total();
+    stream.produce(&kafka, 10).await;
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&(next as u64 + 9)) {
+        let event = client.record().await;
+        numbers.extend(event.args[0]["data"]["n"].as_u64());
+    }
+    let rising = numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    assert!(rising && numbers[0] <= next as u64, "{numbers:?}");
+    let log = app.log();
+    let cut = log.iter().find(|line| line.contains("is not the one"));
+    assert!(
+        cut.is_some_and(|line| line.contains("\"end\":42")),
+        "{cut:?}"
+    );
+}

@@ -25,7 +25,8 @@ pub(super) struct Lane {
     /// The end of the log when the lane was made.
     first_high: i64,
     high: i64,
-    /// The end of the log as the brokers last told it, and when they were asked (monotonic milliseconds).
+    /// The end of the log as the brokers last told it, and when they were asked (monotonic milliseconds). Nobody is asked while
+    /// the partition has no leader.
     heard: (i64, u64),
     /// When `next` last changed, in monotonic milliseconds.
     moved_ms: u64,
@@ -35,7 +36,7 @@ pub(super) struct Lane {
     behind_ms: Option<u64>,
     /// Reports in a row that put the end of the log below `next`.
     beyond: u32,
-    /// librdkafka has stopped reading: the broker says that `next` is outside the log. Since when.
+    /// librdkafka has given the partition up, see [`Lane::lost`]. Since when.
     lost_ms: Option<u64>,
 }
 
@@ -49,9 +50,9 @@ pub(super) enum Verdict {
     Suspicious,
     /// Everything from the lane's `next` up to this offset is gone.
     Gap(i64),
-    /// The log is shorter than what was read: it is another one, or was cut. To be read from here.
+    /// The log is not the one that was read: it is another one, or was cut. To be read from here.
     Anew(i64),
-    /// Reading had stopped without a reason that still holds, or does not move: make the client anew.
+    /// Reading does not move although nothing is wrong with the log: make the client anew.
     Restart,
 }
 
@@ -79,23 +80,36 @@ impl Lane {
     /// event of the end alone proves nothing about time: it may have waited in the queue while the process was stopped.
     pub(super) fn confirmed(&self) -> Option<u64> {
         let (end, asked_ms) = self.heard;
-        (self.next >= end && self.lost_ms.is_none()).then_some(asked_ms)
+        (self.next >= end && !self.is_lost()).then_some(asked_ms)
     }
 
-    /// Takes note that librdkafka has given the partition up because `next` is outside the log.
+    /// Takes note that librdkafka has given the partition up: there is nothing at `next` to go on from.
+    ///
+    /// It reads from offsets that we give as numbers, with `auto.offset.reset=error`, and then says `_AUTO_OFFSET_RESET` for two
+    /// reasons only. The leader has answered a fetch with `OFFSET_OUT_OF_RANGE`: retention is past `next`, or the log ends below
+    /// it (`rdkafka_fetcher.c`). Or a new leader says that the epoch of the last record ends below `next`, also when its log has
+    /// grown since (`_LOG_TRUNCATION`, `rdkafka_offset.c`). Neither comes from brokers that restart, move or elect as they
+    /// should, since nothing is shown to readers before all that may lead have it. What does come then (no leader, not the
+    /// leader, an epoch that is not known yet, storage) librdkafka keeps to itself and tries again.
     pub(super) fn lost(&mut self, now_ms: u64) {
         self.lost_ms.get_or_insert(now_ms);
+    }
+
+    /// Nothing is read of it until it is judged. Read on from `next` meanwhile, a log that has grown past it would hide what was
+    /// written anew below.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost_ms.is_some()
     }
 
     /// Goes on behind a hole.
     pub(super) fn skip_to(&mut self, next: i64, now_ms: u64) {
         self.next = next;
+        self.lost_ms = None;
         self.moved(now_ms);
     }
 
     /// Reading starts over at `next` in a new client.
     pub(super) fn restarted(&mut self) {
-        self.lost_ms = None;
         self.behind_ms = None;
     }
 
@@ -130,7 +144,7 @@ impl Lane {
         self.heard = (bounds.high, asked_ms);
         if asked_ms <= self.moved_ms || self.lost_ms.is_some_and(|since| asked_ms <= since) {
             // The answer may be older than what has been read since.
-            let read_it_all = self.next >= bounds.high && self.lost_ms.is_none();
+            let read_it_all = self.next >= bounds.high && !self.is_lost();
             return if read_it_all {
                 Verdict::AtEnd
             } else {
@@ -139,7 +153,7 @@ impl Lane {
         }
         if bounds.high < self.next {
             self.beyond += 1;
-            if self.beyond < 2 && self.lost_ms.is_none() {
+            if self.beyond < 2 && !self.is_lost() {
                 return Verdict::Suspicious;
             }
             // A log that was made anew begins at 0 and is wholly new. One that has lost its first records to retention was
@@ -148,11 +162,13 @@ impl Lane {
             return Verdict::Anew(if bounds.low == 0 { 0 } else { bounds.high });
         }
         self.beyond = 0;
-        if self.lost_ms.is_some() {
+        if self.is_lost() {
             return if self.next < bounds.low {
                 Verdict::Gap(bounds.low)
             } else {
-                Verdict::Restart
+                // It was cut, and has grown past `next` since. Where the cut is nobody can say now, so all that it holds by now is
+                // left to the resync, and nothing is delivered a second time.
+                Verdict::Anew(bounds.high)
             };
         }
         if self.next == bounds.high {
@@ -186,6 +202,7 @@ impl Lane {
             number: self.number,
             position: self.next,
             high: self.high,
+            asked_ms: self.heard.1,
             lag: self.high.saturating_sub(self.next).max(0).unsigned_abs(),
         }
     }

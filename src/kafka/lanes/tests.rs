@@ -1,3 +1,4 @@
+use super::super::status::Status;
 use super::*;
 
 const STALL: Duration = Duration::from_secs(15);
@@ -62,7 +63,9 @@ fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
     let cases = [
         (Bounds { low: 80, high: 90 }, Verdict::Gap(80)),
         (Bounds { low: 0, high: 10 }, Verdict::Anew(0)),
-        (Bounds { low: 0, high: 90 }, Verdict::Restart),
+        // It was cut and has grown past what was read.
+        (Bounds { low: 0, high: 90 }, Verdict::Anew(90)),
+        (Bounds { low: 7, high: 50 }, Verdict::Anew(50)),
     ];
     for (bounds, verdict) in cases {
         let mut lanes = Lanes::default();
@@ -71,6 +74,20 @@ fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
         assert_eq!(lane.judge(bounds, 10, 11, STALL), Verdict::Fine);
         assert_eq!(lane.judge(bounds, 11, 12, STALL), verdict);
     }
+}
+
+#[test]
+fn a_lost_lane_stays_lost_until_it_is_judged() {
+    let mut lanes = Lanes::default();
+    let lane = lane(&mut lanes, 50);
+    lane.lost(10);
+    // The client was made anew for another partition's sake.
+    lane.restarted();
+    assert!(lane.is_lost());
+    let bounds = Bounds { low: 80, high: 90 };
+    assert_eq!(lane.judge(bounds, 11, 12, STALL), Verdict::Gap(80));
+    lane.skip_to(80, 12);
+    assert!(!lane.is_lost());
 }
 
 #[test]
@@ -94,6 +111,29 @@ fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
     lane.end(5, 3);
     assert_eq!(lane.judge(same, 4, 5, STALL), Verdict::AtEnd);
     assert_eq!(lane.confirmed(), Some(4));
+}
+
+#[test]
+fn where_a_log_ends_counts_from_when_the_brokers_were_asked() {
+    let end = |lanes: &Lanes, since_ms| {
+        let partitions = lanes.iter().map(Lane::status).collect();
+        let status = Status {
+            partitions,
+            ..Status::default()
+        };
+        assert_eq!(status.end(1, since_ms), None, "there is no such partition");
+        status.end(0, since_ms)
+    };
+    let mut lanes = Lanes::default();
+    lane(&mut lanes, 5);
+    // Looks may come and go: while nobody leads the partition, they have no word of it.
+    assert_eq!((end(&lanes, 0), end(&lanes, 1)), (Some(5), None));
+    let lane = lanes.get("incident", 0).unwrap();
+    lane.judge(Bounds { low: 0, high: 9 }, 7, 8, STALL);
+    assert_eq!(
+        [6, 7, 8].map(|since_ms| end(&lanes, since_ms)),
+        [Some(9), Some(9), None]
+    );
 }
 
 #[test]

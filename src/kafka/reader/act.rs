@@ -124,13 +124,15 @@ impl Reader {
     }
 
     fn close(&mut self, place: &Place) -> bool {
+        self.end(place, |partition| Feed::Gone { partition })
+    }
+
+    fn end(&mut self, place: &Place, told: impl FnOnce(u32) -> Feed) -> bool {
         let Some(lane) = self.lanes.close(place) else {
             return false;
         };
         events::partition_gone(&lane.topic, lane.number);
-        self.batch.push(Feed::Gone {
-            partition: lane.index,
-        });
+        self.batch.push(told(lane.index));
         true
     }
 
@@ -177,7 +179,11 @@ impl Reader {
                 let start = if cut { bounds.high } else { start };
                 let (topic, number, position) = (&lane.topic, lane.number, lane.next);
                 events::log_cut(&self.metrics, topic, number, position, bounds.high);
-                self.close(place);
+                if start > 0 {
+                    self.end(place, |partition| Feed::Cut { partition });
+                } else {
+                    self.close(place);
+                }
                 // First without the client: the new lane must not be added beside the old one.
                 self.restart("a log was made anew or cut");
                 self.open(

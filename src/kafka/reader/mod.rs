@@ -146,6 +146,9 @@ impl Reader {
         let mut positions = TopicPartitionList::new();
         for lane in self.lanes.iter_mut() {
             lane.restarted();
+            if lane.is_lost() {
+                continue;
+            }
             add(&mut positions, &lane.topic, lane.number, lane.next);
         }
         if let Err(problem) = source.consumer().assign(&positions) {

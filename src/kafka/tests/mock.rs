@@ -274,3 +274,58 @@ fn it_ends_when_nobody_takes_the_feed() {
     rig.drop_feed();
     rig.until("the end", Rig::has_ended);
 }
+
+#[test]
+fn a_log_that_was_cut_and_has_grown_again_is_another_log() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    produce(&producer, "incident", 0, &values("old", 20));
+    let mut rig = Rig::start(&settings, &["incident"]);
+    rig.until("read", |rig| {
+        rig.status().caught_up && rig.values("incident").len() == 20
+    });
+    // By the time the scout looks, the log reaches as far as before.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
+    cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
+    rig.until("another log", |rig| rig.indexes.len() == 2);
+    assert!(rig.indexes[&0].cut);
+    assert_eq!(rig.indexes[&1].start, 20);
+    produce(&producer, "incident", 0, &values("new", 5));
+    rig.until("what comes then", |rig| {
+        rig.indexes[&1].values == values("new", 5)
+    });
+}
+
+#[test]
+fn a_leader_that_moves_or_starts_costs_nothing() {
+    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    let mut all = values("old", 20);
+    produce(&producer, "incident", 0, &all);
+    let mut rig = Rig::start(&settings, &["incident"]);
+    rig.until("read", |rig| {
+        rig.status().caught_up && rig.values("incident").len() == 20
+    });
+    for (number, refused) in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[refused; 3]);
+        let new = values(&format!("new{number}"), 5);
+        produce(&producer, "incident", 0, &new);
+        all.extend(new);
+        rig.until("all", |rig| rig.has_exactly("incident", &all));
+    }
+    let seen = &rig.indexes[&0];
+    assert!(rig.indexes.len() == 1 && !seen.cut && seen.gaps.is_empty());
+    assert_eq!(rig.status().restarts, 0);
+}

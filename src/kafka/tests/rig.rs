@@ -71,6 +71,7 @@ pub(super) struct Seen {
     pub(super) ends: Vec<i64>,
     pub(super) gaps: Vec<i64>,
     pub(super) gone: bool,
+    pub(super) cut: bool,
     pub(super) unwanted: bool,
     pub(super) topic_id: Option<[u8; 16]>,
     next: i64,
@@ -229,6 +230,7 @@ impl Rig {
                 assert_eq!(seen.topic_id.replace(topic_id), None, "learned once");
             }
             Feed::Gone { partition } => self.live(partition).gone = true,
+            Feed::Cut { partition } => self.live(partition).cut = true,
             Feed::Unwanted { partition } => self.live(partition).unwanted = true,
             Feed::Contact { up } => {
                 assert_ne!(self.contacts.last(), Some(&up), "edges only");
@@ -239,7 +241,8 @@ impl Rig {
 
     fn live(&mut self, index: u32) -> &mut Seen {
         let seen = self.indexes.get_mut(&index).expect("Partition comes first");
-        assert!(!seen.gone && !seen.unwanted, "nothing comes after the end");
+        let ended = seen.gone || seen.cut || seen.unwanted;
+        assert!(!ended, "nothing comes after the end");
         seen
     }
 

@@ -166,6 +166,14 @@ impl TestApp {
         self.signal(Signal::HUP);
     }
 
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends it as a crash does.
     pub(crate) fn crash(mut self) {
         self.signal(Signal::KILL);

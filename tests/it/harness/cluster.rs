@@ -1,5 +1,6 @@
 //! Brokers that a test has to itself, to be stopped, paused and killed.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +45,32 @@ impl Cluster {
     pub(crate) async fn leader(&self, topic: &str, partition: i32) -> String {
         self.script(&["leader", topic, &partition.to_string()])
             .await
+    }
+
+    /// Cuts the log of partition 0 off where the batch begins that has this offset. Its only broker must be dead: when it is
+    /// back, all is as after an election of a replica that had no more.
+    pub(crate) fn cut_log(&self, topic: &str, offset: i64) {
+        let log = self.directory.join("1/data").join(format!("{topic}-0"));
+        let segment = log.join("00000000000000000000.log");
+        let bytes = std::fs::read(&segment).unwrap();
+        let mut at = 0;
+        // Each batch begins with its first offset and the length of what follows.
+        while i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) < offset {
+            let length = i32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap());
+            at += 12 + usize::try_from(length).unwrap();
+        }
+        let file = File::options().write(true).open(&segment).unwrap();
+        file.set_len(u64::try_from(at).unwrap()).unwrap();
+        for entry in std::fs::read_dir(&log).unwrap() {
+            let path = entry.unwrap().path();
+            let derived = ["index", "timeindex", "snapshot"];
+            if path
+                .extension()
+                .is_some_and(|kind| derived.iter().any(|name| kind == *name))
+            {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     async fn script(&self, arguments: &[&str]) -> String {

@@ -42,6 +42,9 @@ pub enum Feed {
     Gap { partition: u32, next: i64 },
     /// The partition's topic is gone or was made anew; what follows comes under a new index.
     Gone { partition: u32 },
+    /// The partition's log is not the one that was read, and what follows comes under a new index that leaves out what the log held
+    /// by then. So it concerns everybody, whatever else they were told of that topic.
+    Cut { partition: u32 },
     /// No route wants the partition's topic any more, so nothing more of it comes. Nothing is lost by that: what was read
     /// stays owed, cursors stay good, and nobody is told to resync. Should it be wanted again, it comes under a new index, and
     /// begins no lower than where it ended.

@@ -11,6 +11,7 @@ mod by_record;
 mod conflate;
 mod connection;
 mod counts;
+mod cut;
 pub mod feed;
 mod gone;
 mod late;
@@ -218,6 +219,7 @@ impl<O: Outlet> Hub<O> {
                 }
             }
             Feed::Gone { partition } => self.gone(partition, now),
+            Feed::Cut { partition } => self.cut(partition, now),
             Feed::Contact { up } => self.contact(up, now),
         }
         0
@@ -321,49 +323,6 @@ impl<O: Outlet> Hub<O> {
     /// The wall time (milliseconds) up to which everything is known to be read; 0 before the start is over.
     pub fn read_up_to(&self, now: Now) -> u64 {
         self.positions.read_up_to(now)
-    }
-
-    /// The end of the partition's log lies at `high`: a client that says it has seen more saw another topic of that name.
-    pub fn end_of_log(&mut self, partition: u32, high: i64, now: Now) {
-        let Some((hash, next)) = self
-            .positions
-            .get(partition)
-            .map(|partition| (partition.hash, partition.next))
-        else {
-            return;
-        };
-        if next > high {
-            // More has been read here than that: the news is old.
-            return;
-        }
-        let beyond = |connection: &Connection<O>| match &connection.state {
-            State::Lagging(Lag { own: Some(own), .. }) => {
-                own.next(hash).is_some_and(|next| next > high)
-            }
-            _ => false,
-        };
-        let misled: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| beyond(connection))
-            .map(|(key, _)| key)
-            .collect();
-        for key in misled {
-            self.with_turn(key, now, |turn, connection| {
-                turn.resync(connection, ResyncReason::LogTruncated);
-            });
-            self.schedule(key);
-        }
-    }
-
-    /// What was read under these indices, before it was not wanted for a while, belongs to a topic that is gone.
-    fn log_gone(&mut self, indices: &[u32], now: Now) {
-        for partition in indices {
-            self.forget_partition(*partition);
-        }
-        if !indices.is_empty() {
-            self.resync_all(ResyncReason::TopicRecreated, now);
-        }
     }
 
     fn resync_all(&mut self, reason: ResyncReason, now: Now) {

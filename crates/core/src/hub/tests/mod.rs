@@ -1,6 +1,7 @@
 //! The hub against outlets that only write down what they are offered.
 
 mod conflating;
+mod cut;
 mod delivery;
 mod forgetting;
 mod hostile;

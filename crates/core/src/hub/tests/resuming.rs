@@ -3,11 +3,11 @@
 use super::*;
 use crate::domain::cursor::{Table, organisation_hash};
 use crate::domain::protocol::ResyncReason::{
-    Clock, CursorExpired, CursorForeign, CursorInvalid, Evicted, Gap, LogTruncated, TopicRecreated,
+    Clock, CursorExpired, CursorForeign, CursorInvalid, Evicted, Gap, TopicRecreated,
 };
 
 /// The text of a cursor of `o1` in the long form, by partition.
-fn text(issued: u64, positions: &[(i32, i64)]) -> String {
+pub(super) fn text(issued: u64, positions: &[(i32, i64)]) -> String {
     let marks = positions.iter().map(|(number, next)| mark(*number, *next));
     let mut marks: Vec<_> = marks.collect();
     marks.sort_unstable_by_key(|mark| mark.hash);
@@ -326,44 +326,6 @@ fn records_of_a_topic_that_is_gone_are_not_replayed() {
     let mut back = rig.resumed(&["1"], &nothing);
     rig.turns();
     assert_eq!(back.records(), [(1, 0)]);
-}
-
-#[test]
-fn an_end_that_has_been_passed_since_is_old_news() {
-    let mut rig = Rig::new(1);
-    let ahead = text(rig.now.wall, &[(0, 5)]);
-    let mut client = rig.resumed(&["1"], &ahead);
-    for _ in 0..3 {
-        rig.publish(0, "o1", &["1"]);
-    }
-    rig.hub.end_of_log(0, 2, rig.now);
-    rig.turns();
-    assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
-}
-
-#[test]
-fn a_log_that_ends_below_the_cursor_is_another_log() {
-    for (high, expected) in [(3, false), (2, true)] {
-        let mut rig = Rig::new(1);
-        let ahead = text(rig.now.wall, &[(0, 3)]);
-        let mut client = rig.resumed(&["1"], &ahead);
-        let mut other = rig.live_after(&mut client);
-        rig.hub.end_of_log(0, high, rig.now);
-        rig.turns();
-        let resync = [Seen::Resync(LogTruncated)];
-        let expected: &[Seen] = if expected { &resync } else { &[] };
-        assert_eq!(client.read(), expected, "end at {high}");
-        assert_eq!(other.read(), []);
-    }
-}
-
-impl Rig {
-    /// A fresh client, once this one has its welcome.
-    fn live_after(&mut self, first: &mut Client) -> Client {
-        self.turns();
-        assert_eq!(first.read().len(), 1);
-        self.live(&["1"])
-    }
 }
 
 /// Whoever may make topics that a pattern matches can find such names.
