@@ -22,6 +22,10 @@ use super::producer::Book;
 use super::scenario::{CROWDED_LEAST, Form, NOISY_LEAST, STALL_AFTER, Scenario};
 use super::seating::Seating;
 
+/// Why a server closes a connection whose client does not read: nothing could be written for long, or the answer to a ping
+/// stayed away first. What the buffers on the way hold decides which.
+const UNREAD: [&str; 2] = ["write_stall", "heartbeat"];
+
 /// Clients that read nothing, and whether the servers close them.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Stalls {
@@ -29,7 +33,7 @@ pub(crate) struct Stalls {
     pub(crate) for_good: usize,
     /// For a while, and those.
     pub(crate) all: usize,
-    /// Connections that the servers say they closed for a stall. They do not say whose: one that read a trickle counts as well,
+    /// Connections that the servers say they closed for one of the [`UNREAD`] reasons. They do not say whose: one that read a trickle counts as well,
     /// and may stand here for one that read nothing.
     pub(crate) closed: f64,
     /// From the moment at which they stopped until so many were closed.
@@ -177,9 +181,11 @@ impl World<'_> {
 
     fn watch_stalls(&mut self, begin: Instant) {
         let stalls = &mut self.stalls;
-        stalls.closed = self
-            .fleet
-            .metric("fleetcast_disconnects_total{reason=\"write_stall\"}");
+        stalls.closed = UNREAD
+            .map(|reason| format!("fleetcast_disconnects_total{{reason=\"{reason}\"}}"))
+            .iter()
+            .map(|series| self.fleet.metric(series))
+            .sum();
         #[expect(clippy::cast_precision_loss, reason = "a few clients")]
         if stalls.closed >= stalls.all as f64 && stalls.closed_after_ms.is_none() {
             let after = begin.elapsed().saturating_sub(STALL_AFTER);
