@@ -41,6 +41,8 @@ pub struct Session {
     pub claims: Claims,
     /// The hub's name for it, once it is connected.
     key: OnceLock<ConnectionKey>,
+    /// Acknowledgements that it was asked for and has not given.
+    outstanding: Outstanding,
 }
 
 impl Session {
@@ -51,6 +53,7 @@ impl Session {
             connection_id,
             claims,
             key: OnceLock::new(),
+            outstanding: Outstanding::default(),
         }
     }
 

@@ -21,6 +21,9 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Acknowledgements of one instance that may be outstanding. Beyond that, events go out without asking.
 const MAX_ASKED: usize = 50_000;
 
+/// And of one client: about half a MiB is held for them.
+const MAX_ASKED_OF_ONE: usize = 1_000;
+
 /// The longest id and event name that a client may acknowledge, in bytes.
 const MAX_ID: usize = 256;
 const MAX_EVENT: usize = 64;
@@ -72,9 +75,23 @@ impl Receipts for CountOnly {
     }
 }
 
-/// How many acknowledgements are outstanding.
+/// How many acknowledgements are outstanding, of one client or of all.
 #[derive(Debug, Default)]
 pub struct Outstanding(AtomicUsize);
+
+impl Outstanding {
+    /// One more, unless there are so many.
+    fn take(&self, most: usize) -> bool {
+        let taken = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| {
+            (asked < most).then_some(asked + 1)
+        });
+        taken.is_ok()
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// One acknowledgement that a client was asked for.
 pub struct Asked {
@@ -111,11 +128,7 @@ impl Session {
 
     /// Notes that this client is asked to acknowledge a publication. `None`: too many are outstanding already.
     pub fn ask(self: &Arc<Self>, event: &Arc<str>, id: String) -> Option<Asked> {
-        let outstanding = &self.shared.outstanding.0;
-        let taken = outstanding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| {
-            (asked < MAX_ASKED).then_some(asked + 1)
-        });
-        if taken.is_err() {
+        if !self.may_ask() {
             events::asked(&self.shared.metrics, event, AskOutcome::NotAsked, None);
             return None;
         }
@@ -127,6 +140,15 @@ impl Session {
             id,
             since_ms,
         })
+    }
+
+    fn may_ask(&self) -> bool {
+        let may = self.outstanding.take(MAX_ASKED_OF_ONE);
+        if may && !self.shared.outstanding.take(MAX_ASKED) {
+            self.outstanding.give_back();
+            return false;
+        }
+        may
     }
 
     fn keep(
@@ -178,10 +200,20 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.session
-            .shared
-            .outstanding
-            .0
-            .fetch_sub(1, Ordering::Relaxed);
+        self.session.outstanding.give_back();
+        self.session.shared.outstanding.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_outstanding_and_an_answer_makes_room_for_another() {
+        let outstanding = Outstanding::default();
+        assert_eq!((0..5).filter(|_| outstanding.take(3)).count(), 3);
+        outstanding.give_back();
+        assert_eq!((0..5).filter(|_| outstanding.take(3)).count(), 1);
     }
 }
