@@ -27,6 +27,7 @@ mod stretch;
 mod teeth;
 mod told;
 mod topics;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

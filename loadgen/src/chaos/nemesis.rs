@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 
-use super::check::{Fault, Permit};
 use super::cluster::Cluster;
 use super::fleet::Fleet;
 use super::habit::Habit;
@@ -21,6 +20,7 @@ use super::part::{Orders, Shared};
 use super::producer::Book;
 use super::scenario::{CROWDED_LEAST, Form, NOISY_LEAST, STALL_AFTER, Scenario};
 use super::seating::Seating;
+use super::verdict::{Fault, Permit};
 
 /// Why a server closes a connection whose client does not read: nothing could be written for long, or the answer to a ping
 /// stayed away first. What the buffers on the way hold decides which.

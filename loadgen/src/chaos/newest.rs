@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::check::{SAMPLES_EACH, Verdict, around};
 use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
 use super::stretch::End;
+use super::verdict::{SAMPLES_EACH, Verdict, around};
 
 /// By key.
 #[derive(Debug, Default, Clone)]

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::check::Fault;
 use super::history::{ClientHistory, Return};
+use super::verdict::Fault;
 
 /// Connections that end so long after a fault's end are still put down to it.
 const AFTERMATH_NS: u64 = 5_000_000_000;

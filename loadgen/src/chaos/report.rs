@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::latency::{Latencies, Summaries};
 
-use super::check::{Faults, Verdict};
 use super::fleet::Memory;
 use super::ledger::{Fate, Ledger};
 use super::nemesis::Stalls;
 use super::recovery::{Recovery, Spread};
 use super::scenario::{Form, Scenario};
+use super::verdict::{Faults, Verdict};
 
 /// What was asked for.
 #[derive(Debug, Serialize)]

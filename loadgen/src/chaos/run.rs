@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::latency::Latencies;
 use crate::socket::Endpoint;
 
-use super::check::{Fault, Rules, judge};
+use super::check::judge;
 use super::cluster::Cluster;
 use super::crowd::{Crowd, Share};
 use super::fleet::{Fleet, Recipe};
@@ -28,6 +28,7 @@ use super::report::{Report, Setup};
 use super::seating::Seating;
 use super::teeth::Tooth;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS, POSITION_PARTITIONS};
+use super::verdict::{Fault, Rules};
 use super::{Args, Job, note};
 
 /// The first records wait for the producer's Kafka client to find its way.

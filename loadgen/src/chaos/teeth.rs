@@ -1,8 +1,8 @@
 //! Seeded bugs, one at a time: a checker that does not find them proves nothing.
 
-use super::check::Faults;
 use super::report::Report;
 use super::scenario::Scenario;
+use super::verdict::Faults;
 
 /// A bug of the binary that is built with the feature `failpoints`, and what must come to light.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! What clients were told of the window: that they have missed something, and how far back they can be resumed.
 
-use super::check::{Rules, Verdict};
 use super::history::ClientHistory;
 use super::late::Late;
+use super::verdict::{Rules, Verdict};
 
 const EVICTED: &str = "evicted";
 

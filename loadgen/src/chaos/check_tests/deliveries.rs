@@ -2,11 +2,11 @@
 
 use crate::client::{Ended, Sight};
 
-use super::super::check::{Fault, Faults};
 use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
 use super::super::record::{self, ORGANISATION_EVENT, Stamp};
 use super::super::recovery::Spread;
+use super::super::verdict::{Fault, Faults};
 use super::{CHANNEL, Case, OTHER, OWN, SECOND, WINDOW, only};
 
 #[test]

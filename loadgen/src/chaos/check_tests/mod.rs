@@ -19,13 +19,14 @@ use crate::client::{Part, Sight};
 use crate::clock::Clock;
 use crate::latency::Latencies;
 
-use super::check::{Fault, Faults, Rules, Verdict, judge};
+use super::check::judge;
 use super::habit::Habit;
 use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
 use super::part::{Around, Orders, Seated, Shared};
 use super::record::Stamp;
 use super::seating::Seating;
+use super::verdict::{Fault, Faults, Rules, Verdict};
 
 const SECOND: u64 = 1_000_000_000;
 const WINDOW: u64 = 100 * SECOND;

@@ -1,7 +1,7 @@
 //! Class `latest`: in the end a client has the newest of each key.
 
-use super::super::check::Faults;
 use super::super::ledger::Fate;
+use super::super::verdict::Faults;
 use super::{Case, POSITIONS, SECOND, WINDOW, only};
 
 /// A client that follows positions from the start, and records 1 to `count` of a key in partition 0.

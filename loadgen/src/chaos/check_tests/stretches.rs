@@ -1,8 +1,8 @@
 //! From when on, and up to when, a client is owed what.
 
-use super::super::check::{Faults, Permit};
 use super::super::history::ClientHistory;
 use super::super::ledger::Fate;
+use super::super::verdict::{Faults, Permit};
 use super::{CHANNEL, Case, OWN, SECOND, WINDOW, only};
 
 #[test]

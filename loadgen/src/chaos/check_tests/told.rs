@@ -1,6 +1,6 @@
 //! What servers may say of the window that has too few bytes.
 
-use super::super::check::{Faults, Permit};
+use super::super::verdict::{Faults, Permit};
 use super::{CHANNEL, Case, SECOND, WINDOW, only};
 
 const LEAST: u64 = 6 * SECOND;
