@@ -122,23 +122,31 @@ async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
 #[tokio::test]
 async fn pings_of_the_websocket_without_end_are_bounded() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
-    let app = TestApp::start(&kafka).await;
+    let app = TestApp::start_with(&kafka, &[("SLOW_CLIENT_TIMEOUT", "5")]).await;
     let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &[])).await;
     let (mut clients, before) = deaf_clients(&app).await;
     for (number, client) in clients.iter_mut().enumerate() {
         let bytes = if number == 0 { 0 } else { 125 };
-        for _ in 0..200_000 {
+        // Until it is cut off. What the buffers on the way hold of empty ones is not known.
+        for _ in 0..2_000_000 {
             if client.try_ping(bytes).await.is_err() {
                 break;
             }
         }
     }
-    eventually("they are cut off", async || {
+    let one_sided = eventually("they are cut off", async || {
         let metrics = app.metrics().await;
-        let cut = metrics.value("fleetcast_disconnects_total{reason=\"msg_rate\"}");
-        (cut == 2 * CLIENTS).then_some(())
+        let cut = |reason| {
+            metrics.value(&format!(
+                "fleetcast_disconnects_total{{reason=\"{reason}\"}}"
+            ))
+        };
+        // Now and then the library stops to read before the bound is met, and then nothing comes in any more.
+        let one_sided = cut("msg_rate");
+        (one_sided + cut("write_stall") == 2 * CLIENTS).then_some(one_sided)
     })
     .await;
+    assert!(one_sided > 0);
     let grown = grown(&app, before);
     assert!(grown < MOST, "{grown} bytes each");
     let rooms = neighbour.command("rooms", &json!({})).await;
