@@ -27,7 +27,7 @@ pub(crate) struct Permit {
     pub(crate) until_ns: u64,
     pub(crate) reasons: &'static [&'static str],
     /// For clients that have missed so much, or more. What the servers themselves were behind by is on top of what a client
-    /// missed: see [`Late`].
+    /// missed: see [`Late`](super::late::Late).
     pub(crate) least_ns: u64,
 }
 
