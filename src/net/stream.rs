@@ -23,6 +23,10 @@ use super::table::ConnectionTable;
 /// ping into a buffer without a bound.
 const MOST_ONE_SIDED: usize = 512 * 1024;
 
+/// While a write waits, so many times within `patience` it is tried whether the kernel takes something after all. A peer that took
+/// its last bytes just after the write had begun to wait would otherwise be given all of that time once more.
+const LOOKS: u32 = 5;
+
 pub(super) struct GuardedStream {
     socket: Arc<TcpStream>,
     guard: Arc<Guard>,
@@ -30,8 +34,10 @@ pub(super) struct GuardedStream {
     frames: Frames,
     /// How long a write may wait without a byte taken.
     patience: Duration,
-    /// Runs only while a write waits.
+    /// Until the next look, only while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Looks in a row at which nothing was taken.
+    in_vain: u32,
     /// Bytes that came while a write waited, less those that were taken since.
     one_sided: usize,
 }
@@ -50,6 +56,7 @@ impl GuardedStream {
             frames: Frames::new(),
             patience,
             stall: None,
+            in_vain: 0,
             one_sided: 0,
         }
     }
@@ -94,13 +101,18 @@ impl GuardedStream {
                 continue;
             }
             self.guard.set_write_blocked(true);
-            let patience = self.patience;
-            let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(patience)));
+            let pause = self.patience / LOOKS;
+            let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(pause)));
             ready!(stall.as_mut().poll(cx));
             // The kernel calls a socket writable only when a third of its buffer is free and less than half of `unsent`
             // waits. A peer that reads a trickle has made room all the same: look past the readiness that tokio remembers.
             let result = match SockRef::from(&*self.socket).send_vectored(bufs) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.in_vain += 1;
+                    if self.in_vain < LOOKS {
+                        self.stall = None;
+                        continue;
+                    }
                     Err(io::ErrorKind::TimedOut.into())
                 }
                 result => result,
@@ -148,6 +160,7 @@ impl GuardedStream {
             return;
         }
         self.stall = None;
+        self.in_vain = 0;
         self.one_sided = self.one_sided.saturating_sub(taken);
         self.guard.set_write_blocked(false);
         self.guard.count_written(taken);
