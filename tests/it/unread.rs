@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::harness::{Client, Kafka, Packet, Proxy, TestApp, Way, auth, eventually};
 
@@ -38,6 +41,11 @@ fn grown(app: &TestApp, before: u64) -> u64 {
     app.resident().saturating_sub(before) / CLIENTS
 }
 
+async fn cut_off(app: &TestApp, reason: &str) -> u64 {
+    let series = format!("fleetcast_disconnects_total{{reason=\"{reason}\"}}");
+    app.metrics().await.value(&series)
+}
+
 #[tokio::test]
 async fn large_commands_that_wait_are_bounded_by_their_bytes() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
@@ -62,9 +70,7 @@ async fn large_commands_that_wait_are_bounded_by_their_bytes() {
         }
     }
     eventually("they are cut off", async || {
-        let metrics = app.metrics().await;
-        let cut = metrics.value("fleetcast_disconnects_total{reason=\"msg_rate\"}");
-        (cut == 2 * CLIENTS).then_some(())
+        (cut_off(&app, "msg_rate").await == 2 * CLIENTS).then_some(())
     })
     .await;
     let grown = grown(&app, before);
@@ -118,6 +124,15 @@ async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
     }
 }
 
+/// Is answered all the while, and answers the heartbeat.
+async fn asks_on(client: &mut Client) {
+    loop {
+        let rooms = client.command("rooms", &json!({})).await;
+        assert_eq!(rooms["success"], true);
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// The library answers each, and bounds the answers by nothing.
 #[tokio::test]
 async fn pings_of_the_websocket_without_end_are_bounded() {
@@ -125,30 +140,29 @@ async fn pings_of_the_websocket_without_end_are_bounded() {
     let app = TestApp::start_with(&kafka, &[("SLOW_CLIENT_TIMEOUT", "5")]).await;
     let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &[])).await;
     let (mut clients, before) = deaf_clients(&app).await;
-    for (number, client) in clients.iter_mut().enumerate() {
-        let bytes = if number == 0 { 0 } else { 125 };
-        // Until it is cut off. What the buffers on the way hold of empty ones is not known.
-        for _ in 0..2_000_000 {
-            if client.try_ping(bytes).await.is_err() {
-                break;
+    let floods = clients
+        .iter_mut()
+        .enumerate()
+        .map(async |(number, client)| {
+            let bytes = if number == 0 { 0 } else { 125 };
+            // Until it is cut off. What the buffers on the way hold of empty ones is not known.
+            for _ in 0..2_000_000 {
+                if client.try_ping(bytes).await.is_err() {
+                    break;
+                }
             }
-        }
+        });
+    tokio::select! {
+        _ = join_all(floods) => {}
+        () = asks_on(&mut neighbour) => {}
     }
     let one_sided = eventually("they are cut off", async || {
-        let metrics = app.metrics().await;
-        let cut = |reason| {
-            metrics.value(&format!(
-                "fleetcast_disconnects_total{{reason=\"{reason}\"}}"
-            ))
-        };
         // Now and then the library stops to read before the bound is met, and then nothing comes in any more.
-        let one_sided = cut("msg_rate");
-        (one_sided + cut("write_stall") == 2 * CLIENTS).then_some(one_sided)
+        let one_sided = cut_off(&app, "msg_rate").await;
+        (one_sided + cut_off(&app, "write_stall").await == 2 * CLIENTS).then_some(one_sided)
     })
     .await;
     assert!(one_sided > 0);
     let grown = grown(&app, before);
     assert!(grown < MOST, "{grown} bytes each");
-    let rooms = neighbour.command("rooms", &json!({})).await;
-    assert_eq!(rooms["success"], true);
 }
