@@ -183,9 +183,7 @@ impl GuardedStream {
             left -= here;
         }
     }
-}
 
-impl GuardedStream {
     fn came(&mut self, bytes: usize) {
         if self.guard.upgraded() && self.guard.write_blocked() {
             self.one_sided += bytes;

@@ -129,8 +129,7 @@ impl EngineSession {
         self.close(CloseReason::TransportError);
     }
 
-    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took
-    /// nothing any more.
+    /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
     pub(super) fn end_reason(&self) -> Option<CloseReason> {
         if self.ended_by_library.load(Ordering::Relaxed) {
             return None;
@@ -233,14 +232,14 @@ impl EngineSession {
             self.close(CloseReason::TokenExpired);
         } else if self.way.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
-        } else if self.is_ghost(settings.heartbeat) {
+        } else if self.is_dead(settings.heartbeat) {
             self.close(CloseReason::Heartbeat);
         }
     }
 
-    /// Given up by the library for want of a pong, and still there: it waits for the writer before it tells anybody, and
-    /// the writer waits for the peer. It reads nothing any more either, which is how to know.
-    fn is_ghost(&self, heartbeat: Duration) -> bool {
+    /// Given up by the library for want of a pong, and still there: the library waits for its writer before it tells anybody, and
+    /// the writer waits for the peer. Meanwhile the library reads nothing, which is how to know.
+    fn is_dead(&self, heartbeat: Duration) -> bool {
         /// The library comes first, and a busy thread is no reason.
         const MARGIN: Duration = Duration::from_secs(1);
         let guard = self.carrier().guard.clone();

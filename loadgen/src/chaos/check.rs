@@ -6,10 +6,10 @@ use super::history::ClientHistory;
 use super::late::Late;
 use super::ledger::{Fate, Ledger};
 use super::newest;
-use super::recovery::{Spread, away_for, recoveries};
+use super::recovery::{Fault, Spread, away_for, recoveries};
 use super::stretch::{End, Span};
 use super::told;
-use super::verdict::{Fault, Rules, SAMPLES_EACH, Verdict, around};
+use super::verdict::{Rules, SAMPLES_EACH, Verdict, around};
 
 const SAMPLES: usize = 24;
 
@@ -109,10 +109,8 @@ fn deliveries(
                     verdict.faults.lost += 1;
                     if samples.len() < SAMPLES_EACH {
                         samples.push(format!(
-                            "client {index}: lost {}/{}/{} of room {} (lane {number}, order {order}), sent at {}, acknowledged {} ms later; {}",
-                            lane.topic,
-                            lane.partition,
-                            entry.offset,
+                            "client {index}: lost {} of room {} (lane {number}, order {order}), sent at {}, acknowledged {} ms later; {}",
+                            lane.id(entry),
                             room.room,
                             entry.sent_ns,
                             acknowledged_ns.saturating_sub(entry.sent_ns) / 1_000_000,

@@ -132,6 +132,11 @@ fn note(orders: &mut Vec<u32>, order: u32) -> u32 {
 }
 
 impl Lane {
+    /// What clients know a record of it by.
+    pub(crate) fn id(&self, entry: &Entry) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, entry.offset)
+    }
+
     fn push(&mut self, sent_ns: u64, fate: Fate) -> u32 {
         let order = u32::try_from(self.entries.len()).expect("a lane holds less than 2^32");
         self.entries.push(Entry {

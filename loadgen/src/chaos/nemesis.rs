@@ -18,9 +18,10 @@ use super::habit::Habit;
 use super::note;
 use super::part::{Orders, Shared};
 use super::producer::Book;
+use super::recovery::Fault;
 use super::scenario::{CROWDED_LEAST, Form, NOISY_LEAST, STALL_AFTER, Scenario};
 use super::seating::Seating;
-use super::verdict::{Fault, Permit};
+use super::verdict::Permit;
 
 /// Why a server closes a connection whose client does not read: nothing could be written for long, or the answer to a ping
 /// stayed away first. What the buffers on the way hold decides which.

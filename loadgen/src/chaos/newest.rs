@@ -109,10 +109,8 @@ pub(super) fn judge(
                 verdict.faults.stale += 1;
                 if samples.len() < SAMPLES_EACH {
                     samples.push(format!(
-                        "client {index}: of key {key} it was given {last:?} last, and not {}/{}/{} (order {newest}), sent at {}; {}",
-                        lane.topic,
-                        lane.partition,
-                        entry.offset,
+                        "client {index}: of key {key} it was given {last:?} last, and not {} (order {newest}), sent at {}; {}",
+                        lane.id(entry),
                         entry.sent_ns,
                         around(client, entry.sent_ns)
                     ));

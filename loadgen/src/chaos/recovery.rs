@@ -3,7 +3,16 @@
 use serde::Serialize;
 
 use super::history::{ClientHistory, Return};
-use super::verdict::Fault;
+
+/// What the nemesis did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Fault {
+    pub(crate) name: String,
+    pub(crate) begin_ns: u64,
+    pub(crate) end_ns: u64,
+    /// What clients note with their first event after its begin; the end has the next number.
+    pub(crate) epoch: u32,
+}
 
 /// Connections that end so long after a fault's end are still put down to it.
 const AFTERMATH_NS: u64 = 5_000_000_000;

@@ -24,11 +24,12 @@ use super::history::ClientHistory;
 use super::nemesis::{Stalls, World};
 use super::part::{Orders, Shared};
 use super::producer::{Book, ChaosProducer, Settings};
+use super::recovery::Fault;
 use super::report::{Report, Setup};
 use super::seating::Seating;
 use super::teeth::Tooth;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS, POSITION_PARTITIONS};
-use super::verdict::{Fault, Rules};
+use super::verdict::Rules;
 use super::{Args, Job, note};
 
 /// The first records wait for the producer's Kafka client to find its way.

@@ -8,16 +8,6 @@ use super::recovery::{Recovery, Spread};
 /// Faults of one client that are told in words.
 pub(super) const SAMPLES_EACH: usize = 3;
 
-/// What the nemesis did.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Fault {
-    pub(crate) name: String,
-    pub(crate) begin_ns: u64,
-    pub(crate) end_ns: u64,
-    /// What clients note with their first event after its begin; the end has the next number.
-    pub(crate) epoch: u32,
-}
-
 /// Being told `resync_required` for one of these reasons is right within this time: the nemesis has made it so.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit {

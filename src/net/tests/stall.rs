@@ -15,6 +15,9 @@ const UPGRADE_REQUEST: &[u8] =
 /// More than all buffers on the way hold.
 const PLENTY: usize = 8 * 1024 * 1024;
 
+/// Enough for a write to be taken, and not enough for the kernel to say so.
+const LAST: usize = 3000;
+
 async fn big() -> Body {
     Body::from(vec![b'x'; PLENTY])
 }
@@ -68,6 +71,31 @@ async fn a_peer_that_stops_reading_is_closed_at_the_deadline() {
     );
     assert_eq!(net.closed("write_stall"), 1);
     assert!(guard.bytes_written() > 0 && guard.bytes_written() < PLENTY as u64);
+    net.finish().await;
+}
+
+/// The kernel calls the socket writable only when there is much more room than that, so nobody hears of it.
+#[tokio::test]
+async fn a_peer_that_reads_its_last_just_after_a_write_began_to_wait_is_not_given_the_time_twice() {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let net = TestNet::start(
+        plain(),
+        NetSettings {
+            slow_client_timeout: PATIENCE,
+            ..settings()
+        },
+    );
+    let mut peer = net.connect_narrow().await;
+    ask(&mut peer).await;
+    let guard = net.only_guard().await;
+    eventually("blocked", || guard.write_blocked()).await;
+    peer.read_exact(&mut [0; LAST]).await.unwrap();
+    let start = Instant::now();
+    eventually("closed", || net.table.is_empty()).await;
+    let took = start.elapsed();
+    assert!(took > PATIENCE.mul_f32(0.8), "{took:?}");
+    assert!(took < PATIENCE.mul_f32(1.8), "{took:?}");
+    assert_eq!(net.closed("write_stall"), 1);
     net.finish().await;
 }
 

@@ -76,7 +76,7 @@ pub struct Settings {
     pub named_partitions: usize,
 }
 
-/// Then a cursor is at most about 350 characters long, and most are much shorter. Beyond, those are left out that carried nothing
+/// Then a cursor is at most about 380 characters long, and most are much shorter. Beyond, those are left out that carried nothing
 /// of the organisation for long, and whether a record in them is new is known only as well as timestamps are right: one that is
 /// stamped an hour late is left out at the start of an instance, one of the future is read again.
 pub const NAMED_PARTITIONS: usize = 64;

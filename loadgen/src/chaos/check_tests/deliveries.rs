@@ -5,8 +5,8 @@ use crate::client::{Ended, Sight};
 use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
 use super::super::record::{self, ORGANISATION_EVENT, Stamp};
-use super::super::recovery::Spread;
-use super::super::verdict::{Fault, Faults};
+use super::super::recovery::{Fault, Spread};
+use super::super::verdict::Faults;
 use super::{CHANNEL, Case, OTHER, OWN, SECOND, WINDOW, only};
 
 #[test]

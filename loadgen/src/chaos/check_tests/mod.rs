@@ -25,8 +25,9 @@ use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
 use super::part::{Around, Orders, Seated, Shared};
 use super::record::Stamp;
+use super::recovery::Fault;
 use super::seating::Seating;
-use super::verdict::{Fault, Faults, Rules, Verdict};
+use super::verdict::{Faults, Rules, Verdict};
 
 const SECOND: u64 = 1_000_000_000;
 const WINDOW: u64 = 100 * SECOND;
