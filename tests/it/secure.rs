@@ -133,7 +133,7 @@ async fn a_server_that_is_refused_says_why_and_is_not_ready() {
         })
         .await;
         assert_eq!(shown["status"], json!("failing"));
-        let log = app.log();
+        let log = app.stop();
         let told = |line: &&String| line.contains(expected) && line.contains("\"ERROR\"");
         assert_eq!(
             log.iter().filter(told).count(),
@@ -143,6 +143,5 @@ async fn a_server_that_is_refused_says_why_and_is_not_ready() {
         for secret in [WRONG_PASSWORD, &of_the_script("PASSWORD")] {
             assert!(!log.iter().any(|line| line.contains(secret)));
         }
-        app.stop();
     }
 }

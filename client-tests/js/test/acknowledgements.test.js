@@ -14,11 +14,13 @@ before(async () => {
   consumer = fleet.broker.kafka.consumer({ groupId: `${fleet.broker.prefix}receipts` });
   await consumer.connect();
   await consumer.subscribe({ topic: `${fleet.broker.prefix}receipts`, fromBeginning: true });
+  const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve));
   await consumer.run({
     eachMessage: async ({ message }) => {
       receipts.push({ key: message.key.toString(), ...JSON.parse(message.value.toString()) });
     },
   });
+  await joined;
 });
 
 after(async () => {

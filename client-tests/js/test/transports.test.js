@@ -63,7 +63,6 @@ test("s4_13_several_large_events_pass_a_polling_client", async () => {
 });
 
 test("s4_04_300_events_during_the_upgrade_are_neither_lost_nor_reordered", async () => {
-  const count = 300;
   const network = await slowWebSockets(fleet.server.url, 50);
   try {
     const clients = Array.from({ length: 5 }, () => new Client(network.url));
@@ -76,12 +75,17 @@ test("s4_04_300_events_during_the_upgrade_are_neither_lost_nor_reordered", async
       );
     }
     // The stream runs before, while and after the five connect, one after the other.
+    let count = 0;
+    const more = async () => {
+      await fleet.broker.produceAll("incident", numbered(3, count));
+      count += 3;
+    };
     const stream = (async () => {
-      for (let n = 0; n < count; n += 3) {
-        await fleet.broker.produceAll("incident", numbered(3, n));
-        // For about a second, so that all upgrades fall into it.
+      while (count < 300 || (seenAtUpgrade.size < clients.length && count < 3000)) {
+        await more();
         await sleep(8);
       }
+      await more();
     })();
     for (const client of clients) {
       await client.connect();

@@ -38,6 +38,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const COOL_DOWN: Duration = Duration::from_secs(6);
 /// What is still owed must come within this time.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
+/// Nothing will come after so long a silence, whatever the servers say: those who stall for good keep a server behind.
+const LONG_QUIET: Duration = Duration::from_secs(20);
 const BURST_CLIENTS: usize = 50;
 /// In the long form such a client is owed 65 records of 500 bytes a second, so more than a MiB within 40 s.
 const SLOW_CHANNELS: u16 = 12;
@@ -192,7 +194,7 @@ pub(super) fn run(
         .join()
         .map_err(|_| anyhow!("the producer panicked"))??;
     let gone = stalls.for_good;
-    let drained = drain(clients - gone, scenario.quiet(form), &shared);
+    let drained = drain(clients - gone, scenario.quiet(form), &shared, &fleet);
     fleet.weigh();
     orders.send_modify(|orders| orders.stop = true);
 
@@ -318,8 +320,13 @@ fn wait_until_ready(
     }
 }
 
-/// Waits until everybody is back and nothing comes any more, or too long.
-fn drain(expected: usize, quiet: Duration, shared: &Shared) -> Duration {
+/// Waits until everybody is back and nothing comes any more, or too long. Silence of a server that still has something to read or to
+/// give is that of a busy machine.
+fn drain(expected: usize, quiet: Duration, shared: &Shared, fleet: &Fleet) -> Duration {
+    let behind = || {
+        let lagging = fleet.metric("fleetcast_lagging_connections");
+        lagging > 0.0 || fleet.metric("fleetcast_kafka_lag") > 0.0
+    };
     let start = Instant::now();
     let mut last = (read(&shared.received), start);
     while start.elapsed() < DRAIN_TIMEOUT {
@@ -328,7 +335,11 @@ fn drain(expected: usize, quiet: Duration, shared: &Shared) -> Duration {
         if received != last.0 {
             last = (received, Instant::now());
         }
-        if last.1.elapsed() >= quiet && read(&shared.connected) >= expected as u64 {
+        let silence = last.1.elapsed();
+        if silence >= quiet
+            && read(&shared.connected) >= expected as u64
+            && (silence >= LONG_QUIET || !behind())
+        {
             break;
         }
     }

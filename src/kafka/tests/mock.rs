@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::super::ConsumerSettings;
-use super::rig::{Rig, SOON, eventually, produce, producer, settings, values};
+use super::rig::{Rig, SOON, STOP, eventually, produce, producer, settings, values};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -71,7 +71,7 @@ fn what_is_there_is_loaded_and_what_comes_follows_in_order() {
             .iter()
             .all(|partition| partition.lag == 0)
     );
-    assert!(rig.stop() < Duration::from_secs(2));
+    assert!(rig.stop() < STOP);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_full_feed_holds_the_reader_and_loses_nothing() {
     // Held up again, it still ends at once.
     produce(&producer, "incident", 0, &values("y", 3_000));
     eventually("more records", || routed.load(Ordering::Relaxed) > 3_000);
-    assert!(rig.stop() < Duration::from_secs(2));
+    assert!(rig.stop() < STOP);
 }
 
 #[test]

@@ -21,6 +21,8 @@ use super::super::{ConsumerSettings, Handle, Pace, Router, Status, Topics, spawn
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
+/// What the end of the process may take, and so that of the threads.
+pub(super) const STOP: Duration = Duration::from_secs(5);
 
 /// Every value is a payload, apart from `poison`.
 struct Plain {

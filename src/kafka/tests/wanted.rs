@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use super::super::{ConsumerSettings, Topics};
-use super::rig::{Rig, beginning, named, produce, producer, settings, values};
+use super::rig::{Rig, STOP, beginning, named, produce, producer, settings, values};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -137,5 +137,5 @@ fn brokers_that_tell_no_ids_hold_nothing_up() {
     assert!(rig.indexes[&0].topic_id.is_none());
     let unidentified = &rig.status().unidentified;
     assert_eq!(unidentified.len(), 1);
-    assert!(rig.stop() < Duration::from_secs(2));
+    assert!(rig.stop() < STOP);
 }

@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -22,15 +24,45 @@ async fn big() -> Body {
     Body::from(vec![b'x'; PLENTY])
 }
 
-/// After the upgrade: what comes in goes out.
-fn echo(tracker: TaskTracker, recorder: Arc<Recorder>) -> Router {
+/// What comes in goes out.
+async fn echo(peer: TokioIo<Upgraded>) {
+    let (mut read, mut write) = tokio::io::split(peer);
+    tokio::io::copy(&mut read, &mut write).await.ok();
+}
+
+/// The same, but it reads on while nothing goes out, for longer than any peer should be able to make it.
+async fn echo_tirelessly(peer: TokioIo<Upgraded>) {
+    let (mut read, mut write) = tokio::io::split(peer);
+    let (came, mut waits) = mpsc::channel(PLENTY);
+    let reading = async move {
+        let mut buf = [0; 4096];
+        while let Ok(bytes @ 1..) = read.read(&mut buf).await {
+            came.send(buf[..bytes].to_vec()).await.ok();
+        }
+    };
+    let writing = async move {
+        while let Some(bytes) = waits.recv().await {
+            if write.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::join!(reading, writing);
+}
+
+/// `serve` has the connection after the upgrade.
+fn upgrading<S, F>(serve: S, tracker: TaskTracker, recorder: Arc<Recorder>) -> Router
+where
+    S: Fn(TokioIo<Upgraded>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
+{
     let upgrade = async move |mut request: Request| -> Response {
+        let serve = serve.clone();
         guard_of(&request).set_observer(recorder.clone());
         let upgraded = hyper::upgrade::on(&mut request);
         tracker.spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
-            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
-            tokio::io::copy(&mut read, &mut write).await.ok();
+            serve(TokioIo::new(upgraded)).await;
         });
         let headers = [(CONNECTION, "upgrade"), (UPGRADE, "echo")];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
@@ -123,6 +155,24 @@ async fn a_peer_that_reads_a_trickle_stays() {
 }
 
 #[tokio::test]
+async fn a_peer_that_sends_on_and_takes_nothing_is_closed_long_before_the_deadline() {
+    let patient = NetSettings {
+        slow_client_timeout: LONG * 2,
+        ..settings()
+    };
+    let (tracker, recorder) = (TaskTracker::new(), Arc::new(Recorder::default()));
+    let net = TestNet::start(upgrading(echo_tirelessly, tracker, recorder), patient);
+    let mut peer = net.connect_narrow().await;
+    peer.write_all(UPGRADE_REQUEST).await.unwrap();
+    let plenty = vec![b'x'; PLENTY];
+    let sent = timeout(LONG, peer.write_all(&plenty)).await;
+    sent.expect("it is closed").unwrap_err();
+    eventually("closed", || net.table.is_empty()).await;
+    assert_eq!(net.closed("one_sided"), 1);
+    net.finish().await;
+}
+
+#[tokio::test]
 async fn a_kick_ends_a_blocked_write_and_frees_the_socket() {
     let patient = NetSettings {
         slow_client_timeout: LONG,
@@ -147,7 +197,7 @@ async fn a_kick_ends_a_blocked_write_and_frees_the_socket() {
 #[tokio::test]
 async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
     let (tracker, recorder) = (TaskTracker::new(), Arc::new(Recorder::default()));
-    let net = TestNet::start(echo(tracker, recorder.clone()), settings());
+    let net = TestNet::start(upgrading(echo, tracker, recorder.clone()), settings());
     let mut peer = net.connect().await;
     peer.write_all(UPGRADE_REQUEST).await.unwrap();
     let guard = net.only_guard().await;
@@ -181,7 +231,7 @@ async fn frames_are_counted_after_an_upgrade_and_an_idle_one_lives_on() {
 #[tokio::test]
 async fn frames_are_counted_when_the_kernel_takes_them_and_not_when_offered() {
     let (tracker, recorder) = (TaskTracker::new(), Arc::new(Recorder::default()));
-    let net = TestNet::start(echo(tracker, recorder.clone()), settings());
+    let net = TestNet::start(upgrading(echo, tracker, recorder.clone()), settings());
     let peer = net.connect_narrow().await;
     let (mut read, mut write) = peer.into_split();
     write.write_all(UPGRADE_REQUEST).await.unwrap();

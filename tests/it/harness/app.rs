@@ -53,6 +53,9 @@ impl TestApp {
                 // The mock broker holds an answer for the whole time that it may.
                 ("KAFKA_PROPERTIES_FETCH_WAIT_MAX_MS", "10"),
                 ("DRAIN_SECONDS", "0"),
+                // Clients of the harness read only when they are asked to, and a busy machine may ask late.
+                ("PING_TIMEOUT", "120"),
+                ("SLOW_CLIENT_TIMEOUT", "120"),
             ])
             .envs(more.iter().copied())
             .stdin(Stdio::null())

@@ -232,7 +232,7 @@ fn config(address: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", address)
         .set("linger.ms", "1")
-        .set("message.timeout.ms", "20000")
+        .set("message.timeout.ms", "60000")
         .set("topic.metadata.refresh.interval.ms", "1000");
     config
 }

@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -292,11 +292,12 @@ impl Client {
 
     /// The next packet; pings are answered.
     pub(crate) async fn packet(&mut self) -> Option<Packet> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if !self.pace.is_zero() {
                 sleep(self.pace).await;
             }
-            let message = timeout(PATIENCE, self.websocket.next())
+            let message = timeout_at(deadline, self.websocket.next())
                 .await
                 .expect("nothing came");
             match message {

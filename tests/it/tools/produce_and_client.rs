@@ -94,7 +94,7 @@ async fn records_are_sent_by_hand_and_seen_by_a_client() {
         ],
     );
     let refused = run_beside(
-        &arguments(&["--room", "channel:7:org:o2", "--for", "1s"]),
+        &arguments(&["--room", "channel:7:org:o2", "--for", "3s"]),
         &[],
     )
     .await;
