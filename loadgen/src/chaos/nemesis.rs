@@ -37,6 +37,9 @@ pub(crate) struct Stalls {
     /// Connections that the servers say they closed for one of the [`UNREAD`] reasons. They do not say whose: one that read a trickle counts as well,
     /// and may stand here for one that read nothing.
     pub(crate) closed: f64,
+    /// After so long those read on that have not stopped for good.
+    #[serde(skip)]
+    pub(crate) lasts: Duration,
     /// From the moment at which they stopped until so many were closed.
     pub(crate) closed_after_ms: Option<u64>,
 }
@@ -50,7 +53,10 @@ impl Stalls {
                     stalls.for_good += 1;
                     stalls.all += 1;
                 }
-                Habit::Stop { .. } => stalls.all += 1,
+                Habit::Stop { lasts, .. } => {
+                    stalls.all += 1;
+                    stalls.lasts = lasts;
+                }
                 _ => {}
             }
         }
@@ -170,14 +176,26 @@ impl World<'_> {
     fn watch(&mut self, name: &str) {
         self.begin(name);
         let begin = Instant::now();
-        while self.has(1) {
-            self.fleet.weigh();
-            if self.stalls.all > 0 {
-                self.watch_stalls(begin);
-            }
-            wait(1);
+        while self.has(1) && !self.is_past_stalls(begin) {
+            self.look(begin);
         }
         self.end();
+        while self.has(1) {
+            self.look(begin);
+        }
+    }
+
+    /// Those that stopped read on, all at once, and are given all that they have missed: a load of another kind.
+    fn is_past_stalls(&self, begin: Instant) -> bool {
+        self.stalls.all > 0 && begin.elapsed() >= STALL_AFTER + self.stalls.lasts
+    }
+
+    fn look(&mut self, begin: Instant) {
+        self.fleet.weigh();
+        if self.stalls.all > 0 {
+            self.watch_stalls(begin);
+        }
+        wait(1);
     }
 
     fn watch_stalls(&mut self, begin: Instant) {

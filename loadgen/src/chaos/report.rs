@@ -164,7 +164,7 @@ impl Report {
         // The short form has neither the time nor the machine for itself.
         if self.setup.form == Form::Long && during > before * 1.2 {
             complaints.push(format!(
-                "p99 of the others was {before:.1} ms before and {during:.1} ms during; 20 % more are promised"
+                "p99 of the others was {before:.1} ms before and {during:.1} ms while they read nothing; 20 % more are promised"
             ));
         }
         for (server, memory) in self.memory_kib.iter().enumerate() {
