@@ -34,8 +34,8 @@ pub(crate) struct Stalls {
     pub(crate) for_good: usize,
     /// For a while, and those.
     pub(crate) all: usize,
-    /// Connections that the servers say they closed for one of the [`UNREAD`] reasons. They do not say whose: one that read a trickle counts as well,
-    /// and may stand here for one that read nothing.
+    /// Connections that the servers say they closed for one of the [`UNREAD`] reasons. They do not say whose: one that read a
+    /// trickle counts as well, and may stand here for one that read nothing.
     pub(crate) closed: f64,
     /// After so long those read on that have not stopped for good.
     #[serde(skip)]

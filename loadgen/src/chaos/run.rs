@@ -320,8 +320,8 @@ fn wait_until_ready(
     }
 }
 
-/// Waits until everybody is back and nothing comes any more, or too long. Silence of a server that still has something to read or to
-/// give is that of a busy machine.
+/// Waits until everybody is back and nothing comes any more, or too long. Silence of a server that still has something to
+/// read or to give is that of a busy machine.
 fn drain(expected: usize, quiet: Duration, shared: &Shared, fleet: &Fleet) -> Duration {
     let behind = || {
         let lagging = fleet.metric("fleetcast_lagging_connections");
