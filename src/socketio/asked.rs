@@ -120,7 +120,7 @@ fn text(element: &Json) -> String {
     text.chars().take(MOST_TEXT).collect()
 }
 
-/// Tells each of them by an `error` event, at the pace of the way out. To be called when the welcome is on its way, for
+/// Tells each of them by an `error` event, as the send budget allows. To be called when the welcome is on its way, for
 /// nothing comes before it.
 pub(super) fn tell(refused: Vec<Refused>, socket: &SocketRef, engine: &Arc<EngineSession>) {
     if refused.is_empty() {
@@ -128,18 +128,17 @@ pub(super) fn tell(refused: Vec<Refused>, socket: &SocketRef, engine: &Arc<Engin
     }
     let (socket, session) = (socket.clone(), engine.clone());
     engine.tasks.spawn(async move {
-        let way = &session.way;
+        let budget = &session.budget;
         for Refused { failure, about } in refused {
-            while !way.has_room(socket.transport_type()) {
+            while !budget.has_capacity(socket.transport_type()) {
                 if session.is_closed() || !socket.connected() {
                     return;
                 }
-                way.room().await;
+                budget.capacity().await;
             }
             let outgoing = Outgoing::error(failure, &about);
-            way.note(outgoing.size(), socket.transport_type());
-            if outgoing.send(&socket).is_err() {
-                way.take_back();
+            let reservation = budget.reserve_answer(outgoing.size(), socket.transport_type());
+            if reservation.send(|| outgoing.send(&socket)).is_err() {
                 session.close(CloseReason::TooSlow);
                 return;
             }

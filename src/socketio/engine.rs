@@ -165,7 +165,7 @@ impl Engine {
             return self.refuse(Refused::MaxConnections, StatusCode::SERVICE_UNAVAILABLE);
         };
         if websocket {
-            guard.set_observer(session.way.clone());
+            guard.set_observer(session.budget.clone());
         }
         request.extensions_mut().insert(session.clone());
         let response = self.call(request).await;
@@ -266,7 +266,7 @@ impl Engine {
         if session.is_closed() {
             return unknown_session();
         }
-        if !session.way.polled(&body) {
+        if !session.budget.polled(&body) {
             session.close_for_library();
             return unknown_session();
         }

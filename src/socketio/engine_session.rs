@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
+use super::send_budget::SendBudget;
 use super::slot::Slot;
-use super::way::Way;
 use crate::net::{self, Guard};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Namespace, Transport};
@@ -24,7 +24,7 @@ const UPGRADE_LOOK: Duration = Duration::from_millis(20);
 pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
     pub(super) tasks: TaskTracker,
-    pub(super) way: Arc<Way>,
+    pub(super) budget: Arc<SendBudget>,
     pub(super) backlog: Backlog,
     pub(super) credentials: Credentials,
     id: u64,
@@ -64,10 +64,10 @@ impl EngineSession {
     ) -> Arc<Self> {
         let hub = engine.sessions.hub.clone();
         let max_payload = engine.settings.max_payload;
-        let way = Way::new(hub, slot.clone(), websocket.is_some(), max_payload);
+        let budget = SendBudget::new(hub, slot.clone(), websocket.is_some(), max_payload);
         Arc::new(Self {
             tasks: engine.lifecycle.tasks(),
-            way: Arc::new(way),
+            budget: Arc::new(budget),
             backlog: Backlog::default(),
             credentials,
             id,
@@ -175,14 +175,14 @@ impl EngineSession {
             }
             carrier.guard = Some(guard.clone());
         }
-        self.way.upgrading();
-        guard.set_observer(self.way.clone());
+        self.budget.upgrading();
+        guard.set_observer(self.budget.clone());
         true
     }
 
     /// The library does not want it: polling goes on.
     pub(super) fn upgrade_refused(&self) {
-        self.way.upgrade_failed();
+        self.budget.upgrade_failed();
         self.carrier().guard = None;
     }
 
@@ -199,7 +199,7 @@ impl EngineSession {
                 .first()
                 .map(|seat| seat.socket.transport_type());
             let assumed = library.unwrap_or(TransportType::Polling);
-            if self.way.still_upgrading(assumed) {
+            if self.budget.still_upgrading(assumed) {
                 continue;
             }
             let mut carrier = self.carrier();
@@ -210,7 +210,7 @@ impl EngineSession {
             // Without a socket to ask: what the library has given up, it has closed.
             if library == Some(TransportType::Websocket) || (library.is_none() && open) {
                 carrier.transport = Transport::WebSocket;
-                self.way.upgraded();
+                self.budget.upgraded();
                 for seat in &carrier.sockets {
                     events::upgraded(&engine.sessions.metrics, seat.namespace);
                 }
@@ -230,7 +230,7 @@ impl EngineSession {
             .any(|seat| seat.until <= now_seconds);
         if expired {
             self.close(CloseReason::TokenExpired);
-        } else if self.way.not_fetched_for() > settings.slow_client_timeout {
+        } else if self.budget.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
         } else if self.is_dead(settings.heartbeat) {
             self.close(CloseReason::Heartbeat);

@@ -1,7 +1,7 @@
 //! Commands of one socket, in the order in which they were sent.
 //!
 //! The library calls the handler's closure on the receive path and spawns only the future that it returns. So the closure
-//! does the work, and returns a future that is ready: the order is that of arrival. Only when the way out is full do
+//! does the work, and returns a future that is ready: the order is that of arrival. Only when the send budget is full do
 //! commands wait, here, for a task that carries them out one by one.
 
 use std::collections::VecDeque;
@@ -134,7 +134,7 @@ impl Inbox {
     /// Carries a command out, or lets it wait for its turn.
     pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
-        if queue.may_act_at_once(clock::monotonic_ms()) && self.has_room(&socket) {
+        if queue.may_act_at_once(clock::monotonic_ms()) && self.has_capacity(&socket) {
             drop(queue);
             self.act(&socket, received);
             return;
@@ -175,12 +175,12 @@ impl Inbox {
 
     async fn drain(self: Arc<Self>, socket: SocketRef) {
         loop {
-            while !self.has_room(&socket) {
+            while !self.has_capacity(&socket) {
                 if self.is_gone(&socket) {
                     self.lock().waiting.clear();
                     return;
                 }
-                self.engine.way.room().await;
+                self.engine.budget.capacity().await;
             }
             let Some(waiting) = self.next() else { return };
             self.carry_out(&socket, waiting);
@@ -201,8 +201,8 @@ impl Inbox {
         waiting
     }
 
-    fn has_room(&self, socket: &SocketRef) -> bool {
-        self.engine.way.has_room(socket.transport_type())
+    fn has_capacity(&self, socket: &SocketRef) -> bool {
+        self.engine.budget.has_capacity(socket.transport_type())
     }
 
     fn carry_out(self: &Arc<Self>, socket: &SocketRef, waiting: Waiting) {
@@ -249,7 +249,7 @@ impl Inbox {
         self.lifecycle.tasks().spawn(async move {
             let waiting = Waiting::Settled(asker, kept.await);
             let queue = inbox.lock();
-            if !queue.running && inbox.has_room(&socket) {
+            if !queue.running && inbox.has_capacity(&socket) {
                 drop(queue);
                 inbox.carry_out(&socket, waiting);
             } else {
@@ -287,23 +287,23 @@ impl Inbox {
 
     /// Answers by acknowledgement; a failed command without one by an `error` event.
     fn tell(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
-        let way = &self.engine.way;
-        if asker.wants_ack {
+        let budget = &self.engine.budget;
+        let transport = socket.transport_type();
+        let sent = if asker.wants_ack {
             let body = to_raw_value(answer).expect("answers are plain data");
-            way.note(body.get().len(), socket.transport_type());
-            if asker.ack.send(&body).is_err() {
-                // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
-                way.take_back();
-                self.engine.close(CloseReason::TooSlow);
-            }
+            let reservation = budget.reserve_answer(body.get().len(), transport);
+            reservation.send(|| asker.ack.send(&body))
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
             let outgoing = Outgoing::error(failure, &about);
-            way.note(outgoing.size(), socket.transport_type());
-            if outgoing.send(socket).is_err() {
-                way.take_back();
-                self.engine.close(CloseReason::TooSlow);
-            }
+            let reservation = budget.reserve_answer(outgoing.size(), transport);
+            reservation.send(|| outgoing.send(socket))
+        } else {
+            Ok(())
+        };
+        if sent.is_err() {
+            // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
+            self.engine.close(CloseReason::TooSlow);
         }
     }
 

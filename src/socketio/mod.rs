@@ -4,7 +4,7 @@
 //! - `engine_session`, `slot`: the life of a session, and its place among all
 //! - `handshake`: CONNECT, tokens, rooms, resume
 //! - `inbox`, `backlog`: commands in order, bounded
-//! - `outlet`, `encode`, `way`: events out, through the library, bounded
+//! - `outlet`, `encode`, `send_budget`: events out, through the library, bounded
 //!
 //! Nothing of socketioxide leaves this module.
 
@@ -20,8 +20,8 @@ mod inbound;
 mod inbox;
 mod outlet;
 mod query;
+mod send_budget;
 mod slot;
-mod way;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub const PATHS: [&str; 4] = [
 /// Namespaces; both share one space of rooms.
 const NAMESPACES: [&str; 2] = ["/", "/ws"];
 
-/// Room for a burst between the hub and the writer's task: more than a way out lets through.
+/// For a burst between the hub and the writer's task: more than a send budget allows.
 const LIBRARY_QUEUE: usize = 4096;
 
 /// No command carries attachments. A few are let in, so that whoever sends one is told what was wrong.

@@ -10,6 +10,7 @@ use socketioxide::{AckError, SendError, SocketError};
 use super::asked::{self, Refused};
 use super::encode::Outgoing;
 use super::engine_session::EngineSession;
+use super::send_budget::Reservation;
 use crate::session::Session;
 use crate::session::receipts::Asked;
 use crate::telemetry::events;
@@ -29,22 +30,22 @@ impl Outlet for SocketOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let outgoing = Outgoing::item(item, &self.session, self.meta);
         let transport = self.socket.transport_type();
-        let way = &self.engine.way;
-        if !way.take(outgoing.size(), transport, self.session.key()) {
+        let budget = &self.engine.budget;
+        let waiter = self.session.key();
+        let Some(reservation) = budget.reserve(outgoing.size(), transport, waiter) else {
             return Offered::Full;
-        }
+        };
         let sent = match item {
             Item::Publication {
                 publication,
                 cursor,
             } if publication.ack => match self.session.ask(&publication.event, publication.id()) {
-                Some(asked) => self.send_asking(&outgoing, asked, cursor),
-                None => outgoing.send(&self.socket),
+                Some(asked) => self.send_asking(reservation, &outgoing, asked, cursor),
+                None => reservation.send(|| outgoing.send(&self.socket)),
             },
-            _ => outgoing.send(&self.socket),
+            _ => reservation.send(|| outgoing.send(&self.socket)),
         };
         if let Err(error) = sent {
-            way.take_back();
             self.not_sent(&error);
         } else if matches!(item, Item::Welcome { .. }) {
             asked::tell(
@@ -61,21 +62,21 @@ impl SocketOutlet {
     /// Sends an event that the client is to acknowledge, and the `cursor` event that belongs behind it.
     fn send_asking(
         &self,
+        reservation: Reservation<'_>,
         outgoing: &Outgoing<'_>,
         asked: Asked,
         cursor: &Arc<str>,
     ) -> Result<(), SendError> {
-        let answer = outgoing.send_asking(&self.socket)?;
+        let answer = reservation.send(|| outgoing.send_asking(&self.socket))?;
         self.engine.tasks.spawn(async move {
             // What cannot be decoded was answered all the same.
             let answered = matches!(answer.await, Ok(_) | Err(AckError::Decode(_)));
             asked.answered(answered).await;
         });
         let cursor = Outgoing::item(Item::Cursor { cursor }, &self.session, self.meta);
-        let way = &self.engine.way;
-        way.note(cursor.size(), self.socket.transport_type());
-        if let Err(error) = cursor.send(&self.socket) {
-            way.take_back();
+        let transport = self.socket.transport_type();
+        let reservation = self.engine.budget.reserve_answer(cursor.size(), transport);
+        if let Err(error) = reservation.send(|| cursor.send(&self.socket)) {
             self.not_sent(&error);
         }
         Ok(())
@@ -89,7 +90,7 @@ impl SocketOutlet {
             SendError::Socket(SocketError::Closed) => {
                 events::undelivered(metrics, Undelivered::Closed, 1);
             }
-            // Cannot be, as long as the way is narrower than the library's queue. A hole would be silent, so close.
+            // Cannot be, as long as the budget is smaller than the library's queue. A hole would be silent, so close.
             SendError::Socket(SocketError::InternalChannelFull) => {
                 events::undelivered(metrics, Undelivered::Closed, 1);
                 events::fault(

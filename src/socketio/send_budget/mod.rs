@@ -1,0 +1,340 @@
+//! How much may be in flight to one Engine.IO session, and who waits until more may be.
+//!
+//! The library's queue drops what does not fit and reports no free capacity, so both are kept here. Both namespaces of a
+//! session share the budget; how many bytes it is, `drain_rate` says. The words:
+//!
+//! - *in flight*: handed to the library and not yet with the kernel, or in the answer of a poll
+//! - *reserve*: a packet's size counts from just before it is handed to the library
+//! - *settle*: the packet has left, because the stream below has written its frame, or a poll was answered with it. The
+//!   library keeps the order, so the packet reserved first is settled first
+//! - *release*: the library did not take it
+//! - *waiter*: a connection of the hub that received `Full`; the hub is notified when there is capacity again
+
+mod drain_rate;
+mod reservation;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fleetcast_core::hub::ConnectionKey;
+use socketioxide::TransportType;
+use tokio::sync::Notify;
+
+use self::drain_rate::{DrainRate, START};
+pub(super) use self::reservation::Reservation;
+use super::slot::Slot;
+use crate::net::Observer;
+use crate::session::SharedHub;
+
+/// A WebSocket may have so many packets between the hub and the kernel. The library's own queue (4,096 packets) is larger,
+/// so it never drops.
+const WEBSOCKET_PACKETS: usize = 1024;
+
+/// python-engineio refuses a payload of more than 16 packets; the library adds a ping and a CONNECT of its own.
+const POLLING_PACKETS: usize = 14;
+
+/// An upgrade that takes longer has failed: the library's own limit.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Engine.IO `message` packets that carry a Socket.IO EVENT or ACK: the ones that count.
+const COUNTED: [&[u8]; 2] = [b"42", b"43"];
+
+#[derive(Debug, Clone, Copy)]
+enum TransportPhase {
+    Polling,
+    /// Between the request for an upgrade and the end of it: nothing new may leave, or it leaves twice or never.
+    Upgrading {
+        since: Instant,
+    },
+    WebSocket,
+}
+
+struct BudgetState {
+    transport: TransportPhase,
+    /// Sizes of the packets in flight, in the order in which they were reserved.
+    in_flight: VecDeque<usize>,
+    /// Their sum.
+    bytes: usize,
+    drain_rate: DrainRate,
+    /// When a packet was reserved with none in flight, or one left, whichever came last.
+    moved: Instant,
+    /// Connections of the hub that received `Full`.
+    waiters: Vec<ConnectionKey>,
+    /// A waiter was notified and has not reserved since.
+    waiter_expected: bool,
+}
+
+/// The send budget of one Engine.IO session.
+///
+/// Lock order: the hub's lock, then the lock of the stream's writer, then this one, then `SharedHub`'s list of ready
+/// connections. A reservation holds no lock.
+pub(super) struct SendBudget {
+    hub: Arc<SharedHub>,
+    /// The most bytes of one polling answer: what does not fit waits in the library and is lost if the transport changes then.
+    polling_bytes: usize,
+    state: Mutex<BudgetState>,
+    /// There is capacity again: for commands that wait to be answered.
+    freed: Notify,
+    slot: Arc<Slot>,
+}
+
+impl SendBudget {
+    pub(super) fn new(
+        hub: Arc<SharedHub>,
+        slot: Arc<Slot>,
+        websocket: bool,
+        max_payload: usize,
+    ) -> Self {
+        let transport = if websocket {
+            TransportPhase::WebSocket
+        } else {
+            TransportPhase::Polling
+        };
+        let now = Instant::now();
+        Self {
+            hub,
+            polling_bytes: max_payload / 4 * 3,
+            state: Mutex::new(BudgetState {
+                transport,
+                in_flight: VecDeque::new(),
+                bytes: 0,
+                drain_rate: DrainRate::new(now),
+                moved: now,
+                waiters: Vec::new(),
+                waiter_expected: false,
+            }),
+            freed: Notify::new(),
+            slot,
+        }
+    }
+
+    /// Reserves `size` bytes for a packet that is about to be handed to the library. `None`: there is no capacity, and the
+    /// hub is notified of `waiter` when there is. `transport` is what the library says now. With nothing in flight any one
+    /// packet fits.
+    pub(super) fn reserve(
+        &self,
+        size: usize,
+        transport: TransportType,
+        waiter: Option<ConnectionKey>,
+    ) -> Option<Reservation<'_>> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.follow_library(transport);
+        if waiter.is_some() {
+            state.waiter_expected = false;
+        }
+        if self.fits(&state, size, 0, now) {
+            state.reserve(size, now);
+            Some(Reservation::new(self, size))
+        } else {
+            let new = waiter.filter(|key| !state.waiters.contains(key));
+            state.waiters.extend(new);
+            None
+        }
+    }
+
+    /// Reserves without a limit: for an answer, after [`has_capacity`](Self::has_capacity).
+    pub(super) fn reserve_answer(&self, size: usize, transport: TransportType) -> Reservation<'_> {
+        let mut state = self.lock();
+        state.follow_library(transport);
+        state.reserve(size, Instant::now());
+        Reservation::new(self, size)
+    }
+
+    /// Whether an answer to a command may be handed over now. Over a WebSocket [`START`] bytes may always be in flight, so
+    /// a slow client's events of that size in all leave capacity for an answer.
+    pub(super) fn has_capacity(&self, transport: TransportType) -> bool {
+        let mut state = self.lock();
+        state.follow_library(transport);
+        self.fits(&state, 0, START, Instant::now())
+    }
+
+    /// `least`: bytes that a WebSocket may have in flight however slow it is.
+    fn fits(&self, state: &BudgetState, size: usize, least: usize, now: Instant) -> bool {
+        let upgrading = matches!(state.transport, TransportPhase::Upgrading { .. });
+        if upgrading || state.in_flight.is_empty() {
+            return !upgrading;
+        }
+        let limit = state.drain_rate.limit(now);
+        let (packets, bytes) = match state.transport {
+            TransportPhase::WebSocket => (WEBSOCKET_PACKETS, limit.max(least)),
+            // A ping waits for the next poll, and that for the end of this answer.
+            TransportPhase::Polling | TransportPhase::Upgrading { .. } => {
+                (POLLING_PACKETS, limit.max(START).min(self.polling_bytes))
+            }
+        };
+        state.in_flight.len() < packets && state.bytes + size <= bytes
+    }
+
+    /// `count` packets have left.
+    fn settle(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        let now = Instant::now();
+        let before = state.bytes;
+        for _ in 0..count {
+            let Some(size) = state.in_flight.pop_front() else {
+                break;
+            };
+            state.bytes -= size;
+        }
+        state.moved = now;
+        let left = before - state.bytes;
+        state.drain_rate.drained(left, now);
+        if state.in_flight.is_empty() {
+            let limited = state.waiter_expected || !state.waiters.is_empty();
+            state.drain_rate.idle(limited, now);
+        }
+        let low = match state.transport {
+            // Waking at every frame would hand out one publication at a time.
+            TransportPhase::WebSocket => {
+                state.in_flight.len() <= WEBSOCKET_PACKETS / 2
+                    && state.bytes <= state.drain_rate.limit(now) / 2
+            }
+            TransportPhase::Polling => true,
+            TransportPhase::Upgrading { .. } => false,
+        };
+        if low {
+            self.wake(state);
+        }
+    }
+
+    /// The library did not take a packet of this size.
+    fn release(&self, size: usize) {
+        let mut state = self.lock();
+        // Nearly always the last one. Packets of equal size are interchangeable, so no packet needs a name.
+        if let Some(at) = state.in_flight.iter().rposition(|other| *other == size) {
+            state.in_flight.remove(at);
+            state.bytes -= size;
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, BudgetState>) {
+        let waiters = std::mem::take(&mut state.waiters);
+        state.waiter_expected |= !waiters.is_empty();
+        drop(state);
+        for key in waiters {
+            self.hub.ready(key);
+        }
+        self.freed.notify_waiters();
+    }
+
+    /// Waits until something may have left. The caller asks [`has_capacity`](Self::has_capacity) again.
+    pub(super) async fn capacity(&self) {
+        // The time-out covers what no frame reports: an upgrade that ended, a session that was closed.
+        let waited = tokio::time::timeout(Duration::from_millis(100), self.freed.notified()).await;
+        drop(waited);
+    }
+
+    /// A request for an upgrade has come: until it is over every offer is full.
+    pub(super) fn upgrading(&self) {
+        self.lock().transport = TransportPhase::Upgrading {
+            since: Instant::now(),
+        };
+    }
+
+    /// The session uses a WebSocket from now on.
+    pub(super) fn upgraded(&self) {
+        let mut state = self.lock();
+        state.transport = TransportPhase::WebSocket;
+        self.wake(state);
+    }
+
+    /// How long a polling client has not fetched what waits for it. (The stream below watches each `WebSocket`.)
+    pub(super) fn not_fetched_for(&self) -> Duration {
+        let state = self.lock();
+        match state.transport {
+            TransportPhase::Polling if !state.in_flight.is_empty() => state.moved.elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The upgrade was refused: the session goes on polling.
+    pub(super) fn upgrade_failed(&self) {
+        let mut state = self.lock();
+        state.transport = TransportPhase::Polling;
+        self.wake(state);
+    }
+
+    /// Whether an upgrade is under way, going by what the library says now. Once it is over, the waiters are notified.
+    pub(super) fn still_upgrading(&self, library: TransportType) -> bool {
+        let mut state = self.lock();
+        state.follow_library(library);
+        let upgrading = matches!(state.transport, TransportPhase::Upgrading { .. });
+        if !upgrading {
+            self.wake(state);
+        }
+        upgrading
+    }
+
+    /// A poll is to be answered with this body. False: it holds an Engine.IO close packet, which must not be sent.
+    pub(super) fn polled(&self, body: &[u8]) -> bool {
+        /// Between the packets of a polling payload (Engine.IO protocol 4).
+        const SEPARATOR: u8 = 0x1e;
+        let packets = || body.split(|byte| *byte == SEPARATOR);
+        self.settle(packets().filter(|packet| is_counted(packet)).count());
+        packets().all(|packet| packet != CLOSE)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BudgetState {
+    fn reserve(&mut self, size: usize, now: Instant) {
+        if self.in_flight.is_empty() {
+            self.moved = now;
+            self.drain_rate.busy(now);
+        }
+        self.in_flight.push_back(size);
+        self.bytes += size;
+    }
+
+    fn follow_library(&mut self, library: TransportType) {
+        if let TransportPhase::Upgrading { since } = self.transport {
+            if library == TransportType::Websocket {
+                self.transport = TransportPhase::WebSocket;
+            } else if since.elapsed() > UPGRADE_TIMEOUT {
+                self.transport = TransportPhase::Polling;
+            }
+        }
+    }
+}
+
+fn is_counted(packet: &[u8]) -> bool {
+    COUNTED.iter().any(|prefix| packet.starts_with(prefix))
+}
+
+/// WebSocket opcode of Engine.IO's text packets.
+const TEXT: u8 = 1;
+
+/// Engine.IO `close`: the library sends it when it ends a session, for example after a missed pong.
+const CLOSE: &[u8] = b"1";
+
+/// The reason that the stream is closed with in place of the library's close packet.
+const LIBRARY_CLOSES: &str = "library";
+
+impl Observer for SendBudget {
+    /// A client that receives the close packet never comes back (python-socketio) or not for long (Java); one whose
+    /// transport is closed is back within a second.
+    fn forbids(&self, opcode: u8, head: &[u8], _payload_len: usize) -> Option<&'static str> {
+        (opcode == TEXT && head == CLOSE).then_some(LIBRARY_CLOSES)
+    }
+
+    fn frame_written(&self, opcode: u8, head: &[u8], _payload_len: usize) {
+        if opcode == TEXT && is_counted(head) {
+            self.settle(1);
+        }
+    }
+
+    fn closed(&self) {
+        self.slot.release();
+    }
+}
+
+#[cfg(test)]
+mod tests;
