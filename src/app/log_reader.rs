@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::topic_counters::TopicCounters;
-use crate::kafka::{self, ConsumerSettings, Handle, Router, Status, Topics, Wants};
+use crate::kafka::{ConsumerSettings, Handle, LogConsumer, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
 use crate::settings::{KafkaSettings, Settings};
 use crate::socketio::LogSource;
@@ -30,7 +30,54 @@ pub(super) struct LogReader {
     routes: Arc<Routes>,
 }
 
+/// What it is started with.
+pub(super) struct LogReaderParts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) hub: &'a HubSettings,
+    pub(super) metrics: &'a Metrics,
+    /// To the hub.
+    pub(super) feed: mpsc::Sender<Vec<Feed>>,
+    pub(super) stop: &'a CancellationToken,
+    pub(super) lifecycle: &'a Lifecycle,
+}
+
 impl LogReader {
+    /// Starts the consumer on threads of its own.
+    pub(super) fn start(parts: LogReaderParts<'_>) -> anyhow::Result<Arc<Self>> {
+        let LogReaderParts {
+            settings,
+            hub,
+            metrics,
+            feed,
+            stop,
+            lifecycle,
+        } = parts;
+        let table = &settings.profile.routes;
+        let routes = Arc::new(Routes::new(table, metrics));
+        let threads = TaskTracker::new();
+        let consumer = LogConsumer {
+            settings: consumer(settings, hub),
+            topics: topics(table),
+            router: routes.clone(),
+            metrics: metrics.clone(),
+            feed,
+            stop: stop.clone(),
+        };
+        let handle = consumer.start(&mut |name, work| {
+            let running = threads.token();
+            lifecycle.thread(name, move || {
+                let _running = running;
+                work();
+            })
+        });
+        let handle = handle.context("cannot start the consumer of Kafka")?;
+        Ok(Arc::new(Self {
+            handle,
+            threads,
+            routes,
+        }))
+    }
+
     pub(super) fn status(&self) -> Arc<Status> {
         self.handle.status()
     }
@@ -136,39 +183,4 @@ fn topics(routes: &Arc<RouteTable>) -> Topics {
         names: routes.topic_groups().map(<[_]>::to_vec).collect(),
         wanted,
     }
-}
-
-/// Starts the consumer on threads of its own.
-pub(super) fn start(
-    settings: &Settings,
-    hub: &HubSettings,
-    metrics: &Metrics,
-    feed: mpsc::Sender<Vec<Feed>>,
-    stop: &CancellationToken,
-    lifecycle: &Lifecycle,
-) -> anyhow::Result<Arc<LogReader>> {
-    let table = &settings.profile.routes;
-    let routes = Arc::new(Routes::new(table, metrics));
-    let threads = TaskTracker::new();
-    let handle = kafka::spawn(
-        &consumer(settings, hub),
-        topics(table),
-        routes.clone(),
-        metrics,
-        feed,
-        stop.clone(),
-        &mut |name, work| {
-            let running = threads.token();
-            lifecycle.thread(name, move || {
-                let _running = running;
-                work();
-            })
-        },
-    );
-    let handle = handle.context("cannot start the consumer of Kafka")?;
-    Ok(Arc::new(LogReader {
-        handle,
-        threads,
-        routes,
-    }))
 }

@@ -48,67 +48,72 @@ const PAGE: [(&str, &str, &[u8]); 4] = [
     ),
 ];
 
-pub(super) fn router(
-    listen: &Listen,
-    origins: &Arc<ArcSwap<Origins>>,
-    engine: &Arc<Engine>,
-    probes: &Probes,
-    people: Option<&DemoPeople>,
-    metrics: &Metrics,
-) -> Router {
-    let mut router = sockets(origins, engine, metrics).merge(api::probes(probes));
-    if listen.qa_page {
-        for (path, content_type, bytes) in PAGE {
-            router = router.route(path, get(move || async move { page(content_type, bytes) }));
-        }
-    }
-    if let Some(people) = people {
-        let json = people.json().to_owned();
-        let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
-        router = router.route("/demo/people.json", get(answer));
-    }
-    router.fallback(api::not_found)
+/// What its paths lead to.
+pub(super) struct PublicRoutes<'a> {
+    pub(super) listen: &'a Listen,
+    pub(super) origins: &'a Arc<ArcSwap<Origins>>,
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) probes: &'a Probes,
+    pub(super) people: Option<&'a DemoPeople>,
+    pub(super) metrics: &'a Metrics,
 }
 
-fn sockets(origins: &Arc<ArcSwap<Origins>>, engine: &Arc<Engine>, metrics: &Metrics) -> Router {
-    let mut router = Router::new();
-    for path in socketio::PATHS {
-        let engine = engine.clone();
-        let handle = move |request: Request<Body>| engine.handle(request);
-        router = router.route(path, any(handle));
-    }
-    let cors = {
-        let origins = origins.clone();
-        CorsLayer::new()
-            .allow_origin(AllowOrigin::predicate(
-                move |origin: &HeaderValue, request| origins.load().allow(origin, &request.headers),
-            ))
-            .allow_credentials(true)
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
-    };
-    let (origins, metrics) = (origins.clone(), metrics.clone());
-    let guard = move |request: Request<Body>, next: Next| {
-        let (origins, metrics) = (origins.clone(), metrics.clone());
-        async move {
-            if origins.load().admit(request.headers()) {
-                return next.run(request).await;
+impl PublicRoutes<'_> {
+    pub(super) fn router(&self) -> Router {
+        let mut router = self.sockets().merge(api::probes(self.probes));
+        if self.listen.qa_page {
+            for (path, content_type, bytes) in PAGE {
+                router = router.route(path, get(move || async move { page(content_type, bytes) }));
             }
-            events::refused(
-                &metrics,
-                Refused::Origin,
-                "a page of this origin may not connect",
-            );
-            Problem::new(
-                StatusCode::FORBIDDEN,
-                "origin",
-                "this origin may not connect",
-            )
-            .into_response()
         }
-    };
-    // The outermost layer comes last: a foreign page is refused before CORS answers its preflight.
-    router.layer(cors).layer(middleware::from_fn(guard))
+        if let Some(people) = self.people {
+            let json = people.json().to_owned();
+            let answer =
+                move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
+            router = router.route("/demo/people.json", get(answer));
+        }
+        router.fallback(api::not_found)
+    }
+
+    fn sockets(&self) -> Router {
+        let mut router = Router::new();
+        for path in socketio::PATHS {
+            let engine = self.engine.clone();
+            let handle = move |request: Request<Body>| engine.handle(request);
+            router = router.route(path, any(handle));
+        }
+        let (origins, metrics) = (self.origins.clone(), self.metrics.clone());
+        let guard = move |request: Request<Body>, next: Next| {
+            let (origins, metrics) = (origins.clone(), metrics.clone());
+            async move {
+                if origins.load().admit(request.headers()) {
+                    return next.run(request).await;
+                }
+                refuse_origin(&metrics)
+            }
+        };
+        // The outermost layer comes last: a foreign page is refused before CORS answers its preflight.
+        router
+            .layer(cors(self.origins.clone()))
+            .layer(middleware::from_fn(guard))
+    }
+}
+
+fn cors(origins: Arc<ArcSwap<Origins>>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(
+            move |origin: &HeaderValue, request| origins.load().allow(origin, &request.headers),
+        ))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+}
+
+fn refuse_origin(metrics: &Metrics) -> Response {
+    let why = "a page of this origin may not connect";
+    events::refused(metrics, Refused::Origin, why);
+    let detail = "this origin may not connect";
+    Problem::new(StatusCode::FORBIDDEN, "origin", detail).into_response()
 }
 
 fn page(content_type: &'static str, bytes: &'static [u8]) -> Response {

@@ -47,74 +47,65 @@ impl EventCounters {
     }
 }
 
+/// The parts whose numbers are shown.
+pub(super) struct ScrapeSources {
+    pub(super) metrics: Metrics,
+    pub(super) hub: Arc<SharedHub>,
+    pub(super) log: Arc<LogReader>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) events: Arc<EventCounters>,
+}
+
 pub(super) struct Scrape {
-    metrics: Metrics,
-    hub: Arc<SharedHub>,
-    log: Arc<LogReader>,
-    engine: Arc<Engine>,
+    sources: ScrapeSources,
     /// Of both listeners, with what was shown of each already.
     tables: Mutex<Vec<(Arc<ConnectionTable>, NetStats)>>,
-    events: Arc<EventCounters>,
     started_ms: u64,
 }
 
 impl Scrape {
-    pub(super) fn new(
-        metrics: Metrics,
-        tables: [Arc<ConnectionTable>; 2],
-        hub: Arc<SharedHub>,
-        log: Arc<LogReader>,
-        engine: Arc<Engine>,
-        events: Arc<EventCounters>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            metrics,
-            hub,
-            log,
-            engine,
-            tables: Mutex::new(
-                tables
-                    .into_iter()
-                    .map(|table| (table, NetStats::default()))
-                    .collect(),
-            ),
-            events,
+    pub(super) fn new(sources: ScrapeSources, tables: [Arc<ConnectionTable>; 2]) -> Self {
+        let tables = tables.map(|table| (table, NetStats::default()));
+        Self {
+            sources,
+            tables: Mutex::new(tables.into()),
             started_ms: clock::monotonic_ms(),
-        })
+        }
     }
 
     /// `/metrics`, in Prometheus' text format.
     pub(super) fn render(&self) -> String {
-        let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
-        let events = self.events.by_event.load();
+        let ScrapeSources {
+            metrics,
+            hub,
+            log,
+            events,
+            ..
+        } = &self.sources;
+        let snapshot = hub.with(|hub, now| hub.snapshot(now));
+        let events = events.by_event.load();
         for (event, count) in &snapshot.counts.deliveries {
             if let Some(metrics) = events.get(&**event) {
                 metrics.deliveries.absolute(*count);
             }
         }
         let behind = snapshot.counts.resyncs[ResyncReason::Evicted as usize];
-        self.metrics
+        metrics
             .undelivered
             .absolute(Undelivered::BehindWindow, behind);
-        self.metrics
+        metrics
             .undelivered
             .absolute(Undelivered::Conflated, snapshot.counts.conflated);
-        self.metrics.lagging.set(to_f64(snapshot.lagging));
-        self.metrics
-            .window_seconds
-            .set(seconds(snapshot.window_age_ms));
-        self.metrics.window_bytes.set(to_f64(snapshot.window_bytes));
-        self.metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
-        self.metrics
-            .latest_records
-            .set(to_f64(snapshot.latest_records));
-        self.metrics
+        metrics.lagging.set(to_f64(snapshot.lagging));
+        metrics.window_seconds.set(seconds(snapshot.window_age_ms));
+        metrics.window_bytes.set(to_f64(snapshot.window_bytes));
+        metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
+        metrics.latest_records.set(to_f64(snapshot.latest_records));
+        metrics
             .latest_evicted
             .absolute(snapshot.counts.latest_evicted);
-        let status = self.log.status();
-        self.metrics
-            .kafka_up
-            .set(if status.contact { 1.0 } else { 0.0 });
+        let status = log.status();
+        metrics.kafka_up.set(if status.contact { 1.0 } else { 0.0 });
         let lag = render_lag(status.partitions.iter().map(|partition| {
             let records = usize::try_from(partition.lag).unwrap_or(usize::MAX);
             (&*partition.topic, partition.number, to_f64(records))
@@ -122,17 +113,24 @@ impl Scrape {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         for (table, shown) in tables.iter_mut() {
             let stats = table.stats();
-            show_refusals(&self.metrics, shown, &stats);
+            show_refusals(metrics, shown, &stats);
             *shown = stats;
         }
         drop(tables);
-        self.metrics.render() + &lag
+        metrics.render() + &lag
     }
 
     /// `/stats`: a superset of what the neighbouring services show.
     pub(super) fn stats(&self) -> Value {
-        let snapshot = self.hub.with(|hub, now| hub.snapshot(now));
-        let (status, routes) = (self.log.status(), self.log.routes());
+        let ScrapeSources {
+            metrics,
+            hub,
+            log,
+            engine,
+            ..
+        } = &self.sources;
+        let snapshot = hub.with(|hub, now| hub.snapshot(now));
+        let (status, routes) = (log.status(), log.routes());
         let partitions: Vec<Value> = status
             .partitions
             .iter()
@@ -151,18 +149,18 @@ impl Scrape {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": clock::monotonic_ms().saturating_sub(self.started_ms) / 1000,
             "connections": snapshot.connections,
-            "sessions": self.engine.open(),
+            "sessions": engine.open(),
             "lagging": snapshot.lagging,
             "organizations": snapshot.organisations,
             "rooms": rooms(&snapshot),
             "records_published": snapshot.counts.publications,
             "events_emitted": emitted,
             "active_connections": snapshot.connections,
-            "total_connections": self.metrics.connects.total(),
-            "total_disconnections": self.metrics.disconnects.total(),
+            "total_connections": metrics.connects.total(),
+            "total_disconnections": metrics.disconnects.total(),
             "total_rooms": snapshot.rooms.values().map(|count| count.rooms).sum::<usize>(),
             "messages_sent": emitted,
-            "messages_received": self.metrics.commands.total(),
+            "messages_received": metrics.commands.total(),
             "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "starts": Resumed::ALL.iter().map(|resumed| (resumed.as_str().to_owned(), json!(snapshot.counts.starts[*resumed as usize]))).collect::<serde_json::Map<_, _>>(),
             "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),

@@ -14,7 +14,7 @@ pub mod producer;
 use broker::{Broker, BrokerError};
 use city::City;
 use people::{Person, people};
-use producer::Driver;
+pub use producer::Driver;
 use rdkafka::error::KafkaError;
 
 /// Enough to see that order holds per partition and not across them.

@@ -145,60 +145,70 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a second
-/// of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is gone.
-///
-/// The feed is bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops
-/// fetching: nothing is dropped.
-pub fn spawn(
-    settings: &ConsumerSettings,
-    topics: Topics,
-    router: Arc<dyn Router>,
-    metrics: &Metrics,
-    feed: mpsc::Sender<Vec<Feed>>,
-    stop: CancellationToken,
-    start_thread: StartThread<'_>,
-) -> Result<Handle, StartError> {
-    /// Reports that wait for the reader: a few, they repeat what matters.
-    const REPORTS: usize = 4;
+/// What the log is read with, by whom it is routed, and where it goes.
+pub struct LogConsumer {
+    pub settings: ConsumerSettings,
+    pub topics: Topics,
+    pub router: Arc<dyn Router>,
+    pub metrics: Metrics,
+    /// Bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops fetching:
+    /// nothing is dropped.
+    pub feed: mpsc::Sender<Vec<Feed>>,
+    pub stop: CancellationToken,
+}
 
-    check(settings)?;
-    let config = client::config(settings)?;
-    let context = client::Context::new(settings);
-    let shared = Arc::new(Shared::new(topics));
-    let (reports, received) = mpsc::channel(REPORTS);
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-    };
+impl LogConsumer {
+    /// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a
+    /// second of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is gone.
+    pub fn start(self, start_thread: StartThread<'_>) -> Result<Handle, StartError> {
+        /// Reports that wait for the reader: a few, they repeat what matters.
+        const REPORTS: usize = 4;
 
-    let scout = scout::Scout::new(
-        ffi::Asker::new(client::asker(&config, context.clone())?),
-        settings.clone(),
-        Arc::clone(&shared),
-    );
-    let scout_stop = stop.clone();
-    let scout_runtime = runtime()?;
-    start_thread(
-        "kafka-scout",
-        Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
-    )?;
+        let Self {
+            settings,
+            topics,
+            router,
+            metrics,
+            feed,
+            stop,
+        } = self;
+        check(&settings)?;
+        let config = client::config(&settings)?;
+        let context = client::Context::new(&settings);
+        let shared = Arc::new(Shared::new(topics));
+        let (reports, received) = mpsc::channel(REPORTS);
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+        };
 
-    let reader = reader::Reader::new(
-        config,
-        context,
-        settings.pace,
-        router,
-        metrics.clone(),
-        Arc::clone(&shared),
-    );
-    let reader_runtime = runtime()?;
-    start_thread(
-        "kafka-reader",
-        Box::new(move || reader.run(&reader_runtime, received, &feed, &stop)),
-    )?;
-    Ok(Handle { shared })
+        let reader = reader::Reader::new(reader::ReaderParts {
+            config: config.clone(),
+            context: context.clone(),
+            pace: settings.pace,
+            router,
+            metrics,
+            shared: Arc::clone(&shared),
+        });
+        let scout = scout::Scout::new(
+            ffi::Asker::new(client::asker(&config, context)?),
+            settings,
+            Arc::clone(&shared),
+        );
+        let scout_stop = stop.clone();
+        let scout_runtime = runtime()?;
+        start_thread(
+            "kafka-scout",
+            Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
+        )?;
+        let reader_runtime = runtime()?;
+        start_thread(
+            "kafka-reader",
+            Box::new(move || reader.run(&reader_runtime, received, &feed, &stop)),
+        )?;
+        Ok(Handle { shared })
+    }
 }
 
 /// Asks things of the running consumer. Never blocks.

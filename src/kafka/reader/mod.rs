@@ -30,6 +30,16 @@ use crate::clock;
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
 
+/// What a [`Reader`] is built from.
+pub(super) struct ReaderParts {
+    pub(super) config: ClientConfig,
+    pub(super) context: Context,
+    pub(super) pace: Pace,
+    pub(super) router: Arc<dyn Router>,
+    pub(super) metrics: Metrics,
+    pub(super) shared: Arc<Shared>,
+}
+
 pub(super) struct Reader {
     config: ClientConfig,
     context: Context,
@@ -72,14 +82,15 @@ impl Reader {
     /// Between two clients. One that cannot be made, or is lost at once, is not tried in a spin.
     const SOURCE_PAUSE_MS: u64 = 1_000;
 
-    pub(super) fn new(
-        config: ClientConfig,
-        context: Context,
-        pace: Pace,
-        router: Arc<dyn Router>,
-        metrics: Metrics,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(parts: ReaderParts) -> Self {
+        let ReaderParts {
+            config,
+            context,
+            pace,
+            router,
+            metrics,
+            shared,
+        } = parts;
         Self {
             config,
             context,

@@ -17,7 +17,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ConsumerSettings, Handle, Pace, Router, Status, Topics, spawn};
+use super::super::{ConsumerSettings, Handle, LogConsumer, Pace, Router, Status, Topics};
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
@@ -105,21 +105,22 @@ impl Rig {
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         let routed = Arc::new(AtomicU64::new(0));
-        let handle = spawn(
-            settings,
+        let consumer = LogConsumer {
+            settings: settings.clone(),
             topics,
-            Arc::new(Plain {
+            router: Arc::new(Plain {
                 routed: Arc::clone(&routed),
             }),
-            &Metrics::new(),
-            sender,
-            stop.clone(),
-            &mut |_name, run| {
+            metrics: Metrics::new(),
+            feed: sender,
+            stop: stop.clone(),
+        };
+        let handle = consumer
+            .start(&mut |_name, run| {
                 threads.push(std::thread::spawn(run));
                 Ok(())
-            },
-        )
-        .unwrap();
+            })
+            .unwrap();
         Self {
             handle,
             feed: Some(feed),

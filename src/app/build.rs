@@ -1,0 +1,197 @@
+//! Builds the parts and joins them. What can fail, fails here; nothing is served yet.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use fleetcast_core::hub::feed::Feed;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::demo_people::DemoPeople;
+use super::listener::Listener;
+use super::log_reader::{LogReader, LogReaderParts};
+use super::origins::Origins;
+use super::ready::Readiness;
+use super::stats::EventCounters;
+use super::{Mode, hub_settings, receipts};
+use crate::auth::Verifier;
+use crate::demo::{self, Demo, Driver};
+use crate::kafka::Producer;
+use crate::lifecycle::Lifecycle;
+use crate::net::{self, NetSettings};
+use crate::session::receipts::Outstanding;
+use crate::session::{Open, Sessions, SharedHub};
+use crate::settings::Settings;
+use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
+use crate::telemetry::Metrics;
+
+/// Batches between Kafka's thread and the hub. When the hub is busy for longer, Kafka's thread waits, and librdkafka stops
+/// fetching.
+const FEED: usize = 16;
+
+/// All parts of the process, joined.
+pub(super) struct App {
+    pub(super) settings: Settings,
+    pub(super) metrics: Metrics,
+    pub(super) over: Over,
+    pub(super) hub: Arc<SharedHub>,
+    /// What the log's reader sends to the hub.
+    pub(super) feed: mpsc::Receiver<Vec<Feed>>,
+    pub(super) log: Arc<LogReader>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) receipts: Option<Producer>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) event_counters: Arc<EventCounters>,
+    pub(super) origins: Arc<ArcSwap<Origins>>,
+    pub(super) public: Listener,
+    pub(super) internal: Listener,
+    pub(super) demo: Option<BuiltDemo>,
+}
+
+/// What must go on until the last connection is closed listens to this, not to the first signal.
+pub(super) struct Over {
+    pub(super) token: CancellationToken,
+    /// Also when the process ends early, by an error: nothing is left running that waits for it.
+    _on_drop: DropGuard,
+}
+
+impl Over {
+    fn new(lifecycle: &Lifecycle) -> Self {
+        let token = lifecycle.killed().child_token();
+        Self {
+            _on_drop: token.clone().drop_guard(),
+            token,
+        }
+    }
+}
+
+/// The embedded broker, what writes to it, and who looks at it.
+pub(super) struct BuiltDemo {
+    /// The broker lives in it.
+    pub(super) demo: Demo,
+    pub(super) driver: Driver,
+    pub(super) people: DemoPeople,
+}
+
+impl App {
+    pub(super) fn build(
+        mut settings: Settings,
+        mode: Mode,
+        metrics: Metrics,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let descriptors = net::raise_descriptor_limit();
+        let demo = match mode {
+            Mode::Serve => None,
+            Mode::Demo => Some(embedded_broker(&mut settings)?),
+        };
+
+        let over = Over::new(lifecycle);
+        let keeping = hub_settings(&settings);
+        let hub = SharedHub::new(keeping);
+        let (sender, feed) = mpsc::channel(FEED);
+        // The only part that runs from here on: the window is loaded while the rest is built.
+        let log = LogReader::start(LogReaderParts {
+            settings: &settings,
+            hub: &keeping,
+            metrics: &metrics,
+            feed: sender,
+            stop: &over.token,
+            lifecycle,
+        })?;
+        let verifier = Arc::new(Verifier::open(&settings.auth)?);
+        verifier.set_default_organisation(settings.profile.routes.default_organisation());
+        let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
+        let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
+
+        let sessions = Arc::new(Sessions {
+            hub: hub.clone(),
+            policy: ArcSwap::new(settings.profile.policy.clone()),
+            open: Open::default(),
+            max_rooms: settings.sockets.max_rooms,
+            metrics: metrics.clone(),
+            receipts: keeper,
+            outstanding: Outstanding::default(),
+        });
+        let handshake = Handshake {
+            sessions: sessions.clone(),
+            verifier: verifier.clone(),
+            log: log.clone(),
+            admission: {
+                let readiness = readiness.clone();
+                Arc::new(move || readiness.admits())
+            },
+            lifecycle: lifecycle.clone(),
+            max_packet: settings.sockets.max_message_bytes,
+        };
+        let engine = socketio::build(handshake, socket_io_settings(&settings));
+
+        let (public, internal) = listeners(&settings, descriptors)?;
+        let demo = match demo {
+            Some((demo, driver)) => Some(BuiltDemo {
+                people: DemoPeople::mint(&demo, &settings.auth)?,
+                demo,
+                driver,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            event_counters: EventCounters::new(&metrics, &settings.profile.routes),
+            origins: Arc::new(ArcSwap::from_pointee(Origins::new(&settings.listen))),
+            settings,
+            metrics,
+            over,
+            hub,
+            feed,
+            log,
+            verifier,
+            readiness,
+            receipts,
+            sessions,
+            engine,
+            public,
+            internal,
+            demo,
+        })
+    }
+}
+
+/// Starts the broker of the demo, and has the settings name it.
+fn embedded_broker(settings: &mut Settings) -> anyhow::Result<(Demo, Driver)> {
+    let (demo, driver) = demo::start(&settings.kafka.topic_prefix, rand::random())
+        .context("cannot start the embedded broker")?;
+    settings.kafka.bootstrap_servers.clone_from(&demo.bootstrap);
+    Ok((demo, driver))
+}
+
+/// The public and the internal one.
+fn listeners(settings: &Settings, descriptors: usize) -> anyhow::Result<(Listener, Listener)> {
+    let (listen, sockets) = (&settings.listen, &settings.sockets);
+    let slow = sockets.slow_client_timeout;
+    let limits = NetSettings::public(sockets.max_connections, slow, descriptors);
+    let public = Listener::bind("public", listen.host, listen.port, limits)?;
+    let limits = NetSettings::internal(slow, descriptors);
+    let (host, port) = (listen.internal_host, listen.internal_port);
+    let internal = Listener::bind("internal", host, port, limits)?;
+    Ok((public, internal))
+}
+
+fn socket_io_settings(settings: &Settings) -> SocketIoSettings {
+    let sockets = &settings.sockets;
+    let (ping_interval, ping_timeout) = (sockets.ping_interval, sockets.ping_timeout);
+    SocketIoSettings {
+        ping_interval,
+        ping_timeout,
+        engine: EngineSettings {
+            max_connections: sockets.max_connections,
+            max_payload: sockets.max_http_buffer_size,
+            max_packet: sockets.max_message_bytes,
+            slow_client_timeout: sockets.slow_client_timeout,
+            heartbeat: ping_interval.saturating_add(ping_timeout),
+            allow_query_token: settings.auth.allow_query_token,
+        },
+    }
+}

@@ -1,0 +1,63 @@
+//! A listening socket and the connections that came in by it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Lifecycle;
+use crate::net::{self, ConnectionTable, NetSettings};
+
+pub(super) struct Listener {
+    socket: TcpListener,
+    limits: NetSettings,
+    pub(super) address: SocketAddr,
+    pub(super) table: Arc<ConnectionTable>,
+}
+
+impl Listener {
+    /// Connections queue in the kernel from here on; [`serve`](Self::serve) accepts them.
+    pub(super) fn bind(
+        name: &str,
+        host: IpAddr,
+        port: u16,
+        limits: NetSettings,
+    ) -> anyhow::Result<Self> {
+        let asked = SocketAddr::new(host, port);
+        let failed = || format!("cannot listen on {asked} ({name})");
+        let socket = net::bind(asked).with_context(failed)?;
+        let address = socket.local_addr().with_context(failed)?;
+        Ok(Self {
+            socket,
+            limits,
+            address,
+            table: ConnectionTable::new(),
+        })
+    }
+
+    /// Accepts connections until `over`. `part` names the task in the log.
+    pub(super) fn serve(
+        self,
+        part: &'static str,
+        router: Router,
+        over: CancellationToken,
+        lifecycle: &Lifecycle,
+    ) {
+        let served = net::serve(
+            self.socket,
+            router,
+            self.limits,
+            self.table,
+            lifecycle.tasks(),
+            over.clone(),
+        );
+        lifecycle.critical(part, async move {
+            served.await;
+            anyhow::ensure!(over.is_cancelled(), "the accept loop has ended");
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! Starts what was built: keys, listeners, the hub, and what watches over them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::build::{App, BuiltDemo, Over};
+use super::demo_people::DemoPeople;
+use super::log_reader::LogReader;
+use super::public::PublicRoutes;
+use super::ready::Readiness;
+use super::reload::Reload;
+use super::reload::Reread;
+use super::stats::{Scrape, ScrapeSources, delivery_times};
+use crate::api::{self, Probes};
+use crate::demo::Demo;
+use crate::kafka::Producer;
+use crate::lifecycle::Lifecycle;
+use crate::net::ConnectionTable;
+use crate::socketio::Engine;
+use crate::telemetry::events;
+
+/// What is needed to stop in good order.
+pub(super) struct RunningApp {
+    pub(super) over: Over,
+    pub(super) log: Arc<LogReader>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) engine: Arc<Engine>,
+    /// Of both listeners.
+    pub(super) tables: [Arc<ConnectionTable>; 2],
+    pub(super) receipts: Option<Producer>,
+    /// Over how long the connections are closed.
+    pub(super) spread: Duration,
+    /// The broker lives in it, so it must outlast everything that reads from it.
+    pub(super) demo: Option<Demo>,
+}
+
+impl App {
+    pub(super) fn start(self, reread: Reread, lifecycle: &Lifecycle) -> RunningApp {
+        let probes = self.probes();
+        let tables = self.tables();
+        let Self {
+            settings,
+            metrics,
+            over,
+            hub,
+            feed,
+            log,
+            verifier,
+            readiness,
+            receipts,
+            sessions,
+            engine,
+            event_counters,
+            origins,
+            public,
+            internal,
+            demo,
+        } = self;
+        verifier.keep(&metrics, lifecycle);
+
+        let addresses = (public.address, internal.address);
+        let routes = PublicRoutes {
+            listen: &settings.listen,
+            origins: &origins,
+            engine: &engine,
+            probes: &probes,
+            people: demo.as_ref().map(|demo| &demo.people),
+            metrics: &metrics,
+        };
+        let (router, stop) = (routes.router(), over.token.clone());
+        public.serve("public listener", router, stop, lifecycle);
+        let (router, stop) = (api::internal(&probes), over.token.clone());
+        internal.serve("internal listener", router, stop, lifecycle);
+        events::listening(addresses.0, addresses.1);
+
+        let delivered = delivery_times(event_counters.clone());
+        let stop = over.token.clone();
+        lifecycle.critical("hub", async move {
+            let stopped = hub.drive(feed, delivered, stop).await;
+            anyhow::ensure!(stopped, "the reader of Kafka has ended");
+            Ok(())
+        });
+        let spread = settings.sockets.drain;
+        let reload = Reload {
+            reread,
+            settings,
+            log: log.clone(),
+            events: event_counters,
+            sessions,
+            origins,
+            verifier,
+        };
+        lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
+        lifecycle.spawn("sessions", engine.clone().watch(over.token.clone()));
+        lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
+        let demo = demo.map(|built| {
+            let BuiltDemo {
+                demo,
+                driver,
+                people,
+            } = built;
+            print_when_started(people, addresses.0, readiness.clone(), lifecycle);
+            lifecycle.spawn("city", driver.run(metrics, lifecycle.stopping()));
+            demo
+        });
+        RunningApp {
+            over,
+            log,
+            readiness,
+            engine,
+            tables,
+            receipts,
+            spread,
+            demo,
+        }
+    }
+
+    fn tables(&self) -> [Arc<ConnectionTable>; 2] {
+        [self.public.table.clone(), self.internal.table.clone()]
+    }
+
+    fn probes(&self) -> Probes {
+        let sources = ScrapeSources {
+            metrics: self.metrics.clone(),
+            hub: self.hub.clone(),
+            log: self.log.clone(),
+            engine: self.engine.clone(),
+            events: self.event_counters.clone(),
+        };
+        let scrape = Arc::new(Scrape::new(sources, self.tables()));
+        let (readiness, stats) = (self.readiness.clone(), scrape.clone());
+        Probes {
+            ready: Arc::new(move || readiness.report()),
+            stats: Arc::new(move || stats.stats()),
+            metrics: Arc::new(move || scrape.render()),
+        }
+    }
+}
+
+fn print_when_started(
+    people: DemoPeople,
+    address: SocketAddr,
+    readiness: Arc<Readiness>,
+    lifecycle: &Lifecycle,
+) {
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn("people", async move {
+        // A browser that opens the address before that would be refused.
+        let started = stopping.run_until_cancelled(readiness.started()).await;
+        if started.is_some() {
+            people.print(address);
+        }
+    });
+}
