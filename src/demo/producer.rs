@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::city::City;
 use crate::clock;
 use crate::telemetry::labels::Component;
+use crate::telemetry::throttle::Throttle;
 use crate::telemetry::{Metrics, events};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -99,7 +100,7 @@ impl Driver {
     pub async fn run(mut self, metrics: Metrics, stopping: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut complained_at: Option<(Instant, u64)> = None;
+        let (complaints, mut reported) = (Throttle::new(COMPLAIN_EVERY), 0);
         loop {
             tokio::select! {
                 biased;
@@ -108,11 +109,10 @@ impl Driver {
             }
             self.tick();
             let failed = self.deliveries.failed();
-            let (last, known) = complained_at.map_or((None, 0), |(at, n)| (Some(at), n));
-            if failed > known && last.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            if failed > reported && complaints.allow(&(), clock::monotonic_ms()).is_some() {
                 let context = "records of the simulated city do not reach the broker";
                 events::fault(&metrics, Component::Demo, context, &failed);
-                complained_at = Some((Instant::now(), failed));
+                reported = failed;
             }
         }
         let deadline = Instant::now() + LAST_DELIVERIES;

@@ -1,19 +1,20 @@
 //! How librdkafka is set up, and where its log lines go.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::ConsumerSettings;
 use super::ffi::Source;
 use super::properties::{self, FIXED};
-use crate::clock;
+use crate::telemetry::events;
+use crate::telemetry::throttle::Throttle;
 
 /// Better for this use than librdkafka's defaults; an operator's property wins.
 const PREFERRED: [(&str, &str); 16] = [
@@ -140,15 +141,15 @@ pub(super) fn asker(
 /// Receives what librdkafka has to say.
 #[derive(Clone)]
 pub(super) struct Context {
-    log: Arc<Log>,
+    log: Arc<ClientLog>,
 }
 
 impl Context {
     pub(super) fn new(settings: &ConsumerSettings) -> Self {
         Self {
-            log: Arc::new(Log {
+            log: Arc::new(ClientLog {
                 secrets: secrets(&settings.properties),
-                facilities: Mutex::default(),
+                throttle: Throttle::new(ClientLog::PERIOD),
             }),
         }
     }
@@ -163,8 +164,8 @@ impl Context {
         // Syslog's 4 is "warning". A broker away is one such line per connection and try; the reader tells the change itself.
         if level > 4 {
             debug!(target: "librdkafka", facility, "{}", self.masked(text));
-        } else if let Some(left_out) = self.log.pass(facility, clock::monotonic_ms()) {
-            warn!(target: "librdkafka", facility, left_out, "{}", self.masked(text));
+        } else {
+            events::librdkafka(&self.log.throttle, facility, || self.masked(text));
         }
     }
 }
@@ -181,36 +182,15 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-struct Log {
+struct ClientLog {
     secrets: Vec<String>,
-    /// When each facility (librdkafka has some dozens) last got a line, and how many were left out since.
-    facilities: Mutex<HashMap<String, (u64, u64)>>,
+    /// By facility; librdkafka has some dozens.
+    throttle: Throttle<String>,
 }
 
-impl Log {
-    const QUIET_MS: u64 = 10_000;
-    const MOST_FACILITIES: usize = 128;
-
-    /// How many lines were left out before this one; `None` when this one is left out too.
-    fn pass(&self, facility: &str, now_ms: u64) -> Option<u64> {
-        let mut facilities = self
-            .facilities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((last_ms, left_out)) = facilities.get_mut(facility) {
-            if now_ms.saturating_sub(*last_ms) < Self::QUIET_MS {
-                *left_out += 1;
-                return None;
-            }
-            *last_ms = now_ms;
-            return Some(std::mem::take(left_out));
-        }
-        if facilities.len() >= Self::MOST_FACILITIES {
-            return None;
-        }
-        facilities.insert(facility.to_owned(), (now_ms, 0));
-        Some(0)
-    }
+impl ClientLog {
+    /// Between two lines of one facility.
+    const PERIOD: Duration = Duration::from_secs(10);
 }
 
 fn secrets(properties: &BTreeMap<String, String>) -> Vec<String> {
@@ -331,14 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn a_facility_gets_one_line_in_ten_seconds_and_says_what_it_left_out() {
-        let log = Log {
-            secrets: Vec::new(),
-            facilities: Mutex::default(),
-        };
-        assert_eq!(log.pass("FAIL", 0), Some(0));
-        assert_eq!(log.pass("FAIL", 5_000), None);
-        assert_eq!(log.pass("ERROR", 5_000), Some(0));
-        assert_eq!(log.pass("FAIL", 10_000), Some(1));
+    fn a_facility_gets_one_line_in_ten_seconds_and_says_how_many_were_suppressed() {
+        let throttle = Throttle::<String>::new(ClientLog::PERIOD);
+        assert_eq!(throttle.allow("FAIL", 0), Some(0));
+        assert_eq!(throttle.allow("FAIL", 5_000), None);
+        assert_eq!(throttle.allow("ERROR", 5_000), Some(0));
+        assert_eq!(throttle.allow("FAIL", 10_000), Some(1));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -20,6 +20,8 @@ use super::guard::{CloseReason, Guard};
 use super::request::Entrance;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
+use crate::telemetry::events;
+use crate::telemetry::throttle::Throttle;
 
 /// hyper's buffer, and with it the limit of a request head.
 const MAX_HEAD: usize = 16 * 1024;
@@ -27,7 +29,6 @@ const MAX_HEAD: usize = 16 * 1024;
 const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_millis(500);
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves `router` on `listener` until `stop`, then closes the listener. Connections live on, on `tracker`, until their peers
 /// or the caller's drain (`table.snapshot()`, [`Guard::kick`]) end them; to answer newcomers with 503 during the drain, let
@@ -50,7 +51,7 @@ pub async fn serve(
         tracker,
     };
     let mut back_off = FIRST_BACK_OFF;
-    let mut log = RareLog::default();
+    let log = Throttle::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -69,7 +70,7 @@ pub async fn serve(
                 // No descriptor or no memory, mostly: the connection stays in the backlog, and asking again at once would
                 // only burn the processor.
                 door.table.count_accept_error();
-                log.warn(&error);
+                events::accept_failed(&log, &error);
                 door.make_room();
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -181,27 +182,4 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::NetworkUnreachable
     )
-}
-
-/// At most one line per second.
-#[derive(Default)]
-struct RareLog {
-    last: Option<Instant>,
-    left_out: u64,
-}
-
-impl RareLog {
-    fn warn(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self
-            .last
-            .is_some_and(|last| now.duration_since(last) < LOG_INTERVAL)
-        {
-            self.left_out += 1;
-            return;
-        }
-        self.last = Some(now);
-        let left_out = std::mem::take(&mut self.left_out);
-        tracing::warn!(%error, left_out, "cannot accept connections, trying again");
-    }
 }

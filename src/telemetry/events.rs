@@ -4,6 +4,7 @@
 //! `error`: a person should act. `warn`: degraded, going on. `info`: state changed. No tokens, no payloads.
 
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::labels::{
     RecordOutcome, Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
+use super::throttle::{LogKey, Throttle};
 use crate::clock;
 
 /// The process has its settings and begins to build.
@@ -118,10 +120,10 @@ pub fn record_skipped(
     offset: i64,
 ) {
     counters.increment(outcome);
-    if let Some(left_out) = metrics.may_log("record", outcome.as_str()) {
+    if let Some(suppressed) = metrics.may_log("record", outcome.as_str()) {
         warn!(
             reason = outcome.as_str(),
-            topic, partition, offset, left_out, "record skipped: it reaches nobody"
+            topic, partition, offset, suppressed, "record skipped: it reaches nobody"
         );
     }
 }
@@ -129,8 +131,8 @@ pub fn record_skipped(
 /// A connection or a handshake was refused; `why` is for the log only and holds nothing of what was sent. Throttled by reason.
 pub fn refused(metrics: &Metrics, reason: Refused, why: &str) {
     metrics.refused.increment(reason);
-    if let Some(left_out) = metrics.may_log("refused", reason.as_str()) {
-        info!(reason = reason.as_str(), why, left_out, "refused");
+    if let Some(suppressed) = metrics.may_log("refused", reason.as_str()) {
+        info!(reason = reason.as_str(), why, suppressed, "refused");
     }
 }
 
@@ -202,8 +204,8 @@ pub fn receipt_kept(metrics: &Metrics) {
 /// A receipt was not written. Throttled.
 pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
     metrics.receipts.increment(ReceiptOutcome::Lost);
-    if let Some(left_out) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
-        warn!(why = %why, left_out, "a receipt was not written");
+    if let Some(suppressed) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
+        warn!(why = %why, suppressed, "a receipt was not written");
     }
 }
 
@@ -216,10 +218,10 @@ pub fn resume(metrics: &Metrics, connection_id: &str, outcome: ResumeOutcome) {
 /// `count` events did not reach the connection that they were meant for.
 pub fn undelivered(metrics: &Metrics, reason: Undelivered, count: u64) {
     metrics.undelivered.add(reason, count);
-    if let Some(left_out) = metrics.may_log("undelivered", reason.as_str()) {
+    if let Some(suppressed) = metrics.may_log("undelivered", reason.as_str()) {
         debug!(
             reason = reason.as_str(),
-            count, left_out, "events not delivered"
+            count, suppressed, "events not delivered"
         );
     }
 }
@@ -232,8 +234,8 @@ pub fn fault(
     fault: &(impl Display + ?Sized),
 ) {
     metrics.errors.increment(component);
-    if let Some(left_out) = metrics.may_log(component.as_str(), context) {
-        error!(component = component.as_str(), fault = %fault, left_out, "{context}");
+    if let Some(suppressed) = metrics.may_log(component.as_str(), context) {
+        error!(component = component.as_str(), fault = %fault, suppressed, "{context}");
     }
 }
 
@@ -309,6 +311,21 @@ pub fn reload_refused(metrics: &Metrics, why: &str) {
     );
 }
 
+/// The listener cannot accept connections: no descriptor or no memory, mostly. Throttled by the listener, which counts.
+pub fn accept_failed(throttle: &Throttle<LogKey>, error: &io::Error) {
+    let key = (Component::Net.as_str(), "accept");
+    if let Some(suppressed) = throttle.allow(&key, clock::monotonic_ms()) {
+        warn!(%error, suppressed, "cannot accept connections, trying again");
+    }
+}
+
+/// A line that librdkafka wrote, of level warning or worse, with no secret in it. Throttled by facility.
+pub fn librdkafka(throttle: &Throttle<String>, facility: &str, text: impl FnOnce() -> String) {
+    if let Some(suppressed) = throttle.allow(facility, clock::monotonic_ms()) {
+        warn!(target: "librdkafka", facility, suppressed, "{}", text());
+    }
+}
+
 /// A setting that this version knows but does not act on yet.
 pub fn setting_without_effect(name: &str) {
     warn!(name, "this setting has no effect in this version");
@@ -327,9 +344,12 @@ pub fn service_variables_ignored(count: usize) {
     );
 }
 
-/// Tells how many throttled lines were left out in storms that have passed.
+/// Reports how many throttled lines were suppressed in storms that have passed.
 pub(super) fn settle(metrics: &Metrics) {
-    for ((about, reason), left_out) in metrics.throttle().settle(clock::monotonic_ms()) {
-        info!(about, reason, left_out, "more of the same was left out");
+    for ((about, reason), suppressed) in metrics.throttle().settle(clock::monotonic_ms()) {
+        info!(
+            about,
+            reason, suppressed, "suppressed {suppressed} similar messages"
+        );
     }
 }

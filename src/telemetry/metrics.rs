@@ -24,7 +24,7 @@ use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, Namespace, ReceiptOutcome, RecordOutcome,
     Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
 };
-use super::throttle::Throttle;
+use super::throttle::{LogKey, Throttle};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 
@@ -45,7 +45,7 @@ pub struct Metrics {
 struct Shared {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    throttle: Throttle,
+    throttle: Throttle<LogKey>,
     cells: Cells,
 }
 
@@ -185,15 +185,15 @@ impl Metrics {
     }
 
     /// Which throttled lines were written when.
-    pub(super) fn throttle(&self) -> &Throttle {
+    pub(super) fn throttle(&self) -> &Throttle<LogKey> {
         &self.shared.throttle
     }
 
-    /// May a throttled line be written now, and how many were left out before it.
+    /// May a throttled line be written now, and how many were suppressed before it.
     pub(super) fn may_log(&self, about: &'static str, reason: &'static str) -> Option<u64> {
         self.shared
             .throttle
-            .allow((about, reason), clock::monotonic_ms())
+            .allow(&(about, reason), clock::monotonic_ms())
     }
 }
 

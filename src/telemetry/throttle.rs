@@ -1,60 +1,87 @@
-//! Log lines that an outsider can cause are bounded: one a second for each reason, and the next one says how many were left out.
+//! Log lines that repeat are bounded: one in a period for each key, and the next one says how many were suppressed.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// Milliseconds between two lines of one key.
-const PERIOD_MS: u64 = 1_000;
+/// Between two lines of one key, if nothing else is said.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Keys that are told apart. Beyond that, lines of further keys are suppressed and not counted.
+const MAX_KEYS: usize = 128;
 
 /// What the line is about and its reason. Both are words of ours, never input, so the map stays small.
-pub type Key = (&'static str, &'static str);
+pub type LogKey = (&'static str, &'static str);
 
-#[derive(Debug, Default)]
-pub struct Throttle {
-    keys: Mutex<BTreeMap<Key, State>>,
+/// Which lines were written when, by key.
+#[derive(Debug)]
+pub struct Throttle<K> {
+    period_ms: u64,
+    lines: Mutex<BTreeMap<K, LastLine>>,
 }
 
 #[derive(Debug)]
-struct State {
-    last_ms: u64,
-    left_out: u64,
+struct LastLine {
+    written_ms: u64,
+    /// Lines since then.
+    suppressed: u64,
 }
 
-impl Throttle {
-    /// May a line of this key be written at `now_ms` (monotonic)? If so, how many were left out since the one before.
-    pub fn allow(&self, key: Key, now_ms: u64) -> Option<u64> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(state) = keys.get_mut(&key) else {
-            let last_ms = now_ms;
-            keys.insert(
-                key,
-                State {
-                    last_ms,
-                    left_out: 0,
-                },
-            );
-            return Some(0);
-        };
-        if now_ms.saturating_sub(state.last_ms) < PERIOD_MS {
-            state.left_out += 1;
-            return None;
+impl<K: Ord + Clone> Throttle<K> {
+    pub fn new(period: Duration) -> Self {
+        Self {
+            period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+            lines: Mutex::default(),
         }
-        state.last_ms = now_ms;
-        Some(std::mem::take(&mut state.left_out))
     }
 
-    /// Keys whose storm has passed without a line that says how many were left out, with that number.
-    pub fn settle(&self, now_ms: u64) -> Vec<(Key, u64)> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter_mut()
-            .filter(|(_, state)| {
-                state.left_out > 0 && now_ms.saturating_sub(state.last_ms) >= PERIOD_MS
+    /// May a line of this key be written at `now_ms` (monotonic)? If so, how many were suppressed since the one before.
+    pub fn allow<Q>(&self, key: &Q, now_ms: u64) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = lines.get_mut(key) else {
+            if lines.len() >= MAX_KEYS {
+                return None;
+            }
+            let first = LastLine {
+                written_ms: now_ms,
+                suppressed: 0,
+            };
+            lines.insert(key.to_owned(), first);
+            return Some(0);
+        };
+        if now_ms.saturating_sub(last.written_ms) < self.period_ms {
+            last.suppressed += 1;
+            return None;
+        }
+        last.written_ms = now_ms;
+        Some(std::mem::take(&mut last.suppressed))
+    }
+
+    /// Keys whose storm has passed without a line that says how many were suppressed, with that number.
+    pub fn settle(&self, now_ms: u64) -> Vec<(K, u64)> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .iter_mut()
+            .filter(|(_, last)| {
+                last.suppressed > 0 && now_ms.saturating_sub(last.written_ms) >= self.period_ms
             })
-            .map(|(key, state)| {
-                state.last_ms = now_ms;
-                (*key, std::mem::take(&mut state.left_out))
+            .map(|(key, last)| {
+                last.written_ms = now_ms;
+                (key.clone(), std::mem::take(&mut last.suppressed))
             })
             .collect()
+    }
+}
+
+/// One line a second.
+impl<K: Ord + Clone> Default for Throttle<K> {
+    fn default() -> Self {
+        Self::new(PERIOD)
     }
 }
 
@@ -62,28 +89,39 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    const BAD: Key = ("refused", "token_invalid");
-    const OTHER: Key = ("refused", "origin");
+    const BAD: LogKey = ("refused", "token_invalid");
+    const OTHER: LogKey = ("refused", "origin");
 
     #[test]
     fn one_line_a_second_for_each_reason_and_the_rest_is_counted() {
         let throttle = Throttle::default();
-        assert_eq!(throttle.allow(BAD, 0), Some(0));
+        assert_eq!(throttle.allow(&BAD, 0), Some(0));
         for now in 1..=999 {
-            assert_eq!(throttle.allow(BAD, now), None);
+            assert_eq!(throttle.allow(&BAD, now), None);
         }
-        assert_eq!(throttle.allow(OTHER, 500), Some(0));
-        assert_eq!(throttle.allow(BAD, 1_000), Some(999));
-        assert_eq!(throttle.allow(BAD, 2_000), Some(0));
+        assert_eq!(throttle.allow(&OTHER, 500), Some(0));
+        assert_eq!(throttle.allow(&BAD, 1_000), Some(999));
+        assert_eq!(throttle.allow(&BAD, 2_000), Some(0));
     }
 
     #[test]
-    fn the_end_of_a_storm_is_told_once() {
+    fn the_end_of_a_storm_is_reported_once() {
         let throttle = Throttle::default();
-        throttle.allow(BAD, 0);
-        throttle.allow(BAD, 1);
+        throttle.allow(&BAD, 0);
+        throttle.allow(&BAD, 1);
         assert_eq!(throttle.settle(999), []);
         assert_eq!(throttle.settle(1_000), [(BAD, 1)]);
         assert_eq!(throttle.settle(9_000), []);
+    }
+
+    #[test]
+    fn keys_are_bounded_and_known_ones_go_on() {
+        let throttle: Throttle<String> = Throttle::new(Duration::from_secs(10));
+        for number in 0..MAX_KEYS {
+            assert_eq!(throttle.allow(&*number.to_string(), 0), Some(0));
+        }
+        assert_eq!(throttle.allow("one more", 0), None);
+        assert_eq!(throttle.allow("7", 9_999), None);
+        assert_eq!(throttle.allow("7", 10_000), Some(1));
     }
 }
