@@ -242,9 +242,7 @@ impl Reader {
                 .into_iter()
                 .map(|(name, found)| (name, found.text))
                 .collect(),
-            topic_prefix: self.value("KAFKA_TOPIC_PREFIX", |text| {
-                topic_characters(text, 128).map(str::to_owned)
-            }),
+            topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
             receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
             mock: false,
@@ -456,13 +454,3 @@ const SERVICE_TOPICS: [&str; 5] = [
     "REVOCATIONS_TOPIC",
     "AUDIT_TOPIC",
 ];
-
-/// What Kafka allows in the name of a topic.
-fn topic_characters(text: &str, longest: usize) -> Result<&str, Wrong> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if text.len() <= longest && text.bytes().all(plain) {
-        Ok(text)
-    } else {
-        Err("names of topics have only A-Z, a-z, 0-9, `.`, `_` and `-`".to_owned())
-    }
-}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
+use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 
 use super::origin::Origin;
@@ -165,13 +166,24 @@ pub fn bytes(text: &str) -> Result<u64, Wrong> {
         .ok_or_else(|| "it is more than any machine has".to_owned())
 }
 
-/// A Kafka topic: 1 to 249 characters of `A-Z a-z 0-9 . _ -`, as the brokers have it.
+/// A Kafka topic, as the brokers have it.
 pub fn topic(text: &str) -> Result<String, Wrong> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if (1..=249).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != ".." {
+    if is_topic_name(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text} is no name of a topic"))
+        Err(format!("invalid topic name: expected {TOPIC_NAME_RULE}"))
+    }
+}
+
+/// What the names of topics begin with; may be empty.
+pub fn topic_prefix(text: &str) -> Result<String, Wrong> {
+    const MAX_PREFIX: usize = 128;
+    if text.len() <= MAX_PREFIX && has_topic_characters(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "invalid topic prefix: expected up to {MAX_PREFIX} characters of A-Z, a-z, 0-9, ., _ and -"
+        ))
     }
 }
 

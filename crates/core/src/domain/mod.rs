@@ -13,6 +13,7 @@ pub mod room;
 pub mod route;
 pub mod skip;
 pub mod spec;
+pub mod topic_name;
 
 #[cfg(test)]
 mod properties;

@@ -9,14 +9,13 @@ use super::super::route::{
     Entry, EventRoutes, Guard, KeyRule, Organisation, Plans, RouteTable, Source, Sources,
     TopicMatch, TopicPattern, Topics,
 };
+use super::super::topic_name::{TOPIC_NAME_RULE, is_topic_name};
 use super::TableSpec;
 use super::place::{At, Problem};
 use super::routing::Routing;
 use super::source::{FieldSpec, KeySpec, SourceSpec};
 use super::topic::{TopicSpec, Which};
 
-/// Kafka's own limit for the name of a topic, in bytes.
-const MAX_TOPIC: usize = 249;
 /// Bytes of an event's, a field's or a header's name.
 pub(super) const MAX_NAME: usize = 64;
 
@@ -134,10 +133,8 @@ impl Builder<'_> {
         let mut group: Vec<Arc<str>> = Vec::new();
         for name in names {
             let full: Arc<str> = format!("{}{name}", self.prefix).into();
-            if !is_topic(&full) || name.is_empty() {
-                let message = format!(
-                    "{full:?} cannot be a topic: 1 to {MAX_TOPIC} characters of A-Z, a-z, 0-9, ., _ and -"
-                );
+            if !is_topic_name(&full) || name.is_empty() {
+                let message = format!("invalid topic name {full:?}: expected {TOPIC_NAME_RULE}");
                 self.complain(at, message);
             }
             if group.contains(&full) || self.groups.iter().flatten().any(|topic| *topic == full) {
@@ -359,15 +356,6 @@ impl Builder<'_> {
 
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
-}
-
-fn is_topic(name: &str) -> bool {
-    (1..=MAX_TOPIC).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 pub(super) type Index = HashMap<Box<str>, usize>;

@@ -127,7 +127,7 @@ fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
         (
             |s| s.topics.push(TopicSpec::names(&["a/b"])),
             "topics[1]",
-            "cannot be a topic",
+            "invalid topic name",
         ),
         (
             |s| s.topics.push(TopicSpec::names(&["asset"])),
@@ -142,7 +142,7 @@ fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
         (
             |s| s.topic_prefix = "ü".to_owned(),
             "topics[0]",
-            "cannot be a topic",
+            "invalid topic name",
         ),
         (|s| event(s).fields.clear(), "event", "neither"),
         (
