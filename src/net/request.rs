@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -17,10 +17,10 @@ use tokio::time::{Sleep, sleep};
 use tower::Service;
 
 use super::guard::{CloseReason, Guard};
+use crate::problem::Problem;
 
 /// Seconds; a client that meets a full server should not come back in step with all others, stock ones add their own jitter.
-const RETRY_AFTER_SECONDS: &str = "5";
-const FULL: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections"}"#;
+const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// The way from hyper to the router, one per connection.
 #[derive(Clone)]
@@ -89,11 +89,10 @@ fn is_chunked(request: &Request<Incoming>) -> bool {
 }
 
 fn full() -> Response<Body> {
-    let headers = [
-        (RETRY_AFTER, RETRY_AFTER_SECONDS),
-        (CONTENT_TYPE, "application/problem+json"),
-    ];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, FULL).into_response()
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::new(status, "max_connections", "too many connections")
+        .retry_after(RETRY_AFTER_SECONDS)
+        .into_response()
 }
 
 fn copied_headers(headers: &HeaderMap) -> HeaderMap {

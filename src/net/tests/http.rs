@@ -243,6 +243,11 @@ async fn a_full_listener_answers_probes_and_refuses_the_rest() {
     let other = net.exchange(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(other.starts_with("HTTP/1.1 503"), "{other}");
     assert!(other.contains("retry-after: 5"), "{other}");
+    assert!(
+        other.contains("content-type: application/problem+json"),
+        "{other}"
+    );
+    assert!(other.contains("\"code\":\"max_connections\""), "{other}");
     assert!(net.table.len() <= 5);
     assert_eq!(net.table.stats().refused, 26);
     // Whoever was there first is still there; room is used again.
