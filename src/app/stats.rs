@@ -96,6 +96,9 @@ impl Scrape {
         metrics
             .undelivered
             .absolute(Undelivered::Conflated, snapshot.counts.conflated);
+        metrics
+            .undelivered
+            .absolute(Undelivered::Volatile, snapshot.counts.volatile_dropped);
         metrics.lagging.set(to_f64(snapshot.lagging));
         metrics.window_seconds.set(seconds(snapshot.window_age_ms));
         metrics.window_bytes.set(to_f64(snapshot.window_bytes));

@@ -3,7 +3,8 @@
 //! A stock client takes the last argument of any packet without an acknowledgement for its resume offset if it is a string.
 //! So each event ends with a cursor, or with something that is not a string.
 
-use fleetcast_core::hub::outlet::Item;
+use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::hub::outlet::{ControlItem, Item};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
@@ -26,7 +27,17 @@ pub(super) struct Outgoing<'a> {
     body: Body<'a>,
     /// [`Meta`] as JSON: its size is not known before, because a key may be full of what must be escaped.
     meta: Option<Box<RawValue>>,
-    cursor: Option<&'a str>,
+    last: LastArgument<'a>,
+}
+
+/// The last argument.
+#[derive(Clone, Copy)]
+enum LastArgument<'a> {
+    Cursor(&'a str),
+    /// There is no cursor, and what could be mistaken for one must not come last.
+    Null,
+    /// The body, which is an object.
+    Body,
 }
 
 enum Body<'a> {
@@ -51,7 +62,7 @@ struct Meta<'a> {
 enum Arguments<'a> {
     Cursor((Option<&'a str>,)),
     Body((&'a RawValue,)),
-    BodyCursor((&'a RawValue, &'a str)),
+    BodyCursor((&'a RawValue, Option<&'a str>)),
     BodyMetaCursor((&'a RawValue, &'a RawValue, Option<&'a str>)),
 }
 
@@ -78,33 +89,48 @@ struct Welcome<'a> {
 impl<'a> Outgoing<'a> {
     pub(super) fn item(item: Item<'a>, session: &Session, meta: bool) -> Self {
         match item {
-            Item::Publication {
-                publication,
-                cursor,
+            Item::Publication(delivery) => {
+                Self::record(delivery.publication(), delivery.cursor(), meta)
             }
-            | Item::Newest {
+            Item::Snapshot {
                 publication,
                 cursor,
-            } => Self {
-                event: &publication.event,
-                body: Body::Record(&publication.payload),
-                meta: meta.then(|| {
-                    let meta = Meta {
-                        id: publication.id(),
-                        timestamp: publication.timestamp,
-                        key: publication.key.as_deref(),
-                    };
-                    to_raw_value(&meta).expect("texts and a number are plain data")
-                }),
-                cursor: Some(cursor),
+            } => Self::record(publication, cursor, meta),
+            Item::Ephemeral(ephemeral) => Self {
+                event: &ephemeral.event,
+                body: Body::Record(&ephemeral.payload),
+                meta: None,
+                last: LastArgument::Null,
             },
-            Item::Cursor { cursor } => Self {
+            Item::Control(control) => Self::control(control, session),
+        }
+    }
+
+    fn record(publication: &'a Publication, cursor: &'a str, meta: bool) -> Self {
+        Self {
+            event: &publication.event,
+            body: Body::Record(&publication.payload),
+            meta: meta.then(|| {
+                let meta = Meta {
+                    id: publication.id(),
+                    timestamp: publication.timestamp,
+                    key: publication.key.as_deref(),
+                };
+                to_raw_value(&meta).expect("texts and a number are plain data")
+            }),
+            last: LastArgument::Cursor(cursor),
+        }
+    }
+
+    fn control(item: ControlItem<'a>, session: &Session) -> Self {
+        match item {
+            ControlItem::Cursor { cursor } => Self {
                 event: "cursor",
                 body: Body::None,
                 meta: None,
-                cursor: Some(cursor),
+                last: LastArgument::Cursor(cursor),
             },
-            Item::Welcome {
+            ControlItem::Welcome {
                 resumed,
                 rooms,
                 window_seconds,
@@ -121,9 +147,13 @@ impl<'a> Outgoing<'a> {
                     server_time: clock::rfc3339(clock::wall_ms()),
                     window_seconds,
                 };
-                Self::made("connection_established", welcome, Some(cursor))
+                Self::made(
+                    "connection_established",
+                    welcome,
+                    LastArgument::Cursor(cursor),
+                )
             }
-            Item::Resync {
+            ControlItem::Resync {
                 reason,
                 rooms,
                 cursor,
@@ -140,9 +170,9 @@ impl<'a> Outgoing<'a> {
                     code: reason.number(),
                     rooms,
                 };
-                Self::made("resync_required", resync, Some(cursor))
+                Self::made("resync_required", resync, LastArgument::Cursor(cursor))
             }
-            Item::Revoked {
+            ControlItem::Revoked {
                 reason,
                 rooms,
                 cursor,
@@ -158,9 +188,9 @@ impl<'a> Outgoing<'a> {
                     reason: reason.as_str(),
                     code: reason.number(),
                 };
-                Self::made("room_revoked", revoked, Some(cursor))
+                Self::made("room_revoked", revoked, LastArgument::Cursor(cursor))
             }
-            Item::Stale {
+            ControlItem::Stale {
                 stale,
                 since,
                 cursor,
@@ -174,7 +204,7 @@ impl<'a> Outgoing<'a> {
                     stale,
                     since: clock::rfc3339(since),
                 };
-                Self::made("stale", stale, Some(cursor))
+                Self::made("stale", stale, LastArgument::Cursor(cursor))
             }
         }
     }
@@ -195,11 +225,11 @@ impl<'a> Outgoing<'a> {
                 message: failure.message,
                 about,
             },
-            None,
+            LastArgument::Body,
         )
     }
 
-    fn made(event: &'a str, data: impl Serialize, cursor: Option<&'a str>) -> Self {
+    fn made(event: &'a str, data: impl Serialize, last: LastArgument<'a>) -> Self {
         let envelope = Envelope {
             data,
             timestamp: clock::rfc3339(clock::wall_ms()),
@@ -209,7 +239,7 @@ impl<'a> Outgoing<'a> {
             event,
             body: Body::Made(body),
             meta: None,
-            cursor,
+            last,
         }
     }
 
@@ -217,7 +247,12 @@ impl<'a> Outgoing<'a> {
     pub(super) fn size(&self) -> usize {
         let body = self.body().map_or(0, |body| body.get().len());
         let meta = self.meta.as_ref().map_or(0, |meta| meta.get().len());
-        FRAMING + self.event.len() + body + meta + self.cursor.map_or(0, str::len)
+        let last = match self.last {
+            LastArgument::Cursor(cursor) => cursor.len(),
+            LastArgument::Null => "null".len(),
+            LastArgument::Body => 0,
+        };
+        FRAMING + self.event.len() + body + meta + last
     }
 
     pub(super) fn send(&self, socket: &SocketRef) -> Result<(), SendError> {
@@ -234,11 +269,15 @@ impl<'a> Outgoing<'a> {
     }
 
     fn arguments(&self) -> Arguments<'_> {
-        match (self.body(), &self.meta, self.cursor) {
-            (None, _, cursor) => Arguments::Cursor((cursor,)),
-            (Some(body), Some(meta), cursor) => Arguments::BodyMetaCursor((body, meta, cursor)),
-            (Some(body), None, Some(cursor)) => Arguments::BodyCursor((body, cursor)),
-            (Some(body), None, None) => Arguments::Body((body,)),
+        let cursor = match self.last {
+            LastArgument::Cursor(cursor) => Some(cursor),
+            LastArgument::Null | LastArgument::Body => None,
+        };
+        match (self.body(), &self.meta, self.last) {
+            (None, ..) => Arguments::Cursor((cursor,)),
+            (Some(body), Some(meta), _) => Arguments::BodyMetaCursor((body, meta, cursor)),
+            (Some(body), None, LastArgument::Body) => Arguments::Body((body,)),
+            (Some(body), None, _) => Arguments::BodyCursor((body, cursor)),
         }
     }
 
@@ -261,10 +300,10 @@ mod tests {
     use fleetcast_core::domain::id::Id;
     use fleetcast_core::domain::policy::Policy;
     use fleetcast_core::domain::protocol::{Reason, ResyncReason};
-    use fleetcast_core::domain::publication::{Class, Publication};
+    use fleetcast_core::domain::publication::{Class, Ephemeral};
     use fleetcast_core::domain::room::Room;
-    use fleetcast_core::hub::outlet::Resumed;
-    use fleetcast_core::hub::{NAMED_PARTITIONS, Settings};
+    use fleetcast_core::hub::outlet::{Delivery, DeliveryCursor, Entry, Resumed};
+    use fleetcast_core::hub::{NAMED_PARTITIONS, Now, Settings};
     use serde_json::{Value, json};
 
     use super::*;
@@ -311,6 +350,14 @@ mod tests {
         })
     }
 
+    fn entry(publication: &Arc<Publication>, cursor: &Arc<str>) -> Arc<Entry> {
+        let now = Now {
+            monotonic: 0,
+            wall: 0,
+        };
+        Arc::new(Entry::new(publication.clone(), 0, cursor.clone(), now))
+    }
+
     /// The packet with its longest prefix, and its last argument.
     fn packet(outgoing: &Outgoing<'_>) -> (String, Value) {
         let arguments = serde_json::to_string(&outgoing.arguments()).unwrap();
@@ -329,21 +376,21 @@ mod tests {
         let cursor: Arc<str> = format!("v1.{}", "x".repeat(107)).into();
         let rooms = session.own_rooms();
         let awkward = "\u{1}\"\\\u{7f}é".repeat(300);
-        let mut items = vec![
-            Item::Cursor { cursor: &cursor },
-            Item::Stale {
+        let mut controls = vec![
+            ControlItem::Cursor { cursor: &cursor },
+            ControlItem::Stale {
                 stale: true,
                 since: u64::from(u32::MAX) * 1000,
                 cursor: &cursor,
             },
         ];
-        items.extend(Resumed::ALL.map(|resumed| Item::Welcome {
+        controls.extend(Resumed::ALL.map(|resumed| ControlItem::Welcome {
             resumed,
             rooms: &rooms,
             window_seconds: u64::MAX,
             cursor: &cursor,
         }));
-        items.extend(ResyncReason::ALL.iter().map(|reason| Item::Resync {
+        controls.extend(ResyncReason::ALL.iter().map(|reason| ControlItem::Resync {
             reason: *reason,
             rooms: &rooms,
             cursor: &cursor,
@@ -356,9 +403,18 @@ mod tests {
                 keys.map(|key| publication(payload, key))
             })
             .collect();
-        items.extend(publications.iter().map(|publication| Item::Publication {
+        let mut items: Vec<_> = controls.into_iter().map(Item::Control).collect();
+        items.extend(publications.iter().map(|publication| Item::Snapshot {
             publication,
             cursor: &cursor,
+        }));
+        let entries: Vec<_> = publications
+            .iter()
+            .map(|publication| entry(publication, &cursor))
+            .collect();
+        items.extend(entries.iter().flat_map(|entry| {
+            [DeliveryCursor::Shared, DeliveryCursor::Own(&cursor)]
+                .map(|cursor| Item::Publication(Delivery { entry, cursor }))
         }));
         for (item, meta) in items.iter().flat_map(|item| [(item, false), (item, true)]) {
             let outgoing = Outgoing::item(*item, &session, meta);
@@ -380,10 +436,11 @@ mod tests {
         let session = session();
         let cursor: Arc<str> = "v1.x".into();
         let publication = publication("{\"b\":1.0,  \"a\":1e3}", Some("k"));
-        let item = Item::Publication {
-            publication: &publication,
-            cursor: &cursor,
-        };
+        let entry = entry(&publication, &cursor);
+        let item = Item::Publication(Delivery {
+            entry: &entry,
+            cursor: DeliveryCursor::Shared,
+        });
         let plain = packet(&Outgoing::item(item, &session, false)).0;
         let expected = r#"42/ws,["incident_created",{"b":1.0,  "a":1e3},"v1.x"]"#;
         assert_eq!(plain, expected);
@@ -393,5 +450,26 @@ mod tests {
             r#"{{"id":"{id}","timestamp":{},"key":"k"}},"v1.x"]"#,
             i64::MIN
         )));
+    }
+    #[test]
+    fn an_ephemeral_event_ends_with_null_and_has_no_origin() {
+        let session = session();
+        for payload in ["{\"a\": \"v1.x\"}", "[\"v1.x\", \"v1.y\"]", "{}"] {
+            let organisation = Id::parse("o1").unwrap();
+            let ephemeral = Arc::new(Ephemeral {
+                event: "presence".into(),
+                rooms: vec![Room::organisation(&organisation)],
+                organisation,
+                payload: RawValue::from_string(payload.to_owned()).unwrap(),
+            });
+            for meta in [false, true] {
+                let outgoing = Outgoing::item(Item::Ephemeral(&ephemeral), &session, meta);
+                let (packet, last) = packet(&outgoing);
+                assert_eq!(packet, format!("42/ws,[\"presence\",{payload},null]"));
+                assert_eq!(last, Value::Null);
+                assert!(packet.len() <= outgoing.size());
+                assert!(packet.len() + FRAMING >= outgoing.size(), "not far above");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
+use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
@@ -31,23 +31,29 @@ impl Outlet for SocketOutlet {
         let outgoing = Outgoing::item(item, &self.session, self.meta);
         let transport = self.socket.transport_type();
         let budget = &self.engine.budget;
-        let waiter = self.session.key();
+        let waiter = match item {
+            // It is not offered again.
+            Item::Ephemeral(_) => None,
+            _ => self.session.key(),
+        };
         let Some(reservation) = budget.reserve(outgoing.size(), transport, waiter) else {
             return Offered::Full;
         };
         let sent = match item {
-            Item::Publication {
-                publication,
-                cursor,
-            } if publication.ack => match self.session.ask(&publication.event, publication.id()) {
-                Some(asked) => self.send_asking(reservation, &outgoing, asked, cursor),
-                None => reservation.send(|| outgoing.send(&self.socket)),
-            },
+            Item::Publication(delivery) if delivery.publication().ack => {
+                let publication = delivery.publication();
+                match self.session.ask(&publication.event, publication.id()) {
+                    Some(asked) => {
+                        self.send_asking(reservation, &outgoing, asked, delivery.cursor())
+                    }
+                    None => reservation.send(|| outgoing.send(&self.socket)),
+                }
+            }
             _ => reservation.send(|| outgoing.send(&self.socket)),
         };
         if let Err(error) = sent {
             self.not_sent(&error);
-        } else if matches!(item, Item::Welcome { .. }) {
+        } else if matches!(item, Item::Control(ControlItem::Welcome { .. })) {
             asked::tell(
                 std::mem::take(&mut self.refused),
                 &self.socket,
@@ -73,7 +79,8 @@ impl SocketOutlet {
             let answered = matches!(answer.await, Ok(_) | Err(AckError::Decode(_)));
             asked.answered(answered).await;
         });
-        let cursor = Outgoing::item(Item::Cursor { cursor }, &self.session, self.meta);
+        let cursor = Item::Control(ControlItem::Cursor { cursor });
+        let cursor = Outgoing::item(cursor, &self.session, self.meta);
         let transport = self.socket.transport_type();
         let reservation = self.engine.budget.reserve_answer(cursor.size(), transport);
         if let Err(error) = reservation.send(|| cursor.send(&self.socket)) {

@@ -87,7 +87,8 @@ labels! {
 }
 
 labels! {
-    /// Why an event that was meant for a connection did not reach it. The client was told, or its connection is gone.
+    /// Why an event that was meant for a connection did not reach it. The client was notified, or its connection is closed, or the
+    /// event was volatile.
     Undelivered as "reason" {
         /// The connection ended before the event had been written; a resume brings it.
         Closed = "closed",
@@ -95,6 +96,8 @@ labels! {
         BehindWindow = "behind_window",
         /// A newer one of the same key of class `latest` went to it instead: no loss.
         Conflated = "conflated",
+        /// An event without a position was offered to a connection whose send budget was full. It is sent once or not at all.
+        Volatile = "volatile",
         /// The event could not be put into the wire's form. A fault of ours.
         Encoding = "encoding",
     }

@@ -20,7 +20,7 @@ use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
-use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
+use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
 use fleetcast_core::hub::{ConnectionKey, Hub, NAMED_PARTITIONS, Now, Settings, Start};
 use serde_json::value::to_raw_value;
@@ -62,30 +62,29 @@ struct TestOutlet(Pipe);
 impl Outlet for TestOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let sent = match item {
-            Item::Welcome {
+            Item::Control(ControlItem::Welcome {
                 resumed, cursor, ..
-            } => Sent::Interval {
+            }) => Sent::Interval {
                 resumed: resumed == Resumed::Resumed,
                 cursor: cursor.clone(),
             },
-            Item::Resync { cursor, .. } => Sent::Interval {
+            Item::Control(ControlItem::Resync { cursor, .. }) => Sent::Interval {
                 resumed: false,
                 cursor: cursor.clone(),
             },
-            Item::Cursor { cursor } | Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
-                Sent::Cursor(cursor.clone())
+            Item::Control(
+                ControlItem::Cursor { cursor }
+                | ControlItem::Stale { cursor, .. }
+                | ControlItem::Revoked { cursor, .. },
+            ) => Sent::Cursor(cursor.clone()),
+            Item::Publication(delivery) => {
+                let place = serde_json::from_str(delivery.publication().payload.get()).unwrap();
+                Sent::Record(place, delivery.cursor().clone())
             }
-            // Nobody asks for the newest of a key here, so none comes.
-            Item::Publication {
-                publication,
-                cursor,
-            }
-            | Item::Newest {
-                publication,
-                cursor,
-            } => {
-                let place = serde_json::from_str(publication.payload.get()).unwrap();
-                Sent::Record(place, cursor.clone())
+            Item::Snapshot { .. } | Item::Ephemeral(_) => {
+                unreachable!(
+                    "nothing of this model asks for a snapshot or makes an ephemeral event"
+                )
             }
         };
         self.0.borrow_mut().push_back(sent);

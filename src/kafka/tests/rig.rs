@@ -164,6 +164,7 @@ impl Rig {
     /// Notes one item, and holds it to what the hub may rely on.
     fn note(&mut self, item: Feed) {
         match item {
+            Feed::Ephemeral(_) => unreachable!("Kafka has no record without a position"),
             Feed::Partition {
                 index,
                 topic,

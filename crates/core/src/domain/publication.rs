@@ -49,11 +49,7 @@ impl Publication {
 
     /// Every room that hears of it: its own, and the whole of each kind among them. Each once.
     pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
-        let wholes = self.rooms.iter().enumerate().filter_map(|(at, room)| {
-            let first = self.rooms.iter().position(|other| other.kind == room.kind);
-            (first == Some(at)).then(|| room.whole()).flatten()
-        });
-        self.rooms.iter().cloned().chain(wholes)
+        audience(&self.rooms)
     }
 
     /// For class `latest`: what it is the newest of, within its organisation.
@@ -61,4 +57,30 @@ impl Publication {
         let of = self.latest_of.as_ref()?;
         (self.class == Class::Latest).then_some((&self.event, of))
     }
+}
+
+/// An event without a position in any log, such as presence: delivered to the members of its rooms at that moment, or dropped.
+#[derive(Debug)]
+pub struct Ephemeral {
+    pub event: Arc<str>,
+    pub organisation: Id,
+    /// All of `organisation`, each once, at least one.
+    pub rooms: Vec<Room>,
+    /// JSON text of an object or a list: a client that looks for a cursor among the arguments must not find one here.
+    pub payload: Box<RawValue>,
+}
+
+impl Ephemeral {
+    /// As for a [`Publication`].
+    pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
+        audience(&self.rooms)
+    }
+}
+
+fn audience(rooms: &[Room]) -> impl Iterator<Item = Room> + '_ {
+    let wholes = rooms.iter().enumerate().filter_map(|(at, room)| {
+        let first = rooms.iter().position(|other| other.kind == room.kind);
+        (first == Some(at)).then(|| room.whole()).flatten()
+    });
+    rooms.iter().cloned().chain(wholes)
 }

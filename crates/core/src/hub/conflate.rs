@@ -52,7 +52,7 @@ pub(super) enum Conflated<'a> {
     /// The client has a newer one of the key, or that comes in its own turn.
     Spared,
     /// A newer one goes out now, and this one never.
-    Instead(u64, &'a Entry),
+    Instead(u64, &'a Arc<Entry>),
 }
 
 impl<'a> Turn<'a> {

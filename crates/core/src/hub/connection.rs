@@ -31,7 +31,7 @@ pub(super) struct Connection<O> {
     /// Rooms of which the newest records are still owed; see [`Turn::recall`](super::replay::Turn::recall). Each room once,
     /// all of them held. While there are any the connection lags.
     pub(super) recalls: Vec<Recall>,
-    /// The append that reached this connection last: several rooms of one publication deliver it once.
+    /// The fan-out that reached this connection last: several rooms of one event deliver it once.
     pub(super) stamp: u64,
     pub(super) schedule: Schedule,
 }
@@ -147,6 +147,16 @@ impl<O> Connection<O> {
             waiting(|control| matches!(control, Control::Stale)),
             waiting(|control| matches!(control, Control::Revoked(_))),
         )
+    }
+
+    /// Whether this fan-out has not reached the connection by another room. True once for each.
+    pub(super) fn is_first_of(&mut self, fan_out: u64) -> bool {
+        std::mem::replace(&mut self.stamp, fan_out) != fan_out
+    }
+
+    /// Its welcome has gone out.
+    pub(super) fn is_welcomed(&self) -> bool {
+        !(self.controls.iter()).any(|control| matches!(control, Control::Welcome(_)))
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -25,6 +25,8 @@ pub struct Counts {
     pub evicted_early: u64,
     /// Publications of class `latest` that a lagging connection was spared, because it gets a newer one of the same key.
     pub conflated: u64,
+    /// Ephemeral events that a full outlet did not take.
+    pub volatile_dropped: u64,
     /// Newest records of a key that had to give way for lack of space.
     pub latest_evicted: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::publication::Publication;
+use crate::domain::publication::{Ephemeral, Publication};
 
 /// One thing that the consumer learned. Per partition the order is the log's order.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub enum Feed {
         partition: u32,
         publication: Publication,
     },
+    /// An event without a position in any log.
+    Ephemeral(Ephemeral),
     /// A record that reaches nobody (poison, unknown event): its offset counts as read.
     Passed { partition: u32, offset: i64 },
     /// A record without a value: the records of this key before it in the partition are deleted. Its offset counts as read.

@@ -19,14 +19,48 @@ use super::{ConnectionKey, Now, Settings};
 const ENTRY_OVERHEAD: usize = 320;
 const ROOM_OVERHEAD: usize = 96;
 
+/// A publication in the window, shared with every connection that it is sent to.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub(super) publication: Arc<Publication>,
     pub(super) partition: u32,
     /// True for a connection that has everything up to and with this entry.
     pub(super) cursor: Arc<str>,
     appended: Now,
+    /// Bytes that it takes, its places in the indices included.
     cost: usize,
+}
+
+impl Entry {
+    pub fn new(
+        publication: Arc<Publication>,
+        partition: u32,
+        cursor: Arc<str>,
+        appended: Now,
+    ) -> Self {
+        let rooms = publication.audience().count();
+        let key = publication.key.as_ref().map_or(0, |key| key.len());
+        Self {
+            cost: publication.payload.get().len()
+                + key
+                + cursor.len()
+                + rooms * ROOM_OVERHEAD
+                + ENTRY_OVERHEAD,
+            publication,
+            partition,
+            cursor,
+            appended,
+        }
+    }
+
+    pub fn publication(&self) -> &Arc<Publication> {
+        &self.publication
+    }
+
+    /// The cursor that all live connections get with it.
+    pub fn cursor(&self) -> &Arc<str> {
+        &self.cursor
+    }
 }
 
 /// Offsets below `next` are no longer in the window; `appended` is the wall time at which the last of them came.
@@ -56,7 +90,7 @@ pub(super) struct OrganisationLog {
     /// The newest of each key, by the same sequence numbers, also when the window has let go of it.
     pub(super) latest: Latest,
     pub(super) late: Late,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Arc<Entry>>,
     first: u64,
     /// Sequence numbers of the entries of each partition: their offsets rise.
     by_partition: HashMap<u32, VecDeque<u64>>,
@@ -103,7 +137,7 @@ impl OrganisationLog {
         self.entries.len()
     }
 
-    pub(super) fn entry(&self, sequence: u64) -> Option<&Entry> {
+    pub(super) fn entry(&self, sequence: u64) -> Option<&Arc<Entry>> {
         let at = sequence.checked_sub(self.first)?;
         self.entries.get(usize::try_from(at).ok()?)
     }
@@ -171,34 +205,18 @@ impl OrganisationLog {
     }
 
     /// Appends and returns the entry's sequence number.
-    pub(super) fn append(
-        &mut self,
-        publication: Arc<Publication>,
-        partition: u32,
-        cursor: Arc<str>,
-        by_record: &mut ByRecord,
-        now: Now,
-    ) -> u64 {
+    pub(super) fn append(&mut self, entry: Arc<Entry>, by_record: &mut ByRecord) -> u64 {
         let sequence = self.head();
-        let mut rooms = 0;
+        let publication = &entry.publication;
         for room in publication.audience() {
             self.room(&room).entries.push_back(sequence);
-            rooms += ROOM_OVERHEAD;
         }
         self.latest
-            .put(sequence, &publication, partition, by_record);
-        let key = publication.key.as_ref().map_or(0, |key| key.len());
-        let cost = publication.payload.get().len() + key + cursor.len() + rooms + ENTRY_OVERHEAD;
-        self.bytes += cost;
-        let same = self.by_partition.entry(partition).or_default();
+            .put(sequence, publication, entry.partition, by_record);
+        self.bytes += entry.cost;
+        let same = self.by_partition.entry(entry.partition).or_default();
         same.push_back(sequence);
-        self.entries.push_back(Entry {
-            publication,
-            partition,
-            cursor,
-            appended: now,
-            cost,
-        });
+        self.entries.push_back(entry);
         sequence
     }
 

@@ -133,8 +133,10 @@ pub struct Hub<O> {
     bytes: usize,
     latest_bytes: usize,
     contact: Contact,
-    /// Numbers the appends, so that a connection in several rooms of one publication gets it once.
+    /// Numbers the appends.
     appends: u64,
+    /// Numbers the events that are offered to rooms, so that a connection in several of them gets each once.
+    fan_outs: u64,
     reach: Reach,
     told: Told,
     counts: Counts,
@@ -157,6 +159,7 @@ impl<O> Hub<O> {
                 since: 0,
             },
             appends: 0,
+            fan_outs: 0,
             reach: Reach::default(),
             told: Told::default(),
             counts: Counts::default(),
@@ -165,14 +168,15 @@ impl<O> Hub<O> {
 }
 
 impl<O: Outlet> Hub<O> {
-    /// Takes what the consumer learned. Live connections are offered each publication before this returns; the answer is
-    /// how many of them took it.
+    /// Takes what the consumer learned. Live connections are offered each publication before this returns, and all are offered
+    /// each ephemeral event; the answer is how many took it.
     pub fn apply(&mut self, feed: Feed, now: Now) -> u64 {
         match feed {
             Feed::Publication {
                 partition,
                 publication,
             } => return self.publish(partition, publication, now),
+            Feed::Ephemeral(ephemeral) => return self.offer_ephemeral(ephemeral),
             Feed::Passed { partition, offset } => {
                 if !self.positions.advance(partition, offset) {
                     self.counts.repeated += 1;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::protocol::{ResyncReason, RevokeReason};
-use crate::domain::publication::Publication;
+use crate::domain::publication::{Ephemeral, Publication};
 use crate::domain::room::Room;
+
+pub use super::log::Entry;
 
 /// How a connection began, as its welcome says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +32,55 @@ impl Resumed {
     }
 }
 
-/// One item of a connection's feed. Each carries the cursor that is true once the client has it.
+/// One item of a connection's feed. Each but an ephemeral one carries the cursor that is true once the client has it.
 #[derive(Debug, Clone, Copy)]
 pub enum Item<'a> {
+    /// A record of the log, live or replayed.
+    Publication(Delivery<'a>),
+    /// The newest record of a key, for a subscription that asked for the state. The window may have evicted it. The cursor is the
+    /// connection's own.
+    Snapshot {
+        publication: &'a Arc<Publication>,
+        cursor: &'a Arc<str>,
+    },
+    /// An event without a position in any log. It is offered once: `Full` drops it. It moves no cursor, and its last argument on
+    /// the wire is null.
+    Ephemeral(&'a Arc<Ephemeral>),
+    Control(ControlItem<'a>),
+}
+
+/// An entry of the window, and which cursor a connection gets with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    pub entry: &'a Arc<Entry>,
+    pub cursor: DeliveryCursor<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum DeliveryCursor<'a> {
+    /// The entry's own, whose bytes all live connections share.
+    Shared,
+    /// Encoded for this connection alone: it merges the cursor that it resumed with, or the entry is sent before its turn.
+    Own(&'a Arc<str>),
+}
+
+impl<'a> Delivery<'a> {
+    pub fn publication(&self) -> &'a Arc<Publication> {
+        self.entry.publication()
+    }
+
+    /// The cursor that is true for the connection once the client has the publication.
+    pub fn cursor(&self) -> &'a Arc<str> {
+        match self.cursor {
+            DeliveryCursor::Shared => self.entry.cursor(),
+            DeliveryCursor::Own(cursor) => cursor,
+        }
+    }
+}
+
+/// What the server says on its own account.
+#[derive(Debug, Clone, Copy)]
+pub enum ControlItem<'a> {
     /// The first item of every connection.
     Welcome {
         resumed: Resumed,
@@ -40,13 +88,13 @@ pub enum Item<'a> {
         window_seconds: u64,
         cursor: &'a Arc<str>,
     },
-    /// Something was missed: the client must load its state anew.
+    /// Something was missed: the client must load its state again.
     Resync {
         reason: ResyncReason,
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },
-    /// Rooms that the connection holds no longer, and not because it asked for that.
+    /// The connection has left these rooms, and not because it asked for that.
     Revoked {
         reason: RevokeReason,
         rooms: &'a [Room],
@@ -58,15 +106,6 @@ pub enum Item<'a> {
     Stale {
         stale: bool,
         since: u64,
-        cursor: &'a Arc<str>,
-    },
-    Publication {
-        publication: &'a Arc<Publication>,
-        cursor: &'a Arc<str>,
-    },
-    /// The newest record of a key, for who asked how things stand: state, no news. The cursor is the connection's own.
-    Newest {
-        publication: &'a Arc<Publication>,
         cursor: &'a Arc<str>,
     },
 }

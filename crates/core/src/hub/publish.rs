@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::connection::{Lag, Schedule, State};
 use super::log::OrganisationLog;
-use super::outlet::{Item, Offered, Outlet};
+use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
 use super::space::give_way;
 use super::{Hub, Now, OrganisationKey};
 use crate::domain::id::Id;
-use crate::domain::publication::Publication;
+use crate::domain::publication::{Ephemeral, Publication};
 use crate::failpoints::{self, Bug};
 
 impl<O: Outlet> Hub<O> {
@@ -30,29 +30,24 @@ impl<O: Outlet> Hub<O> {
         let cursor = log
             .cursor(&self.positions, &self.settings, now)
             .encode(self.positions.tables().shared(now));
-        let publication = Arc::new(publication);
+        let entry = Entry::new(Arc::new(publication), partition, cursor, now);
+        let entry = Arc::new(entry);
         let before = (log.bytes, log.latest.bytes());
-        let by_record = &mut self.by_record;
-        let sequence = log.append(
-            publication.clone(),
-            partition,
-            cursor.clone(),
-            by_record,
-            now,
-        );
+        let sequence = log.append(Arc::clone(&entry), &mut self.by_record);
         self.bytes += log.bytes - before.0;
         // A newer record may be smaller than the one in whose place it comes.
         self.latest_bytes = self.latest_bytes - before.1 + log.latest.bytes();
 
-        let item = Item::Publication {
-            publication: &publication,
-            cursor: &cursor,
-        };
+        let item = Item::Publication(Delivery {
+            entry: &entry,
+            cursor: DeliveryCursor::Shared,
+        });
+        self.fan_outs += 1;
         let mut delivered = 0;
-        for room in publication.audience() {
+        for room in entry.publication.audience() {
             for member in &log.rooms[&room].members {
                 let connection = &mut self.connections[*member];
-                if std::mem::replace(&mut connection.stamp, self.appends) == self.appends {
+                if !connection.is_first_of(self.fan_outs) {
                     continue;
                 }
                 if !connection.is_live() {
@@ -69,7 +64,7 @@ impl<O: Outlet> Hub<O> {
                     Offered::Taken => {
                         delivered += 1;
                         // Should it lag from here on, this is where it stands.
-                        connection.last = cursor.clone();
+                        connection.last = entry.cursor.clone();
                         connection.last_at = now.monotonic;
                     }
                     Offered::Full => {
@@ -88,9 +83,35 @@ impl<O: Outlet> Hub<O> {
             delivered +=
                 u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
         }
-        self.counts.delivered(&publication.event, delivered);
+        self.counts.delivered(&entry.publication.event, delivered);
         self.evict_for_space();
         self.bound_latest();
+        delivered
+    }
+
+    /// Offers an event without a position to who is a member of its rooms now, live or lagging alike. It takes no place in the
+    /// window and moves nothing of a connection: whatever becomes of it, the log goes on where it stood.
+    pub(super) fn offer_ephemeral(&mut self, ephemeral: Ephemeral) -> u64 {
+        let Some(key) = self.by_id.get(&ephemeral.organisation) else {
+            return 0;
+        };
+        let log = &self.organisations[*key];
+        let ephemeral = Arc::new(ephemeral);
+        self.fan_outs += 1;
+        let mut delivered = 0;
+        for room in ephemeral.audience() {
+            let members = log.rooms.get(&room).map_or(&[][..], |log| &log.members);
+            for member in members {
+                let connection = &mut self.connections[*member];
+                if !connection.is_first_of(self.fan_outs) || !connection.is_welcomed() {
+                    continue;
+                }
+                match connection.outlet.offer(Item::Ephemeral(&ephemeral)) {
+                    Offered::Taken => delivered += 1,
+                    Offered::Full => self.counts.volatile_dropped += 1,
+                }
+            }
+        }
         delivered
     }
 

@@ -46,7 +46,7 @@ impl Turn<'_> {
             };
             if let Some(publication) = chosen {
                 self.spent.check()?;
-                let item = Item::Newest {
+                let item = Item::Snapshot {
                     publication,
                     cursor: &cursor,
                 };

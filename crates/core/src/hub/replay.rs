@@ -12,7 +12,7 @@ use crate::failpoints::{self, Bug};
 use super::conflate::Conflated;
 use super::connection::{Connection, Control, Lag, Schedule, State};
 use super::log::{Entry, OrganisationLog};
-use super::outlet::{Item, Offered, Outlet, Resumed};
+use super::outlet::{ControlItem, Delivery, DeliveryCursor, Item, Offered, Outlet, Resumed};
 use super::positions::{Partition, Positions};
 use super::{Contact, Counts, Now, Settings};
 
@@ -177,30 +177,30 @@ impl Turn<'_> {
             let control = connection.controls[at];
             let cursor = self.standing(connection);
             let item = match control {
-                Control::Welcome(resumed) => Item::Welcome {
+                Control::Welcome(resumed) => ControlItem::Welcome {
                     resumed,
                     rooms: &connection.rooms,
                     window_seconds: self.log.window(self.settings.window_ms, self.now) / 1000,
                     cursor: &cursor,
                 },
-                Control::Resync(reason) => Item::Resync {
+                Control::Resync(reason) => ControlItem::Resync {
                     reason,
                     rooms: &connection.rooms,
                     cursor: &cursor,
                 },
-                Control::Revoked(reason) => Item::Revoked {
+                Control::Revoked(reason) => ControlItem::Revoked {
                     reason,
                     rooms: &connection.revoked,
                     cursor: &cursor,
                 },
-                Control::Cursor => Item::Cursor { cursor: &cursor },
-                Control::Stale => Item::Stale {
+                Control::Cursor => ControlItem::Cursor { cursor: &cursor },
+                Control::Stale => ControlItem::Stale {
                     stale: self.contact.stale,
                     since: self.contact.since,
                     cursor: &cursor,
                 },
             };
-            if connection.outlet.offer(item) == Offered::Full {
+            if connection.outlet.offer(Item::Control(item)) == Offered::Full {
                 return Err(Stop::Blocked);
             }
             connection.controls.remove(at);
@@ -290,14 +290,15 @@ impl Turn<'_> {
                 }
             };
             self.spent.check()?;
-            let cursor = match (&lag.own, instead) {
+            let own = match (&lag.own, instead) {
                 // It does not stand behind what it is given now.
-                (_, Some(_)) => connection.last.clone(),
-                (None, None) => entry.cursor.clone(),
-                (Some(_), None) if failpoints::is(Bug::OwnCursor) => entry.cursor.clone(),
-                (Some(own), None) => self
-                    .merged(&entry.cursor, own)
-                    .unwrap_or(connection.last.clone()),
+                (_, Some(_)) => Some(connection.last.clone()),
+                (None, None) => None,
+                (Some(_), None) if failpoints::is(Bug::OwnCursor) => None,
+                (Some(own), None) => Some(
+                    self.merged(&entry.cursor, own)
+                        .unwrap_or(connection.last.clone()),
+                ),
             };
             let publication = &given.publication;
             if let Some(newer) = instead.filter(|_| failpoints::is(Bug::DropNewest)) {
@@ -305,10 +306,13 @@ impl Turn<'_> {
                 lag.next = sequence + 1;
                 continue;
             }
-            let item = Item::Publication {
-                publication,
-                cursor: &cursor,
-            };
+            let item = Item::Publication(Delivery {
+                entry: given,
+                cursor: match &own {
+                    Some(own) => DeliveryCursor::Own(own),
+                    None => DeliveryCursor::Shared,
+                },
+            });
             if connection.outlet.offer(item) == Offered::Full {
                 lag.next = sequence;
                 return Err(Stop::Blocked);
@@ -320,7 +324,7 @@ impl Turn<'_> {
             self.counts.delivered(&publication.event, 1);
             self.spent.on(publication);
             lag.next = sequence + 1;
-            connection.last = cursor;
+            connection.last = own.unwrap_or_else(|| given.cursor.clone());
             connection.last_at = self.now.monotonic;
         }
         Err(Stop::Budget)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetcast_core::hub::outlet::{Item, Offered, Outlet, Resumed};
+use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
 
 use super::log::Place;
 
@@ -43,28 +43,29 @@ impl Outlet for TestOutlet {
             return Offered::Full;
         }
         pipe.queue.push_back(match item {
-            Item::Welcome {
+            Item::Control(ControlItem::Welcome {
                 resumed, cursor, ..
-            } => Sent::Interval {
+            }) => Sent::Interval {
                 resumed: resumed == Resumed::Resumed,
                 cursor: cursor.clone(),
             },
-            Item::Resync { cursor, .. } => Sent::Interval {
+            Item::Control(ControlItem::Resync { cursor, .. }) => Sent::Interval {
                 resumed: false,
                 cursor: cursor.clone(),
             },
-            Item::Cursor { cursor } => Sent::Cursor(cursor.clone()),
-            Item::Stale { cursor, .. } | Item::Revoked { cursor, .. } => {
-                Sent::Stale(cursor.clone())
+            Item::Control(ControlItem::Cursor { cursor }) => Sent::Cursor(cursor.clone()),
+            Item::Control(
+                ControlItem::Stale { cursor, .. } | ControlItem::Revoked { cursor, .. },
+            ) => Sent::Stale(cursor.clone()),
+            Item::Publication(delivery) => {
+                let publication = delivery.publication();
+                Sent::Record(
+                    (publication.partition as usize, publication.offset),
+                    delivery.cursor().clone(),
+                )
             }
-            Item::Publication {
-                publication,
-                cursor,
-            } => Sent::Record(
-                (publication.partition as usize, publication.offset),
-                cursor.clone(),
-            ),
-            Item::Newest {
+            Item::Ephemeral(_) => unreachable!("nothing of the model makes one"),
+            Item::Snapshot {
                 publication,
                 cursor,
             } => Sent::Newest(

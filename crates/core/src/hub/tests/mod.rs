@@ -3,6 +3,7 @@
 mod conflating;
 mod cut;
 mod delivery;
+mod ephemeral;
 mod forgetting;
 mod hostile;
 mod latest;
@@ -22,13 +23,13 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::feed::Feed;
-use super::outlet::{Item, Offered, Outlet, Resumed};
+use super::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
 use super::{ConnectionKey, Hub, Now, Settings, Start};
 use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
-use crate::domain::publication::{Class, Publication};
+use crate::domain::publication::{Class, Ephemeral, Publication};
 use crate::domain::room::{Kind, Room, Which};
 
 const TOPIC: &str = "incident";
@@ -51,6 +52,8 @@ enum Seen {
     /// Partition and offset.
     Record(i32, i64),
     Newest(i32, i64),
+    /// The event's name.
+    Ephemeral(String),
 }
 
 use Seen::{Newest, Record, Stale, Welcome};
@@ -58,6 +61,7 @@ use Seen::{Newest, Record, Stale, Welcome};
 #[derive(Default)]
 struct Pipe {
     room_for: usize,
+    /// With the cursor; an ephemeral event has none: the empty text.
     taken: VecDeque<(Seen, Arc<str>)>,
     refused: usize,
 }
@@ -72,24 +76,32 @@ impl Outlet for Mock {
             return Offered::Full;
         }
         let (seen, cursor) = match item {
-            Item::Welcome {
+            Item::Control(ControlItem::Welcome {
                 resumed,
                 window_seconds,
                 cursor,
                 ..
-            } => (Welcome(resumed, window_seconds), cursor),
-            Item::Resync { reason, cursor, .. } => (Seen::Resync(reason), cursor),
-            Item::Cursor { cursor } => (Seen::Cursor, cursor),
-            Item::Stale { stale, cursor, .. } => (Stale(stale), cursor),
-            Item::Revoked { rooms, cursor, .. } => {
+            }) => (Welcome(resumed, window_seconds), cursor),
+            Item::Control(ControlItem::Resync { reason, cursor, .. }) => {
+                (Seen::Resync(reason), cursor)
+            }
+            Item::Control(ControlItem::Cursor { cursor }) => (Seen::Cursor, cursor),
+            Item::Control(ControlItem::Stale { stale, cursor, .. }) => (Stale(stale), cursor),
+            Item::Control(ControlItem::Revoked { rooms, cursor, .. }) => {
                 let ids = rooms.iter().map(|room| room.which.to_string()).collect();
                 (Seen::Revoked(ids), cursor)
             }
-            Item::Publication {
-                publication,
-                cursor,
-            } => (Record(publication.partition, publication.offset), cursor),
-            Item::Newest {
+            Item::Publication(delivery) => {
+                let publication = delivery.publication();
+                let record = Record(publication.partition, publication.offset);
+                (record, delivery.cursor())
+            }
+            Item::Ephemeral(ephemeral) => {
+                let event = ephemeral.event.to_string();
+                pipe.taken.push_back((Seen::Ephemeral(event), "".into()));
+                return Offered::Taken;
+            }
+            Item::Snapshot {
                 publication,
                 cursor,
             } => (Newest(publication.partition, publication.offset), cursor),
@@ -110,7 +122,7 @@ impl Client {
     /// Reads all that the outlet took, which makes room.
     fn read(&mut self) -> Vec<Seen> {
         let taken = std::mem::take(&mut self.pipe.borrow_mut().taken);
-        if let Some((_, cursor)) = taken.back() {
+        if let Some((_, cursor)) = taken.iter().rfind(|(_, cursor)| !cursor.is_empty()) {
             self.cursor = cursor.clone();
         }
         taken.into_iter().map(|(seen, _)| seen).collect()
@@ -283,6 +295,16 @@ impl Rig {
             publication,
         });
         offset
+    }
+
+    /// Offers an event without a position to these rooms of an organisation.
+    fn ephemeral(&mut self, organisation: &str, rooms: &[&str]) -> u64 {
+        self.apply(Feed::Ephemeral(Ephemeral {
+            event: "presence".into(),
+            organisation: id(organisation),
+            rooms: rooms.iter().map(|name| room(organisation, name)).collect(),
+            payload: RawValue::from_string("{}".to_owned()).unwrap(),
+        }))
     }
 
     /// A client with a wide way out, and its welcome not yet given.
