@@ -122,8 +122,8 @@ impl Readiness {
     fn kafka(&self) -> Component {
         let status = self.log.status();
         if !status.contact {
-            let trouble = status.trouble.as_deref();
-            let error = trouble
+            let diagnosis = status.diagnosis.as_deref();
+            let error = diagnosis
                 .or(status.last_error.as_deref())
                 .unwrap_or("no broker has answered yet");
             return Component::ill(format!("no contact: {error}"));

@@ -1,11 +1,11 @@
 //! Reads the routed topics: every instance all partitions, by `assign`, without joining a group.
 //!
 //! Two threads. The *reader* (`reader`) blocks on librdkafka's queue, routes each record and hands the hub batches of
-//! [`Feed`] in the order of the log. The *scout* (`scout`) asks the brokers, over connections of its own, which topics and
-//! partitions there are, which topics stand behind the names, where partitions begin and end (`offsets.rs`), and where reading
-//! starts. What the scout finds goes to the reader, which alone decides: `lanes` holds what is known of each partition, and turns
-//! reports into ends, gaps, topics that are gone, and stalls; `contact.rs` says whether "now" is read up to, `trouble.rs` what keeps
-//! us from the brokers. `ffi` takes events off the queue; `client.rs` configures, `properties.rs` says with what; `status.rs` is
+//! [`Feed`] in the order of the log. The *metadata poller* (`metadata`) asks the brokers, over connections of its own, which topics
+//! and partitions there are, which topics stand behind the names, where partitions begin and end (`offsets.rs`), and where reading
+//! starts. What the poller finds goes to the reader, which alone decides: `partitions` holds what is known of each partition, and
+//! turns reports into ends, gaps, deleted topics, and stalls; `contact.rs` says whether "now" is read up to, `diagnose.rs` why the
+//! brokers cannot be reached. `ffi` takes events off the queue; `client.rs` configures, `properties.rs` says with what; `status.rs` is
 //! what others may see.
 //!
 //! Beside it: `producer.rs` writes records, `admin` makes topics.
@@ -16,17 +16,17 @@
 pub mod admin;
 mod client;
 mod contact;
+mod diagnose;
 mod ffi;
-mod lanes;
+mod metadata;
 mod offsets;
+mod partitions;
 mod producer;
 pub mod properties;
 mod reader;
-mod scout;
 mod status;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,11 +48,11 @@ use status::Shared;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
 pub trait Router: Send + Sync {
-    /// The publication, or `None` when the record reaches nobody.
+    /// The publication, or `None` when the record reaches no client.
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
 }
 
-/// Whether a topic of this full name is to be read. Called on the scout's thread for every topic of the cluster, apart from
+/// Whether a topic of this full name is to be read. Called on the metadata poller's thread for every topic of the cluster, apart from
 /// Kafka's own (`__...`), so it must not block.
 pub type Wants = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
@@ -88,7 +88,7 @@ pub struct ConsumerSettings {
     pub keep: Duration,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
-    pub pace: Pace,
+    pub intervals: PollIntervals,
 }
 
 impl ConsumerSettings {
@@ -100,14 +100,14 @@ impl ConsumerSettings {
             // The window of 5 minutes, and 10 s more.
             keep: Duration::from_secs(310),
             mock: false,
-            pace: Pace::default(),
+            intervals: PollIntervals::default(),
         }
     }
 }
 
 /// How often and how long. Tests shorten it.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct PollIntervals {
     /// Between two looks at the brokers. New partitions are found within this and the time of the next refresh of librdkafka's
     /// own metadata (5 s).
     pub look: Duration,
@@ -115,11 +115,11 @@ pub struct Pace {
     pub retry: Duration,
     /// No answer for so long: contact is lost.
     pub silence: Duration,
-    /// A partition whose log has moved on while its reading has not, for so long: the client is made anew.
+    /// A partition whose log has moved on while its reading has not, for so long: the client is recreated.
     pub stall: Duration,
 }
 
-impl Default for Pace {
+impl Default for PollIntervals {
     fn default() -> Self {
         Self {
             look: Duration::from_secs(1),
@@ -186,21 +186,21 @@ impl LogConsumer {
         let reader = reader::Reader::new(reader::ReaderParts {
             config: config.clone(),
             context: context.clone(),
-            pace: settings.pace,
+            intervals: settings.intervals,
             router,
             metrics,
             shared: Arc::clone(&shared),
         });
-        let scout = scout::Scout::new(
+        let poller = metadata::MetadataPoller::new(
             ffi::Asker::new(client::asker(&config, context)?),
             settings,
             Arc::clone(&shared),
         );
-        let scout_stop = stop.clone();
-        let scout_runtime = runtime()?;
+        let poller_stop = stop.clone();
+        let poller_runtime = runtime()?;
         start_thread(
-            "kafka-scout",
-            Box::new(move || scout.run(&scout_runtime, &reports, &scout_stop)),
+            "kafka-metadata",
+            Box::new(move || poller.run(&poller_runtime, &reports, &poller_stop)),
         )?;
         let reader_runtime = runtime()?;
         start_thread(
@@ -223,7 +223,7 @@ impl Handle {
     }
 
     /// Other topics are to be read from now on. Of those that are not wanted any more nothing comes after the next look (within a
-    /// second, while brokers answer), and nobody is told to resync for it. New ones are read as at the start, as far back as is
+    /// second, while brokers answer), and no client receives a resync for it. New ones are read as at the start, as far back as is
     /// kept; those that were read before, from where their reading ended.
     pub fn set_topics(&self, topics: Topics) {
         self.shared.topics.store(Arc::new(topics));

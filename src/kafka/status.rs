@@ -11,10 +11,10 @@ use super::Topics;
 /// A picture of the consumer, at most a fifth of a second old while the reader runs.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// As the hub was told: everything up to "now" is read, apart from what `lag` says.
+    /// As reported to the hub: everything up to "now" is read, apart from what `lag` says.
     pub contact: bool,
-    /// Why the brokers refuse us, or we them, while they do: nothing that waiting cures.
-    pub trouble: Option<String>,
+    /// Why the brokers cannot be used, while retrying will not help.
+    pub diagnosis: Option<String>,
     /// What went wrong last, in words for an operator, secrets masked.
     pub last_error: Option<String>,
     /// Every partition of the start has been read to its end once. Stays true.
@@ -26,12 +26,12 @@ pub struct Status {
     pub partitions: Vec<PartitionStatus>,
     /// Topics that the brokers do not have (or do not show us). Read from their beginning when they appear.
     pub missing: Vec<Arc<str>>,
-    /// Topics that are read and whose ids the brokers have not told: one that is made anew at once is noticed only if its new log is
+    /// Topics that are read and whose ids the brokers have not reported: one that is recreated at once is noticed only if its new log is
     /// shorter than what was read.
     pub unidentified: Vec<Arc<str>>,
-    /// Partitions that nobody leads, so that they can be neither read nor written: topic and number.
+    /// Partitions without a leader, so that they can be neither read nor written: topic and number.
     pub leaderless: Vec<(Arc<str>, i32)>,
-    /// How often the client was made anew: after a stall, a hole in the log, or a topic that went away.
+    /// How often the client was recreated: after a stall, a hole in the log, or a topic that went away.
     pub restarts: u64,
 }
 

@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
-use super::trouble;
+use super::diagnose::diagnose;
 
 pub use apply::{Action, Outcome, Topic, repeated};
 
@@ -40,7 +40,7 @@ pub enum AdminError {
     },
     /// Nothing that waiting cures.
     #[error("no connection to {servers}: {why}")]
-    Trouble { servers: String, why: String },
+    Diagnosed { servers: String, why: String },
     #[error("cannot {what}: {why}")]
     Refused { what: &'static str, why: String },
 }
@@ -48,7 +48,7 @@ pub enum AdminError {
 impl AdminError {
     /// The settings are to blame, or the brokers' certificates.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Trouble { .. })
+        matches!(self, Self::Client(_) | Self::Diagnosed { .. })
     }
 }
 
@@ -109,8 +109,8 @@ impl Admin {
     /// Why nobody answers.
     fn unreachable(&self, error: &KafkaError) -> AdminError {
         let servers = self.settings.bootstrap_servers.clone();
-        match trouble::look_for(&self.settings, self.timeout) {
-            Some(why) => AdminError::Trouble { servers, why },
+        match diagnose(&self.settings, self.timeout) {
+            Some(why) => AdminError::Diagnosed { servers, why },
             None => AdminError::Unreachable {
                 servers,
                 within: self.timeout,

@@ -1,4 +1,4 @@
-//! What the reader does about a report of the scout.
+//! What the reader does about a report of the metadata poller.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use tracing::debug;
 
-use super::super::lanes::{Identified, Lane, TopicId, Verdict};
+use super::super::metadata::{Found, Report};
 use super::super::offsets::{Bounds, Place};
-use super::super::scout::{Found, Report};
+use super::super::partitions::{Identified, ReadPartition, TopicId, Verdict};
 use super::{Reader, add, end_of};
 use crate::clock;
 use crate::telemetry::events;
@@ -20,18 +20,22 @@ impl Reader {
         let now_ms = clock::monotonic_ms();
         report
             .ids
-            .retain(|topic, id| !self.lanes.was_replaced(topic, id));
+            .retain(|topic, id| !self.partitions.was_replaced(topic, id));
         if let Some(problem) = &report.error {
             self.status.last_error = Some(problem.clone());
         }
-        if let Some(trouble) = &report.trouble
-            && self.status.trouble.as_ref() != Some(trouble)
+        if let Some(diagnosis) = &report.diagnosis
+            && self.status.diagnosis.as_ref() != Some(diagnosis)
         {
-            events::kafka_refused(&self.metrics, trouble);
+            events::kafka_refused(&self.metrics, diagnosis);
         }
-        self.status.trouble.clone_from(&report.trouble);
-        self.contact
-            .look(report.answered, report.asked_ms, now_ms, self.pace.silence);
+        self.status.diagnosis.clone_from(&report.diagnosis);
+        self.contact.look(
+            report.answered,
+            report.asked_ms,
+            now_ms,
+            self.intervals.silence,
+        );
         for place in &report.gone {
             if self.close(place) {
                 self.restart("a topic is gone");
@@ -49,11 +53,11 @@ impl Reader {
         }
         if report.answered {
             self.contact.aim(report.asked_ms, || {
-                let goal = |lane: &Lane| {
-                    let place = (Arc::clone(&lane.topic), lane.number);
-                    Some((lane.index, report.bounds.get(&place)?.high))
+                let goal = |partition: &ReadPartition| {
+                    let place = (Arc::clone(&partition.topic), partition.number);
+                    Some((partition.index, report.bounds.get(&place)?.high))
                 };
-                self.lanes.iter().filter_map(goal).collect()
+                self.partitions.iter().filter_map(goal).collect()
             });
             self.status.missing = report.missing;
             self.status.leaderless = report.leaderless;
@@ -62,9 +66,9 @@ impl Reader {
         self.found_all |= report.answered && report.complete;
     }
 
-    /// Takes in which topic stands behind a name. Another one than before: its log begins anew, and so does its reading.
+    /// Learns which topic stands behind a name. If the topic was recreated, its log starts over, and so does its reading.
     fn identify(&mut self, topic: &Arc<str>, topic_id: TopicId, report: &Report) {
-        let Identified { learned, others } = self.lanes.identify(topic, topic_id);
+        let Identified { learned, others } = self.partitions.identify(topic, topic_id);
         for partition in learned {
             self.batch.push(Feed::TopicId {
                 partition,
@@ -78,15 +82,15 @@ impl Reader {
         for place in &others {
             self.close(place);
         }
-        self.restart("a topic was made anew");
+        self.restart("a topic was recreated");
         // The bounds of this report may still be those of the old log; a new one begins at 0.
-        let anew = |place| Found {
+        let recreated = |place| Found {
             place,
             start: 0,
             bounds: Bounds { low: 0, high: 0 },
             early: false,
         };
-        let found: Vec<_> = others.into_iter().map(anew).collect();
+        let found: Vec<_> = others.into_iter().map(recreated).collect();
         self.open(&found, report);
     }
 
@@ -98,21 +102,28 @@ impl Reader {
         for found in found {
             let topic_id = report.ids.get(&found.place.0).copied();
             let now_ms = clock::monotonic_ms();
-            let lane = self.lanes.open(found, topic_id, report.asked_ms, now_ms);
+            let partition = self
+                .partitions
+                .open(found, topic_id, report.asked_ms, now_ms);
             debug!(
-                topic = &*lane.topic,
-                partition = lane.number,
-                start = lane.start,
+                topic = &*partition.topic,
+                partition = partition.number,
+                start = partition.start,
                 "reading"
             );
             self.batch.push(Feed::Partition {
-                index: lane.index,
-                topic: Arc::clone(&lane.topic),
-                number: lane.number,
-                topic_id: lane.topic_id,
-                start: lane.start,
+                index: partition.index,
+                topic: Arc::clone(&partition.topic),
+                number: partition.number,
+                topic_id: partition.topic_id,
+                start: partition.start,
             });
-            add(&mut positions, &lane.topic, lane.number, lane.start);
+            add(
+                &mut positions,
+                &partition.topic,
+                partition.number,
+                partition.start,
+            );
         }
         if let Some(source) = &self.source
             && let Err(problem) = source.consumer().incremental_assign(&positions)
@@ -128,17 +139,17 @@ impl Reader {
     }
 
     fn end(&mut self, place: &Place, told: impl FnOnce(u32) -> Feed) -> bool {
-        let Some(lane) = self.lanes.close(place) else {
+        let Some(partition) = self.partitions.close(place) else {
             return false;
         };
-        events::partition_gone(&lane.topic, lane.number);
-        self.batch.push(told(lane.index));
+        events::partition_gone(&partition.topic, partition.number);
+        self.batch.push(told(partition.index));
         true
     }
 
     /// Ends a partition on purpose: of its topic nothing is wanted any more.
     fn leave(&mut self, place: &Place) {
-        if let Some(partition) = self.lanes.leave(place) {
+        if let Some(partition) = self.partitions.leave(place) {
             events::partition_unwanted(&place.0, place.1);
             self.batch.push(Feed::Unwanted { partition });
             self.restart("a topic is not wanted any more");
@@ -146,12 +157,12 @@ impl Reader {
     }
 
     fn judge(&mut self, place: &Place, bounds: Bounds, report: &Report, now_ms: u64) {
-        let Some(lane) = self.lanes.get(&place.0, place.1) else {
+        let Some(partition) = self.partitions.get(&place.0, place.1) else {
             return;
         };
-        let verdict = lane.judge(bounds, report.asked_ms, now_ms, self.pace.stall);
-        if lane.stuck_for(now_ms) >= self.pace.stall / 3 {
-            // The scout gets through, the reader does not: "now" is not read up to.
+        let verdict = partition.judge(bounds, report.asked_ms, now_ms, self.intervals.stall);
+        if partition.stuck_for(now_ms) >= self.intervals.stall / 3 {
+            // The metadata poller gets through, the reader does not: "now" is not read up to.
             self.contact.lose(now_ms);
         }
         match verdict {
@@ -160,32 +171,33 @@ impl Reader {
                 self.shared.ask();
             }
             Verdict::AtEnd => {
-                lane.end(lane.next, now_ms);
-                self.batch.push(end_of(lane));
+                partition.end(partition.next, now_ms);
+                self.batch.push(end_of(partition));
             }
             Verdict::Gap(next) => {
-                let (topic, lost) = (&lane.topic, next - lane.next);
-                events::gap(&self.metrics, topic, lane.number, next, lost);
-                lane.skip_to(next, now_ms);
+                let (topic, lost) = (&partition.topic, next - partition.next);
+                events::gap(&self.metrics, topic, partition.number, next, lost);
+                partition.skip_to(next, now_ms);
                 self.batch.push(Feed::Gap {
-                    partition: lane.index,
+                    partition: partition.index,
                     next,
                 });
                 self.restart("records were deleted before they were read");
             }
-            Verdict::Anew(start) => {
+            Verdict::Replaced(start) => {
                 // The same topic: its end was cut off, and what is left was read.
-                let cut = lane.is_still(report.ids.get(&place.0));
+                let cut = partition.is_still(report.ids.get(&place.0));
                 let start = if cut { bounds.high } else { start };
-                let (topic, number, position) = (&lane.topic, lane.number, lane.next);
+                let (topic, number, position) =
+                    (&partition.topic, partition.number, partition.next);
                 events::log_cut(&self.metrics, topic, number, position, bounds.high);
                 if start > 0 {
                     self.end(place, |partition| Feed::Cut { partition });
                 } else {
                     self.close(place);
                 }
-                // First without the client: the new lane must not be added beside the old one.
-                self.restart("a log was made anew or cut");
+                // First without the client: the new log must not be added beside the old one.
+                self.restart("a log was recreated or truncated");
                 self.open(
                     &[Found {
                         place: place.clone(),
@@ -198,7 +210,7 @@ impl Reader {
             }
             Verdict::Restart => {
                 let context = "a partition does not move on";
-                events::fault(&self.metrics, Component::Kafka, context, &lane.topic);
+                events::fault(&self.metrics, Component::Kafka, context, &partition.topic);
                 self.restart(context);
             }
         }

@@ -1,4 +1,4 @@
-//! The blocking poll loop: records and ends go to the hub, reports of the scout are acted on (`act.rs`).
+//! The blocking poll loop: records and ends go to the hub, reports of the metadata poller are acted on (`act.rs`).
 
 mod act;
 
@@ -21,11 +21,11 @@ use tracing::debug;
 use super::client::{self, Context};
 use super::contact::Contact;
 use super::ffi::{Event, Source};
-use super::lanes::{Lane, Lanes};
+use super::metadata::Report;
 use super::offsets::Place;
-use super::scout::Report;
+use super::partitions::{ReadPartition, ReadPartitions};
 use super::status::{Shared, Status};
-use super::{Pace, Router};
+use super::{PollIntervals, Router};
 use crate::clock;
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
@@ -34,7 +34,7 @@ use crate::telemetry::{Metrics, events};
 pub(super) struct ReaderParts {
     pub(super) config: ClientConfig,
     pub(super) context: Context,
-    pub(super) pace: Pace,
+    pub(super) intervals: PollIntervals,
     pub(super) router: Arc<dyn Router>,
     pub(super) metrics: Metrics,
     pub(super) shared: Arc<Shared>,
@@ -43,23 +43,23 @@ pub(super) struct ReaderParts {
 pub(super) struct Reader {
     config: ClientConfig,
     context: Context,
-    pace: Pace,
+    intervals: PollIntervals,
     router: Arc<dyn Router>,
     metrics: Metrics,
     shared: Arc<Shared>,
-    /// `None` until it is made, and to have it made anew at the lanes' positions.
+    /// `None` until it is created, and to have it recreated at the positions reached.
     source: Option<Source<Context>>,
     /// Not before this may a client be made (again), in monotonic milliseconds.
     next_source_ms: u64,
-    lanes: Lanes,
+    partitions: ReadPartitions,
     contact: Contact,
-    /// What the hub will be told next.
+    /// What the hub receives next.
     batch: Vec<Feed>,
     status: Status,
     published_ms: u64,
     /// All partitions of the start are known.
     found_all: bool,
-    /// The newest call that the reports have answered, to be told once their feed is handed over.
+    /// The newest call that the reports have answered, to be announced once their feed is handed over.
     answered: u64,
 }
 
@@ -86,7 +86,7 @@ impl Reader {
         let ReaderParts {
             config,
             context,
-            pace,
+            intervals,
             router,
             metrics,
             shared,
@@ -94,13 +94,13 @@ impl Reader {
         Self {
             config,
             context,
-            pace,
+            intervals,
             router,
             metrics,
             shared,
             source: None,
             next_source_ms: 0,
-            lanes: Lanes::default(),
+            partitions: ReadPartitions::default(),
             contact: Contact::default(),
             batch: Vec::new(),
             status: Status::default(),
@@ -124,7 +124,7 @@ impl Reader {
                 match reports.try_recv() {
                     Ok(report) => self.act_on(report),
                     Err(TryRecvError::Empty) => break,
-                    // The scout ends only with us, or by a panic that the process will hear of.
+                    // The metadata poller ends only with us, or by a panic, which stops the process.
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
@@ -134,11 +134,11 @@ impl Reader {
             }
             self.publish_when_due();
         }
-        // Destroying the client may take a moment; by now nobody waits for it but the thread's end.
+        // Destroying the client may take a moment; by now only the thread's end waits for it.
         debug!("kafka reader ends");
     }
 
-    /// Makes the client, or makes it anew, and has it read on from where the lanes stand.
+    /// Creates the client, also again after a restart, and has it read on from the positions reached.
     fn keep_source(&mut self) {
         let now_ms = clock::monotonic_ms();
         if self.source.is_some() || now_ms < self.next_source_ms {
@@ -155,12 +155,17 @@ impl Reader {
             }
         };
         let mut positions = TopicPartitionList::new();
-        for lane in self.lanes.iter_mut() {
-            lane.restarted();
-            if lane.is_lost() {
+        for partition in self.partitions.iter_mut() {
+            partition.restarted();
+            if partition.is_lost() {
                 continue;
             }
-            add(&mut positions, &lane.topic, lane.number, lane.next);
+            add(
+                &mut positions,
+                &partition.topic,
+                partition.number,
+                partition.next,
+            );
         }
         if let Err(problem) = source.consumer().assign(&positions) {
             let context = "cannot assign partitions, trying again";
@@ -171,7 +176,7 @@ impl Reader {
         self.source = Some(source);
     }
 
-    /// Has the client made anew. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
+    /// Has the client recreated. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
     fn restart(&mut self, why: &str) {
         if self.source.take().is_some() {
             events::kafka_restart(why);
@@ -198,8 +203,8 @@ impl Reader {
                 None => return,
                 Some(Seen::Nothing) => {}
                 Some(Seen::Lost((topic, number))) => {
-                    if let Some(lane) = self.lanes.get(&topic, number) {
-                        lane.lost(clock::monotonic_ms());
+                    if let Some(partition) = self.partitions.get(&topic, number) {
+                        partition.lost(clock::monotonic_ms());
                         self.shared.ask();
                     }
                 }
@@ -212,23 +217,23 @@ impl Reader {
     fn see(&mut self, event: Event<'_>) -> Seen {
         match event {
             Event::Record(record) => {
-                let Some(lane) = self.lanes.get(record.topic, record.partition) else {
+                let Some(partition) = self.partitions.get(record.topic, record.partition) else {
                     return Seen::Nothing;
                 };
-                if !lane.record(record.offset, clock::monotonic_ms()) {
-                    // Never seen from librdkafka, which skips to the offset it was given. Should a log have been made anew
-                    // below us, the scout will find its end below our position.
+                if !partition.record(record.offset, clock::monotonic_ms()) {
+                    // Never seen from librdkafka, which skips to the offset it was given. Should a log have been recreated
+                    // below us, the metadata poller will find its end below our position.
                     self.shared.ask();
                     return Seen::Nothing;
                 }
-                let partition = lane.index;
+                let index = partition.index;
                 self.batch
-                    .push(match self.router.route(&record, &lane.topic) {
+                    .push(match self.router.route(&record, &partition.topic) {
                         Some(publication) => Feed::Publication {
-                            partition,
+                            partition: index,
                             publication,
                         },
-                        None => unrouted(partition, &record),
+                        None => unrouted(index, &record),
                     });
                 Seen::Nothing
             }
@@ -237,9 +242,9 @@ impl Reader {
                 partition,
                 next,
             } => {
-                if let Some(lane) = self.lanes.get(topic, partition) {
-                    lane.end(next, clock::monotonic_ms());
-                    self.batch.push(end_of(lane));
+                if let Some(partition) = self.partitions.get(topic, partition) {
+                    partition.end(next, clock::monotonic_ms());
+                    self.batch.push(end_of(partition));
                 }
                 Seen::Nothing
             }
@@ -282,7 +287,7 @@ impl Reader {
                 events::fault(&self.metrics, Component::Kafka, context, &text);
                 self.restart("fatal error");
             }
-            // The scout tells what is there; librdkafka goes on trying by itself.
+            // The metadata poller reports what is there; librdkafka goes on trying by itself.
             RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition => {
@@ -294,12 +299,12 @@ impl Reader {
     }
 
     fn tell_contact(&mut self) {
-        let lanes = &self.lanes;
+        let partitions = &self.partitions;
         if let Some(up) = self.contact.edge(|index, goal| {
-            lanes
+            partitions
                 .iter()
-                .find(|lane| lane.index == index)
-                .is_none_or(|lane| lane.next >= goal)
+                .find(|partition| partition.index == index)
+                .is_none_or(|partition| partition.next >= goal)
         }) {
             if up {
                 events::kafka_up(&self.metrics);
@@ -311,7 +316,7 @@ impl Reader {
         }
     }
 
-    /// False when there is nobody to hand over to any more.
+    /// False when the receiver is gone.
     fn hand_over(
         &mut self,
         runtime: &Runtime,
@@ -334,12 +339,12 @@ impl Reader {
                     if !sent {
                         return false;
                     }
-                    self.lanes.iter_mut().for_each(Lane::excuse);
+                    self.partitions.iter_mut().for_each(ReadPartition::excuse);
                 }
             }
         }
         if *self.shared.answered.borrow() < self.answered {
-            // Whoever has waited for the answer looks at the picture next: it must hold what the brokers said.
+            // Who waited for the answer reads the status next: it must hold what the brokers said.
             self.publish();
             self.shared.answered.send_replace(self.answered);
         }
@@ -357,19 +362,24 @@ impl Reader {
     fn publish(&mut self) {
         self.published_ms = clock::monotonic_ms();
         self.status.contact = self.contact.up();
-        self.status.caught_up |=
-            self.found_all && self.lanes.iter().all(|lane| lane.reached || !lane.early);
-        self.status.partitions = self.lanes.iter().map(Lane::status).collect();
+        self.status.caught_up |= self.found_all
+            && self
+                .partitions
+                .iter()
+                .all(|partition| partition.reached || !partition.early);
+        self.status.partitions = self.partitions.iter().map(ReadPartition::status).collect();
         self.status
             .partitions
             .sort_unstable_by_key(|partition| partition.index);
-        self.status.unidentified = self.lanes.unidentified();
+        self.status.unidentified = self.partitions.unidentified();
         (self.status.loaded, self.status.to_load) = self
-            .lanes
+            .partitions
             .iter()
-            .filter(|lane| lane.early)
-            .map(Lane::loading)
-            .fold((0, 0), |(read, all), lane| (read + lane.0, all + lane.1));
+            .filter(|partition| partition.early)
+            .map(ReadPartition::loading)
+            .fold((0, 0), |(read, all), partition| {
+                (read + partition.0, all + partition.1)
+            });
         self.shared.status.store(Arc::new(self.status.clone()));
     }
 }
@@ -394,13 +404,13 @@ fn add(positions: &mut TopicPartitionList, topic: &str, number: i32, next: i64) 
         .expect("offsets of the log are not negative");
 }
 
-pub(super) fn end_of(lane: &Lane) -> Feed {
-    let asked = lane.confirmed().map_or(0, |asked_ms| {
+pub(super) fn end_of(partition: &ReadPartition) -> Feed {
+    let asked = partition.confirmed().map_or(0, |asked_ms| {
         clock::wall_ms().saturating_sub(clock::monotonic_ms().saturating_sub(asked_ms))
     });
     Feed::End {
-        partition: lane.index,
-        next: lane.next,
+        partition: partition.index,
+        next: partition.next,
         asked,
     }
 }

@@ -147,7 +147,7 @@ fn a_record_comes_with_all_that_it_has() {
 fn a_topic_that_appears_later_is_read_from_its_beginning() {
     let (cluster, mut settings) = cluster(&[("incident", 1)]);
     // The regular look is far away: only asking for one finds the topic.
-    settings.pace.look = Duration::from_mins(10);
+    settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut rig = Rig::start(&settings, &["incident", "task"]);
     rig.until("caught up without it", |rig| rig.status().caught_up);
@@ -166,7 +166,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
 #[test]
 fn the_end_is_told_again_by_each_look() {
     let (cluster, mut settings) = cluster(&[("incident", 1)]);
-    settings.pace.look = Duration::from_mins(10);
+    settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("x", 3));
     let mut rig = Rig::start(&settings, &["incident"]);
@@ -254,7 +254,7 @@ fn a_reader_that_does_not_follow_is_made_anew() {
     rig.until("caught up", |rig| {
         rig.status().caught_up && rig.contacts == [true]
     });
-    // The scout's questions are answered, every fetch fails in a way that librdkafka keeps to itself.
+    // The metadata poller's questions are answered, every fetch fails in a way that librdkafka keeps to itself.
     let failures = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 100_000];
     cluster.request_errors(RDKafkaApiKey::Fetch, &failures);
     let all = values("x", 10);
@@ -284,7 +284,7 @@ fn a_log_that_was_cut_and_has_grown_again_is_another_log() {
     rig.until("read", |rig| {
         rig.status().caught_up && rig.values("incident").len() == 20
     });
-    // By the time the scout looks, the log reaches as far as before.
+    // By the time the metadata poller looks, the log reaches as far as before.
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
     cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
     rig.until("another log", |rig| rig.indexes.len() == 2);

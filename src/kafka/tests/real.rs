@@ -224,7 +224,7 @@ fn new_partitions_are_read_from_their_beginning() {
     real.create(&topic, 3);
     let producer = real.producer();
     let mut settings = real.settings();
-    settings.pace = super::super::Pace::default();
+    settings.intervals = super::super::PollIntervals::default();
     let mut rig = Rig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.add_partitions(&topic, 6);
@@ -283,7 +283,7 @@ fn a_topic_made_anew_unseen_is_noticed_by_its_end() {
     real.create(&topic, 1);
     produce(&real.producer(), &topic, 0, &values("first", 50));
     let mut settings = real.settings();
-    settings.pace.retry = Duration::from_secs(1);
+    settings.intervals.retry = Duration::from_secs(1);
     let mut rig = Rig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.delete(&topic);

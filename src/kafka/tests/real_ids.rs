@@ -30,8 +30,8 @@ fn a_topic_made_anew_that_outgrows_the_old_one_is_read_from_its_beginning() {
     produce(&real.producer(), &topic, 0, &values("first", 10));
     let mut settings = real.settings();
     // No look falls between deletion and growth: only the question for ids finds out.
-    settings.pace.look = Duration::from_secs(4);
-    settings.pace.retry = Duration::from_secs(4);
+    settings.intervals.look = Duration::from_secs(4);
+    settings.intervals.retry = Duration::from_secs(4);
     let mut rig = Rig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.until("ids", |rig| {

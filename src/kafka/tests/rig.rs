@@ -17,7 +17,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ConsumerSettings, Handle, LogConsumer, Pace, Router, Status, Topics};
+use super::super::{ConsumerSettings, Handle, LogConsumer, PollIntervals, Router, Status, Topics};
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
@@ -322,7 +322,7 @@ pub(super) fn beginning(prefix: &str) -> Topics {
 
 pub(super) fn settings(bootstrap: &str) -> ConsumerSettings {
     ConsumerSettings {
-        pace: Pace {
+        intervals: PollIntervals {
             look: Duration::from_millis(500),
             retry: Duration::from_millis(200),
             silence: Duration::from_secs(3),

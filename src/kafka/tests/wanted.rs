@@ -56,8 +56,8 @@ fn what_matches_is_read_also_when_it_comes_later() {
 #[test]
 fn the_wanted_ones_change_while_running() {
     let (cluster, mut settings) = cluster(&["fleet-north", "fleet-south", "incident", "task"]);
-    // Only the change itself has the scout look.
-    settings.pace.look = Duration::from_mins(10);
+    // Only the change itself has the brokers asked.
+    settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     for topic in ["fleet-north", "fleet-south", "incident", "task"] {
         produce(&producer, topic, 0, &values(topic, 3));
@@ -97,7 +97,7 @@ fn the_wanted_ones_change_while_running() {
 #[test]
 fn topics_are_listed_once_a_second_and_whoever_asks_waits_for_the_next_list() {
     let (cluster, mut settings) = cluster(&["fleet-north"]);
-    settings.pace.look = Duration::from_mins(10);
+    settings.intervals.look = Duration::from_mins(10);
     let listed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&listed);
     let topics = Topics {

@@ -1,4 +1,4 @@
-//! What the brokers say of one topic: which partitions it has, and which have gone.
+//! What the brokers say of one topic: which partitions it has, and which are gone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::super::offsets::Place;
-use super::{Report, Scout};
+use super::{MetadataPoller, Report};
 
 /// A broker that has just started may not know all topics yet. What looks deleted is believed after so many answers.
 const MISSES: u32 = 3;
 
-impl Scout {
+impl MetadataPoller {
     pub(super) fn look_at_topic(
         &mut self,
         topic: &Arc<str>,
@@ -45,7 +45,7 @@ impl Scout {
                 if self.wanted.is_named(topic) {
                     report.missing.push(Arc::clone(topic));
                 } else if !self.known.keys().any(|(known, _)| known == topic) {
-                    // A pattern found it, and it has gone: nobody waits for it.
+                    // A pattern found it, and it is gone: no route names it.
                     self.wanted.forget(topic);
                     self.first_counts.remove(topic);
                 }
@@ -91,7 +91,7 @@ impl Scout {
         Ok(())
     }
 
-    /// Counts what the answer about a topic left out, and reports as gone what it has left out too often.
+    /// Counts the partitions that the answer about a topic does not name, and reports as gone those missed too often.
     fn missed(&mut self, topic: &Arc<str>, seen: &BTreeSet<i32>, report: &mut Report) {
         let mut gone = Vec::new();
         for (place, misses) in &mut self.known {
@@ -116,7 +116,7 @@ impl Scout {
     }
 
     /// Reports the partitions of topics that are not wanted any more, and forgets them: wanted again, they are as at the start.
-    pub(super) fn let_go(&mut self, report: &mut Report) {
+    pub(super) fn drop_unwanted(&mut self, report: &mut Report) {
         let wanted: BTreeSet<_> = self.wanted.topics().into_iter().collect();
         self.known.retain(|place, _| {
             let keep = wanted.contains(&place.0);

@@ -1,4 +1,4 @@
-//! Which topics stand behind the names. librdkafka does not tell a reader that its topic was deleted and made anew.
+//! Which topics stand behind the names. librdkafka does not tell a reader that its topic was deleted and recreated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl TopicIds {
     const TIMEOUT: Duration = Duration::from_secs(2);
     /// Kafka answers in some 4 ms, most of which has passed by then.
     const WAIT: Duration = Duration::from_millis(20);
-    /// Somebody has called for this look, because of something that an id may explain.
+    /// This look was called for, because of something that an id may explain.
     const WAIT_WHEN_CALLED: Duration = Duration::from_millis(250);
 
     /// Asks if it is time, or at once when this look was called for.

@@ -4,29 +4,29 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metadata::Found;
 use super::offsets::{Bounds, Place};
-use super::scout::Found;
 use super::status::PartitionStatus;
 
 pub(super) type TopicId = [u8; 16];
 
-/// One partition under one index. A topic that was made anew gets a new lane.
+/// One partition under one index. A topic that was recreated gets new indices.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct ReadPartition {
     pub(super) index: u32,
     pub(super) topic: Arc<str>,
     pub(super) number: i32,
     /// Which topic of that name, once the brokers have said.
     pub(super) topic_id: Option<TopicId>,
     pub(super) start: i64,
-    /// The next offset to come: everything below was handed over, or is told as a gap.
+    /// The next offset to come: everything below was handed over, or is reported as a gap.
     pub(super) next: i64,
     pub(super) early: bool,
-    /// The end of the log when the lane was made.
+    /// The end of the log when reading began.
     first_high: i64,
     high: i64,
-    /// The end of the log as the brokers last told it, and when they were asked (monotonic milliseconds). Nobody is asked while
-    /// the partition has no leader.
+    /// The end of the log as the brokers last reported it, and when they were asked (monotonic milliseconds). They are not
+    /// asked while the partition has no leader.
     heard: (i64, u64),
     /// When `next` last changed, in monotonic milliseconds.
     moved_ms: u64,
@@ -36,11 +36,11 @@ pub(super) struct Lane {
     behind_ms: Option<u64>,
     /// Reports in a row that put the end of the log below `next`.
     beyond: u32,
-    /// librdkafka has given the partition up, see [`Lane::lost`]. Since when.
+    /// librdkafka has given the partition up, see [`ReadPartition::lost`]. Since when.
     lost_ms: Option<u64>,
 }
 
-/// What a report means for one lane.
+/// What a report means for one partition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fine,
@@ -48,15 +48,15 @@ pub(super) enum Verdict {
     AtEnd,
     /// The log may be shorter than what was read: ask once more.
     Suspicious,
-    /// Everything from the lane's `next` up to this offset is gone.
+    /// Everything from the partition's `next` up to this offset is gone.
     Gap(i64),
-    /// The log is not the one that was read: it is another one, or was cut. To be read from here.
-    Anew(i64),
-    /// Reading does not move although nothing is wrong with the log: make the client anew.
+    /// The log is not the one that was read: the topic was recreated, or the log was truncated. To be read from here.
+    Replaced(i64),
+    /// Reading does not move although nothing is wrong with the log: recreate the client.
     Restart,
 }
 
-impl Lane {
+impl ReadPartition {
     /// Takes note of a record. False: it is below what was read already, and must not be handed over again.
     pub(super) fn record(&mut self, offset: i64, now_ms: u64) -> bool {
         if offset < self.next {
@@ -96,7 +96,7 @@ impl Lane {
     }
 
     /// Nothing is read of it until it is judged. Read on from `next` meanwhile, a log that has grown past it would hide what was
-    /// written anew below.
+    /// written again below.
     pub(super) fn is_lost(&self) -> bool {
         self.lost_ms.is_some()
     }
@@ -156,19 +156,19 @@ impl Lane {
             if self.beyond < 2 && !self.is_lost() {
                 return Verdict::Suspicious;
             }
-            // A log that was made anew begins at 0 and is wholly new. One that has lost its first records to retention was
-            // cut short by an election instead: what is left of it was read, and must not be delivered a second time. A young
-            // log that was cut is told by its topic's id alone, see `Lane::is_still`.
-            return Verdict::Anew(if bounds.low == 0 { 0 } else { bounds.high });
+            // The log of a recreated topic begins at 0 and is wholly new. One that has lost its first records to retention was
+            // truncated by an election instead: what is left of it was read, and must not be delivered a second time. A young
+            // log that was truncated is told by its topic's id alone, see `ReadPartition::is_still`.
+            return Verdict::Replaced(if bounds.low == 0 { 0 } else { bounds.high });
         }
         self.beyond = 0;
         if self.is_lost() {
             return if self.next < bounds.low {
                 Verdict::Gap(bounds.low)
             } else {
-                // It was cut, and has grown past `next` since. Where the cut is nobody can say now, so all that it holds by now is
-                // left to the resync, and nothing is delivered a second time.
-                Verdict::Anew(bounds.high)
+                // It was truncated, and has grown past `next` since. Where it was truncated is unknown by now, so all that it
+                // holds is left to the resync, and nothing is delivered a second time.
+                Verdict::Replaced(bounds.high)
             };
         }
         if self.next == bounds.high {
@@ -184,8 +184,8 @@ impl Lane {
     }
 
     /// The brokers say that it is the topic which is read here already.
-    pub(super) fn is_still(&self, told: Option<&TopicId>) -> bool {
-        self.topic_id.is_some() && self.topic_id.as_ref() == told
+    pub(super) fn is_still(&self, reported: Option<&TopicId>) -> bool {
+        self.topic_id.is_some() && self.topic_id.as_ref() == reported
     }
 
     /// How much of what was there at first has been read, and how much that was.
@@ -208,10 +208,10 @@ impl Lane {
     }
 }
 
-/// The lanes that are read now.
+/// All partitions that are read now.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
-    by_topic: HashMap<Arc<str>, Vec<Lane>>,
+pub(super) struct ReadPartitions {
+    by_topic: HashMap<Arc<str>, Vec<ReadPartition>>,
     /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
     left: HashMap<Place, (Option<TopicId>, i64)>,
     /// The ids of topics that stood behind these names before, the last ones.
@@ -222,21 +222,21 @@ pub(super) struct Lanes {
 /// What the brokers' word about a topic's id changes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Identified {
-    /// Lanes of this topic that have been told now, by index.
+    /// Partitions that learned their topic's id now, by index.
     pub(super) learned: Vec<u32>,
-    /// Lanes of another topic of that name, which is no more.
+    /// Partitions of another topic of that name, which was deleted.
     pub(super) others: Vec<Place>,
 }
 
-impl Lanes {
-    /// A new lane, under an index that none had before.
+impl ReadPartitions {
+    /// Begins to read a partition, under an index that none had before.
     pub(super) fn open(
         &mut self,
         found: &Found,
         topic_id: Option<TopicId>,
         asked_ms: u64,
         now_ms: u64,
-    ) -> &mut Lane {
+    ) -> &mut ReadPartition {
         let (topic, number) = &found.place;
         let index = self.next_index;
         self.next_index += 1;
@@ -247,11 +247,11 @@ impl Lanes {
         {
             // What came before was handed over when it was wanted.
             start = start.max(next);
-            // Should the brokers say later that it is another one, its beginning was left out.
+            // Should the brokers say later that it is another topic, its beginning was skipped.
             topic_id = topic_id.or(before);
         }
-        let lanes = self.by_topic.entry(Arc::clone(topic)).or_default();
-        lanes.push(Lane {
+        let partitions = self.by_topic.entry(Arc::clone(topic)).or_default();
+        partitions.push(ReadPartition {
             index,
             topic: Arc::clone(topic),
             number: *number,
@@ -268,26 +268,29 @@ impl Lanes {
             beyond: 0,
             lost_ms: None,
         });
-        let last = lanes.len() - 1;
-        &mut lanes[last]
+        let last = partitions.len() - 1;
+        &mut partitions[last]
     }
 
-    pub(super) fn close(&mut self, (topic, number): &Place) -> Option<Lane> {
-        let lanes = self.by_topic.get_mut(topic)?;
-        let at = lanes.iter().position(|lane| lane.number == *number)?;
-        let lane = lanes.swap_remove(at);
-        if lanes.is_empty() {
-            // Names that come and go are not gone through for ever.
+    pub(super) fn close(&mut self, (topic, number): &Place) -> Option<ReadPartition> {
+        let partitions = self.by_topic.get_mut(topic)?;
+        let at = partitions
+            .iter()
+            .position(|partition| partition.number == *number)?;
+        let partition = partitions.swap_remove(at);
+        if partitions.is_empty() {
+            // Names that come and go do not accumulate.
             self.by_topic.remove(topic);
         }
-        Some(lane)
+        Some(partition)
     }
 
-    /// Closes the lane of a partition that is not wanted any more. Its index, if there was one.
+    /// Closes a partition that is not wanted any more. Its index, if it was read.
     pub(super) fn leave(&mut self, place: &Place) -> Option<u32> {
-        let lane = self.close(place)?;
-        self.left.insert(place.clone(), (lane.topic_id, lane.next));
-        Some(lane.index)
+        let partition = self.close(place)?;
+        self.left
+            .insert(place.clone(), (partition.topic_id, partition.next));
+        Some(partition.index)
     }
 
     /// A broker that lags behind the others may still name a topic that was deleted.
@@ -301,48 +304,55 @@ impl Lanes {
         const KEPT: usize = 8;
 
         let mut identified = Identified::default();
-        for lane in self.by_topic.get_mut(topic).into_iter().flatten() {
-            match lane.topic_id {
+        for partition in self.by_topic.get_mut(topic).into_iter().flatten() {
+            match partition.topic_id {
                 Some(known) if known == id => {}
                 Some(known) => {
-                    let place = (Arc::clone(&lane.topic), lane.number);
+                    let place = (Arc::clone(&partition.topic), partition.number);
                     identified.others.push(place);
-                    let former = self.former.entry(Arc::clone(&lane.topic)).or_default();
+                    let former = self.former.entry(Arc::clone(&partition.topic)).or_default();
                     if !former.contains(&known) {
                         former.push_front(known);
                         former.truncate(KEPT);
                     }
                 }
                 None => {
-                    lane.topic_id = Some(id);
-                    identified.learned.push(lane.index);
+                    partition.topic_id = Some(id);
+                    identified.learned.push(partition.index);
                 }
             }
         }
         identified
     }
 
-    /// Topics that are read and whose ids nobody has told.
+    /// Topics that are read and whose ids are unknown.
     pub(super) fn unidentified(&self) -> Vec<Arc<str>> {
-        let unknown = |lanes: &&Vec<Lane>| lanes.iter().any(|lane| lane.topic_id.is_none());
-        let topics = self.by_topic.iter().filter(|(_, lanes)| unknown(lanes));
+        let unknown = |partitions: &&Vec<ReadPartition>| {
+            partitions
+                .iter()
+                .any(|partition| partition.topic_id.is_none())
+        };
+        let topics = self
+            .by_topic
+            .iter()
+            .filter(|(_, partitions)| unknown(partitions));
         let mut topics: Vec<_> = topics.map(|(topic, _)| Arc::clone(topic)).collect();
         topics.sort_unstable();
         topics
     }
 
-    pub(super) fn get(&mut self, topic: &str, number: i32) -> Option<&mut Lane> {
+    pub(super) fn get(&mut self, topic: &str, number: i32) -> Option<&mut ReadPartition> {
         self.by_topic
             .get_mut(topic)?
             .iter_mut()
-            .find(|lane| lane.number == number)
+            .find(|partition| partition.number == number)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ReadPartition> {
         self.by_topic.values().flatten()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ReadPartition> {
         self.by_topic.values_mut().flatten()
     }
 }

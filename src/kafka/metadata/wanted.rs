@@ -25,9 +25,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// All topics of a cluster may be many: they are listed so often, and when somebody calls.
+    /// All topics of a cluster may be many: they are listed so often, and on request.
     const LIST_MS: u64 = 10_000;
-    /// Not more often whoever calls, and each client with a strange cursor does.
+    /// Not more often on request: each client with an unknown cursor requests it.
     const LIST_AGAIN_MS: u64 = 1_000;
 
     pub(super) fn new(topics: Arc<Topics>) -> Self {
@@ -73,7 +73,7 @@ impl Wanted {
         }
     }
 
-    /// How long somebody who calls now has to wait until the topics are listed, in milliseconds. 0: not at all, or they need not be.
+    /// How long a request made now has to wait until the topics are listed, in milliseconds. 0: not at all, or they need not be.
     pub(super) fn wait_ms(&self, now_ms: u64) -> u64 {
         if self.stale || self.topics.wanted.is_none() {
             return 0;

@@ -1,8 +1,8 @@
-//! Looks, again and again, which partitions there are (`partitions.rs`) of which topics (`wanted.rs`), which topics these are
+//! Polls, again and again, which partitions there are (`topic.rs`) of which topics (`wanted.rs`), which topics these are
 //! (`ids.rs`), and where partitions begin and end; on a thread and connections of its own.
 
 mod ids;
-mod partitions;
+mod topic;
 mod wanted;
 
 use std::collections::HashMap;
@@ -19,10 +19,10 @@ use self::ids::TopicIds;
 use self::wanted::Wanted;
 use super::ConsumerSettings;
 use super::client::Context;
+use super::diagnose::diagnose;
 use super::ffi::Asker;
 use super::offsets::{self, Bounds, Place};
 use super::status::Shared;
-use super::trouble;
 use crate::clock;
 
 /// What one look has shown. Everything in it was asked after `asked_ms`.
@@ -44,11 +44,11 @@ pub(super) struct Report {
     pub(super) leaderless: Vec<Place>,
     /// Why the look was cut short, or what an operator should know of.
     pub(super) error: Option<String>,
-    /// What no waiting cures, while it is so.
-    pub(super) trouble: Option<String>,
+    /// Why the brokers cannot be used, if retrying will not help.
+    pub(super) diagnosis: Option<String>,
     /// The brokers answered every question.
     pub(super) answered: bool,
-    /// Nothing of the start is still to be found, apart from what nobody leads.
+    /// Everything of the start has been found, apart from partitions without a leader.
     pub(super) complete: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Found {
     pub(super) early: bool,
 }
 
-pub(super) struct Scout {
+pub(super) struct MetadataPoller {
     client: Asker<Context>,
     settings: ConsumerSettings,
     wanted: Wanted,
@@ -76,17 +76,17 @@ pub(super) struct Scout {
     timeout: Duration,
     /// The newest call that a look has answered.
     answered: u64,
-    /// Somebody has called for the list of topics too soon after the last one, and gets it in so long.
+    /// The list of topics was asked for too soon after the last one, and comes in so long.
     postponed: Option<Duration>,
     /// What was found when it was last looked for, and when that was, in monotonic milliseconds.
-    trouble: Option<(Option<String>, u64)>,
+    diagnosis: Option<(Option<String>, u64)>,
 }
 
-impl Scout {
+impl MetadataPoller {
     /// Longer after failures, up to the second: a slow network must not look like a dead one, a shutdown must not wait long.
     const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
-    /// Between two searches for what keeps us from the brokers.
-    const TROUBLE_MS: u64 = 10_000;
+    /// Between two diagnoses of why the brokers cannot be reached.
+    const DIAGNOSE_MS: u64 = 10_000;
     /// Calls for a look are collected for so long.
     const COLLECT: Duration = Duration::from_millis(200);
 
@@ -106,7 +106,7 @@ impl Scout {
             timeout: Self::TIMEOUTS.0,
             answered: 0,
             postponed: None,
-            trouble: None,
+            diagnosis: None,
         }
     }
 
@@ -120,8 +120,12 @@ impl Scout {
             let report = self.look(stop);
             let settled =
                 report.answered && report.complete && !self.known.values().any(|&n| n > 0);
-            let pace = self.settings.pace;
-            let pause = if settled { pace.look } else { pace.retry };
+            let intervals = self.settings.intervals;
+            let pause = if settled {
+                intervals.look
+            } else {
+                intervals.retry
+            };
             let pause = self.postponed.map_or(pause, |wait| pause.min(wait));
             let go_on = runtime.block_on(async {
                 tokio::select! {
@@ -157,7 +161,7 @@ impl Scout {
         };
         let topics = self.shared.topics.load_full();
         if self.wanted.change(&topics) {
-            self.let_go(&mut report);
+            self.drop_unwanted(&mut report);
         }
         // A call is answered by a list that was asked for after it: what was made in between is not in the last one.
         let wait_ms = self.wanted.wait_ms(report.asked_ms);
@@ -174,12 +178,12 @@ impl Scout {
                 report.answered = true;
                 self.answered = report.number;
                 self.timeout = Self::TIMEOUTS.0;
-                self.trouble = None;
+                self.diagnosis = None;
             }
             Err(error) => {
                 self.timeout = (self.timeout * 2).min(Self::TIMEOUTS.1);
                 report.error = Some(self.masked(&error));
-                report.trouble = self.trouble(stop);
+                report.diagnosis = self.diagnose(stop);
             }
         }
         report.ids = self.ids.take(&mut self.client, called);
@@ -191,14 +195,14 @@ impl Scout {
 
     /// Why there is no answer, if the settings or a certificate are to blame. Looked for now and then only: it takes a
     /// connection of its own.
-    fn trouble(&mut self, stop: &CancellationToken) -> Option<String> {
+    fn diagnose(&mut self, stop: &CancellationToken) -> Option<String> {
         let now_ms = clock::monotonic_ms();
-        let old = |(_, at): &(_, u64)| now_ms.saturating_sub(*at) >= Self::TROUBLE_MS;
-        if self.trouble.as_ref().is_none_or(old) && !stop.is_cancelled() {
-            let found = trouble::look_for(&self.settings, Self::TIMEOUTS.1);
-            self.trouble = Some((found, clock::monotonic_ms()));
+        let old = |(_, at): &(_, u64)| now_ms.saturating_sub(*at) >= Self::DIAGNOSE_MS;
+        if self.diagnosis.as_ref().is_none_or(old) && !stop.is_cancelled() {
+            let found = diagnose(&self.settings, Self::TIMEOUTS.1);
+            self.diagnosis = Some((found, clock::monotonic_ms()));
         }
-        self.trouble.clone().and_then(|(found, _)| found)
+        self.diagnosis.clone().and_then(|(found, _)| found)
     }
 
     fn masked(&self, error: &KafkaError) -> String {

@@ -8,9 +8,9 @@ use super::ConsumerSettings;
 use super::client::{self, Context};
 use super::ffi::{Probe, probe};
 
-/// Something about the settings, or a certificate, that no waiting cures. `None`: nothing of that kind was heard within `at_most`;
-/// the brokers may be away. Blocks for about so long.
-pub(super) fn look_for(settings: &ConsumerSettings, at_most: Duration) -> Option<String> {
+/// What about the settings, or a certificate, keeps us from the brokers, if retrying will not help. `None`: no such reason was
+/// found within `at_most`; the brokers may be away. Blocks for about so long.
+pub(super) fn diagnose(settings: &ConsumerSettings, at_most: Duration) -> Option<String> {
     let protocol = settings.properties.get("security.protocol");
     let secure = protocol.is_some_and(|protocol| !protocol.eq_ignore_ascii_case("plaintext"));
     if !secure {
