@@ -14,6 +14,7 @@ COPY loadgen loadgen
 COPY tools tools
 COPY profiles profiles
 COPY assets assets
+COPY docs/configuration.md docs/configuration.md
 COPY src src
 # The registry and what was compiled are kept between builds, so a change of ours does not compile the dependencies again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

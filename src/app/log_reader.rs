@@ -158,7 +158,7 @@ impl Router for Routes {
 /// How brokers are talked to, by whatever client.
 pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
     ConsumerSettings {
-        properties: kafka.properties.clone(),
+        properties: kafka.properties.0.clone(),
         group_id: kafka.group_id.clone(),
         mock: kafka.mock,
         ..ConsumerSettings::new(&kafka.bootstrap_servers)

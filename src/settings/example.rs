@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{Fallback, Status, VARIABLES, Variable};
-use super::values::Kind;
+use super::table::{Availability, Variable, variables};
+use super::values::ValueKind;
 
 const HEAD: &str = "\
 # Settings of Fleetcast: fleetcast serve --config fleetcast.toml, or FLEETCAST_CONFIG=fleetcast.toml.
@@ -26,44 +26,33 @@ const PROPERTIES: &str = r#"
 
 /// The file. Nothing in it is set: each setting is a comment.
 pub fn toml() -> String {
-    let mut page = HEAD.to_owned();
+    let mut top = HEAD.to_owned();
     let mut tables: BTreeMap<String, String> = BTreeMap::new();
-    for variable in VARIABLES {
-        if variable.status != Status::Served {
-            continue;
-        }
+    for variable in variables().filter(|one| one.availability == Availability::Available) {
         let Some(key) = variable.key() else {
             continue;
         };
-        match key.split_once('.') {
-            None => page.push_str(&setting(variable, &key)),
-            Some((table, key)) => {
-                let settings = tables.entry(table.to_owned()).or_default();
-                settings.push_str(&setting(variable, key));
-            }
-        }
+        let (settings, key) = match key.split_once('.') {
+            Some((table, key)) => (tables.entry(table.to_owned()).or_default(), key),
+            None => (&mut top, key.as_str()),
+        };
+        settings.push_str(&setting(variable, key));
     }
     for (table, settings) in tables {
-        page.extend(["\n[", &table, "]\n", settings.trim_start()]);
+        top.extend(["\n[", &table, "]\n", settings.trim_start()]);
     }
-    page + PROPERTIES
+    top + PROPERTIES
 }
 
 fn setting(variable: &Variable, key: &str) -> String {
-    let text = match variable.default {
-        Fallback::Value(text) => text,
-        Fallback::Unset | Fallback::Required => example(variable),
-    };
-    let plain = match variable.kind {
-        Kind::Bool => true,
-        kind => kind.is_number() && text.bytes().all(|byte| byte.is_ascii_digit()),
-    };
-    let value = if plain && !text.is_empty() {
-        text.to_owned()
-    } else {
-        format!("\"{text}\"")
-    };
-    format!("\n{}#{key} = {value}\n", comment(variable.meaning))
+    let text = variable.default_text().unwrap_or_else(|| example(variable));
+    let is_plain = variable.kind == ValueKind::Bool
+        || variable.kind.is_number() && text.parse::<u64>().is_ok();
+    let quote = if is_plain { "" } else { "\"" };
+    format!(
+        "\n{}#{key} = {quote}{text}{quote}\n",
+        comment(variable.meaning)
+    )
 }
 
 /// For what has no default.
@@ -95,13 +84,14 @@ fn comment(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::Written;
+    use super::super::file::SettingsFile;
+    use super::super::table::Fallback;
     use super::*;
 
     #[test]
     fn as_it_is_it_sets_nothing_and_uncommented_it_sets_every_default() {
         let page = toml();
-        let written = Written::parse(&page, "example");
+        let written = SettingsFile::parse(&page, "example");
         assert_eq!((written.broken, written.unknown), (vec![], vec![]));
         assert!(written.values.is_empty());
         assert_eq!(written.properties, []);
@@ -113,13 +103,14 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let written = Written::parse(&uncommented.join("\n"), "example");
+        let written = SettingsFile::parse(&uncommented.join("\n"), "example");
         assert_eq!((written.broken, written.unknown), (vec![], vec![]));
         let found: BTreeMap<&str, &str> = (written.values.iter())
-            .map(|entry| (entry.name.name, entry.text.as_str()))
+            .map(|(variable, found)| (variable.name, found.text.as_str()))
             .collect();
-        for variable in VARIABLES {
-            let served = variable.status == Status::Served && variable.key().is_some();
+        for variable in variables() {
+            let served =
+                variable.availability == Availability::Available && variable.key().is_some();
             assert_eq!(
                 found.contains_key(variable.name),
                 served,
@@ -130,7 +121,7 @@ mod tests {
                 assert_eq!(found[variable.name], text, "{}", variable.name);
             }
             if let Some(text) = found.get(variable.name).filter(|text| !text.is_empty()) {
-                assert_eq!(variable.kind.check(text), Ok(()), "{}", variable.name);
+                assert!(variable.kind.canonical(text).is_ok(), "{}", variable.name);
             }
         }
         assert_eq!(written.properties.len(), 5);

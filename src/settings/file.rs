@@ -9,203 +9,177 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::report::{Problem, key_meant, key_named};
-use super::table::{PROPERTIES, VARIABLES, Variable};
-use super::values::{Kind, Wrong};
+use super::input::{SettingSource, SettingText};
+use super::report::{SettingProblem, did_you_mean, key_meant};
+use super::table::{PROPERTIES, Variable, variables};
+use super::values::{MASK, ValueKind, Wrong, expected};
+use crate::kafka::properties::is_secret;
 
 /// A file of this size holds no settings. Bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FileLine {
     path: Arc<str>,
-    line: usize,
+    /// From 1.
+    pub line: usize,
 }
 
-impl Place {
-    pub(super) fn line(&self) -> usize {
-        self.line
-    }
-}
-
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.path, self.line)
     }
 }
 
-/// A value, as the text that the environment would have for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry<N> {
-    /// Whose value it is.
-    pub name: N,
-    /// As it was written, with its tables: `kafka.topic_prefix`.
-    pub key: String,
-    pub text: String,
-    pub place: Place,
-}
-
 /// What stands in the file.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    pub values: Vec<Entry<&'static Variable>>,
+pub(super) struct SettingsFile {
+    pub values: Vec<(&'static Variable, SettingText)>,
     /// By librdkafka's names.
-    pub properties: Vec<Entry<String>>,
-    /// What hides values: it cannot be read, is no TOML, or has a value of a wrong type.
-    pub broken: Vec<Problem>,
-    pub unknown: Vec<Problem>,
-    /// It is the first of `broken`, and the only one.
-    pub unreadable: bool,
-    /// Anybody on this machine may read it.
-    pub open_to_all: bool,
+    pub properties: Vec<(String, SettingText)>,
+    /// Lines that are not TOML, and values of a wrong type: what they should set is not known.
+    pub broken: Vec<SettingProblem>,
+    pub unknown: Vec<SettingProblem>,
+    /// Keys of values that are not shown.
+    pub secrets: Vec<String>,
+    pub world_readable: bool,
 }
 
-impl Written {
-    pub(super) fn read(path: &str) -> Self {
+impl SettingsFile {
+    pub(super) fn read(path: &str) -> Result<Self, SettingProblem> {
         let read = || {
             let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
             // A device or pipe might never end.
             if !meta.is_file() || meta.len() > LARGEST {
-                return Err(format!("it is no file of at most {LARGEST} bytes"));
+                return Err(format!("expected a file of at most {LARGEST} bytes"));
             }
             let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
             Ok((text, meta.permissions().mode() & 0o004 != 0))
         };
         match read() {
-            Ok((text, open_to_all)) => Self {
-                open_to_all,
+            Ok((text, world_readable)) => Ok(Self {
+                world_readable,
                 ..Self::parse(&text, path)
-            },
-            Err(why) => Self {
-                broken: vec![Problem(
-                    format!("cannot read the settings in {path}: {why}"),
-                    None,
-                )],
-                unreadable: true,
-                ..Self::default()
-            },
+            }),
+            Err(why) => {
+                let problem = format!("cannot read the settings in {path}: {why}");
+                Err(SettingProblem(problem, None))
+            }
         }
     }
 
     /// `path` is what messages call the text.
     pub(super) fn parse(text: &str, path: &str) -> Self {
-        let mut walk = Walk {
+        let mut parser = Parser {
             text,
             path: path.into(),
-            written: Self::default(),
+            file: Self::default(),
         };
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let place = walk.place(&error.span().unwrap_or_default());
-            let problem = format!("{place}: {}", error.message());
-            let problem = Problem(problem, Some(place.line));
-            walk.written.broken.push(problem);
+            let line = parser.line(&error.span().unwrap_or_default());
+            let problem = SettingProblem::at(&line, error.message());
+            parser.file.broken.push(problem);
         }
-        walk.table(root.get_ref(), "");
-        walk.written
+        parser.table(root.get_ref(), "");
+        parser.file
     }
 }
 
-struct Walk<'a> {
+struct Parser<'a> {
     text: &'a str,
     path: Arc<str>,
-    written: Written,
+    file: SettingsFile,
 }
 
-impl Walk<'_> {
-    fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        Place {
+impl Parser<'_> {
+    fn line(&self, span: &Range<usize>) -> FileLine {
+        FileLine {
             path: self.path.clone(),
-            line: before.matches('\n').count() + 1,
+            line: line_of(self.text, span),
         }
     }
 
+    /// `outer` are the tables around this one.
     fn table(&mut self, table: &DeTable<'_>, outer: &str) {
-        for (key, value) in table {
-            let place = self.place(&key.span());
-            let key = joined(outer, key.get_ref());
-            let own = |variable: &&Variable| variable.key().is_some_and(|own| own == key);
+        for (name, value) in table {
+            let key = joined(outer, name.get_ref());
+            let line = self.line(&name.span());
+            let is_own = |variable: &&Variable| variable.key().is_some_and(|own| own == key);
+            let is_below = |own: &String| own.starts_with(&format!("{key}."));
             if key == PROPERTIES {
-                self.properties(value, &key, "", place);
-            } else if let Some(variable) = VARIABLES.iter().find(own) {
-                self.value(variable, key, value.get_ref(), place);
+                self.properties(value, &key, line);
+            } else if let Some(variable) = variables().find(is_own) {
+                let is_secret = |text: &str| variable.kind.masked(text).contains(MASK);
+                if let Some(found) = self.text(value, &key, line, Some(variable.kind), is_secret) {
+                    self.file.values.push((variable, found));
+                }
             } else if let DeValue::Table(inner) = value.get_ref()
-                && is_table(&key)
+                && variables()
+                    .filter_map(Variable::key)
+                    .any(|key| is_below(&key))
             {
                 self.table(inner, &key);
             } else {
-                // `[redis] url` for `redis_url`: not every name with an underscore has a table.
-                let below = || match value.get_ref() {
-                    DeValue::Table(inner) => {
-                        (inner.keys()).find_map(|name| key_named(&joined(&key, name.get_ref())))
-                    }
-                    _ => None,
-                };
-                let hint = below()
-                    .or_else(|| key_meant(&key))
-                    .map_or(String::new(), |meant| format!(": did you mean {meant}?"));
-                let problem = format!("{place}: unknown setting {key}{hint}");
-                let problem = Problem(problem, Some(place.line));
-                self.written.unknown.push(problem);
+                let hint = did_you_mean(key_meant(&key, value.get_ref()));
+                let problem = format!("unknown setting {key}{hint}");
+                self.file.unknown.push(SettingProblem::at(&line, &problem));
             }
-        }
-    }
-
-    fn value(
-        &mut self,
-        variable: &'static Variable,
-        key: String,
-        value: &DeValue<'_>,
-        place: Place,
-    ) {
-        match text_of(value, variable.kind) {
-            Ok(text) => self.written.values.push(Entry {
-                name: variable,
-                key,
-                text,
-                place,
-            }),
-            Err(why) => self.wrong_type(&key, &place, &why),
         }
     }
 
     /// `"sasl.username" = "reader"`, and also `sasl.username = "reader"`, which to TOML is a table in a table.
-    fn properties(&mut self, value: &Spanned<DeValue<'_>>, key: &str, name: &str, place: Place) {
+    fn properties(&mut self, value: &Spanned<DeValue<'_>>, key: &str, line: FileLine) {
         if let DeValue::Table(table) = value.get_ref() {
-            for (inner, value) in table {
-                let place = self.place(&inner.span());
-                let name = joined(name, inner.get_ref());
-                self.properties(value, &joined(key, inner.get_ref()), &name, place);
+            for (name, value) in table {
+                let line = self.line(&name.span());
+                self.properties(value, &joined(key, name.get_ref()), line);
             }
             return;
         }
-        if name.is_empty() {
-            return self.wrong_type(key, &place, "it must be a table of librdkafka's properties");
-        }
-        let text = match value.get_ref() {
-            DeValue::Boolean(on) => Ok(on.to_string()),
-            DeValue::Float(number) => Ok(number.as_str().to_owned()),
-            DeValue::Integer(_) => text_of(value.get_ref(), Kind::Count),
-            other => text_of(other, Kind::Text),
+        let name = key.strip_prefix(PROPERTIES).unwrap_or_default();
+        let Some(name) = name.strip_prefix('.') else {
+            return self.wrong_type(key, &line, "expected a table of librdkafka's properties");
         };
-        match text {
-            Ok(text) => self.written.properties.push(Entry {
-                name: name.to_owned(),
-                key: key.to_owned(),
-                text,
-                place,
-            }),
-            Err(why) => self.wrong_type(key, &place, &why),
+        let is_secret = |text: &str| is_secret(name) && !text.is_empty();
+        if let Some(found) = self.text(value, key, line, None, is_secret) {
+            self.file.properties.push((name.to_owned(), found));
         }
     }
 
-    fn wrong_type(&mut self, key: &str, place: &Place, why: &str) {
-        let problem = format!("{place}: cannot use {key}: {why}");
-        let problem = Problem(problem, Some(place.line));
-        self.written.broken.push(problem);
+    fn text(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+        line: FileLine,
+        kind: Option<ValueKind>,
+        is_secret: impl Fn(&str) -> bool,
+    ) -> Option<SettingText> {
+        let text = match text_of(value.get_ref(), kind) {
+            Ok(text) => text,
+            Err(why) => {
+                self.wrong_type(key, &line, &why);
+                return None;
+            }
+        };
+        let key = key.to_owned();
+        if is_secret(&text) {
+            self.file.secrets.push(key.clone());
+        }
+        let source = SettingSource::File { key, line };
+        Some(SettingText { text, source })
     }
+
+    fn wrong_type(&mut self, key: &str, line: &FileLine, why: &str) {
+        let problem = SettingProblem::at(line, &format!("cannot use {key}: {why}"));
+        self.file.broken.push(problem);
+    }
+}
+
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.get(..span.start).unwrap_or_default();
+    before.matches('\n').count() + 1
 }
 
 fn joined(outer: &str, key: &str) -> String {
@@ -216,62 +190,71 @@ fn joined(outer: &str, key: &str) -> String {
     }
 }
 
-fn is_table(key: &str) -> bool {
-    let below = format!("{key}.");
-    VARIABLES
-        .iter()
-        .filter_map(Variable::key)
-        .any(|key| key.starts_with(&below))
-}
-
-/// What the environment would have. TOML has types, so a value of the wrong one is told rather than guessed at.
-fn text_of(value: &DeValue<'_>, kind: Kind) -> Result<String, Wrong> {
-    let is_list = matches!(kind, Kind::Origins | Kind::Brokers | Kind::List);
-    match value {
-        DeValue::String(text) => Ok(text.clone().into_owned()),
-        DeValue::Boolean(on) if kind == Kind::Bool => Ok(on.to_string()),
-        DeValue::Integer(number) if kind.is_number() => {
-            u64::from_str_radix(number.as_str(), number.radix())
-                .map(|number| number.to_string())
-                .map_err(|_| "it is no whole number from 0 on".to_owned())
+/// What the environment would have. TOML has types, so a value of the wrong one is an error. Without `kind`: a property of
+/// librdkafka, which may have any type but these of several values.
+fn text_of(value: &DeValue<'_>, kind: Option<ValueKind>) -> Result<String, Wrong> {
+    let is_number = kind.is_none_or(ValueKind::is_number);
+    let is_bool = kind.is_none_or(|kind| kind == ValueKind::Bool);
+    let is_list = kind.is_some_and(ValueKind::is_list);
+    let text = match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(on) if is_bool => Some(on.to_string()),
+        DeValue::Integer(number) if is_number => {
+            let number = u64::from_str_radix(number.as_str(), number.radix());
+            number.ok().map(|number| number.to_string())
         }
-        DeValue::Array(items) if is_list => {
-            let texts = items.iter().map(|item| match item.get_ref() {
-                DeValue::String(text) if !text.contains(',') => Ok(&**text),
-                _ => Err("each of the list must be text in quotes, without a comma".to_owned()),
-            });
-            Ok(texts.collect::<Result<Vec<_>, _>>()?.join(","))
-        }
-        DeValue::Boolean(_) => Err("it cannot be true or false".to_owned()),
-        DeValue::Array(_) => Err("it cannot be a list".to_owned()),
-        DeValue::Table(_) => Err("it cannot be a table".to_owned()),
-        DeValue::Float(_) if kind.is_number() => {
-            Err("a number with a fraction is not taken: 0.5 s is \"500ms\"".to_owned())
-        }
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => {
-            Err("it must be text in quotes".to_owned())
-        }
-    }
+        DeValue::Float(number) if kind.is_none() => Some(number.to_string()),
+        DeValue::Array(items) if is_list => items
+            .iter()
+            .map(|item| item.get_ref().as_str().filter(|text| !text.contains(',')))
+            .collect::<Option<Vec<_>>>()
+            .map(|items| items.join(",")),
+        _ => None,
+    };
+    text.ok_or_else(|| {
+        let form = match kind {
+            Some(_) if is_list => {
+                "text in quotes, or a list of such texts without commas".to_owned()
+            }
+            Some(kind) if is_number || is_bool => kind.form(),
+            _ => "text in quotes".to_owned(),
+        };
+        let found = match value {
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            other => other.type_str().to_owned(),
+        };
+        format!("{}; found {found}", expected(&form))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn texts(written: &Written) -> Vec<(String, String)> {
-        let entry = |entry: &Entry<&Variable>| (entry.name.name.to_owned(), entry.text.clone());
-        written.values.iter().map(entry).collect()
+    fn texts(file: &SettingsFile) -> Vec<(&str, &str)> {
+        let values = file.values.iter();
+        values
+            .map(|(variable, found)| (variable.name, found.text.as_str()))
+            .collect()
+    }
+
+    fn line(found: &SettingText) -> String {
+        match &found.source {
+            SettingSource::File { line, .. } => line.to_string(),
+            other => panic!("{other:?} is not the file"),
+        }
     }
 
     fn problems(text: &str) -> Vec<String> {
-        let written = Written::parse(text, "f.toml");
-        let all = written.broken.into_iter().chain(written.unknown);
+        let file = SettingsFile::parse(text, "f.toml");
+        let all = file.broken.into_iter().chain(file.unknown);
         all.map(|problem| problem.0).collect()
     }
 
     #[test]
     fn values_become_the_texts_of_their_variables() {
-        let written = Written::parse(
+        let file = SettingsFile::parse(
             r#"
 port = 8_002
 qa_page = true
@@ -287,35 +270,38 @@ security.protocol = "SASL_SSL"
 "#,
             "f.toml",
         );
-        assert_eq!(written.broken, []);
-        assert_eq!(written.unknown, []);
+        assert_eq!(file.broken, []);
+        assert_eq!(file.unknown, []);
         let expected = [
             ("CORS_ORIGINS", "https://a.example,https://b.example"),
             ("KAFKA_BOOTSTRAP_SERVERS", "a:9092,b:9092"),
             ("PORT", "8002"),
             ("QA_PAGE", "true"),
             ("FLEETCAST_WINDOW", "5m"),
-        ]
-        .map(|(name, text)| (name.to_owned(), text.to_owned()));
-        assert_eq!(texts(&written), expected);
-        let port = written.values.iter().find(|entry| entry.key == "port");
-        assert_eq!(port.unwrap().place.to_string(), "f.toml:2");
-        let properties: Vec<_> = (written.properties.iter())
-            .map(|entry| (entry.name.as_str(), entry.text.as_str(), entry.place.line))
+        ];
+        assert_eq!(texts(&file), expected);
+        let port = (file.values.iter()).find(|(variable, _)| variable.name == "PORT");
+        assert_eq!(line(&port.unwrap().1), "f.toml:2");
+        let properties: Vec<_> = (file.properties.iter())
+            .map(|(name, found)| (name.as_str(), found.text.as_str(), line(found)))
             .collect();
         assert_eq!(
             properties,
             [
-                ("enable.ssl.certificate.verification", "true", 11),
-                ("fetch.wait.max.ms", "100", 12),
-                ("sasl.username", "reader", 9),
-                ("security.protocol", "SASL_SSL", 10),
+                (
+                    "enable.ssl.certificate.verification",
+                    "true",
+                    "f.toml:11".to_owned()
+                ),
+                ("fetch.wait.max.ms", "100", "f.toml:12".to_owned()),
+                ("sasl.username", "reader", "f.toml:9".to_owned()),
+                ("security.protocol", "SASL_SSL", "f.toml:10".to_owned()),
             ]
         );
     }
 
     #[test]
-    fn unknown_settings_are_told_with_their_line_and_what_was_probably_meant() {
+    fn unknown_settings_are_reported_with_line_and_suggestion() {
         for (text, problem) in [
             (
                 "\nprot = 1",
@@ -360,43 +346,43 @@ security.protocol = "SASL_SSL"
     }
 
     #[test]
-    fn every_line_that_is_no_toml_and_every_wrong_type_is_told() {
+    fn every_syntax_error_and_every_wrong_type_is_reported() {
         for (text, problem) in [
             (
                 "port = true",
-                "f.toml:1: cannot use port: it cannot be true or false",
+                "f.toml:1: cannot use port: expected port from 0 to 65535; found boolean",
             ),
             (
                 "port = -1",
-                "f.toml:1: cannot use port: it is no whole number from 0 on",
+                "f.toml:1: cannot use port: expected port from 0 to 65535; found -1",
             ),
             (
                 "\n[port]\n",
-                "f.toml:2: cannot use port: it cannot be a table",
+                "f.toml:2: cannot use port: expected port from 0 to 65535; found table",
             ),
             (
                 "ping_interval = 0.5",
-                "f.toml:1: cannot use ping_interval: a number with a fraction is not taken",
+                "f.toml:1: cannot use ping_interval: expected seconds, or 500ms, 30s, 5m, 1h; found 0.5",
             ),
             (
                 "kafka.group_id = 5",
-                "f.toml:1: cannot use kafka.group_id: it must be text in quotes",
+                "f.toml:1: cannot use kafka.group_id: expected text in quotes; found 5",
             ),
             (
                 "cors_origins = [1]",
-                "f.toml:1: cannot use cors_origins: each of the list must be text",
+                "f.toml:1: cannot use cors_origins: expected text in quotes, or a list of such texts without commas; found array",
             ),
             (
                 "host = [\"a\"]",
-                "f.toml:1: cannot use host: it cannot be a list",
+                "f.toml:1: cannot use host: expected text in quotes; found array",
             ),
             (
                 "kafka.properties = 5",
-                "f.toml:1: cannot use kafka.properties: it must be a table",
+                "f.toml:1: cannot use kafka.properties: expected a table of librdkafka's properties",
             ),
             (
                 "[kafka.properties]\nx = [1]",
-                "f.toml:2: cannot use kafka.properties.x: it cannot be a list",
+                "f.toml:2: cannot use kafka.properties.x: expected text in quotes; found array",
             ),
         ] {
             let found = problems(text);

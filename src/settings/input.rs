@@ -1,54 +1,52 @@
 //! What was written, before it means anything: which variable is set, by which name, to which text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use super::file::{Entry, Place, Written};
-use super::report::{Notice, NoticeKind, Problem, slip_of, suggestion};
-use super::table::{self, CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
-use super::values::Kind;
-use super::{Texts, properties, show};
+use regex::Regex;
+
+use super::file::{FileLine, SettingsFile};
+use super::report::{Notice, NoticeKind, SettingProblem, did_you_mean, meant, misspelt};
+use super::table::{
+    CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, Variable, bare, find, find_alias, variables,
+};
+use super::values::ValueKind;
+use super::{Masked, Presets, properties};
 use crate::kafka;
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct SettingText {
     pub text: String,
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum SettingSource {
     /// The option of the command line.
     Argument,
     /// The name in the environment.
     Environment(String),
     /// The key in the TOML file.
-    File {
-        key: String,
-        place: Place,
-    },
+    File { key: String, line: FileLine },
     /// Set by the subcommand, below environment and file.
     Preset,
-    Default,
-    /// Neither set nor has it a default.
-    Unset,
 }
 
-impl Source {
-    /// What somebody would look for who has to change it.
+impl SettingSource {
+    /// What an operator would look for to change it.
     pub(super) fn name(&self, variable: &str) -> String {
         match self {
             Self::Argument => CONFIG_ARGUMENT.to_owned(),
             Self::Environment(name) => name.clone(),
-            Self::File { key, place } => format!("{key} ({place})"),
-            Self::Preset | Self::Default | Self::Unset => variable.to_owned(),
+            Self::File { key, line } => format!("{key} ({line})"),
+            Self::Preset => variable.to_owned(),
         }
     }
 
-    /// Of the file.
     fn line(&self) -> Option<usize> {
         match self {
-            Self::File { place, .. } => Some(place.line()),
+            Self::File { line, .. } => Some(line.line),
             _ => None,
         }
     }
@@ -57,13 +55,13 @@ impl Source {
 /// All variables that are set, and what is wrong with the rest.
 #[derive(Debug, Default)]
 pub(super) struct Input {
-    found: BTreeMap<&'static str, Found>,
+    found: BTreeMap<&'static str, SettingText>,
     /// By the name with dots.
-    pub properties: BTreeMap<String, Found>,
-    /// Those of a file that could not be read as a whole come first.
-    pub problems: Vec<Problem>,
-    broken: usize,
-    /// There is no file where one should be: what it would say is not known, so nothing is missing.
+    pub properties: BTreeMap<String, SettingText>,
+    pub problems: Vec<SettingProblem>,
+    /// Lines and values of the file that cannot be read: what they should set is not known.
+    pub broken: Vec<SettingProblem>,
+    /// The file cannot be read at all, so nothing can be said about what is missing.
     pub unreadable: bool,
     pub notices: Vec<Notice>,
     /// How many variables of Kubernetes were ignored.
@@ -71,113 +69,96 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// The environment wins over the file that it names, and both over presets.
-    pub(super) fn collect(
-        environment: &BTreeMap<String, String>,
-        presets: &BTreeMap<&'static str, String>,
-    ) -> Self {
-        let argument = environment.get(CONFIG_ARGUMENT);
-        let path = argument.or_else(|| environment.get(CONFIG));
-        let path = path.map(|path| path.trim());
-        let written = match path {
-            Some(path) if !path.is_empty() => Written::read(path),
-            _ => Written::default(),
-        };
-        let mut input = Self {
-            broken: written.broken.len(),
-            unreadable: written.unreadable,
-            problems: written.broken,
-            ..Self::default()
-        };
-        let mut claimed = vec![CONFIG_ARGUMENT.to_owned()];
-        for variable in VARIABLES {
-            if let (CONFIG, Some(path)) = (variable.name, argument) {
-                input.take(variable, path, Source::Argument);
-            }
-            for name in variable.names() {
-                if let Some(text) = environment.get(&name)
-                    && !is_of_kubernetes(&name, text)
-                {
-                    input.take(variable, text, Source::Environment(name.clone()));
-                    claimed.push(name);
+    /// The environment wins over the file that it names, and both over presets. Sources are added in this order.
+    pub(super) fn collect(environment: &BTreeMap<String, String>, presets: &Presets) -> Self {
+        let mut input = Self::default();
+        if let (Some(variable), Some(path)) = (find(CONFIG), environment.get(CONFIG_ARGUMENT)) {
+            input.add(variable, path, SettingSource::Argument);
+        }
+        input.add_environment(environment);
+        if let Some(path) = input.get(CONFIG).map(|path| path.text.clone()) {
+            match SettingsFile::read(&path) {
+                Ok(file) => input.add_file(file, &path),
+                Err(problem) => {
+                    input.broken.push(problem);
+                    input.unreadable = true;
                 }
             }
         }
-        for (name, text) in environment {
-            if !claimed.contains(name) {
-                input.take_other(name, text);
-            }
-        }
-        input.problems.extend(written.unknown);
-        let mut secrets = Vec::new();
-        for Entry {
-            name,
-            key,
-            text,
-            place,
-        } in written.values
-        {
-            let is_url = matches!(name.kind, Kind::Url | Kind::FileOrUrl);
-            let has_password = is_url && show::without_password(&text).contains(show::MASK);
-            if (name.secret || has_password) && !text.is_empty() {
-                secrets.push(key.clone());
-            }
-            input.take(name, &text, Source::File { key, place });
-        }
-        for Entry {
-            name,
-            key,
-            text,
-            place,
-        } in written.properties
-        {
-            if kafka::properties::is_secret(&name) && !text.is_empty() {
-                secrets.push(key.clone());
-            }
-            input.take_property(&name, &text, Source::File { key, place });
-        }
-        if let (Some(path), true, false) = (path, written.open_to_all, secrets.is_empty()) {
-            let secrets = secrets.join(", ");
-            let warning =
-                format!("it holds secrets ({secrets}), and everybody on this machine may read it");
-            input.warn(path, &warning);
-        }
-        for variable in VARIABLES {
+        for variable in variables() {
             if let Some(text) = presets.get(variable.name) {
-                input.found.entry(variable.name).or_insert_with(|| Found {
-                    text: text.clone(),
-                    source: Source::Preset,
-                });
+                input.add(variable, text, SettingSource::Preset);
             }
         }
         input
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Found> {
+    fn add_environment(&mut self, environment: &BTreeMap<String, String>) {
+        let (of_kubernetes, ours): (Vec<_>, Vec<_>) =
+            (environment.iter()).partition(|(name, text)| is_of_kubernetes(name, text));
+        self.of_kubernetes = of_kubernetes.len();
+        let environment: BTreeMap<&String, &String> = ours.into_iter().collect();
+        for variable in variables() {
+            for name in variable.names() {
+                if let Some(text) = environment.get(&name) {
+                    self.add(variable, text, SettingSource::Environment(name));
+                }
+            }
+        }
+        for (name, text) in environment {
+            if let Some(suffix) = bare(name).strip_prefix(KAFKA_PROPERTIES) {
+                let property = properties::property_name(suffix);
+                self.add_property(&property, text, SettingSource::Environment(name.clone()));
+            } else if find_alias(name).is_some() || name == CONFIG_ARGUMENT {
+                // Added above.
+            } else if name.starts_with(PREFIX) {
+                let hint = did_you_mean(meant(name));
+                self.problem(format!("unknown variable {name}{hint}"));
+            } else if let Some(meant) = misspelt(name) {
+                let hint = did_you_mean(Some(meant));
+                self.warn(name, &format!("unknown variable, ignored{hint}"));
+            }
+        }
+    }
+
+    fn add_file(&mut self, file: SettingsFile, path: &str) {
+        for (variable, SettingText { text, source }) in file.values {
+            self.add(variable, &text, source);
+        }
+        for (name, SettingText { text, source }) in file.properties {
+            self.add_property(&name, &text, source);
+        }
+        if file.world_readable && !file.secrets.is_empty() {
+            let secrets = file.secrets.join(", ");
+            let warning =
+                format!("it holds secrets ({secrets}), and everybody on this machine may read it");
+            self.warn(path, &warning);
+        }
+        self.broken.extend(file.broken);
+        self.problems.extend(file.unknown);
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&SettingText> {
         self.found.get(name)
     }
 
     /// Everything as it holds.
-    pub(super) fn texts(&self) -> Texts {
-        let variables = VARIABLES.iter().filter_map(|variable| {
+    pub(super) fn texts(&self) -> Masked {
+        let variables = variables().filter_map(|variable| {
             let found = self.get(variable.name).map(|found| found.text.as_str());
             let text = found.or(variable.default_text())?;
             Some((variable.name.to_owned(), text.to_owned()))
         });
         let properties = (self.properties.iter())
             .map(|(name, found)| (properties::variable_name(name), found.text.clone()));
-        Texts(variables.chain(properties).collect())
+        Masked(variables.chain(properties).collect())
     }
 
-    /// Forgets what is wrong, but for what may hide values.
-    pub(super) fn forget_problems(&mut self) {
-        self.problems.truncate(self.broken);
-    }
-
-    /// What is written is taken in the order of precedence, so the first one stays. An empty text counts as unset: docker
-    /// compose passes every variable that it lists.
-    fn take(&mut self, variable: &'static Variable, text: &str, source: Source) {
-        let text = if variable.secret { text } else { text.trim() };
+    /// The first that is added stays. An empty text counts as unset: docker compose passes every variable that it lists.
+    fn add(&mut self, variable: &'static Variable, text: &str, source: SettingSource) {
+        let is_secret = variable.kind == ValueKind::Secret;
+        let trimmed = text.trim();
+        let text = if is_secret { text } else { trimmed };
         let name = source.name(variable.name);
         if text.is_empty() {
             if matches!(variable.name, "JWT_ISSUER" | "JWT_AUDIENCE") {
@@ -188,101 +169,74 @@ impl Input {
         if text.contains(char::REPLACEMENT_CHARACTER) {
             self.problem(format!("cannot use {name}: it is not text in UTF-8"));
         }
-        if variable.secret && text.trim() != text {
-            self.warn(
-                &name,
-                "it begins or ends with white space, which is part of the secret",
-            );
+        if text != trimmed {
+            let warning = "it begins or ends with white space, which is part of the secret";
+            self.warn(&name, warning);
         }
-        let found = Found {
-            text: text.to_owned(),
-            source,
-        };
-        match self.found.get(variable.name) {
-            None => {
+        match (self.found.get(variable.name), &source) {
+            (None, _) => {
+                let text = text.to_owned();
+                let found = SettingText { text, source };
                 self.found.insert(variable.name, found);
             }
-            Some(Found {
-                text: winner,
-                source: Source::Environment(winning),
-            }) if winner != text && matches!(found.source, Source::Environment(_)) => {
-                let warning = format!("{winning} is set to something else and wins");
-                self.warn(&name, &warning);
+            (Some(winner), SettingSource::Environment(_)) if winner.text != text => {
+                if let SettingSource::Environment(winning) = &winner.source {
+                    let warning = format!("{winning} is set to something else and wins");
+                    self.warn(&name, &warning);
+                }
             }
-            Some(_) => {}
+            _ => {}
         }
     }
 
-    /// A variable of the environment that the table does not name.
-    fn take_other(&mut self, name: &str, text: &str) {
-        let plain = name.strip_prefix(PREFIX).unwrap_or(name);
-        if let Some(suffix) = plain.strip_prefix(KAFKA_PROPERTIES) {
-            let property = properties::property_name(suffix);
-            self.take_property(&property, text, Source::Environment(name.to_owned()));
-        } else if is_of_kubernetes(name, text) {
-            self.of_kubernetes += 1;
-        } else if name.starts_with(PREFIX) {
-            let hint =
-                suggestion(name).map_or(String::new(), |meant| format!(": did you mean {meant}?"));
-            self.problem(format!("unknown variable {name}{hint}"));
-        } else if let Some(meant) = slip_of(name) {
-            let warning = format!("unknown variable, ignored: did you mean {meant}?");
-            self.warn(name, &warning);
-        }
-    }
-
-    fn take_property(&mut self, property: &str, text: &str, source: Source) {
-        if text.trim().is_empty() {
+    fn add_property(&mut self, property: &str, text: &str, source: SettingSource) {
+        // Names of the environment come in the order of the alphabet: FLEETCAST_… is first, and wins.
+        if text.trim().is_empty() || self.properties.contains_key(property) {
             return;
         }
         let name = source.name(property);
-        let line = source.line();
-        if property.is_empty() {
-            let problem = format!("{name} names no property of librdkafka");
-            self.problems.push(Problem(problem, line));
-            return;
-        }
-        // Names are visited in the order of the alphabet: FLEETCAST_… comes first, and wins.
-        if self.properties.contains_key(property) {
-            return;
-        }
-        if let Some(why) = kafka::properties::refusal(property, text.trim()) {
-            let problem = format!("{name} may not set {property}: {why}");
-            self.problems.push(Problem(problem, line));
+        let refusal = if property.is_empty() {
+            Some(format!("{name} names no property of librdkafka"))
+        } else {
+            kafka::properties::refusal(property, text.trim())
+                .map(|why| format!("{name} may not set {property}: {why}"))
+        };
+        if let Some(problem) = refusal {
+            self.problems.push(SettingProblem(problem, source.line()));
             return;
         }
         if let Some(warning) = properties::warning(property, text.trim()) {
             self.warn(&name, warning);
         }
         let text = text.to_owned();
-        let found = Found { text, source };
-        self.properties.insert(property.to_owned(), found);
+        self.properties
+            .insert(property.to_owned(), SettingText { text, source });
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.broken.is_empty()
     }
 
     pub(super) fn problem(&mut self, text: String) {
-        self.problems.push(Problem(text, None));
+        self.problems.push(SettingProblem(text, None));
     }
 
     /// `cannot use PORT="80a": …`, and in the file `fleetcast.toml:3: cannot use port="80a": …`. No secret is quoted.
     pub(super) fn wrong(&mut self, name: &str, why: &str) {
-        let (Some(found), Some(variable)) = (self.found.get(name), table::find(name)) else {
-            self.problem(format!("cannot use {name}: {why}"));
-            return;
+        let (Some(found), Some(variable)) = (self.get(name), find(name)) else {
+            return self.problem(format!("cannot use {name}: {why}"));
         };
         let text = match variable.kind {
-            _ if variable.secret => String::new(),
-            Kind::Url | Kind::FileOrUrl => format!("={:?}", show::without_password(&found.text)),
-            _ => format!("={:?}", found.text),
+            ValueKind::Secret => String::new(),
+            kind => format!("={:?}", kind.masked(&found.text)),
         };
+        let problem = |name: &str| format!("cannot use {name}{text}: {why}");
         let problem = match &found.source {
-            Source::Environment(name) => format!("cannot use {name}{text}: {why}"),
-            Source::File { key, place } => format!("{place}: cannot use {key}{text}: {why}"),
-            Source::Argument | Source::Preset | Source::Default | Source::Unset => {
-                format!("cannot use {name}{text}: {why}")
-            }
+            SettingSource::File { key, line } => SettingProblem::at(line, &problem(key)),
+            SettingSource::Environment(name) => SettingProblem(problem(name), None),
+            SettingSource::Argument | SettingSource::Preset => SettingProblem(problem(name), None),
         };
-        let line = found.source.line();
-        self.problems.push(Problem(problem, line));
+        self.problems.push(problem);
     }
 
     pub(super) fn warn(&mut self, name: &str, warning: &str) {
@@ -293,36 +247,17 @@ impl Input {
     }
 }
 
-/// Is this one that Kubernetes injects for a Service whose name begins with `fleetcast`? For `fleetcast` and `fleetcast-internal`:
-/// `FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`, `FLEETCAST_PORT_8001_TCP_ADDR`, `FLEETCAST_INTERNAL_SERVICE_PORT`, ….
-/// `FLEETCAST_PORT=8001` is ours.
+/// Whether this is one that Kubernetes injects for a Service whose name begins with `fleetcast`. For `fleetcast` and
+/// `fleetcast-internal`: `FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`, `FLEETCAST_PORT_8001_TCP_ADDR`,
+/// `FLEETCAST_INTERNAL_SERVICE_PORT`, …. `FLEETCAST_PORT=8001` is ours.
 fn is_of_kubernetes(name: &str, text: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else {
-        return false;
-    };
-    let link = ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme));
-    if link && (rest == "PORT" || rest.ends_with("_PORT")) {
-        return true;
-    }
-    let service = rest.starts_with("SERVICE_")
-        || rest.ends_with("_SERVICE_HOST")
-        || rest.ends_with("_SERVICE_PORT")
-        || rest.contains("_SERVICE_PORT_");
-    service || numbered_port(rest)
-}
-
-/// `PORT_8001_TCP` and `…_PORT_8001_TCP_{PROTO,PORT,ADDR}`.
-fn numbered_port(rest: &str) -> bool {
-    let mut words = rest.split('_').skip_while(|word| *word != "PORT").skip(1);
-    let number = words
-        .next()
-        .is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()));
-    number
-        && words
-            .next()
-            .is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"))
+    static INJECTED: LazyLock<Regex> = LazyLock::new(|| {
+        let service = "([^=]*_)?SERVICE_(HOST|PORT(_[^=]*)?)=";
+        let port = "([^=]*_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_[^=]*)?=|=(tcp|udp|sctp)://)";
+        let pattern = format!("^{PREFIX}({service}|{port})");
+        Regex::new(&pattern).expect("a test uses it")
+    });
+    INJECTED.is_match(&format!("{name}={text}"))
 }
 
 #[cfg(test)]

@@ -17,18 +17,19 @@ pub mod table;
 pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 pub use origin::Origin;
 pub use profile::Profile;
-pub use report::{Notice, NoticeKind, Problem, Problems};
+pub use report::{Notice, NoticeKind, Problems, SettingProblem};
 
 pub use crate::auth::AuthSettings;
 
 use crate::telemetry::{LogSettings, events};
-use reader::Reader;
+use reader::SettingsReader;
 use secrecy::SecretString;
 
 #[derive(Debug, Clone)]
@@ -45,16 +46,17 @@ pub struct Settings {
     /// What `announce` will say.
     pub notices: Vec<Notice>,
     of_kubernetes: usize,
-    texts: Texts,
+    /// Everything as text, by the variables' names: to see what has changed.
+    texts: Masked,
 }
 
-/// All settings as texts, by the variable's name: to see what has changed. Holds secrets, so nothing shows it.
+/// Texts by their names. Secrets are among them, so only the names are shown.
 #[derive(Clone, Default)]
-struct Texts(BTreeMap<String, String>);
+pub struct Masked(pub BTreeMap<String, String>);
 
-impl fmt::Debug for Texts {
+impl fmt::Debug for Masked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Texts").field(&self.0.len()).finish()
+        formatter.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -78,33 +80,17 @@ pub enum CorsOrigins {
     Any,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct KafkaSettings {
     pub bootstrap_servers: String,
-    /// librdkafka's names; none that Fleetcast sets itself.
-    pub properties: BTreeMap<String, String>,
+    /// By librdkafka's names; none that Fleetcast sets itself.
+    pub properties: Masked,
     pub topic_prefix: String,
     pub group_id: String,
     /// Where acknowledgements are written; `None`: they are counted only.
     pub receipts_topic: Option<String>,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
-}
-
-/// Passwords are among the properties, so only their names are shown.
-impl fmt::Debug for KafkaSettings {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("KafkaSettings")
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("properties", &self.properties.keys())
-            .field("topic_prefix", &self.topic_prefix)
-            .field("group_id", &self.group_id)
-            .field("receipts_topic", &self.receipts_topic)
-            .field("mock", &self.mock)
-            .field("receipts_topic", &self.receipts_topic)
-            .finish()
-    }
 }
 
 /// Topics of our own, by their full names; the prefix is for those of the profile.
@@ -152,28 +138,27 @@ impl Settings {
         environment: &BTreeMap<String, String>,
         presets: &Presets,
     ) -> Result<Self, Problems> {
-        Reader::new(environment, presets).settings(None)
+        SettingsReader::all(environment, presets, None)
     }
 
-    /// All anew, for a server that runs with `self`. The profile is read with the topic prefix and the limit of event sizes
-    /// that are in force, because a change of those takes a restart.
+    /// Reads all again, for a server that runs with `self`. The profile is read with the topic prefix and the limit of event
+    /// sizes that are in force, because a change of those takes a restart.
     pub fn again(
         &self,
         environment: &BTreeMap<String, String>,
         presets: &Presets,
     ) -> Result<Self, Problems> {
-        Reader::new(environment, presets).settings(Some(self))
+        SettingsReader::all(environment, presets, Some(self))
     }
 
     /// The variables of `newer` that differ and cannot be applied without a restart.
     pub fn restart_needed(&self, newer: &Self) -> Vec<String> {
         let (old, new) = (&self.texts.0, &newer.texts.0);
         let names = old.keys().chain(new.keys()).collect::<BTreeSet<_>>();
-        names
+        let changed = names
             .into_iter()
-            .filter(|name| old.get(*name) != new.get(*name) && !on_reload(name))
-            .cloned()
-            .collect()
+            .filter(|name| old.get(*name) != new.get(*name) && !on_reload(name));
+        changed.cloned().collect()
     }
 
     /// Takes over from `newer` what a running server can change.
@@ -183,40 +168,42 @@ impl Settings {
         self.listen.allow_no_origin = newer.listen.allow_no_origin;
         self.auth.keys.secrets = newer.auth.keys.secrets;
         self.texts.0.retain(|name, _| !on_reload(name));
-        let applied = newer.texts.0.into_iter();
-        self.texts
+        let applied = newer
+            .texts
             .0
-            .extend(applied.filter(|(name, _)| on_reload(name)));
+            .into_iter()
+            .filter(|(name, _)| on_reload(name));
+        self.texts.0.extend(applied);
     }
 
     /// Only what tokens are checked and made with: the command line does not need brokers for that.
     pub fn auth_from_map(environment: &BTreeMap<String, String>) -> Result<AuthSettings, Problems> {
-        Reader::new(environment, &Presets::new()).only(Reader::auth)
+        SettingsReader::part(environment, |reader| Some(reader.auth()))
     }
 
     /// Only which brokers there are and how to reach them.
     pub fn kafka_from_map(
         environment: &BTreeMap<String, String>,
     ) -> Result<KafkaSettings, Problems> {
-        Reader::new(environment, &Presets::new()).only(Reader::kafka)
+        SettingsReader::part(environment, |reader| Some(reader.kafka()))
     }
 
     /// Only what decides which topics there should be.
     pub fn topics_from_map(
         environment: &BTreeMap<String, String>,
     ) -> Result<(KafkaSettings, Profile, ServiceTopics), Problems> {
-        Reader::new(environment, &Presets::new()).topics()
+        SettingsReader::part(environment, SettingsReader::topics)
     }
 
     /// Only where the server listens.
     pub fn listen_from_map(environment: &BTreeMap<String, String>) -> Result<Listen, Problems> {
-        Reader::new(environment, &Presets::new()).only(Reader::listen)
+        SettingsReader::part(environment, |reader| Some(reader.listen()))
     }
 
     /// For the demo: whatever was said about brokers is about others. The address is put in once the broker runs.
     pub fn use_embedded_broker(&mut self) {
         self.kafka.mock = true;
-        self.kafka.properties.clear();
+        self.kafka.properties.0.clear();
     }
 
     /// Says in the log what the operator should know about the settings. Once, when the log is up.
@@ -244,13 +231,9 @@ fn on_reload(name: &str) -> bool {
     reason = "the one reader of the environment"
 )]
 pub fn process_environment() -> BTreeMap<String, String> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
     std::env::vars_os()
-        .map(|(name, text)| {
-            (
-                name.to_string_lossy().into_owned(),
-                text.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (text(name), text(value)))
         .collect()
 }
 

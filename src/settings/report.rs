@@ -2,15 +2,18 @@
 
 use std::fmt;
 
+use toml::de::DeValue;
+
 use super::KafkaSettings;
+use super::file::FileLine;
 use super::properties;
-use super::table::{KAFKA_PROPERTIES, PREFIX, VARIABLES, Variable};
+use super::table::{KAFKA_PROPERTIES, PREFIX, Variable, bare, find_alias, variables};
 
 /// Everything that stops the start. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
     /// Those of the file by their lines, then the others.
-    pub all: Vec<Problem>,
+    pub all: Vec<SettingProblem>,
     /// What was noticed beside them: a slip in a name is often why something required is missing.
     pub notices: Vec<Notice>,
 }
@@ -18,7 +21,7 @@ pub struct Problems {
 /// One thing that stops the start, as a sentence that names the variable, and its line in the file of settings if it stands
 /// there. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(pub String, pub Option<usize>);
+pub struct SettingProblem(pub String, pub Option<usize>);
 
 /// Something to look at; the start goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum NoticeKind {
 }
 
 impl Problems {
-    pub(super) fn new(mut all: Vec<Problem>, notices: Vec<Notice>) -> Self {
+    pub(super) fn new(mut all: Vec<SettingProblem>, notices: Vec<Notice>) -> Self {
         all.sort_by_key(|problem| problem.1.unwrap_or(usize::MAX));
         Self { all, notices }
     }
@@ -45,6 +48,7 @@ impl Problems {
     pub fn of_kafka(why: &str, kafka: &KafkaSettings) -> Self {
         let named: Vec<String> = kafka
             .properties
+            .0
             .keys()
             .filter(|property| why.contains(property.as_str()))
             .map(|property| properties::variable_name(property))
@@ -54,12 +58,18 @@ impl Problems {
         } else {
             named.join(" and ")
         };
-        let problem = Problem(format!("cannot use {place}: {why}"), None);
+        let problem = SettingProblem(format!("cannot use {place}: {why}"), None);
         Self::new(vec![problem], Vec::new())
     }
 }
 
-impl fmt::Display for Problem {
+impl SettingProblem {
+    pub(super) fn at(line: &FileLine, problem: &str) -> Self {
+        Self(format!("{line}: {problem}"), Some(line.line))
+    }
+}
+
+impl fmt::Display for SettingProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
@@ -93,76 +103,79 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Letters apart in which a name is still taken for a slip.
-const SLIP: usize = 2;
+/// Edits up to which a name is taken for a misspelt one.
+const MISSPELT: usize = 2;
 
-/// Up to this length two letters make another word (`HOME` is no misspelt `HOST`), so one is the limit.
+/// Up to this length two edits make another word (`HOME` is no misspelt `HOST`), so one is the limit.
 const SHORT_NAME: usize = 5;
 
-/// The declared name that an unknown `FLEETCAST_…` name probably means.
-pub(super) fn suggestion(unknown: &str) -> Option<String> {
-    let bare = unknown.strip_prefix(PREFIX).unwrap_or(unknown);
-    let names = VARIABLES.iter().flat_map(Variable::plain_names);
-    let best = names
-        .map(|name| {
-            let plain = name.strip_prefix(PREFIX).unwrap_or(name);
-            (strsim::damerau_levenshtein(bare, plain), name)
-        })
-        .min()?;
-    // A third of the letters wrong is still a slip here: somebody did mean one of ours.
-    (best.0 <= SLIP.max(bare.len() / 3)).then(|| {
-        if best.1.starts_with(PREFIX) {
-            best.1.to_owned()
-        } else {
-            format!("{PREFIX}{}", best.1)
-        }
-    })
+/// The known name that differs from `unknown` by the fewest edits, if these are no more than `allowed` for it.
+pub(super) fn nearest<T: AsRef<str> + Ord>(
+    unknown: &str,
+    known: impl Iterator<Item = T>,
+    allowed: impl Fn(&str) -> usize,
+) -> Option<T> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(unknown, name.as_ref()), name))
+        .filter(|(edits, name)| *edits <= allowed(name.as_ref()))
+        .min()
+        .map(|(_, name)| name)
 }
 
-/// The key of the TOML file, or the table, that an unknown one probably means. The names of the environment are no slips, but
-/// what somebody writes who knows only those.
-pub(super) fn key_meant(unknown: &str) -> Option<String> {
-    if let Some(key) = key_named(unknown) {
-        return Some(key);
-    }
-    let keys = VARIABLES.iter().filter_map(Variable::key);
+/// `: did you mean PORT?`, or nothing.
+pub(super) fn did_you_mean(name: Option<impl fmt::Display>) -> String {
+    name.map_or(String::new(), |name| format!(": did you mean {name}?"))
+}
+
+fn plain_names() -> impl Iterator<Item = &'static str> {
+    variables().flat_map(|variable| std::iter::once(variable.name).chain(variable.alias))
+}
+
+/// The declared name that an unknown `FLEETCAST_…` name probably means. A third of the letters wrong is still a misspelling here:
+/// the prefix shows that one of ours was meant.
+pub(super) fn meant(unknown: &str) -> Option<String> {
+    let unknown = bare(unknown);
+    let allowed = MISSPELT.max(unknown.len() / 3);
+    let meant = nearest(unknown, plain_names().map(bare), |_| allowed)?;
+    Some(format!("{PREFIX}{meant}"))
+}
+
+/// The key of the TOML file, or the table, that an unknown one with this value probably means. Names of the environment are what
+/// an operator writes who knows only those, and `[redis] url` stands for `redis_url`: not every name with `_` has a table.
+pub(super) fn key_meant(unknown: &str, value: &DeValue<'_>) -> Option<String> {
+    let named = |key: &str| find_alias(&key.replace('.', "_").to_ascii_uppercase())?.key();
+    let inner = value.as_table().into_iter().flat_map(|table| table.keys());
+    let mut inner = inner.map(|key| format!("{unknown}.{}", key.get_ref()));
+    let keys = variables().filter_map(Variable::key);
     let tables = keys
         .clone()
         .filter_map(|key| Some(key.split_once('.')?.0.to_owned()));
-    let apart = |key: String| (strsim::damerau_levenshtein(unknown, &key), key);
-    let best = keys.chain(tables).map(apart).min()?;
-    let allowed = SLIP.min(unknown.len() / 3).max(1).max(unknown.len() / 5);
-    (best.0 <= allowed).then_some(best.1)
+    let allowed = MISSPELT
+        .min(unknown.len() / 3)
+        .max(1)
+        .max(unknown.len() / 5);
+    inner
+        .find_map(|key| named(&key))
+        .or_else(|| named(unknown))
+        .or_else(|| nearest(unknown, keys.chain(tables), |_| allowed))
 }
 
-/// The key of the variable whose name this is, in whatever tables.
-pub(super) fn key_named(key: &str) -> Option<String> {
-    let name = key.replace('.', "_").to_ascii_uppercase();
-    let variable = |variable: &&Variable| variable.names().contains(&name);
-    VARIABLES.iter().find(variable).and_then(Variable::key)
-}
-
-/// Names of others that look like slips of ours: OpenSSL's own.
+/// Names of others that look like misspelt ones of ours: OpenSSL's own.
 const OF_OTHERS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// The declared name that an unknown plain name is a slip of.
-pub(super) fn slip_of(unknown: &str) -> Option<&'static str> {
+/// The declared name that an unknown plain name is a misspelling of.
+pub(super) fn misspelt(unknown: &str) -> Option<&'static str> {
     let upper = unknown.to_ascii_uppercase();
     if upper.starts_with(KAFKA_PROPERTIES) || OF_OTHERS.contains(&upper.as_str()) {
         return None;
     }
-    let names = VARIABLES.iter().flat_map(Variable::plain_names);
-    names
-        .filter_map(|name| {
-            let allowed = if name.len() <= SHORT_NAME { 1 } else { SLIP };
-            if name.len().abs_diff(upper.len()) > allowed {
-                return None;
-            }
-            let apart = strsim::damerau_levenshtein(&upper, name);
-            (apart <= allowed).then_some((apart, name))
-        })
-        .min()
-        .map(|(_, name)| name)
+    nearest(&upper, plain_names(), |name| {
+        if name.len() <= SHORT_NAME {
+            1
+        } else {
+            MISSPELT
+        }
+    })
 }
 
 #[cfg(test)]
@@ -170,8 +183,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_of_ours_gets_a_suggestion() {
-        for (unknown, meant) in [
+    fn an_unknown_prefixed_name_gets_a_suggestion() {
+        for (unknown, expected) in [
             ("FLEETCAST_PROT", "FLEETCAST_PORT"),
             ("FLEETCAST_WINDWO", "FLEETCAST_WINDOW"),
             (
@@ -184,14 +197,14 @@ mod tests {
             ),
             ("FLEETCAST_JWT_SECERT", "FLEETCAST_JWT_SECRET"),
         ] {
-            assert_eq!(suggestion(unknown).as_deref(), Some(meant));
+            assert_eq!(meant(unknown).as_deref(), Some(expected));
         }
-        assert_eq!(suggestion("FLEETCAST_SOMETHING_ELSE_ALTOGETHER"), None);
+        assert_eq!(meant("FLEETCAST_SOMETHING_ELSE_ALTOGETHER"), None);
     }
 
     #[test]
-    fn plain_names_within_two_letters_are_slips_and_what_every_shell_has_is_not() {
-        for (unknown, meant) in [
+    fn plain_names_within_two_edits_are_misspelt_and_those_of_every_shell_are_not() {
+        for (unknown, expected) in [
             ("PROT", "PORT"),
             ("JWT_SECERT", "JWT_SECRET"),
             ("KAKFA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
@@ -199,7 +212,7 @@ mod tests {
             ("PING_INTERVALS", "PING_INTERVAL"),
             ("log_level", "LOG_LEVEL"),
         ] {
-            assert_eq!(slip_of(unknown), Some(meant));
+            assert_eq!(misspelt(unknown), Some(expected));
         }
         for common in [
             "HOME",
@@ -233,15 +246,15 @@ mod tests {
             "NODE_ENV",
             "COLUMNS",
         ] {
-            assert_eq!(slip_of(common), None, "{common}");
+            assert_eq!(misspelt(common), None, "{common}");
         }
     }
 
     #[test]
-    fn names_of_others_are_no_slips_of_ours() {
+    fn names_of_other_programs_are_not_misspelt() {
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "HOME"] {
-            assert_eq!(slip_of(name), None, "{name}");
+            assert_eq!(misspelt(name), None, "{name}");
         }
-        assert_eq!(slip_of("TSL_CERT_FILE"), Some("TLS_CERT_FILE"));
+        assert_eq!(misspelt("TSL_CERT_FILE"), Some("TLS_CERT_FILE"));
     }
 }

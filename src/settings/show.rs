@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::input::{Input, Source};
-use super::table::{CONFIG_ARGUMENT, Fallback, Status, VARIABLES, Variable};
-use super::values::Kind;
+use super::input::{Input, SettingSource, SettingText};
+use super::table::{Availability, CONFIG_ARGUMENT, variables};
+use super::values::MASK;
 use super::{Presets, properties};
 use crate::kafka;
-
-/// What stands for a secret.
-pub(super) const MASK: &str = "********";
 
 /// A setting for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +23,22 @@ pub struct Shown {
 /// All settings in the order of the table, then librdkafka's properties. Works with wrong settings too.
 pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> Vec<Shown> {
     let input = Input::collect(environment, presets);
-    let variables = VARIABLES.iter().map(|variable| shown(variable, &input));
+    let variables = variables().map(|variable| {
+        let (value, origin) = match (input.get(variable.name), variable.default_text()) {
+            (Some(found), _) => (
+                quote_if_needed(&variable.kind.masked(&found.text)),
+                origin(found),
+            ),
+            (None, Some(text)) => (quote_if_needed(text), "default".to_owned()),
+            (None, None) => ("-".to_owned(), "not set".to_owned()),
+        };
+        Shown {
+            name: variable.name.to_owned(),
+            value,
+            origin,
+            served: variable.availability == Availability::Available,
+        }
+    });
     let properties = input.properties.iter().map(|(name, found)| Shown {
         name: properties::variable_name(name),
         value: if kafka::properties::is_secret(name) {
@@ -34,39 +46,18 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
         } else {
             quote_if_needed(&found.text)
         },
-        origin: origin(&found.source),
+        origin: origin(found),
         served: true,
     });
     variables.chain(properties).collect()
 }
 
-fn shown(variable: &Variable, input: &Input) -> Shown {
-    let (value, from) = match (input.get(variable.name), variable.default) {
-        (Some(found), _) if variable.secret => (MASK.to_owned(), origin(&found.source)),
-        (Some(found), _) if matches!(variable.kind, Kind::Url | Kind::FileOrUrl) => {
-            let text = without_password(&found.text);
-            (quote_if_needed(&text), origin(&found.source))
-        }
-        (Some(found), _) => (quote_if_needed(&found.text), origin(&found.source)),
-        (None, Fallback::Value(text)) => (quote_if_needed(text), origin(&Source::Default)),
-        (None, Fallback::Unset | Fallback::Required) => ("-".to_owned(), origin(&Source::Unset)),
-    };
-    Shown {
-        name: variable.name.to_owned(),
-        value,
-        origin: from,
-        served: variable.status == Status::Served,
-    }
-}
-
-fn origin(source: &Source) -> String {
-    match source {
-        Source::Argument => CONFIG_ARGUMENT.to_owned(),
-        Source::Environment(name) => format!("env {name}"),
-        Source::File { place, .. } => place.to_string(),
-        Source::Preset => "demo".to_owned(),
-        Source::Default => "default".to_owned(),
-        Source::Unset => "not set".to_owned(),
+fn origin(found: &SettingText) -> String {
+    match &found.source {
+        SettingSource::Argument => CONFIG_ARGUMENT.to_owned(),
+        SettingSource::Environment(name) => format!("env {name}"),
+        SettingSource::File { line, .. } => line.to_string(),
+        SettingSource::Preset => "demo".to_owned(),
     }
 }
 
@@ -76,17 +67,6 @@ fn quote_if_needed(text: &str) -> String {
         format!("{text:?}")
     } else {
         text.to_owned()
-    }
-}
-
-/// `redis://user:password@host` without user, password and query.
-pub(super) fn without_password(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or(url);
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{MASK}@{host}"),
-        // What is no URL may be a password all the same.
-        (None, Some((_, host))) => format!("{MASK}@{host}"),
-        _ => url.to_owned(),
     }
 }
 

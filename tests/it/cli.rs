@@ -54,7 +54,7 @@ fn wrong_settings_end_with_78_and_are_all_told() {
         assert_eq!(out(&output), "");
         for expected in [
             "4 problems in the settings",
-            "cannot use PORT=\"80a\": it is not a port",
+            "cannot use PORT=\"80a\": expected port from 0 to 65535",
             "cannot use JWT_SECRET: it has 8 bytes",
             "unknown variable FLEETCAST_WINDWO: did you mean FLEETCAST_WINDOW?",
             "KAFKA_BOOTSTRAP_SERVERS is required",

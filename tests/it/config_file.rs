@@ -51,9 +51,9 @@ fn s4_08_every_mistake_of_file_and_environment_is_told_at_once() {
         for expected in [
             "5 problems in the settings",
             "fleetcast.toml:1: unknown setting prot: did you mean port?",
-            "fleetcast.toml:2: cannot use port=\"80a\": it is not a port",
+            "fleetcast.toml:2: cannot use port=\"80a\": expected port from 0 to 65535",
             "fleetcast.toml:4: cannot use jwt.secret: it has 4 bytes",
-            "cannot use PING_INTERVAL=\"0\": it must be more than 0",
+            "cannot use PING_INTERVAL=\"0\": must be more than 0",
             "KAFKA_BOOTSTRAP_SERVERS is required",
         ] {
             assert!(told.contains(expected), "{expected} is missing in {told}");

@@ -55,8 +55,8 @@ fn the_example_file_starts_once_its_secret_is_replaced() {
 fn the_example_file_has_only_names_that_there_are() {
     for (name, text, _) in env_example() {
         let named = |variable: &&table::Variable| variable.names().contains(&name);
-        if let Some(variable) = VARIABLES.iter().find(named) {
-            assert_eq!(variable.status, Status::Served, "{name}");
+        if let Some(variable) = variables().find(named) {
+            assert_eq!(variable.availability, Availability::Available, "{name}");
             continue;
         }
         let suffix = name.strip_prefix(table::KAFKA_PROPERTIES).expect(&name);
@@ -69,7 +69,7 @@ fn the_example_file_has_only_names_that_there_are() {
 #[test]
 fn the_example_file_names_what_is_required() {
     let lines = env_example();
-    for variable in VARIABLES {
+    for variable in variables() {
         if variable.default == table::Fallback::Required {
             assert!(
                 lines

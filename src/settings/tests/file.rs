@@ -15,7 +15,7 @@ fn a_file_stands_between_the_environment_and_what_the_subcommand_sets() {
     );
     assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
     assert_eq!(settings.kafka.bootstrap_servers, "file:1");
-    assert_eq!(settings.kafka.properties["sasl.username"], "file");
+    assert_eq!(settings.kafka.properties.0["sasl.username"], "file");
     assert_eq!(settings.notices, []);
     assert!(!format!("{settings:?}").contains("hush"));
 
@@ -29,8 +29,8 @@ fn a_file_stands_between_the_environment_and_what_the_subcommand_sets() {
         (settings.listen.port, settings.sockets.max_rooms),
         (8005, 9)
     );
-    assert_eq!(settings.kafka.properties["sasl.username"], "environment");
-    assert_eq!(settings.kafka.properties["sasl.password"], "hush");
+    assert_eq!(settings.kafka.properties.0["sasl.username"], "environment");
+    assert_eq!(settings.kafka.properties.0["sasl.password"], "hush");
     assert_eq!(settings.notices, [], "to win over the file is the rule");
 }
 
@@ -41,12 +41,12 @@ fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_l
     let problems = with_file(text, &[("PORT", "80a")]).map(drop).unwrap_err();
     let expected = [
         "f.toml:2: unknown setting prot: did you mean port?",
-        "f.toml:3: cannot use ping_interval=\"0\": it must be more than 0",
-        "f.toml:4: cannot use log.level: it must be text in quotes",
+        "f.toml:3: cannot use ping_interval=\"0\": must be more than 0",
+        "f.toml:4: cannot use log.level: expected text in quotes; found 5",
         "f.toml:6: cannot use jwt.secret: it has 5 bytes",
         "f.toml:8: cannot use kafka.mode=\"group\": it is not available in this version",
         "kafka.properties.group.id (f.toml:10) may not set group.id: set KAFKA_GROUP_ID instead",
-        "cannot use PORT=\"80a\": it is not a port",
+        "cannot use PORT=\"80a\": expected port from 0 to 65535",
         "KAFKA_BOOTSTRAP_SERVERS is required",
     ];
     // Those of the file as they stand in it.
@@ -106,7 +106,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
     );
     let told = warnings(secret, 0o644);
     assert_eq!(told.len(), 1);
-    let expected = "it holds secrets (jwt.secret, redis_url, kafka.properties.sasl.password), and everybody on this machine may read it";
+    let expected = "it holds secrets (jwt.secret, kafka.properties.sasl.password, redis_url), and everybody on this machine may read it";
     assert!(told[0].ends_with(expected), "{told:?}");
 }
 

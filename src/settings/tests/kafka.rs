@@ -42,7 +42,7 @@ fn properties_pass_through_unless_they_break_a_promise() {
         ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
         ("FLEETCAST_KAFKA_PROPERTIES_SASL_PASSWORD", "hush wins"),
     ]);
-    let properties = &settings.kafka.properties;
+    let properties = &settings.kafka.properties.0;
     assert_eq!(
         properties.get("security.protocol").map(String::as_str),
         Some("SASL_SSL")
@@ -63,6 +63,7 @@ fn properties_pass_through_unless_they_break_a_promise() {
         good(&[own])
             .kafka
             .properties
+            .0
             .contains_key("isolation.level")
     );
     let misspelt = problem(&[("KAFKA_PROPERTIES_SASL_USRNAME", "reader")]);

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
 
-use super::values::Kind;
+use super::values::ValueKind;
 use super::*;
-use crate::settings::table::{Later, Status, VARIABLES};
+use crate::settings::table::{Availability, variables};
 
 const SECRET: &str = "fleetcast-tests-only-3kYbqzT0pW9sVn5x";
 
@@ -110,9 +110,9 @@ fn all_problems_are_reported_at_once() {
     .unwrap_err();
     for expected in [
         "cannot use JWT_SECRET: it has 5 bytes",
-        "cannot use PORT=\"80a\": it is not a port",
+        "cannot use PORT=\"80a\": expected port from 0 to 65535",
         "unknown variable FLEETCAST_WINDWO: did you mean FLEETCAST_WINDOW?",
-        "cannot use PING_INTERVAL=\"0\": it must be more than 0",
+        "cannot use PING_INTERVAL=\"0\": must be more than 0",
         "KAFKA_PROPERTIES_GROUP_ID may not set group.id: set KAFKA_GROUP_ID instead",
         "KAFKA_BOOTSTRAP_SERVERS is required",
         "cannot use KAFKA_MODE=\"group\": it is not available in this version",
@@ -198,27 +198,27 @@ fn unknown_names_of_ours_stop_the_start_and_plain_slips_are_warnings() {
 
 #[test]
 fn what_this_version_lacks_is_never_silent() {
-    for variable in VARIABLES {
-        let Status::Later(what) = variable.status else {
+    for variable in variables() {
+        if variable.availability == Availability::Available {
             continue;
-        };
+        }
         let asked = match variable.kind {
-            Kind::Bool => "true",
-            Kind::Count | Kind::Duration => "77",
-            Kind::Bytes => "77MiB",
-            Kind::Url => "redis://redis:6379",
-            Kind::OneOf(words) => words[1],
+            ValueKind::Bool => "true",
+            ValueKind::Count | ValueKind::Duration => "77",
+            ValueKind::Bytes => "77MiB",
+            ValueKind::Url => "redis://redis:6379",
+            ValueKind::OneOf(words) => words[1],
             _ => "something",
         };
-        match what {
-            Later::Stops => {
+        match variable.availability {
+            Availability::Rejected => {
                 let problem = problem(&[(variable.name, asked)]);
                 assert!(
                     problem.contains("not available in this version"),
                     "{problem}"
                 );
             }
-            Later::Warns => assert_eq!(
+            Availability::Ignored | Availability::Available => assert_eq!(
                 notices(&good(&[(variable.name, asked)])),
                 [format!("{} has no effect in this version", variable.name)]
             ),
@@ -240,7 +240,7 @@ fn what_this_version_lacks_is_never_silent() {
     ] {
         assert_eq!(good(&[off]).notices, []);
     }
-    assert!(problem(&[("COMMANDS_PER_SECOND", "many")]).contains("not a whole number"));
+    assert!(problem(&[("COMMANDS_PER_SECOND", "many")]).contains("expected whole number"));
 }
 
 #[test]
@@ -273,11 +273,11 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
     for (bad, why) in [
         (
             vec![("JWT_JWKS", "http://issuer.example/keys")],
-            "it must be https",
+            ": must be https",
         ),
         (
             vec![("JWT_JWKS", "http://127.0.0.1.evil.example/keys")],
-            "it must be https",
+            ": must be https",
         ),
         (
             vec![("JWT_JWKS", "https://me:hush@issuer.example/keys")],
@@ -298,11 +298,11 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
         ),
         (
             vec![("JWT_SECRET_FILE", secrets), ("JWT_ALGORITHMS", "none")],
-            "none is none of",
+            "expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA; found none",
         ),
         (
             vec![("JWT_SECRET_FILE", secrets), ("JWT_MAX_LIFETIME", "ever")],
-            "not a time",
+            "expected seconds, or 500ms, 30s, 5m, 1h",
         ),
     ] {
         let problems = without_secret(&bad).map(drop).unwrap_err();
