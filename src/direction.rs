@@ -99,6 +99,42 @@ fn code_of(text: &str) -> String {
     code
 }
 
+/// The product's sources below `root`: without modules and files that only tests compile. Modules of tests come last in a file.
+fn product(root: &Path) -> Vec<Source> {
+    let mut sources = sources(root);
+    let mut of_tests = Vec::new();
+    for source in &mut sources {
+        let code = source.code.clone();
+        let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
+        let name = file.strip_suffix(".rs").unwrap_or(file);
+        let folder = match name {
+            "mod" | "lib" | "main" => folder.to_owned(),
+            _ => format!("{folder}/{name}"),
+        };
+        for (at, _) in code.match_indices("#[cfg(test)]\n") {
+            let item = code[at..].lines().nth(1).unwrap_or_default();
+            let module = item.split("mod ").nth(1).unwrap_or_default();
+            if let Some(name) = module.strip_suffix(';') {
+                of_tests.push(format!("{folder}/{name}"));
+            } else if module.ends_with('{') {
+                source.code.truncate(at);
+                break;
+            }
+        }
+    }
+    sources.retain(|source| {
+        let path = format!("/{}", source.path);
+        !path.contains("/tests/")
+            && !of_tests.iter().any(|module| {
+                let below = path
+                    .trim_start_matches('/')
+                    .strip_prefix(module.trim_start_matches('/'));
+                below.is_some_and(|below| below == ".rs" || below.starts_with('/'))
+            })
+    });
+    sources
+}
+
 /// The words of the code, with what precedes each.
 fn words(code: &str) -> impl Iterator<Item = (&str, &str)> {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -113,13 +149,13 @@ fn words(code: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Top-level modules that this code names: `crate::a`, and `super::…::a` as far as it leads out of the module.
-fn known(source: &Source, modules: &BTreeSet<&str>) -> BTreeSet<String> {
+/// Modules of the top level `root` that this code names: `root::a`, and `super::…::a` as far as it leads out of the module.
+fn known(source: &Source, root: &str, modules: &BTreeSet<&str>) -> BTreeSet<String> {
     let depth = source.path.matches('/').count() + usize::from(!source.path.ends_with("mod.rs"));
     let out = "super::".repeat(depth);
     words(&source.code)
         .filter(|(before, word)| {
-            before.ends_with("crate::") || (before.ends_with(&out) && modules.contains(word))
+            before.ends_with(root) || (before.ends_with(&out) && modules.contains(word))
         })
         .map(|(_, word)| word.to_owned())
         .collect()
@@ -150,7 +186,7 @@ fn no_module_knows_more_than_it_may() {
         if source.code.contains("crate::{") {
             wrong.push(format!("{path}: one `use` for each module, to be seen"));
         }
-        for known in known(&source, &modules) {
+        for known in known(&source, "crate::", &modules) {
             let known = known.as_str();
             let base = known == module || BASE.contains(&known);
             if !base && !allowed.contains(&known) && !TESTS_KNOW.contains(&(path, known)) {
@@ -161,16 +197,80 @@ fn no_module_knows_more_than_it_may() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Whoever may be known by a module may not know it in turn, by however many steps.
-#[test]
-fn modules_know_each_other_in_one_direction() {
-    let mut left: BTreeMap<_, _> = MAY_KNOW.into_iter().collect();
+/// A module that is known by another does not know it in turn, by however many steps.
+fn assert_one_direction<'a>(mut left: BTreeMap<&'a str, BTreeSet<&'a str>>) {
     while !left.is_empty() {
         let before = left.len();
         let known: BTreeSet<_> = left.keys().copied().collect();
         left.retain(|_, may_know| may_know.iter().any(|module| known.contains(module)));
         assert!(left.len() < before, "a circle: {left:?}");
     }
+}
+
+#[test]
+fn modules_know_each_other_in_one_direction() {
+    let may_know = MAY_KNOW.iter();
+    assert_one_direction(
+        may_know
+            .map(|(module, known)| (*module, known.iter().copied().collect()))
+            .collect(),
+    );
+}
+
+/// So `explain` observes the walk of `route`, which does not know that it is explained.
+#[test]
+fn modules_of_the_domain_know_each_other_in_one_direction() {
+    let domain = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/core/src/domain");
+    let sources = product(&domain);
+    let modules = sources.iter().map(|source| module_of(&source.path));
+    let modules: BTreeSet<&str> = modules.filter(|module| *module != "mod").collect();
+    let mut knows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for source in &sources {
+        let module = module_of(&source.path);
+        let found = known(source, "domain::", &modules);
+        let found = modules.iter().filter(|other| found.contains(**other));
+        let others = found.filter(|other| **other != module);
+        knows.entry(module).or_default().extend(others);
+    }
+    assert!(knows["explain"].contains("route"));
+    assert!(!knows["route"].contains("explain"));
+    assert_one_direction(knows);
+}
+
+/// Names of types that two files of the product may have in common. Each is one that a reader has to tell apart by its path.
+const MOST_SHARED_NAMES: usize = 46;
+
+#[test]
+fn a_type_name_is_defined_in_one_file() {
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for folder in ["src", "crates"] {
+        for source in product(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
+            for name in defined(&source.code) {
+                let path = format!("{folder}/{}", source.path);
+                files.entry(name.to_owned()).or_default().insert(path);
+            }
+        }
+    }
+    files.retain(|_, files| files.len() > 1);
+    let count = files.len();
+    println!("{count} names of types are defined in two or more files: {files:#?}");
+    assert!(
+        count <= MOST_SHARED_NAMES,
+        "{count} names of types are defined in two or more files, {MOST_SHARED_NAMES} may be: {files:#?}"
+    );
+}
+
+/// The structs, enums and traits that this code defines.
+fn defined(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| {
+        let mut words = line
+            .split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+            .filter(|word| !["pub", "super", "crate", "in", "domain", "unsafe", ""].contains(word));
+        let keyword = words.next()?;
+        ["struct", "enum", "trait"]
+            .contains(&keyword)
+            .then(|| words.next())?
+    })
 }
 
 #[test]
@@ -223,7 +323,7 @@ fn the_eye_of_these_tests_is_sharp() {
         ("net/a.rs", "let x = \"crate::kafka\";", false),
         ("net/a.rs", "use kafka::X;", false),
     ] {
-        let known = known(&source(path, text), &modules).contains("kafka");
+        let known = known(&source(path, text), "crate::", &modules).contains("kafka");
         assert_eq!(known, expected, "{path}: {text}");
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use fleetcast_core::domain::explain::{Explanation, Verdict};
+use fleetcast_core::domain::explain::Explanation;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::record::Record;
-use fleetcast_core::domain::route::Skip;
+use fleetcast_core::domain::route::{Skip, StepVerdict};
 use serde_json::{Value, json};
 
 use super::super::plain;
@@ -79,9 +79,9 @@ impl Explained {
         writeln!(text, "{}", plain(&self.name))?;
         for step in &self.explanation.steps {
             let mark = match step.verdict {
-                Verdict::Absent | Verdict::LeftOut => '-',
-                Verdict::Found => '+',
-                Verdict::Refused => '!',
+                StepVerdict::Absent | StepVerdict::LeftOut => '-',
+                StepVerdict::Found => '+',
+                StepVerdict::Refused => '!',
             };
             let stage = step.stage.as_str();
             writeln!(text, "  {mark} {stage:<12} {}", plain(&step.note))?;

@@ -1,66 +1,21 @@
 //! Why a record goes where it goes, and not elsewhere.
 //!
-//! There is one walk through the table, and it tells what it does to a `Trace`. [`RouteTable::route`] walks with `()`, which
-//! listens to nothing: its notes are closures that are never called, so they cost the consumer nothing.
+//! There is one walk through the table, and it reports its steps to a `Trace`. [`RouteTable::route`] walks without keeping notes,
 //! [`RouteTable::explain`] keeps them. So an explanation cannot say something else than what happens.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::decode::{Format, Looked};
-use super::publication::{Class, Publication};
+use super::publication::Publication;
 use super::record::Record;
-use super::route::{RouteTable, Skip, Source};
-
-/// What the walk looks at, in its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Topic,
-    Value,
-    Event,
-    Organisation,
-    Room,
-    /// Of what a record of class `latest` is the newest.
-    Key,
-    Payload,
-    Delivery,
-}
-
-impl Stage {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Topic => "topic",
-            Self::Value => "value",
-            Self::Event => "event",
-            Self::Organisation => "organisation",
-            Self::Room => "room",
-            Self::Key => "key",
-            Self::Payload => "payload",
-            Self::Delivery => "delivery",
-        }
-    }
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Not there: the walk looks further.
-    Absent,
-    Found,
-    /// Not used, and nothing is lost by it.
-    LeftOut,
-    /// Here the record ends.
-    Refused,
-}
+use super::route::{RouteTable, Skip, Stage, StepVerdict, Trace};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub stage: Stage,
-    pub verdict: Verdict,
-    /// For people. Quotes the record, whoever wrote that: to be made harmless before it is shown on a terminal.
+    pub verdict: StepVerdict,
+    /// For people. Quotes the record, which is not trusted: to be made harmless before it is shown on a terminal.
     pub note: String,
 }
 
@@ -72,7 +27,7 @@ pub struct Explanation {
 }
 
 impl RouteTable {
-    /// Does what [`RouteTable::route`] does and tells each step.
+    /// Does what [`RouteTable::route`] does and keeps a note of each step.
     pub fn explain(&self, record: &Record<'_>, topic: &Arc<str>) -> Explanation {
         let mut steps = Vec::new();
         let outcome = self.walk(record, topic, &mut steps);
@@ -80,159 +35,14 @@ impl RouteTable {
     }
 }
 
-/// Who listens to the walk.
-pub(super) trait Trace {
-    fn note(&mut self, stage: Stage, verdict: Verdict, text: impl FnOnce() -> String);
-
-    fn found(&mut self, stage: Stage, text: impl FnOnce() -> String) {
-        self.note(stage, Verdict::Found, text);
-    }
-
-    fn refuse(&mut self, stage: Stage, skip: Skip, text: impl FnOnce() -> String) -> Skip {
-        self.note(stage, Verdict::Refused, text);
-        skip
-    }
-}
-
-/// Nobody.
-impl Trace for () {
-    #[inline]
-    fn note(&mut self, _: Stage, _: Verdict, _: impl FnOnce() -> String) {}
-}
-
 impl Trace for Vec<Step> {
-    fn note(&mut self, stage: Stage, verdict: Verdict, text: impl FnOnce() -> String) {
+    fn note(&mut self, stage: Stage, verdict: StepVerdict, text: impl FnOnce() -> String) {
         self.push(Step {
             stage,
             verdict,
             note: text(),
         });
     }
-}
-
-/// What a value is that can be looked into.
-pub(super) fn good_value(bytes: usize, schema: Option<u32>) -> String {
-    match schema {
-        None => format!("an object of JSON, {bytes} bytes"),
-        Some(id) => format!("an object of JSON behind the frame of schema {id}, {bytes} bytes"),
-    }
-}
-
-/// Why a value cannot be looked into.
-pub(super) fn bad_value(skip: Skip, value: &[u8], format: Format, max_bytes: usize) -> String {
-    match skip {
-        Skip::Empty => "the value is there but empty".to_owned(),
-        Skip::TooLarge => {
-            let bytes = value.len();
-            format!("the value has {bytes} bytes, more than MAX_EVENT_BYTES ({max_bytes})")
-        }
-        Skip::BadFraming => {
-            let why = match value.first() {
-                Some(0) => "after its zero byte there is no schema id of four bytes with JSON behind it".to_owned(),
-                Some(first) => format!("it begins with the byte {first}, not with a zero"),
-                None => "it is empty".to_owned(),
-            };
-            format!("the topic's format is {format}, but the value has no such frame: {why}")
-        }
-        Skip::NotJson if format == Format::Json && value.first() == Some(&0) => {
-            "the value begins with a zero byte, as what is framed for a schema registry does; the topic's format is json".to_owned()
-        }
-        Skip::NotUtf8 => "the value is not UTF-8".to_owned(),
-        Skip::NotObject => "the value is JSON, but no object".to_owned(),
-        Skip::TooDeep => format!(
-            "the value is nested deeper than {} levels",
-            super::decode::MAX_DEPTH
-        ),
-        Skip::AmbiguousField => {
-            "a field that routing looks at, or data itself, occurs twice in one object: readers disagree which one counts"
-                .to_owned()
-        }
-        _ => "the value is not JSON".to_owned(),
-    }
-}
-
-/// A name and what it was taken for.
-pub(super) fn event_named(name: &str, usual: &str, event: &str) -> String {
-    if name == event {
-        format!("{event:?} has a route")
-    } else if usual == event {
-        format!("{name:?} is written {event:?} here, which has a route")
-    } else {
-        format!("{name:?} is another name of {event:?}, which has a route")
-    }
-}
-
-/// What was looked for in vain, and where.
-pub(super) fn not_there(sources: &[Source]) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for part in sources.chunk_by(|one, next| is_field(one) && is_field(next)) {
-        texts.push(match part {
-            [Source::Header(name)] => format!("there is no header {name}"),
-            [Source::Key(_)] => "the record has no key".to_owned(),
-            [Source::Topic(group)] => format!("the topic's name has no {group}"),
-            [Source::Fixed(id)] => format!("the profile says {id}"),
-            fields => fields_not_there(fields),
-        });
-    }
-    texts.join("; ")
-}
-
-fn is_field(source: &Source) -> bool {
-    matches!(source, Source::Field(_))
-}
-
-fn fields_not_there(sources: &[Source]) -> String {
-    let fields = sources.iter().filter_map(|source| match source {
-        Source::Field(field) => Some(field),
-        _ => None,
-    });
-    let names: Vec<String> = fields.clone().map(ToString::to_string).collect();
-    let verb = if names.len() == 1 { "is" } else { "are" };
-    let at = if fields
-        .clone()
-        .all(|field| field.looked_for() == Looked::BodyAndTop)
-    {
-        "neither in data nor at the top"
-    } else {
-        "not there"
-    };
-    let names = names.join(", ");
-    format!("{names} {verb} {at} (null counts as absent)")
-}
-
-/// Two voices of one source.
-pub(super) fn twice(source: &Source) -> String {
-    match source {
-        Source::Header(name) => {
-            format!("header {name} is there more than once, with different values")
-        }
-        _ => "it is there more than once".to_owned(),
-    }
-}
-
-/// How the event is delivered.
-pub(super) fn delivery(class: Class, ack: bool, bytes: usize) -> String {
-    let class = match class {
-        Class::Critical => "class critical: delivered each, never shed",
-        Class::Event => "class event: delivered each",
-        Class::Latest => "class latest: a client that cannot keep up gets the newest only",
-    };
-    let ack = if ack {
-        "each client is asked for an acknowledgement"
-    } else {
-        "no acknowledgement is asked for"
-    };
-    format!("{class}; {ack}; the payload has {bytes} bytes")
-}
-
-/// A value of the record may be as large as the record.
-pub(super) fn shortened(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut shown: String = text.chars().take(LONGEST).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
 }
 
 #[cfg(test)]

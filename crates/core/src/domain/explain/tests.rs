@@ -80,7 +80,7 @@ fn rooms_that_are_left_out_say_why() {
         Some(r#"{"organization_id":"o1","incident_id":5,"parent_id":"5"}"#),
     );
     let last = &twice.steps[twice.steps.len() - 2];
-    assert_eq!(last.verdict, Verdict::LeftOut);
+    assert_eq!(last.verdict, StepVerdict::LeftOut);
     assert_eq!(
         last.note,
         "incident:5:org:o1: parent_id at the top is \"5\", but this room is named already"
@@ -159,7 +159,7 @@ fn a_refused_record_ends_with_one_refusal_at_its_own_stage() {
         let refusals = explanation
             .steps
             .iter()
-            .filter(|step| step.verdict == Verdict::Refused);
+            .filter(|step| step.verdict == StepVerdict::Refused);
         let refusals: Vec<_> = refusals.collect();
         assert_eq!(refusals.len(), 1, "{:#?}", explanation.steps);
         let last = explanation.steps.last();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::super::decode::Decoded;
-use super::super::explain::{self, Stage, Trace, Verdict};
 use super::super::id::Id;
 use super::super::publication::Class;
 use super::super::room::{Room, Which};
 use super::super::skip::Skip;
 use super::source::{Heard, Said, Source, Sources, View};
-use super::{RoomId, RoomRoute, Route};
+use super::trace::{Stage, StepVerdict, Trace};
+use super::{RoomId, RoomRoute, Route, notes};
 
 /// Bytes of a record's key that something may be the latest of.
 const MAX_KEY: usize = 256;
@@ -39,13 +39,13 @@ pub(super) fn rooms(
                     }
                     None if *required => {
                         return Err(trace.refuse(STAGE, Skip::NoRoom, || {
-                            let why = explain::not_there(&by.0);
+                            let why = notes::not_there(&by.0);
                             format!("{kind}: {why}, and the route requires this room")
                         }));
                     }
                     None => {
-                        trace.note(STAGE, Verdict::LeftOut, || {
-                            let why = explain::not_there(&by.0);
+                        trace.note(STAGE, StepVerdict::LeftOut, || {
+                            let why = notes::not_there(&by.0);
                             format!("{kind}: {why}; the room is optional")
                         });
                         continue;
@@ -63,7 +63,7 @@ pub(super) fn rooms(
             None => "everybody of the organisation".to_owned(),
         };
         if rooms.contains(&room) {
-            trace.note(STAGE, Verdict::LeftOut, || {
+            trace.note(STAGE, StepVerdict::LeftOut, || {
                 format!("{room}: {}, but this room is named already", because())
             });
         } else {
@@ -93,8 +93,8 @@ pub(super) fn class(
     }
     let Some(heard) = first(by, view, (STAGE, WHAT), trace)? else {
         // Nothing tells what it would be the latest of, so none may take its place.
-        trace.note(STAGE, Verdict::LeftOut, || {
-            let why = explain::not_there(&by.0);
+        trace.note(STAGE, StepVerdict::LeftOut, || {
+            let why = notes::not_there(&by.0);
             format!("{why}, so it is delivered as class event")
         });
         return Ok((Class::Event, None));
@@ -120,7 +120,7 @@ fn first<'r>(
     trace: &mut impl Trace,
 ) -> Result<Option<Heard<'r>>, Skip> {
     by.first(view).map_err(|(source, skip)| {
-        trace.refuse(stage, skip, || format!("{of}: {}", explain::twice(source)))
+        trace.refuse(stage, skip, || format!("{of}: {}", notes::twice(source)))
     })
 }
 
@@ -145,7 +145,7 @@ pub(super) fn payload(
     // A text could pass for a cursor: clients know one by what it begins with.
     if !value.get().starts_with(['{', '[']) {
         return Err(trace.refuse(Stage::Payload, Skip::NoPayload, || {
-            let shown = explain::shortened(value.get());
+            let shown = notes::shortened(value.get());
             format!("{field} is {shown}: what clients get is an object or a list")
         }));
     }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::super::decode;
-use super::super::explain::{self, Stage, Trace, Verdict};
 use super::super::protocol::is_reserved_event;
 use super::super::skip::Skip;
 use super::source::{Source, View};
-use super::{Route, RouteTable};
+use super::trace::{Stage, StepVerdict, Trace};
+use super::{Route, RouteTable, notes};
 
 /// Longer names of events are unknown without being looked at.
 const MAX_EVENT_NAME: usize = 128;
@@ -84,7 +84,7 @@ impl RouteTable {
                 continue;
             };
             if !view.plan.has(number) {
-                trace.note(STAGE, Verdict::LeftOut, || {
+                trace.note(STAGE, StepVerdict::LeftOut, || {
                     format!("a route of {:?} is for other topics", event.name)
                 });
             } else if fits(route, view, &event.name, trace) {
@@ -112,7 +112,7 @@ impl RouteTable {
         let routed = |name: &str| self.index.get(name).and_then(|&at| self.events.get(at));
         if let Some(event) = routed(&name) {
             trace.found(STAGE, || {
-                explain::event_named(&name, &normalise(&name), &event.name)
+                notes::event_named(&name, &normalise(&name), &event.name)
             });
             return Ok(event);
         }
@@ -131,7 +131,7 @@ impl RouteTable {
                 }
             }));
         };
-        trace.found(STAGE, || explain::event_named(&name, &usual, &event.name));
+        trace.found(STAGE, || notes::event_named(&name, &usual, &event.name));
         Ok(event)
     }
 
@@ -154,14 +154,14 @@ impl RouteTable {
                             })
                         })?;
                         trace.found(STAGE, || {
-                            format!("header {name} says {:?}", explain::shortened(text))
+                            format!("header {name} says {:?}", notes::shortened(text))
                         });
                         return Ok(Cow::Borrowed(text));
                     }
                 }
                 Source::Field(field) => {
                     if let Some((_, value)) = view.fields.get(field) {
-                        let shown = || explain::shortened(value.get());
+                        let shown = || notes::shortened(value.get());
                         let text = decode::text(value).ok_or_else(|| {
                             trace.refuse(STAGE, Skip::UnknownEvent, || {
                                 format!("field {field} is {}, which is no text", shown())
@@ -182,9 +182,9 @@ impl RouteTable {
                 // The builder lets neither through.
                 Source::Key(_) | Source::Fixed(_) => continue,
             }
-            trace.note(STAGE, Verdict::Absent, || match source {
+            trace.note(STAGE, StepVerdict::Absent, || match source {
                 Source::Field(field) => format!("there is no field {field}{}", field.place()),
-                source => explain::not_there(std::slice::from_ref(source)),
+                source => notes::not_there(std::slice::from_ref(source)),
             });
         }
         Err(trace.refuse(STAGE, Skip::NoEvent, || {
@@ -202,7 +202,7 @@ fn fits(route: &Route, view: View<'_>, event: &str, trace: &mut impl Trace) -> b
         named.peek().is_none() || !named.all(|(_, found)| says(found, value))
     });
     if let Some((name, value)) = lacking {
-        trace.note(STAGE, Verdict::LeftOut, || {
+        trace.note(STAGE, StepVerdict::LeftOut, || {
             format!("a route of {event:?} is for records whose header {name} is {value:?}")
         });
     }

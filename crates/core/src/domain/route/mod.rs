@@ -2,16 +2,17 @@
 
 mod delivery;
 mod event;
+mod notes;
 mod organisation;
 mod plan;
 mod source;
 mod topics;
+mod trace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::decode::{self, Field, Fields};
-use super::explain::{self, Stage, Trace};
 use super::id::Id;
 use super::publication::{Class, Publication};
 use super::record::Record;
@@ -23,6 +24,8 @@ use source::View;
 pub(super) use source::{KeyRule, Organisation, Source, Sources};
 pub(super) use topics::{Guard, Topics};
 pub use topics::{MAX_PATTERN, TopicPattern};
+pub(super) use trace::Trace;
+pub use trace::{Stage, StepVerdict};
 
 /// How records of a profile's topics become publications. Built by [`TableSpec::build`](super::spec::TableSpec::build),
 /// which lets no bad one through; immutable after that.
@@ -124,7 +127,7 @@ impl RouteTable {
         self.walk(record, topic, &mut ())
     }
 
-    /// The one walk, for [`RouteTable::route`] and for [`RouteTable::explain`].
+    /// The one walk: [`RouteTable::route`] takes its outcome, an explanation its notes too.
     pub(super) fn walk(
         &self,
         record: &Record<'_>,
@@ -143,11 +146,11 @@ impl RouteTable {
         let decoded = decode::decode(value, &self.fields, plan.format, self.max_event_bytes);
         let fields = decoded.map_err(|skip| {
             trace.refuse(Stage::Value, skip, || {
-                explain::bad_value(skip, value, plan.format, self.max_event_bytes)
+                notes::bad_value(skip, value, plan.format, self.max_event_bytes)
             })
         })?;
         trace.found(Stage::Value, || {
-            explain::good_value(value.len(), fields.schema)
+            notes::good_value(value.len(), fields.schema)
         });
         let view = View {
             record,
@@ -161,7 +164,7 @@ impl RouteTable {
         let (class, latest_of) = delivery::class(route, view, trace)?;
         let payload = delivery::payload(route, &fields, trace)?;
         trace.found(Stage::Delivery, || {
-            explain::delivery(class, route.ack, payload.get().len())
+            notes::delivery(class, route.ack, payload.get().len())
         });
         Ok(Publication {
             topic: Arc::clone(topic),

@@ -1,9 +1,10 @@
 //! Whose a record is. It decides who may see it, so nothing is guessed here.
 
-use super::super::explain::{self, Stage, Trace, Verdict};
 use super::super::id::Id;
 use super::super::skip::Skip;
+use super::notes;
 use super::source::{Organisation, Said, Source, View};
+use super::trace::{Stage, StepVerdict, Trace};
 
 const STAGE: Stage = Stage::Organisation;
 
@@ -13,8 +14,8 @@ impl Organisation {
     pub(super) fn of(&self, view: View<'_>, trace: &mut impl Trace) -> Result<Id, Skip> {
         for (number, source) in self.by.0.iter().enumerate() {
             let Some(said) = look(source, view, trace)? else {
-                trace.note(STAGE, Verdict::Absent, || {
-                    explain::not_there(std::slice::from_ref(source))
+                trace.note(STAGE, StepVerdict::Absent, || {
+                    notes::not_there(std::slice::from_ref(source))
                 });
                 continue;
             };
@@ -46,7 +47,7 @@ fn look<'r>(
     trace: &mut impl Trace,
 ) -> Result<Option<Said<'r>>, Skip> {
     let looked = source.look(view);
-    looked.map_err(|skip| trace.refuse(STAGE, skip, || explain::twice(source)))
+    looked.map_err(|skip| trace.refuse(STAGE, skip, || notes::twice(source)))
 }
 
 /// What holds where nothing is said contradicts nobody.

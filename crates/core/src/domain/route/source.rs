@@ -6,10 +6,10 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use super::super::decode::{self, Decoded, Field, Place};
-use super::super::explain;
 use super::super::id::{Id, InvalidId};
 use super::super::record::Record;
 use super::super::skip::Skip;
+use super::notes;
 use super::plan::Plan;
 
 /// Looked at in order; the first that is there decides. One that is there and says nothing useful is not passed over: the next
@@ -104,10 +104,10 @@ impl Source {
     /// For people: `channel_id in data is 7`.
     pub(super) fn says(&self, said: &Said<'_>) -> String {
         let quoted = match said {
-            Said::Text(text) => format!("says {:?}", explain::shortened(text)),
+            Said::Text(text) => format!("says {:?}", notes::shortened(text)),
             Said::NoText => "is not UTF-8".to_owned(),
-            Said::NoPart(key) => format!("is not there in {:?}", explain::shortened(key)),
-            Said::Json(_, value) => format!("is {}", explain::shortened(value.get())),
+            Said::NoPart(key) => format!("is not there in {:?}", notes::shortened(key)),
+            Said::Json(_, value) => format!("is {}", notes::shortened(value.get())),
             Said::Fixed(id) => format!("says {id}"),
         };
         match (self, said) {
@@ -159,7 +159,7 @@ impl fmt::Display for Heard<'_> {
         let says = self.source.says(&self.said);
         match self.by.0.get(..self.number) {
             None | Some([]) => formatter.write_str(&says),
-            Some(before) => write!(formatter, "{}, but {says}", explain::not_there(before)),
+            Some(before) => write!(formatter, "{}, but {says}", notes::not_there(before)),
         }
     }
 }

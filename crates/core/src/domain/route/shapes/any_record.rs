@@ -97,7 +97,7 @@ proptest! {
         };
         let topic = Arc::from(topic);
         let explained = table.explain(&record, &topic);
-        let refused = explained.steps.iter().filter(|step| step.verdict == explain::Verdict::Refused).count();
+        let refused = explained.steps.iter().filter(|step| step.verdict == StepVerdict::Refused).count();
         prop_assert_eq!(refused, usize::from(explained.outcome.is_err()));
         let routed = table.route(&record, &topic);
         prop_assert_eq!(format!("{routed:?}"), format!("{:?}", explained.outcome));

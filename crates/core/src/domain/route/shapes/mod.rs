@@ -80,7 +80,7 @@ fn outcome(table: &RouteTable, sample: Sample<'_>) -> String {
     let topic = Arc::from(sample.topic);
     let explained = table.explain(&record, &topic);
     let refusals = explained.steps.iter();
-    let refusals = refusals.filter(|step| step.verdict == explain::Verdict::Refused);
+    let refusals = refusals.filter(|step| step.verdict == StepVerdict::Refused);
     assert_eq!(refusals.count(), usize::from(explained.outcome.is_err()));
     let explained = shown(explained.outcome);
     assert_eq!(shown(table.route(&record, &topic)), explained);
