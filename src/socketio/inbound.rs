@@ -9,6 +9,11 @@ use super::NAMESPACES;
 /// Between the packets of a polling payload (Engine.IO protocol 4).
 const SEPARATOR: u8 = 0x1e;
 
+/// The packets of a polling payload, in either direction.
+pub(super) fn packets(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    payload.split(|byte| *byte == SEPARATOR)
+}
+
 /// Packets of one payload. Stock clients send what they have at once; nobody has so much to ask.
 const MAX_PACKETS: usize = 1024;
 
@@ -42,7 +47,7 @@ pub(super) async fn read(
 }
 
 fn fits(body: &Bytes, max_packet: usize) -> bool {
-    let mut packets = body.split(|byte| *byte == SEPARATOR);
+    let mut packets = packets(body);
     packets
         .by_ref()
         .take(MAX_PACKETS)

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use self::drain_rate::{DrainRate, START};
 pub(super) use self::reservation::Reservation;
+use super::inbound::packets;
 use super::slot::Slot;
 use crate::net::Observer;
 use crate::session::SharedHub;
@@ -272,11 +273,8 @@ impl SendBudget {
 
     /// A poll is to be answered with this body. False: it holds an Engine.IO close packet, which must not be sent.
     pub(super) fn polled(&self, body: &[u8]) -> bool {
-        /// Between the packets of a polling payload (Engine.IO protocol 4).
-        const SEPARATOR: u8 = 0x1e;
-        let packets = || body.split(|byte| *byte == SEPARATOR);
-        self.settle(packets().filter(|packet| is_counted(packet)).count());
-        packets().all(|packet| packet != CLOSE)
+        self.settle(packets(body).filter(|packet| is_counted(packet)).count());
+        packets(body).all(|packet| packet != CLOSE)
     }
 
     fn lock(&self) -> MutexGuard<'_, BudgetState> {
