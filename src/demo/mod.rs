@@ -20,13 +20,13 @@ use rdkafka::error::KafkaError;
 /// Enough to see that order holds per partition and not across them.
 const PARTITIONS: i32 = 3;
 
-/// A running broker with its topics, and who may look. Keep it until the consumer has stopped.
+/// A running broker with its topics, and the people of the demo. Keep it until the consumer has stopped.
 pub struct Demo {
     /// `127.0.0.1:port`, for `bootstrap.servers`.
     pub bootstrap: String,
     pub people: Vec<Person>,
-    /// For further topics, such as those of the service itself.
-    pub broker: Broker,
+    /// Ends with this value.
+    _broker: Broker,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub fn start(topic_prefix: &str, seed: u64) -> Result<(Demo, Driver), DemoError>
     let demo = Demo {
         bootstrap,
         people: people(),
-        broker,
+        _broker: broker,
     };
     Ok((demo, driver))
 }

@@ -31,6 +31,7 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
+    #[cfg(test)]
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
@@ -92,6 +93,7 @@ impl Driver {
         })
     }
 
+    #[cfg(test)]
     pub fn deliveries(&self) -> Arc<Deliveries> {
         Arc::clone(&self.deliveries)
     }

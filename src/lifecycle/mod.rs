@@ -91,7 +91,7 @@ impl Lifecycle {
         self.shared.tasks.clone()
     }
 
-    /// Starts a task that the process cannot do without: if it fails, panics, or ends before the soft token is cancelled, the
+    /// Starts a critical task: if it fails, panics, or ends before the soft token is cancelled, the
     /// process stops and fails.
     pub fn critical(
         &self,
@@ -115,25 +115,20 @@ impl Lifecycle {
         name: &'static str,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        self.start_thread(name, move |lifecycle| {
-            if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
-                lifecycle.fail(name, "panicked");
-            }
-        })
-    }
-
-    /// As `thread`, and failing or ending before the soft token is cancelled fails the process too.
-    pub fn critical_thread(
-        &self,
-        name: &'static str,
-        work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        self.start_thread(name, move |lifecycle| {
-            match panic::catch_unwind(AssertUnwindSafe(work)) {
-                Ok(outcome) => lifecycle.judge(name, outcome),
-                Err(_) => lifecycle.fail(name, "panicked"),
-            }
-        })
+        let running = self.enter(name);
+        // The tracker waits for threads by their token, as it does for tasks.
+        let tracked = self.shared.tasks.token();
+        let lifecycle = self.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _tracked = tracked;
+                let _running = running;
+                if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    lifecycle.fail(name, "panicked");
+                }
+            })
+            .map(drop)
     }
 
     /// Cancelled when the process begins to stop.
@@ -152,11 +147,13 @@ impl Lifecycle {
     }
 
     /// Begins an orderly stop, as the first signal does.
+    #[cfg(test)]
     pub fn stop(&self) {
         self.shared.soft.cancel();
     }
 
     /// Ends everything now, as the second signal does.
+    #[cfg(test)]
     pub fn kill(&self) {
         self.shared.hard.cancel();
     }
@@ -167,12 +164,12 @@ impl Lifecycle {
             part,
             why: why.to_string(),
         };
-        error!(part, reason = %failure.why, "a part the process cannot do without has failed: stopping");
+        error!(part, reason = %failure.why, "critical task failed: shutting down");
         lock(&self.shared.failure).get_or_insert(failure);
         self.shared.soft.cancel();
     }
 
-    /// Waits until a signal, `stop` or a failure begins the end, then until everything started here has ended: at most
+    /// Waits until a signal or a failure begins the end, then until everything started here has ended: at most
     /// `deadline` in an orderly way (it must be longer than the drain), then the hard token is cancelled and all get another
     /// two seconds. An error is exit code 1: a critical part failed, or something never ended.
     pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Failure> {
@@ -210,25 +207,6 @@ impl Lifecycle {
         }
         info!("stopped");
         Ok(())
-    }
-
-    fn start_thread(
-        &self,
-        name: &'static str,
-        body: impl FnOnce(&Self) + Send + 'static,
-    ) -> io::Result<()> {
-        let running = self.enter(name);
-        // The tracker waits for threads by their token, as it does for tasks.
-        let tracked = self.shared.tasks.token();
-        let lifecycle = self.clone();
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _tracked = tracked;
-                let _running = running;
-                body(&lifecycle);
-            })
-            .map(drop)
     }
 
     /// What the outcome of a critical part means.

@@ -48,10 +48,6 @@ async fn a_critical_part_that_ends_fails_or_panics_fails_the_process() {
         };
         let lifecycle = Lifecycle::new();
         lifecycle.critical("part", async move { part() });
-        assert_eq!(run(&lifecycle, LONG).await, Err(failure.clone()));
-
-        let lifecycle = Lifecycle::new();
-        lifecycle.critical_thread("part", part).unwrap();
         assert_eq!(run(&lifecycle, LONG).await, Err(failure));
     }
 }
