@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
-use fleetcast_core::hub::Settings as HubSettings;
+use fleetcast_core::hub::HubSettings;
 use fleetcast_core::hub::feed::Feed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

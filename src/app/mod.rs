@@ -14,7 +14,7 @@ mod start;
 mod stats;
 mod topic_counters;
 
-use fleetcast_core::hub::{NAMED_PARTITIONS, Settings as HubSettings};
+use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 
 use crate::kafka;
 use crate::lifecycle::Lifecycle;

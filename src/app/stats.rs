@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::route::RouteTable;
-use fleetcast_core::hub::Snapshot;
+use fleetcast_core::hub::HubStatistics;
 use fleetcast_core::hub::outlet::Resumed;
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ impl Scrape {
             events,
             ..
         } = &self.sources;
-        let snapshot = hub.with(|hub, now| hub.snapshot(now));
+        let snapshot = hub.with(|hub, now| hub.statistics(now));
         let events = events.by_event.load();
         for (event, count) in &snapshot.counts.deliveries {
             if let Some(metrics) = events.get(&**event) {
@@ -132,7 +132,7 @@ impl Scrape {
             engine,
             ..
         } = &self.sources;
-        let snapshot = hub.with(|hub, now| hub.snapshot(now));
+        let snapshot = hub.with(|hub, now| hub.statistics(now));
         let (status, routes) = (log.status(), log.routes());
         let partitions: Vec<Value> = status
             .partitions
@@ -211,7 +211,7 @@ fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
 }
 
 /// By kind, as people look for them: `{"channel:*": {"rooms": 3, "members": 12}}`.
-fn rooms(snapshot: &Snapshot) -> Value {
+fn rooms(snapshot: &HubStatistics) -> Value {
     let rooms = snapshot.rooms.iter().map(|(kind, count)| {
         (
             format!("{kind}:*"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::Outlet;
-use fleetcast_core::hub::{ConnectionKey, Hub, Now, Settings};
+use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, Now};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ pub struct SharedHub {
 }
 
 impl SharedHub {
-    pub fn new(settings: Settings) -> Arc<Self> {
+    pub fn new(settings: HubSettings) -> Arc<Self> {
         Arc::new(Self {
             hub: Mutex::new(Hub::new(settings)),
             ready: Mutex::new(Vec::new()),

@@ -303,7 +303,7 @@ mod tests {
     use fleetcast_core::domain::publication::{Class, Ephemeral};
     use fleetcast_core::domain::room::Room;
     use fleetcast_core::hub::outlet::{Delivery, DeliveryCursor, Entry, Resumed};
-    use fleetcast_core::hub::{NAMED_PARTITIONS, Now, Settings};
+    use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS, Now};
     use serde_json::{Value, json};
 
     use super::*;
@@ -312,7 +312,7 @@ mod tests {
     use crate::telemetry::Metrics;
 
     fn session() -> Session {
-        let settings = Settings {
+        let settings = HubSettings {
             window_ms: 60_000,
             window_bytes: 1_000_000,
             latest_bytes: 1_000_000,

@@ -8,7 +8,7 @@ use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
-use fleetcast_core::hub::{Hub, Now, Settings};
+use fleetcast_core::hub::{Hub, HubSettings, Now};
 use serde_json::value::RawValue;
 
 const ASSETS: i64 = 100_000;
@@ -62,7 +62,7 @@ fn resident() -> usize {
 #[test]
 #[ignore = "a measurement"]
 fn a_hundred_thousand_assets() {
-    let mut hub: Hub<Nobody> = Hub::new(Settings {
+    let mut hub: Hub<Nobody> = Hub::new(HubSettings {
         window_ms: 1_000,
         window_bytes: 1 << 20,
         latest_bytes: 1 << 30,
@@ -97,7 +97,7 @@ fn a_hundred_thousand_assets() {
             hub.apply(feed, now(round));
         }
         hub.tick(now(100 + round));
-        let snapshot = hub.snapshot(now(100 + round));
+        let snapshot = hub.statistics(now(100 + round));
         let taken = resident() - before;
         println!(
             "{} records: {} bytes taken, {} counted; window {} bytes",

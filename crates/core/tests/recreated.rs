@@ -22,7 +22,7 @@ use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
 use fleetcast_core::hub::resume::Inspection;
-use fleetcast_core::hub::{ConnectionKey, Hub, NAMED_PARTITIONS, Now, Settings, Start};
+use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, NAMED_PARTITIONS, Now, Start};
 use serde_json::value::to_raw_value;
 
 const TOPIC: &str = "incident";
@@ -159,7 +159,7 @@ impl Instance {
         let old: Vec<usize> = (0..PARTITIONS as usize).filter(old).collect();
         for number in old.into_iter().take(partitions) {
             if let Some((partition, _)) = self.reads.get(number).copied() {
-                self.hub.apply(Feed::Gone { partition }, now);
+                self.hub.apply(Feed::TopicDeleted { partition }, now);
             }
             let index = self.next_index;
             self.next_index += 1;
@@ -209,7 +209,7 @@ impl World {
 
     fn boot(&mut self) -> Instance {
         let mut instance = Instance {
-            hub: Hub::new(Settings {
+            hub: Hub::new(HubSettings {
                 window_ms: 60_000,
                 window_bytes: usize::MAX / 2,
                 latest_bytes: 0,

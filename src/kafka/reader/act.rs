@@ -135,7 +135,7 @@ impl Reader {
     }
 
     fn close(&mut self, place: &Place) -> bool {
-        self.end(place, |partition| Feed::Gone { partition })
+        self.end(place, |partition| Feed::TopicDeleted { partition })
     }
 
     fn end(&mut self, place: &Place, told: impl FnOnce(u32) -> Feed) -> bool {
@@ -192,7 +192,7 @@ impl Reader {
                     (&partition.topic, partition.number, partition.next);
                 events::log_cut(&self.metrics, topic, number, position, bounds.high);
                 if start > 0 {
-                    self.end(place, |partition| Feed::Cut { partition });
+                    self.end(place, |partition| Feed::Truncated { partition });
                 } else {
                     self.close(place);
                 }

@@ -389,7 +389,7 @@ fn unrouted(partition: u32, record: &Record<'_>) -> Feed {
     let offset = record.offset;
     let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
     match key.filter(|_| record.value.is_none()) {
-        Some(key) => Feed::Deleted {
+        Some(key) => Feed::Tombstone {
             partition,
             offset,
             key: key.into(),

@@ -204,7 +204,7 @@ impl Rig {
                 ));
             }
             Feed::Passed { partition, offset }
-            | Feed::Deleted {
+            | Feed::Tombstone {
                 partition, offset, ..
             } => {
                 let seen = self.live(partition);
@@ -233,8 +233,8 @@ impl Rig {
                 let seen = self.live(partition);
                 assert_eq!(seen.topic_id.replace(topic_id), None, "learned once");
             }
-            Feed::Gone { partition } => self.live(partition).gone = true,
-            Feed::Cut { partition } => self.live(partition).cut = true,
+            Feed::TopicDeleted { partition } => self.live(partition).gone = true,
+            Feed::Truncated { partition } => self.live(partition).cut = true,
             Feed::Unwanted { partition } => self.live(partition).unwanted = true,
             Feed::Contact { up } => {
                 assert_ne!(self.contacts.last(), Some(&up), "edges only");

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use fleetcast_core::hub::{NAMED_PARTITIONS, Settings};
+use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 use socketioxide::TransportType::{Polling, Websocket};
 
 use super::*;
@@ -12,7 +12,7 @@ fn budget(websocket: bool) -> SendBudget {
 }
 
 fn budget_of(websocket: bool, max_payload: usize) -> SendBudget {
-    let settings = Settings {
+    let settings = HubSettings {
         window_ms: 60_000,
         window_bytes: 1_000_000,
         latest_bytes: 1_000_000,

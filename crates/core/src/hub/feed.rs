@@ -1,14 +1,14 @@
-//! What the consumer tells the hub.
+//! What a feeder gives the hub: the reader of a log, or a bus.
 
 use std::sync::Arc;
 
 use crate::domain::publication::{Ephemeral, Publication};
 
-/// One thing that the consumer learned. Per partition the order is the log's order.
+/// One thing that a feeder learned. Per partition the order is the log's order.
 #[derive(Debug)]
 pub enum Feed {
-    /// A partition is read from now on; `start` is the first offset that will come. `index` is dense, given by the
-    /// consumer and never reused.
+    /// A partition is read from now on; `start` is the first offset that will come. `index` is its name in every other item: dense,
+    /// and never reused.
     Partition {
         index: u32,
         topic: Arc<str>,
@@ -25,10 +25,10 @@ pub enum Feed {
     },
     /// An event without a position in any log.
     Ephemeral(Ephemeral),
-    /// A record that reaches nobody (poison, unknown event): its offset counts as read.
+    /// A record that is not delivered (poison, unknown event): its offset counts as read.
     Passed { partition: u32, offset: i64 },
     /// A record without a value: the records of this key before it in the partition are deleted. Its offset counts as read.
-    Deleted {
+    Tombstone {
         partition: u32,
         offset: i64,
         key: Arc<str>,
@@ -40,16 +40,16 @@ pub enum Feed {
         next: i64,
         asked: u64,
     },
-    /// Offsets below `next` that were not handed over are gone (retention, truncation).
+    /// Offsets below `next` that were not handed over no longer exist (retention, truncation).
     Gap { partition: u32, next: i64 },
-    /// The partition's topic is gone or was made anew; what follows comes under a new index.
-    Gone { partition: u32 },
-    /// The partition's log is not the one that was read, and what follows comes under a new index that leaves out what the log held
-    /// by then. So it concerns everybody, whatever else they were told of that topic.
-    Cut { partition: u32 },
-    /// No route wants the partition's topic any more, so nothing more of it comes. Nothing is lost by that: what was read
-    /// stays owed, cursors stay good, and nobody is told to resync. Should it be wanted again, it comes under a new index, and
-    /// begins no lower than where it ended.
+    /// The partition's topic was deleted; if it was recreated, what follows comes under a new index.
+    TopicDeleted { partition: u32 },
+    /// The partition's log was truncated below what was read. What follows comes under a new index that leaves out what the log held
+    /// by then, so it concerns every connection, whatever else it was told of that topic.
+    Truncated { partition: u32 },
+    /// No route wants the partition's topic any more, so nothing more of it comes. Nothing is lost by that: what was read is still
+    /// delivered, cursors stay valid, and no client is resynced. Should it be wanted again, it comes under a new index, and begins
+    /// no lower than where it ended.
     Unwanted { partition: u32 },
     /// Contact with the brokers was lost or found again.
     Contact { up: bool },

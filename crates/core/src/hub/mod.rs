@@ -1,34 +1,24 @@
-//! The hub: a bounded window of what was published of late, and the connections that are fed from it.
+//! The hub: a bounded window of what was published recently, and the connections that are fed from it.
 //!
 //! One idea carries it: *being resumed is being slow*. A connection is `Live` (each publication is offered as it is
 //! appended) or `Lagging` (it is fed from the window at the pace that it can take). A full outlet makes it lag; a client
 //! that comes with a cursor starts lagging; reaching the head makes it live in the same turn. So replayed and live events
 //! cannot cross, and slow consumers, resume and late subscription are one mechanism.
 //!
-//! It is a state machine: values in, offers to [`Outlet`]s out. It neither blocks nor asks for the time.
+//! It is a state machine: values in, offers to [`Outlet`]s out. It neither blocks nor reads the clock.
+//!
+//! What comes in is a [`feed`]. It moves the [`positions`] and fills the [`window`]; [`connections`] come with rooms and perhaps a
+//! cursor; [`delivery`] gets the one to the other. This file is where they meet: [`Hub::apply`], and turns.
 
-mod by_record;
-mod conflate;
-mod connection;
-mod counts;
-mod cut;
+mod connections;
+mod delivery;
 pub mod feed;
-mod gone;
-mod late;
-mod latest;
-mod log;
-mod members;
-pub mod outlet;
 mod positions;
-mod publish;
-mod reach;
-mod recall;
-mod replay;
-pub mod resume;
-mod space;
-mod tables;
+mod settings;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -37,17 +27,20 @@ use slotmap::SlotMap;
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 
-use by_record::ByRecord;
-use connection::{Connection, Control, Lag, Schedule, State};
-pub use counts::{Counts, RoomCount, Snapshot};
+use connections::{Connection, ConnectionState, Control, Lag, Schedule};
+use delivery::turn::{Turn, TurnBudget};
 use feed::Feed;
-use gone::Told;
-use log::OrganisationLog;
-pub use members::Start;
 use outlet::Outlet;
 use positions::Positions;
-use reach::Reach;
-use replay::{Spent, Turn};
+use positions::read_history::ReadHistory;
+use positions::recreated::PartlyDeleted;
+use window::OrganisationLog;
+use window::record_index::RecordIndex;
+
+pub use connections::{Start, resume};
+pub use delivery::outlet;
+pub use settings::{HubSettings, NAMED_PARTITIONS};
+pub use statistics::{Counts, HubStatistics, RoomCount};
 
 slotmap::new_key_type! {
     /// A connection of the hub. Keys are not reused: a late message about a closed connection finds nothing.
@@ -64,111 +57,62 @@ pub struct Now {
     pub wall: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// How far back a client can be resumed, in milliseconds.
-    pub window_ms: u64,
-    /// The most that the window may take, in bytes.
-    pub window_bytes: usize,
-    /// The most that the newest records of class `latest` may take, in bytes; 0 keeps none.
-    pub latest_bytes: usize,
-    /// Cursors name every partition while there are no more than so many; [`NAMED_PARTITIONS`] is a good number.
-    pub named_partitions: usize,
-}
-
-/// Then a cursor is at most about 380 characters long, and most are much shorter. Beyond, those are left out that carried nothing
-/// of the organisation for long, and whether a record in them is new is known only as well as timestamps are right: one that is
-/// stamped an hour late is left out at the start of an instance, one of the future is read again.
-pub const NAMED_PARTITIONS: usize = 64;
-
-impl Settings {
-    /// How long an instance keeps what it promises to keep for the window: clocks differ.
-    pub fn kept_ms(&self) -> u64 {
-        self.window_ms + resume::SKEW_MS
-    }
-
-    /// How far back an instance reads when it starts, in milliseconds: also what was written before a cursor was issued, in a
-    /// partition that its issuer had not found by then.
-    pub fn loaded_ms(&self) -> u64 {
-        self.kept_ms() + positions::DISCOVERY_MS
-    }
-
-    /// Of many partitions, cursors name those that carried a record of the organisation within this time: long enough for what another
-    /// instance has loaded at its start, and then kept.
-    fn memory_ms(&self) -> u64 {
-        self.kept_ms() + self.loaded_ms() + 2 * resume::SKEW_MS
-    }
-
-    /// A partition that a cursor does not name carried nothing of its organisation from this wall time on until the cursor was
-    /// issued, by the clock of any instance.
-    fn silent_from(&self, issued: u64) -> u64 {
-        issued
-            .saturating_add(resume::SKEW_MS)
-            .saturating_sub(self.memory_ms())
-    }
-
-    /// A quiet connection is given a newer cursor this often.
-    fn quiet_ms(&self) -> u64 {
-        (self.window_ms / 4).min(60_000)
-    }
-}
-
 /// Whether the log can be read, and since when (wall time, milliseconds).
 #[derive(Debug, Clone, Copy)]
-struct Contact {
+struct LogContact {
     stale: bool,
     since: u64,
 }
 
 #[derive(Debug)]
 pub struct Hub<O> {
-    settings: Settings,
+    settings: HubSettings,
     positions: Positions,
     organisations: SlotMap<OrganisationKey, OrganisationLog>,
     by_id: HashMap<Id, OrganisationKey>,
-    by_record: ByRecord,
+    record_index: RecordIndex,
     connections: SlotMap<ConnectionKey, Connection<O>>,
     /// Lagging connections that want a turn, in the order in which they asked.
     turns: VecDeque<ConnectionKey>,
     bytes: usize,
-    latest_bytes: usize,
-    contact: Contact,
+    snapshot_bytes: usize,
+    contact: LogContact,
     /// Numbers the appends.
     appends: u64,
     /// Numbers the events that are offered to rooms, so that a connection in several of them gets each once.
     fan_outs: u64,
-    reach: Reach,
-    told: Told,
+    read_history: ReadHistory,
+    partly_deleted: PartlyDeleted,
     counts: Counts,
 }
 
 impl<O> Hub<O> {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: HubSettings) -> Self {
         Self {
             settings,
             positions: Positions::new(settings),
             organisations: SlotMap::with_key(),
             by_id: HashMap::new(),
-            by_record: ByRecord::default(),
+            record_index: RecordIndex::default(),
             connections: SlotMap::with_key(),
             turns: VecDeque::new(),
             bytes: 0,
-            latest_bytes: 0,
-            contact: Contact {
+            snapshot_bytes: 0,
+            contact: LogContact {
                 stale: false,
                 since: 0,
             },
             appends: 0,
             fan_outs: 0,
-            reach: Reach::default(),
-            told: Told::default(),
+            read_history: ReadHistory::default(),
+            partly_deleted: PartlyDeleted::default(),
             counts: Counts::default(),
         }
     }
 }
 
 impl<O: Outlet> Hub<O> {
-    /// Takes what the consumer learned. Live connections are offered each publication before this returns, and all are offered
+    /// Takes in what a feeder learned. Live connections are offered each publication before this returns, and all are offered
     /// each ephemeral event; the answer is how many took it.
     pub fn apply(&mut self, feed: Feed, now: Now) -> u64 {
         match feed {
@@ -182,13 +126,13 @@ impl<O: Outlet> Hub<O> {
                     self.counts.repeated += 1;
                 }
             }
-            Feed::Deleted {
+            Feed::Tombstone {
                 partition,
                 offset,
                 key,
             } => {
                 if self.positions.advance(partition, offset) {
-                    self.deleted(partition, &key);
+                    self.remove_record(partition, &key);
                 } else {
                     self.counts.repeated += 1;
                 }
@@ -207,23 +151,23 @@ impl<O: Outlet> Hub<O> {
                 topic_id,
                 start,
             } => {
-                let gone = self
+                let replaced = self
                     .positions
                     .add(index, &topic, topic_id, number, start, now);
-                self.log_gone(&gone, now);
+                self.recreated(&replaced, now);
             }
             Feed::TopicId {
                 partition,
                 topic_id,
-            } => self.positions.learn(partition, topic_id, now),
+            } => self.positions.learn_topic_id(partition, topic_id, now),
             Feed::Unwanted { partition } => self.positions.unwanted(partition, now),
             Feed::Gap { partition, next } => {
                 if self.positions.gap(partition, next, now) {
                     self.resync_all(ResyncReason::Gap, now);
                 }
             }
-            Feed::Gone { partition } => self.gone(partition, now),
-            Feed::Cut { partition } => self.cut(partition, now),
+            Feed::TopicDeleted { partition } => self.topic_deleted(partition, now),
+            Feed::Truncated { partition } => self.truncated(partition, now),
             Feed::Contact { up } => self.contact(up, now),
         }
         0
@@ -243,7 +187,7 @@ impl<O: Outlet> Hub<O> {
         if self.contact.stale != up {
             return;
         }
-        self.contact = Contact {
+        self.contact = LogContact {
             stale: !up,
             since: now.wall,
         };
@@ -259,29 +203,29 @@ impl<O: Outlet> Hub<O> {
         connection.push(control);
         if connection.is_live() {
             let log = &self.organisations[connection.organisation];
-            connection.state = State::Lagging(Lag::from(log.head()));
+            connection.state = ConnectionState::Lagging(Lag::from(log.head()));
         }
         if connection.schedule == Schedule::Idle {
-            self.turn_of(key, now);
+            self.run_turn(key, now);
         }
     }
 
-    /// The connection's outlet has room again.
+    /// The connection's outlet has capacity again.
     pub fn ready(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.schedule == Schedule::Blocked {
+        if connection.schedule == Schedule::Waiting {
             connection.schedule = Schedule::Idle;
             self.schedule(key);
         }
     }
 
-    /// Gives the next waiting connection its turn. False if none waits.
+    /// Runs the next queued connection's turn. False if none is queued.
     pub fn turn(&mut self, now: Now) -> bool {
         while let Some(key) = self.turns.pop_front() {
             if self.connections.contains_key(key) {
-                self.turn_of(key, now);
+                self.run_turn(key, now);
                 return true;
             }
         }
@@ -292,12 +236,13 @@ impl<O: Outlet> Hub<O> {
         !self.turns.is_empty()
     }
 
-    /// Once a second: lets go of what is too old, and gives quiet connections a newer cursor.
+    /// Once a second: evicts what is too old, and sends quiet connections a newer cursor.
     pub fn tick(&mut self, now: Now) {
-        self.evict_old(now);
+        self.evict_expired(now);
         if self.positions.is_loaded() {
             let read_up_to = self.positions.read_up_to(now);
-            self.reach.note(read_up_to, self.settings.window_ms, now);
+            self.read_history
+                .note(read_up_to, self.settings.window_ms, now);
         }
         let quiet = self.settings.quiet_ms();
         let due: Vec<_> = self
@@ -307,7 +252,7 @@ impl<O: Outlet> Hub<O> {
             .map(|(key, _)| key)
             .collect();
         for key in due {
-            // One that still merges stands where it looked last. What came since is to lie behind its cursor, not before it.
+            // One that still merges is at the position of its last turn. Its cursor must cover what has come since.
             self.turn_if_idle(key, now);
             self.cursor(key, now);
         }
@@ -327,6 +272,19 @@ impl<O: Outlet> Hub<O> {
     /// The wall time (milliseconds) up to which everything is known to be read; 0 before the start is over.
     pub fn read_up_to(&self, now: Now) -> u64 {
         self.positions.read_up_to(now)
+    }
+
+    /// The organisation's key; it gets one when it is first named.
+    fn organisation(&mut self, id: &Id) -> OrganisationKey {
+        if let Some(key) = self.by_id.get(id) {
+            return *key;
+        }
+        let key = self.organisations.insert_with_key(|key| {
+            let owner = self.record_index.add_owner(key);
+            OrganisationLog::new(id.clone(), owner)
+        });
+        self.by_id.insert(id.clone(), key);
+        key
     }
 
     fn resync_all(&mut self, reason: ResyncReason, now: Now) {
@@ -353,11 +311,11 @@ impl<O: Outlet> Hub<O> {
     fn turn_if_idle(&mut self, key: ConnectionKey, now: Now) {
         let connection = self.connections.get(key);
         if connection.is_some_and(|it| !it.is_live() && it.schedule == Schedule::Idle) {
-            self.turn_of(key, now);
+            self.run_turn(key, now);
         }
     }
 
-    fn turn_of(&mut self, key: ConnectionKey, now: Now) {
+    fn run_turn(&mut self, key: ConnectionKey, now: Now) {
         let schedule = self.with_turn(key, now, |turn, connection| {
             connection.schedule = turn.run(connection);
             connection.schedule
@@ -382,7 +340,7 @@ impl<O: Outlet> Hub<O> {
             appends: self.appends,
             counts: &mut self.counts,
             now,
-            spent: Spent::default(),
+            budget: TurnBudget::default(),
         };
         Some(act(&mut turn, connection))
     }

@@ -54,7 +54,7 @@ fn a_record_that_comes_again_is_not_handed_out_again() {
     rig.next[0] = 0;
     rig.publish(0, "o1", &["1"]);
     assert_eq!(client.records(), [(0, 0)]);
-    assert_eq!(rig.hub.snapshot(rig.now).counts.repeated, 1);
+    assert_eq!(rig.hub.statistics(rig.now).counts.repeated, 1);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn whoever_is_full_lags_and_is_caught_up_without_a_loss() {
         rig.publish(nth % 2, "o1", &["1"]);
     }
     assert_eq!(client.records().len(), 3);
-    assert_eq!(rig.hub.snapshot(rig.now).lagging, 1);
+    assert_eq!(rig.hub.statistics(rig.now).lagging, 1);
     assert_eq!(
         client.pipe.borrow().refused,
         1,
@@ -81,10 +81,10 @@ fn whoever_is_full_lags_and_is_caught_up_without_a_loss() {
             .map(|nth| (nth % 2, i64::from(nth / 2)))
             .collect::<Vec<_>>()
     );
-    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+    assert_eq!(rig.hub.statistics(rig.now).lagging, 0);
     rig.publish(0, "o1", &["1"]);
     assert_eq!(client.records(), [(0, 5)], "live again");
-    assert_eq!(rig.hub.snapshot(rig.now).counts.slowed, 1);
+    assert_eq!(rig.hub.statistics(rig.now).counts.slowed, 1);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn every_delivery_is_counted_once() {
     for client in &mut clients {
         assert_eq!(client.records().len(), 1000);
     }
-    let counts = rig.hub.snapshot(rig.now).counts;
+    let counts = rig.hub.statistics(rig.now).counts;
     assert_eq!(counts.deliveries["incident_updated"], 7000);
 }
 
@@ -324,7 +324,7 @@ fn a_closed_connection_gets_nothing_and_late_messages_about_it_find_nothing() {
     assert_eq!(rig.hub.rooms(client.key), []);
     rig.turns();
     assert_eq!((client.read(), queued.read()), (vec![], vec![]));
-    assert_eq!(rig.hub.snapshot(rig.now).connections, 0);
+    assert_eq!(rig.hub.statistics(rig.now).connections, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn state_of(rig: &Rig, client: &Client) -> String {
     format!(
         "{:?} {:?} {} {:?} {:?} {:?}",
         connection.last,
-        connection.began,
+        connection.started_after,
         connection.last_at,
         connection.state,
         connection.controls,
@@ -123,7 +123,7 @@ fn a_full_outlet_drops_an_ephemeral_event_and_it_is_counted() {
     let before = (state_of(&rig, &live), state_of(&rig, &lagging));
     rig.now.monotonic += 500;
     assert_eq!(rig.ephemeral("o1", &["one"]), 0);
-    assert_eq!(rig.hub.snapshot(rig.now).counts.volatile_dropped, 2);
+    assert_eq!(rig.hub.statistics(rig.now).counts.volatile_dropped, 2);
     assert_eq!((state_of(&rig, &live), state_of(&rig, &lagging)), before);
     // It is not offered again, and the log goes on where it stood.
     assert_eq!(live.read(), [Record(0, second)]);

@@ -1,17 +1,17 @@
 //! The hub against outlets that only write down what they are offered.
 
-mod conflating;
-mod cut;
+mod conflation;
+mod cursor_vectors;
 mod delivery;
 mod ephemeral;
-mod forgetting;
+mod eviction;
 mod hostile;
-mod latest;
-mod merging;
-mod resuming;
-mod revoking;
+mod resumption;
+mod revocation;
+mod snapshots;
 mod timestamps;
 mod topic_ids;
+mod truncation;
 mod unwanted;
 mod work;
 
@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use super::feed::Feed;
 use super::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
 use super::resume::Inspection;
-use super::{ConnectionKey, Hub, Now, Settings, Start};
+use super::{ConnectionKey, Hub, HubSettings, Now, Start};
 use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
@@ -51,12 +51,12 @@ enum Seen {
     Revoked(Vec<String>),
     /// Partition and offset.
     Record(i32, i64),
-    Newest(i32, i64),
+    Snapshot(i32, i64),
     /// The event's name.
     Ephemeral(String),
 }
 
-use Seen::{Newest, Record, Stale, Welcome};
+use Seen::{Record, Snapshot, Stale, Welcome};
 
 #[derive(Default)]
 struct Pipe {
@@ -104,7 +104,7 @@ impl Outlet for Mock {
             Item::Snapshot {
                 publication,
                 cursor,
-            } => (Newest(publication.partition, publication.offset), cursor),
+            } => (Snapshot(publication.partition, publication.offset), cursor),
         };
         pipe.taken.push_back((seen, cursor.clone()));
         Offered::Taken
@@ -132,7 +132,7 @@ impl Client {
     fn records(&mut self) -> Vec<(i32, i64)> {
         let read = self.read().into_iter();
         read.filter_map(|seen| match seen {
-            Record(partition, offset) | Newest(partition, offset) => Some((partition, offset)),
+            Record(partition, offset) | Snapshot(partition, offset) => Some((partition, offset)),
             _ => None,
         })
         .collect()
@@ -161,7 +161,7 @@ impl Rig {
     }
 
     fn with_space(partitions: u32, window_bytes: usize, latest_bytes: usize) -> Self {
-        let settings = Settings {
+        let settings = HubSettings {
             window_ms: WINDOW_MS,
             window_bytes,
             latest_bytes,

@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::protocol::ResyncReason::CursorExpired;
 
 fn rig(now: Now, starts: &[i64]) -> Rig {
-    let settings = Settings {
+    let settings = HubSettings {
         window_ms: WINDOW_MS,
         window_bytes: NO_LIMIT,
         latest_bytes: NO_LIMIT,

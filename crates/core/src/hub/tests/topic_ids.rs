@@ -114,7 +114,7 @@ fn a_cursor_of_the_old_topic_is_refused_by_an_instance_that_never_read_it() {
     // The other way round it is the old instance that has to ask, and then goes on.
     let ahead = new.cursor_in_hand();
     assert_eq!(old.inspect("o1", &ahead), Inspection::Unknown);
-    old.apply(Feed::Gone { partition: 0 });
+    old.apply(Feed::TopicDeleted { partition: 0 });
     old.apply(anew(1, Some(NEW)));
     old.next.push(0);
     assert!(matches!(old.inspect("o1", &ahead), Inspection::Resume(_)));
@@ -127,7 +127,7 @@ fn the_topic_that_stood_here_before_is_recognised_without_asking() {
     let before = rig.cursor_in_hand();
     client.read();
     let long = rig.decode(&before).encode(None);
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     rig.apply(anew(1, Some(NEW)));
     rig.next = vec![1, 0];
     rig.turns();
@@ -146,7 +146,7 @@ fn the_topic_that_stood_here_before_is_recognised_without_asking() {
 fn a_log_that_was_cut_short_is_the_same_topic_and_another_log() {
     let mut rig = Rig::of(Some(OLD));
     let before = rig.cursor_in_hand();
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     rig.apply(anew(1, Some(OLD)));
     rig.next = vec![1, 0];
     let judged = rig.inspect("o1", &before);
@@ -163,7 +163,7 @@ fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_
         rig.publish(1, "o1", &["1"]);
         client.read();
         let before = client.cursor.clone();
-        rig.apply(Feed::Gone { partition: 0 });
+        rig.apply(Feed::TopicDeleted { partition: 0 });
         rig.turns();
         let told = [Seen::Resync(TopicRecreated)];
         assert_eq!(client.read(), told);
@@ -177,7 +177,7 @@ fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_
         }
         client.read();
         fresh.read();
-        rig.apply(Feed::Gone { partition: 1 });
+        rig.apply(Feed::TopicDeleted { partition: 1 });
         rig.turns();
         let expected: &[Seen] = if read_between { &told } else { &[] };
         assert_eq!(
@@ -185,7 +185,7 @@ fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_
             (expected.to_vec(), expected.to_vec())
         );
         // Made anew once more, it is told again, however quiet it was.
-        rig.apply(Feed::Gone { partition: 2 });
+        rig.apply(Feed::TopicDeleted { partition: 2 });
         rig.turns();
         assert_eq!(client.read(), told);
         assert!(!matches!(rig.inspect("o1", &before), Inspection::Resume(_)));

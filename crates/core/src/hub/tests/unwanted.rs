@@ -140,7 +140,7 @@ fn a_key_that_is_deleted_after_the_topic_is_wanted_again_has_no_newest() {
     rig.update(0, "o1", &["1"], "b");
     rig.apply(Feed::Unwanted { partition: 0 });
     rig.apply(again(1, 2));
-    rig.apply(Feed::Deleted {
+    rig.apply(Feed::Tombstone {
         partition: 1,
         offset: 2,
         key: "a".into(),
@@ -148,7 +148,7 @@ fn a_key_that_is_deleted_after_the_topic_is_wanted_again_has_no_newest() {
     let mut client = rig.live(&[]);
     assert_eq!(rig.subscribe_latest(&client, "1"), 1);
     rig.turns();
-    assert_eq!(client.read(), [Newest(0, 1), Seen::Cursor]);
+    assert_eq!(client.read(), [Snapshot(0, 1), Seen::Cursor]);
 }
 
 /// The topic is made anew while nobody wants it, or after it is wanted again; its id is known, or only where it begins.
@@ -180,7 +180,7 @@ fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
         if wanted_before {
             rig.apply(at(1, id(OLD), 6));
             rig.next.push(6);
-            rig.apply(Feed::Gone { partition: 1 });
+            rig.apply(Feed::TopicDeleted { partition: 1 });
             index = 2;
         }
         rig.apply(at(index, id(NEW), 0));
@@ -220,7 +220,7 @@ fn who_is_ahead_in_a_topic_that_is_not_wanted_here_is_told_its_cursor_all_the_sa
     back.read();
     assert_eq!(rig.subscribe_latest(&back, "2"), 1);
     rig.turns();
-    assert_eq!(back.read(), [Newest(1, 0), Seen::Cursor]);
+    assert_eq!(back.read(), [Snapshot(1, 0), Seen::Cursor]);
     // Not ahead of it, and not behind.
     assert_eq!(rig.position(&back.cursor, 0), Some(50));
 }

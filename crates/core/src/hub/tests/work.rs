@@ -27,7 +27,7 @@ fn topics_that_are_gone_are_not_gone_through() {
         if index % 5 == 0 {
             rig.apply(Feed::Unwanted { partition: index });
         }
-        rig.apply(Feed::Gone { partition: index });
+        rig.apply(Feed::TopicDeleted { partition: index });
         if index % 100 == 0 {
             rig.turns();
             client.read();
@@ -67,7 +67,7 @@ fn what_is_read_up_to_is_that_of_the_slowest_that_is_there_and_wanted() {
     assert_eq!(end(2, 15), 10);
     assert_eq!(end(2, 5), 10, "old news");
     assert_eq!(end(0, 40), 15);
-    rig.apply(Feed::Gone { partition: 2 });
+    rig.apply(Feed::TopicDeleted { partition: 2 });
     assert_eq!(rig.hub.read_up_to(rig.now), EPOCH + 20);
     rig.apply(Feed::Unwanted { partition: 1 });
     assert_eq!(rig.hub.read_up_to(rig.now), EPOCH + 40);
@@ -78,14 +78,14 @@ fn what_is_read_up_to_is_that_of_the_slowest_that_is_there_and_wanted() {
         asked,
     });
     assert_eq!(rig.hub.read_up_to(rig.now), EPOCH + 40, "still not wanted");
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     assert_eq!(rig.hub.read_up_to(rig.now), rig.now.wall);
 }
 
 /// Each entry of the index stands for one record, and the tables hold no other: all records here have keys.
 fn in_step(rig: &Rig) -> usize {
-    let (records, organisations) = rig.hub.by_record.sizes();
-    assert_eq!(records, rig.hub.snapshot(rig.now).latest_records);
+    let (records, organisations) = rig.hub.record_index.sizes();
+    assert_eq!(records, rig.hub.statistics(rig.now).latest_records);
     assert_eq!(organisations, rig.hub.organisations.len());
     records
 }
@@ -94,7 +94,7 @@ impl Rig {
     fn delete(&mut self, partition: u32, key: &str) {
         let offset = self.next[partition as usize];
         self.next[partition as usize] += 1;
-        self.apply(Feed::Deleted {
+        self.apply(Feed::Tombstone {
             partition,
             offset,
             key: key.into(),
@@ -111,15 +111,15 @@ fn a_deletion_looks_at_the_organisations_that_have_the_record() {
         rig.update(1, &organisation, &["1"], "shared");
     }
     let found =
-        |rig: &Rig, partition, key: &str| rig.hub.by_record.of(partition, &key.into()).len();
+        |rig: &Rig, partition, key: &str| rig.hub.record_index.of(partition, &key.into()).len();
     assert_eq!(found(&rig, 0, "key-7"), 1);
     assert_eq!(found(&rig, 0, "key-"), 0);
     assert_eq!(found(&rig, 0, "shared"), 0);
     assert_eq!(found(&rig, 1, "shared"), 1_000);
-    let bytes = rig.hub.snapshot(rig.now).latest_bytes;
+    let bytes = rig.hub.statistics(rig.now).latest_bytes;
     rig.delete(0, "key-7");
     assert_eq!(in_step(&rig), 1_999);
-    assert!(rig.hub.snapshot(rig.now).latest_bytes < bytes);
+    assert!(rig.hub.statistics(rig.now).latest_bytes < bytes);
     rig.delete(0, "shared");
     assert_eq!(in_step(&rig), 1_999, "in another partition");
     rig.delete(1, "shared");
@@ -135,19 +135,19 @@ fn who_has_a_record_is_known_for_as_long_as_it_is_had() {
         rig.update(nth % 2, &organisation, rooms, &format!("{}", nth % 50));
         in_step(&rig);
     }
-    assert!(rig.hub.snapshot(rig.now).counts.latest_evicted > 0);
+    assert!(rig.hub.statistics(rig.now).counts.latest_evicted > 0);
     for key in 0..25 {
         rig.delete(0, &key.to_string());
         rig.delete(1, &key.to_string());
         in_step(&rig);
     }
-    rig.apply(Feed::Gone { partition: 1 });
+    rig.apply(Feed::TopicDeleted { partition: 1 });
     assert!(in_step(&rig) > 0);
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     assert_eq!(in_step(&rig), 0);
-    assert_eq!(rig.hub.snapshot(rig.now).latest_bytes, 0);
+    assert_eq!(rig.hub.statistics(rig.now).latest_bytes, 0);
     rig.pass(3 * KEPT_MS);
-    assert_eq!(rig.hub.by_record.sizes(), (0, 0));
+    assert_eq!(rig.hub.record_index.sizes(), (0, 0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Instances with clocks of their own: they read, stall, lose contact, find partitions, and boot anew.
 
 use fleetcast_core::hub::feed::Feed;
-use fleetcast_core::hub::{Hub, Now, Settings};
+use fleetcast_core::hub::{Hub, HubSettings, Now};
 
 use super::super::log::{TOPIC, TOPIC_ID, Written, feed};
 use super::super::pipe::TestOutlet;
@@ -41,7 +41,7 @@ impl Instance {
 
 impl World {
     pub(super) fn boot(&mut self) -> Instance {
-        let settings = Settings {
+        let settings = HubSettings {
             window_ms: WINDOW_MS,
             window_bytes: self.bytes,
             latest_bytes: self.bytes,

@@ -243,7 +243,7 @@ impl World {
             self.clients.insert(at, client);
         }
         for instance in &self.instances {
-            let snapshot = instance.hub.snapshot(instance.time(self.now));
+            let snapshot = instance.hub.statistics(instance.time(self.now));
             assert_eq!(
                 snapshot.lagging, 0,
                 "seed {}: somebody never caught up",

@@ -269,7 +269,7 @@ fn a_topic_made_anew_ends_what_was_seen_of_the_old_one() {
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
     client.read();
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     rig.turns();
     assert_eq!(client.read(), [Seen::Resync(TopicRecreated)]);
     let old = text(rig.now.wall, &[(0, 1)]);
@@ -308,7 +308,7 @@ fn what_the_client_is_ahead_of_is_skipped_when_it_comes() {
         rig.turns();
     }
     assert_eq!(client.records(), [(1, 0), (0, 3)]);
-    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+    assert_eq!(rig.hub.statistics(rig.now).lagging, 0);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn records_of_a_topic_that_is_gone_are_not_replayed() {
     let nothing = text(rig.now.wall, &[]);
     rig.publish(0, "o1", &["1"]);
     rig.publish(1, "o1", &["1"]);
-    rig.apply(Feed::Gone { partition: 0 });
+    rig.apply(Feed::TopicDeleted { partition: 0 });
     slow.room_for(NO_LIMIT);
     rig.ready(&slow);
     assert_eq!(slow.read(), [Seen::Resync(TopicRecreated)]);

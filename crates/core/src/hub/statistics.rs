@@ -1,10 +1,10 @@
-//! How the hub stands, and what it has done.
+//! Statistics: the state of the hub, and what it has done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::log::OrganisationLog;
 use super::outlet::{Outlet, Resumed};
+use super::window::OrganisationLog;
 use super::{Hub, Now};
 use crate::domain::protocol::ResyncReason;
 
@@ -17,17 +17,17 @@ pub struct Counts {
     pub starts: [u64; Resumed::ALL.len()],
     /// By [`ResyncReason`] as index.
     pub resyncs: [u64; ResyncReason::ALL.len()],
-    /// Records that came again, or of a partition that is gone: not handed out.
+    /// Records that came again, or of a partition that was removed: not delivered.
     pub repeated: u64,
     /// Live connections that turned lagging because their outlet was full.
     pub slowed: u64,
     /// Publications that the byte cap evicted before the window's time was over.
     pub evicted_early: u64,
-    /// Publications of class `latest` that a lagging connection was spared, because it gets a newer one of the same key.
+    /// Publications of class `latest` that a lagging connection was not sent, because it gets a newer one of the same key.
     pub conflated: u64,
     /// Ephemeral events that a full outlet did not take.
     pub volatile_dropped: u64,
-    /// Newest records of a key that had to give way for lack of space.
+    /// Records that were evicted from snapshots, because these took too many bytes.
     pub latest_evicted: u64,
 }
 
@@ -42,9 +42,8 @@ impl Counts {
     }
 }
 
-/// How things stand.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct HubStatistics {
     pub counts: Counts,
     pub connections: usize,
     pub lagging: usize,
@@ -53,7 +52,7 @@ pub struct Snapshot {
     pub organisations: usize,
     pub window_bytes: usize,
     pub window_entries: usize,
-    /// What the newest records of class `latest` take, those in the window included.
+    /// What snapshots take in bytes, records that are in the window too included.
     pub latest_bytes: usize,
     pub latest_records: usize,
     /// Age of the oldest publication in the window, in milliseconds.
@@ -69,7 +68,7 @@ pub struct RoomCount {
 }
 
 impl<O: Outlet> Hub<O> {
-    pub fn snapshot(&self, now: Now) -> Snapshot {
+    pub fn statistics(&self, now: Now) -> HubStatistics {
         let mut rooms = BTreeMap::<String, RoomCount>::new();
         for (room, log) in self.organisations.values().flat_map(|log| &log.rooms) {
             if !log.members.is_empty() {
@@ -82,7 +81,7 @@ impl<O: Outlet> Hub<O> {
             .organisations
             .values()
             .filter_map(OrganisationLog::oldest);
-        Snapshot {
+        HubStatistics {
             counts: self.counts.clone(),
             connections: self.connections.len(),
             lagging: self
@@ -94,11 +93,11 @@ impl<O: Outlet> Hub<O> {
             organisations: self.organisations.len(),
             window_bytes: self.bytes,
             window_entries: self.organisations.values().map(OrganisationLog::len).sum(),
-            latest_bytes: self.latest_bytes,
+            latest_bytes: self.snapshot_bytes,
             latest_records: self
                 .organisations
                 .values()
-                .map(|log| log.latest.len())
+                .map(|log| log.snapshot.len())
                 .sum(),
             window_age_ms: oldest
                 .map(|at| now.monotonic.saturating_sub(at.monotonic))

@@ -5,11 +5,12 @@ use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 use crate::failpoints::{self, Bug};
 
-use super::positions::{DISCOVERY_MS, Partition};
-use super::{Hub, Now};
+use crate::hub::positions::DISCOVERY_MS;
+use crate::hub::positions::partition::Partition;
+use crate::hub::{Hub, Now};
 
 /// Clocks of instances may be apart by so much; the window is kept for longer by the same.
-pub(super) const SKEW_MS: u64 = 10_000;
+pub(in crate::hub) const SKEW_MS: u64 = 10_000;
 
 /// The consumer confirms once a second that it is at the end, so cursors are that much older than they could be.
 const CONFIRM_MS: u64 = 2_000;
@@ -18,8 +19,8 @@ const CONFIRM_MS: u64 = 2_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inspection {
     Resume(Cursor),
-    /// It names partitions that are not known here. They may be new: refresh the metadata and ask again, once; if they
-    /// stay unknown they are gone, and the answer is [`ResyncReason::TopicRecreated`].
+    /// It names partitions that are not known here. They may be new: refresh the metadata and ask again, once; if they stay
+    /// unknown they were deleted, and the answer is [`ResyncReason::TopicRecreated`].
     Unknown,
     Resync(ResyncReason),
 }
@@ -42,7 +43,7 @@ impl<O> Hub<O> {
         }
         let silent_from = self.settings.silent_from(cursor.issued);
         if self.positions.read_up_to(now) < silent_from.saturating_add(DISCOVERY_MS) {
-            // See `late.rs`: of what is still to be read here nobody could tell whether it is new.
+            // See `late.rs`: it could not be told whether what is still to be read here is new to the client.
             return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if self.positions.is_ambiguous(&cursor) {
@@ -59,11 +60,11 @@ impl<O> Hub<O> {
     fn earliest(&self, now: Now) -> u64 {
         let window = self.settings.window_ms;
         let by_clock = now.wall.saturating_sub(window);
-        let read = self.reach.at_begin(window, now);
+        let read = self.read_history.at_window_start(window, now);
         let Some(read) = read.filter(|_| self.positions.all_read_for(window, now)) else {
             return by_clock;
         };
-        // What is older than that a floor may have been forgotten for.
+        // The floors of what is older may have been removed.
         let remembered = (now.wall + 2 * SKEW_MS).saturating_sub(self.settings.memory_ms());
         by_clock.min(read.max(remembered))
     }

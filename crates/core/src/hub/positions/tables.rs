@@ -1,16 +1,16 @@
-//! The tables of partitions that cursors are encoded with: the present one, and those of before.
+//! The tables of partitions that cursors are encoded with: the present one and earlier ones.
 
 use std::collections::VecDeque;
 
 use crate::domain::cursor::{Cursor, CursorError, Table};
 
-use super::Now;
+use crate::hub::Now;
 
 /// So many are remembered, so that cursors issued before a change can still be read.
 const REMEMBERED: usize = 32;
 
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(in crate::hub) struct Tables {
     /// Other instances have heard of a change after so many milliseconds, or cursors from before are too old.
     settle: u64,
     present: Table,
@@ -20,7 +20,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(settle: u64) -> Self {
+    pub(in crate::hub) fn new(settle: u64) -> Self {
         Self {
             settle,
             present: Table::new(Vec::new()),
@@ -29,8 +29,8 @@ impl Tables {
         }
     }
 
-    /// These are the partitions from now on. While an instance starts nobody has a cursor of its.
-    pub(super) fn change(&mut self, table: Table, starting: bool, now: Now) {
+    /// These are the partitions from now on. While an instance starts no client has a cursor of it.
+    pub(in crate::hub) fn change(&mut self, table: Table, starting: bool, now: Now) {
         if table == self.present {
             return;
         }
@@ -50,7 +50,7 @@ impl Tables {
     }
 
     /// The table to encode with; `None` for a while after a change, when other instances may not know it.
-    pub(super) fn shared(&self, now: Now) -> Option<&Table> {
+    pub(in crate::hub) fn shared(&self, now: Now) -> Option<&Table> {
         let settled = self
             .changed
             .is_none_or(|changed| now.monotonic.saturating_sub(changed) >= self.settle);
@@ -58,7 +58,7 @@ impl Tables {
     }
 
     /// Reads a cursor. Of the tables that this instance has had, the one with the same topics is looked for first.
-    pub(super) fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
+    pub(in crate::hub) fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
         Cursor::decode(text, |digest, tag| {
             let tables = || std::iter::once(&self.present).chain(&self.earlier);
             tables()

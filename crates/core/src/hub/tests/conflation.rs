@@ -28,7 +28,7 @@ fn a_lagging_connection_gets_the_newest_of_each_key_in_the_place_of_the_first() 
     rig.publish(0, "o1", &["1"]);
     assert_eq!(caught_up(&mut rig, &mut client), [0, 5, 6, 4, 7]);
     assert_eq!(live.records().len(), 8, "who keeps up gets all");
-    assert_eq!(rig.hub.snapshot(rig.now).counts.conflated, 3);
+    assert_eq!(rig.hub.statistics(rig.now).counts.conflated, 3);
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "a");
     assert_eq!(client.records(), [(0, 8), (0, 9)]);

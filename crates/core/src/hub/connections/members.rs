@@ -1,21 +1,21 @@
-//! Who is there and in which rooms.
+//! How connections come, join rooms, leave them, and go.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::connection::{Connection, Control, Lag, Schedule, State};
-use super::outlet::{Outlet, Resumed};
-use super::{ConnectionKey, Hub, Now};
+use super::{Connection, ConnectionState, Control, Lag, Schedule};
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::room::Room;
+use crate::hub::outlet::{Outlet, Resumed};
+use crate::hub::{ConnectionKey, Hub, Now};
 
 /// How a connection starts.
 #[derive(Debug, Clone)]
 pub enum Start {
     Fresh,
-    /// From a cursor that [`Hub::inspect`] found good, and its text.
+    /// From a cursor that [`Hub::inspect`] accepted, and its text.
     Resume(Cursor, Arc<str>),
     Resync(ResyncReason),
 }
@@ -35,8 +35,8 @@ impl<O: Outlet> Hub<O> {
         let log = &mut self.organisations[organisation];
         log.connections += 1;
         let head = log.head();
-        let from = |next, own| Lag {
-            own,
+        let from = |next, cursor_vector| Lag {
+            cursor_vector,
             ..Lag::from(next)
         };
         let (resumed, lag, last, reason) = match start {
@@ -59,13 +59,13 @@ impl<O: Outlet> Hub<O> {
             outlet,
             organisation,
             rooms,
-            state: State::Lagging(lag),
+            state: ConnectionState::Lagging(lag),
             controls,
             last,
             last_at: now.monotonic,
-            began: (resumed == Resumed::Fresh).then_some(self.appends),
+            started_after: (resumed == Resumed::Fresh).then_some(self.appends),
             revoked: Vec::new(),
-            recalls: Vec::new(),
+            snapshots: Vec::new(),
             stamp: 0,
             schedule: Schedule::Idle,
         });
@@ -75,13 +75,15 @@ impl<O: Outlet> Hub<O> {
         if let Some(reason) = reason {
             self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
         } else if resumed == Resumed::Fresh {
-            self.with_turn(key, now, |turn, connection| connection.last = turn.here());
+            self.with_turn(key, now, |turn, connection| {
+                connection.last = turn.shared_cursor();
+            });
         }
         self.schedule(key);
         key
     }
 
-    /// Joins a room from the connection's own position on. False if it was held already: then nothing changes.
+    /// Joins a room from the connection's own position on. False if it was held before: then nothing changes.
     pub fn subscribe(&mut self, key: ConnectionKey, room: &Room, now: Now) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
@@ -91,8 +93,8 @@ impl<O: Outlet> Hub<O> {
         }
         let log = &mut self.organisations[connection.organisation];
         let overtaken = match &connection.state {
-            State::Lagging(lag) => lag.next < log.first(),
-            State::Live => false,
+            ConnectionState::Lagging(lag) => lag.next < log.first(),
+            ConnectionState::Live => false,
         };
         log.room(room).members.push(key);
         connection.rooms.push(room.clone());
@@ -106,8 +108,8 @@ impl<O: Outlet> Hub<O> {
         true
     }
 
-    /// Joins a room as [`subscribe`](Self::subscribe) does, and has the newest record of each key of class `latest` go out
-    /// before anything else of the log; if the room was held already they go out again. Answers how many keys there are.
+    /// Joins a room as [`subscribe`](Self::subscribe) does, and has its snapshot sent before anything else of the log; if the room
+    /// was held before, the snapshot is sent again. Returns how many keys are in it.
     pub fn subscribe_latest(&mut self, key: ConnectionKey, room: &Room, now: Now) -> usize {
         self.subscribe(key, room, now);
         let Some(connection) = self.connections.get_mut(key) else {
@@ -115,13 +117,13 @@ impl<O: Outlet> Hub<O> {
         };
         let log = &self.organisations[connection.organisation];
         if connection.is_live() {
-            connection.state = State::Lagging(Lag::from(log.head()));
+            connection.state = ConnectionState::Lagging(Lag::from(log.head()));
         }
-        if let State::Lagging(lag) = &mut connection.state {
-            lag.asked_newest(room);
+        if let ConnectionState::Lagging(lag) = &mut connection.state {
+            lag.on_snapshot_request(room);
         }
-        connection.recall(room);
-        let keys = log.latest.keys_of(room);
+        connection.request_snapshot(room);
+        let keys = log.snapshot.keys_of(room);
         self.schedule(key);
         keys
     }
@@ -135,13 +137,13 @@ impl<O: Outlet> Hub<O> {
             return false;
         };
         connection.rooms.remove(at);
-        connection.recalls.retain(|recall| recall.room != *room);
+        connection.snapshots.retain(|pending| pending.room != *room);
         self.organisations[connection.organisation].leave(room, key);
         true
     }
 
-    /// Takes rooms away from a connection, and tells it in its feed. Nothing of them comes any more, also of what it was still
-    /// owed; of its other rooms everything does. Gives the number of rooms that it held of these.
+    /// Removes a connection from rooms, and notifies it in its feed. Nothing more of these rooms is sent, not even what was pending;
+    /// of its other rooms everything is. Returns how many of the rooms it held.
     pub fn revoke(
         &mut self,
         key: ConnectionKey,
@@ -173,7 +175,7 @@ impl<O: Outlet> Hub<O> {
             .map_or(&[], |connection| &connection.rooms)
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     pub fn close(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.remove(key) else {
             return;

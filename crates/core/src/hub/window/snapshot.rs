@@ -1,13 +1,13 @@
-//! The newest record of each key of class `latest`, per room, kept for as long as there is space.
+//! The snapshot of an organisation: the newest record of each key of class `latest`, per room, kept within a number of bytes.
 //!
-//! By sequence numbers of the organisation's log: they are the order in which everything was appended, so "the newest of
-//! this room that were appended before here" is a range, and who reads it slowly needs to remember one number. A record
-//! that a newer one replaces moves to the end of that order, where the reader finds it as an ordinary event.
+//! It is ordered by the sequence numbers of the organisation's log, which are the order in which everything was appended. So
+//! "the newest records of this room that were appended before here" is a range, and a slow reader of it is one number. When a
+//! newer record replaces one, the key moves to the end of that order, where the reader finds it as an ordinary event.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::by_record::{ByRecord, Owner};
+use super::record_index::{Owner, RecordIndex};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
 
@@ -23,11 +23,11 @@ type Key = (Arc<str>, Arc<str>);
 type Number = u64;
 
 #[derive(Debug)]
-pub(super) struct Latest {
-    /// Whose they are. Every record that has a key of its own is in [`ByRecord`] too, for deletions.
+pub(in crate::hub) struct SnapshotTable {
+    /// Whose they are. Every record that has a key of its own is in the [`RecordIndex`] too, for tombstones.
     owner: Owner,
     /// By sequence number: what is the newest of its key in at least one room.
-    records: BTreeMap<u64, Record>,
+    records: BTreeMap<u64, SnapshotRecord>,
     rooms: HashMap<Room, RoomKeys>,
     newest: HashMap<(Number, Key), u64>,
     in_room: BTreeSet<(Number, u64)>,
@@ -36,7 +36,7 @@ pub(super) struct Latest {
 }
 
 #[derive(Debug)]
-struct Record {
+struct SnapshotRecord {
     publication: Arc<Publication>,
     partition: u32,
     /// In how many rooms it is the newest of its key.
@@ -50,8 +50,8 @@ struct RoomKeys {
     keys: usize,
 }
 
-impl Latest {
-    pub(super) fn new(owner: Owner) -> Self {
+impl SnapshotTable {
+    pub(in crate::hub) fn new(owner: Owner) -> Self {
         Self {
             owner,
             records: BTreeMap::new(),
@@ -63,25 +63,25 @@ impl Latest {
         }
     }
 
-    pub(super) fn owner(&self) -> Owner {
+    pub(in crate::hub) fn owner(&self) -> Owner {
         self.owner
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::hub) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::hub) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Takes note of what was appended under this sequence number, the highest so far. Other classes are left alone.
-    pub(super) fn put(
+    /// Takes in what was appended under this sequence number, the highest so far. Other classes are ignored.
+    pub(in crate::hub) fn put(
         &mut self,
         sequence: u64,
         publication: &Arc<Publication>,
         partition: u32,
-        by_record: &mut ByRecord,
+        record_index: &mut RecordIndex,
     ) {
         let Some((event, of)) = publication.latest_key() else {
             return;
@@ -102,17 +102,17 @@ impl Latest {
             self.in_room.insert((number, sequence));
             if let Some(older) = older {
                 self.in_room.remove(&(number, older));
-                self.let_go(older, by_record);
+                self.replace_in_room(older, record_index);
             }
             rooms += 1;
             cost += ROOM_OVERHEAD;
         }
         if let Some(key) = &publication.key {
             cost += key.len();
-            by_record.insert(partition, key, self.owner, sequence);
+            record_index.insert(partition, key, self.owner, sequence);
         }
         self.bytes += cost;
-        let record = Record {
+        let record = SnapshotRecord {
             publication: publication.clone(),
             partition,
             rooms,
@@ -121,19 +121,23 @@ impl Latest {
         self.records.insert(sequence, record);
     }
 
-    /// A newer one has taken its place in one room.
-    fn let_go(&mut self, sequence: u64, by_record: &mut ByRecord) {
+    /// A newer record has replaced this one in one room.
+    fn replace_in_room(&mut self, sequence: u64, record_index: &mut RecordIndex) {
         let Some(record) = self.records.get_mut(&sequence) else {
             return;
         };
         record.rooms -= 1;
         if record.rooms == 0 {
-            self.remove(sequence, by_record);
+            self.remove(sequence, record_index);
         }
     }
 
     /// Takes it out of every room in which it is still the newest. Returns the bytes that became free.
-    pub(super) fn remove(&mut self, sequence: u64, by_record: &mut ByRecord) -> usize {
+    pub(in crate::hub) fn remove(
+        &mut self,
+        sequence: u64,
+        record_index: &mut RecordIndex,
+    ) -> usize {
         let Some(record) = self.records.remove(&sequence) else {
             return 0;
         };
@@ -155,37 +159,42 @@ impl Latest {
             }
         }
         if let Some(key) = &publication.key {
-            by_record.remove(record.partition, key, self.owner, sequence);
+            record_index.remove(record.partition, key, self.owner, sequence);
         }
         self.bytes -= record.cost;
         record.cost
     }
 
-    /// Lets go of what was updated longest ago. Returns the bytes that became free.
-    pub(super) fn evict_oldest(&mut self, by_record: &mut ByRecord) -> usize {
+    /// Evicts the record that was updated longest ago. Returns the bytes that became free.
+    pub(in crate::hub) fn evict_oldest(&mut self, record_index: &mut RecordIndex) -> usize {
         let oldest = self.records.first_key_value();
         let oldest = oldest.map(|(sequence, _)| *sequence);
-        oldest.map_or(0, |sequence| self.remove(sequence, by_record))
+        oldest.map_or(0, |sequence| self.remove(sequence, record_index))
     }
 
-    /// The partition is gone. Returns the bytes that became free.
-    pub(super) fn forget_partition(&mut self, partition: u32, by_record: &mut ByRecord) -> usize {
-        let of_it = |(sequence, record): (&u64, &Record)| {
+    /// Removes the records of a partition that was deleted. Returns the bytes that became free.
+    pub(in crate::hub) fn remove_partition(
+        &mut self,
+        partition: u32,
+        record_index: &mut RecordIndex,
+    ) -> usize {
+        let of_it = |(sequence, record): (&u64, &SnapshotRecord)| {
             (record.partition == partition).then_some(*sequence)
         };
-        let gone: Vec<u64> = self.records.iter().filter_map(of_it).collect();
-        gone.into_iter()
-            .map(|sequence| self.remove(sequence, by_record))
+        let removed: Vec<u64> = self.records.iter().filter_map(of_it).collect();
+        removed
+            .into_iter()
+            .map(|sequence| self.remove(sequence, record_index))
             .sum()
     }
 
     /// How many keys have a record in the room.
-    pub(super) fn keys_of(&self, room: &Room) -> usize {
+    pub(in crate::hub) fn keys_of(&self, room: &Room) -> usize {
         self.rooms.get(room).map_or(0, |room| room.keys)
     }
 
     /// The sequence number of what is the newest in the room of what this publication is the latest of.
-    pub(super) fn newest(&self, room: &Room, publication: &Publication) -> Option<u64> {
+    pub(in crate::hub) fn newest(&self, room: &Room, publication: &Publication) -> Option<u64> {
         let (event, of) = publication.latest_key()?;
         let number = self.rooms.get(room)?.number;
         self.newest
@@ -194,7 +203,7 @@ impl Latest {
     }
 
     /// The first of the room's newest records in this range of sequence numbers.
-    pub(super) fn first_in(&self, room: &Room, range: std::ops::Range<u64>) -> Option<u64> {
+    pub(in crate::hub) fn first_in(&self, room: &Room, range: std::ops::Range<u64>) -> Option<u64> {
         let number = self.rooms.get(room)?.number;
         if range.is_empty() {
             return None;
@@ -205,7 +214,7 @@ impl Latest {
         found.next().map(|(_, sequence)| *sequence)
     }
 
-    pub(super) fn get(&self, sequence: u64) -> Option<&Arc<Publication>> {
+    pub(in crate::hub) fn get(&self, sequence: u64) -> Option<&Arc<Publication>> {
         Some(&self.records.get(&sequence)?.publication)
     }
 }

@@ -32,7 +32,7 @@ fn a_live_connection_is_told_at_once_and_hears_on_of_its_other_rooms() {
         [Record(0, 0), revoked(&["1", "3"]), Record(0, 2)]
     );
     assert_eq!(rig.hub.rooms(client.key), [room("o1", "2")]);
-    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+    assert_eq!(rig.hub.statistics(rig.now).lagging, 0);
 }
 
 #[test]

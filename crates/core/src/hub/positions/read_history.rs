@@ -1,4 +1,4 @@
-//! How far this instance had read at each moment of the last window.
+//! The read history: how far this instance had read at each moment of the last window.
 //!
 //! A cursor says up to when its issuer had read everything. While brokers are away, or while there is much to catch up with, that
 //! moment stands still, and so do cursors: the clock alone would call them expired although nothing that they miss has been
@@ -7,20 +7,20 @@
 
 use std::collections::VecDeque;
 
-use super::Now;
+use crate::hub::Now;
 
 /// One note a second is enough; a hub that is asked more often need not keep more.
 const PAUSE_MS: u64 = 1_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub(in crate::hub) struct ReadHistory {
     /// Monotonic time of the note, and the wall time up to which everything was read then. The first is the newest that is not
     /// within the window, if this instance is so old.
     notes: VecDeque<(u64, u64)>,
 }
 
-impl Reach {
-    pub(super) fn note(&mut self, read_up_to: u64, window_ms: u64, now: Now) {
+impl ReadHistory {
+    pub(in crate::hub) fn note(&mut self, read_up_to: u64, window_ms: u64, now: Now) {
         let recent = |(at, _): &(u64, u64)| now.monotonic.saturating_sub(*at) < PAUSE_MS;
         if self.notes.back().is_some_and(recent) {
             return;
@@ -36,7 +36,7 @@ impl Reach {
     }
 
     /// Wall time up to which everything was read when the window began; `None`: this instance is younger than that.
-    pub(super) fn at_begin(&self, window_ms: u64, now: Now) -> Option<u64> {
+    pub(in crate::hub) fn at_window_start(&self, window_ms: u64, now: Now) -> Option<u64> {
         let before = self.notes.iter().rev();
         before
             .copied()

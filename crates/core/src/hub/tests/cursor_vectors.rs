@@ -41,14 +41,14 @@ fn a_merging_connection_never_gets_the_instances_own_cursor() {
         "{read:?}"
     );
     assert_eq!(right.position(&moved.cursor, 0), Some(6));
-    assert_eq!(right.hub.snapshot(right.now).lagging, 1, "still merging");
+    assert_eq!(right.hub.statistics(right.now).lagging, 1, "still merging");
 
     for _ in 0..7 {
         right.publish(0, "o1", &["1"]);
         right.turns();
     }
     assert_eq!(moved.records(), [(0, 6)], "what it had is not repeated");
-    assert_eq!(right.hub.snapshot(right.now).lagging, 0);
+    assert_eq!(right.hub.statistics(right.now).lagging, 0);
     let mut fresh = right.live(&["1"]);
     right.publish(1, "o1", &["1"]);
     moved.read();
@@ -139,7 +139,7 @@ fn cursors_are_as_old_as_what_is_read() {
             asked: rig.now.wall,
         });
         assert_eq!(rig.hub.read_up_to(rig.now), EPOCH + 5_000, "{step}");
-        assert_eq!(rig.hub.snapshot(rig.now).behind_ms, step * 1_000);
+        assert_eq!(rig.hub.statistics(rig.now).behind_ms, step * 1_000);
     }
     let mut other = rig.live(&["1"]);
     rig.hub.cursor(other.key, rig.now);

@@ -7,9 +7,9 @@ fn age_evicts_after_the_window_and_the_skew_of_clocks() {
     let mut rig = Rig::new(1);
     rig.publish(0, "o1", &["1"]);
     rig.pass(KEPT_MS - 1_000);
-    assert_eq!(rig.hub.snapshot(rig.now).window_entries, 1);
+    assert_eq!(rig.hub.statistics(rig.now).window_entries, 1);
     rig.pass(1_000);
-    let snapshot = rig.hub.snapshot(rig.now);
+    let snapshot = rig.hub.statistics(rig.now);
     assert_eq!((snapshot.window_entries, snapshot.window_bytes), (0, 0));
     assert_eq!(snapshot.counts.evicted_early, 0);
     assert_eq!(rig.live(&["1"]).read(), [], "the promise is the window's");
@@ -25,10 +25,10 @@ fn bytes_evict_from_the_largest_organisation_only() {
     let mut noisy = rig.live(&["1"]);
     for _ in 0..500 {
         rig.publish_sized(0, "o1", &["1"], 1000);
-        assert!(rig.hub.snapshot(rig.now).window_bytes <= 100_000);
+        assert!(rig.hub.statistics(rig.now).window_bytes <= 100_000);
     }
     rig.pass(10_000);
-    assert!(rig.hub.snapshot(rig.now).counts.evicted_early > 300);
+    assert!(rig.hub.statistics(rig.now).counts.evicted_early > 300);
     assert_eq!(noisy.records().len(), 500, "the live are not concerned");
     assert_eq!(
         rig.inspect("o1", &rig.cursor_before(0, "o1")),
@@ -162,7 +162,7 @@ fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_tell_who_l
     let mut rig = Rig::with_bytes(2, 100_000);
     // Three organisations: a third is 33 kB, less what is evicted ahead. Each quiet one takes nearly that.
     let mut quiet = [0; 2];
-    while rig.hub.snapshot(rig.now).window_bytes < 62_000 {
+    while rig.hub.statistics(rig.now).window_bytes < 62_000 {
         for (at, count) in quiet.iter_mut().enumerate() {
             rig.publish_sized(0, &format!("o{at}"), &["1"], 200);
             *count += 1;
@@ -180,7 +180,7 @@ fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_tell_who_l
     noisy.read();
     for _ in 0..500 {
         rig.publish_sized(1, "noisy", &["1"], 300);
-        assert!(rig.hub.snapshot(rig.now).window_bytes <= 100_000);
+        assert!(rig.hub.statistics(rig.now).window_bytes <= 100_000);
     }
     // By a cursor from before anything, what the window has lost shows.
     for at in 0..2 {

@@ -1,6 +1,6 @@
 //! Logs that lost their end, and cursors that were made in a longer one.
 
-use super::resuming::text;
+use super::resumption::text;
 use super::*;
 use crate::domain::protocol::ResyncReason::{LogTruncated, TopicRecreated};
 
@@ -10,7 +10,7 @@ fn each_log_that_lost_its_end_is_told_to_everybody() {
     let mut client = rig.live(&["1"]);
     for (partition, index) in [(0, 2), (1, 3)] {
         // Of the second one too, although nothing was read of it since the first: what it held was left out.
-        rig.apply(Feed::Cut { partition });
+        rig.apply(Feed::Truncated { partition });
         rig.apply(Feed::Partition {
             index,
             topic: TOPIC.into(),

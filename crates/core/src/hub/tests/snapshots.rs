@@ -6,7 +6,7 @@ use super::*;
 fn newest(read: Vec<Seen>) -> Vec<i64> {
     read.into_iter()
         .filter_map(|seen| match seen {
-            Newest(_, offset) => Some(offset),
+            Snapshot(_, offset) => Some(offset),
             _ => None,
         })
         .collect()
@@ -26,7 +26,7 @@ fn who_joins_first_gets_the_newest_of_each_key_then_what_comes() {
     rig.update(0, "o1", &["1"], "c");
     rig.turns();
     // The old `c` was replaced before its turn: the new one comes as an event.
-    let expected = [Newest(0, 2), Newest(0, 4), Seen::Cursor, Record(0, 8)];
+    let expected = [Snapshot(0, 2), Snapshot(0, 4), Seen::Cursor, Record(0, 8)];
     assert_eq!(client.read(), expected);
     rig.update(0, "o1", &["1"], "a");
     assert_eq!(client.read(), [Record(0, 9)], "live again");
@@ -44,7 +44,7 @@ fn nothing_older_comes_behind_what_was_given_by_another_room_and_then_replaced()
     rig.subscribe_latest(&client, "1");
     rig.subscribe_latest(&client, "2");
     rig.turns();
-    assert_eq!(client.read(), [Newest(0, 2)]);
+    assert_eq!(client.read(), [Snapshot(0, 2)]);
     rig.update(0, "o1", &["3"], "a");
     client.room_for(NO_LIMIT);
     rig.ready(&client);
@@ -57,14 +57,14 @@ fn the_newest_are_kept_past_the_window_and_the_cursor_stands_still() {
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "b");
     rig.pass(KEPT_MS * 3);
-    let snapshot = rig.hub.snapshot(rig.now);
+    let snapshot = rig.hub.statistics(rig.now);
     assert_eq!((snapshot.window_entries, snapshot.latest_records), (0, 2));
     let mut client = rig.live(&["9"]);
     client.room_for(1);
     rig.subscribe_latest(&client, "1");
     rig.turns();
     let mut cursors = Vec::new();
-    for expected in [vec![Newest(0, 0)], vec![Newest(0, 1)]] {
+    for expected in [vec![Snapshot(0, 0)], vec![Snapshot(0, 1)]] {
         assert_eq!(client.read(), expected);
         cursors.push(rig.position(&client.cursor, 0));
         rig.publish(0, "o1", &["9"]);
@@ -105,7 +105,7 @@ fn a_hundred_thousand_keys_go_out_at_the_pace_of_the_client() {
     }
     assert!(came.is_sorted());
     assert_eq!(came.len(), 10_000);
-    assert_eq!(rig.hub.snapshot(rig.now).lagging, 0);
+    assert_eq!(rig.hub.statistics(rig.now).lagging, 0);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn who_holds_a_whole_kind_and_a_room_of_it_gets_each_event_once() {
     rig.publish(0, "o2", &["3"]);
     rig.turns();
     assert_eq!(live.records(), [(0, 1), (0, 2)]);
-    let expected = [Newest(0, 0), Seen::Cursor, Record(0, 1), Record(0, 2)];
+    let expected = [Snapshot(0, 0), Seen::Cursor, Record(0, 1), Record(0, 2)];
     assert_eq!(asked.read(), expected);
 
     let cursor = live.cursor.clone();
@@ -239,7 +239,7 @@ fn who_comes_from_elsewhere_and_joins_gets_what_its_cursor_covers_too() {
         !read.contains(&Seen::Cursor),
         "it is not complete: {read:?}"
     );
-    assert_eq!(read[1..], [Newest(0, 0), Newest(0, 1)]);
+    assert_eq!(read[1..], [Snapshot(0, 0), Snapshot(0, 1)]);
     here.update(0, "o1", &["1"], "a");
     here.publish(0, "o1", &["1"]);
     here.turns();
@@ -256,22 +256,22 @@ fn deleted_keys_and_topics_that_are_gone_have_no_newest() {
         rig.update(0, "o2", &["1"], of);
         rig.update(1, "o1", &["2"], of);
     }
-    let deleted = Feed::Deleted {
+    let deleted = Feed::Tombstone {
         partition: 0,
         offset: rig.next[0],
         key: "a".into(),
     };
     rig.next[0] += 1;
     rig.apply(deleted);
-    assert_eq!(rig.hub.snapshot(rig.now).latest_records, 4);
+    assert_eq!(rig.hub.statistics(rig.now).latest_records, 4);
     let mut client = rig.live(&[]);
     assert_eq!(rig.subscribe_latest(&client, "1"), 1);
     rig.turns();
     assert_eq!(newest(client.read()), [2]);
-    rig.apply(Feed::Gone { partition: 1 });
+    rig.apply(Feed::TopicDeleted { partition: 1 });
     assert_eq!(rig.subscribe_latest(&client, "2"), 0);
-    rig.apply(Feed::Gone { partition: 0 });
-    let snapshot = rig.hub.snapshot(rig.now);
+    rig.apply(Feed::TopicDeleted { partition: 0 });
+    let snapshot = rig.hub.statistics(rig.now);
     assert_eq!((snapshot.latest_records, snapshot.latest_bytes), (0, 0));
 }
 
@@ -281,11 +281,11 @@ fn the_organisation_that_takes_most_loses_what_was_updated_longest_ago() {
     for key in 0..20 {
         rig.update(0, "quiet", &["1"], &key.to_string());
     }
-    let share = rig.hub.snapshot(rig.now).latest_bytes;
+    let share = rig.hub.statistics(rig.now).latest_bytes;
     assert!(share < 50_000, "less than half");
     for key in 0..5_000 {
         rig.update(0, "o1", &["1"], &key.to_string());
-        assert!(rig.hub.snapshot(rig.now).latest_bytes <= 100_000);
+        assert!(rig.hub.statistics(rig.now).latest_bytes <= 100_000);
     }
     let mut quiet = rig.connect("quiet", &[], Start::Fresh);
     let keys = rig
@@ -299,7 +299,7 @@ fn the_organisation_that_takes_most_loses_what_was_updated_longest_ago() {
     let came = newest(noisy.read());
     let last = i64::from(u32::try_from(kept).unwrap());
     assert_eq!(came, (5_020 - last..5_020).collect::<Vec<_>>());
-    let counts = rig.hub.snapshot(rig.now).counts;
+    let counts = rig.hub.statistics(rig.now).counts;
     assert_eq!(counts.latest_evicted, 5_000 - kept as u64);
 }
 
@@ -315,5 +315,5 @@ fn without_space_nothing_is_kept_and_all_is_delivered() {
     rig.ready(&client);
     assert_eq!(client.records().len(), 5);
     assert_eq!(rig.subscribe_latest(&client, "1"), 0);
-    assert_eq!(rig.hub.snapshot(rig.now).latest_bytes, 0);
+    assert_eq!(rig.hub.statistics(rig.now).latest_bytes, 0);
 }

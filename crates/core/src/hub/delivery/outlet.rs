@@ -1,4 +1,4 @@
-//! The hub's only view of a connection's way out.
+//! The outlet: the hub's only view of a transport.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::domain::room::Room;
 
-pub use super::log::Entry;
+pub use crate::hub::window::entry::Entry;
 
 /// How a connection began, as its welcome says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +115,11 @@ pub enum ControlItem<'a> {
 pub enum Offered {
     /// On its way, or the connection is closing anyway and the client will resume.
     Taken,
-    /// No room. The hub offers it again after [`Hub::ready`](super::Hub::ready).
+    /// No capacity. The hub offers it again after [`Hub::ready`](crate::hub::Hub::ready).
     Full,
 }
 
-/// A bounded way out that never blocks. An empty one takes any one item.
+/// A bounded queue towards one client that never blocks. An empty one takes any one item.
 pub trait Outlet {
     fn offer(&mut self, item: Item<'_>) -> Offered;
 }

@@ -1,0 +1,175 @@
+//! Connections: which rooms each holds, and whether it is offered what is appended or fed from the window.
+//!
+//! [`members`] is how they come, join, leave and go; [`resume`] judges the cursors that they come with.
+
+mod members;
+pub mod resume;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::cursor::Cursor;
+use crate::domain::protocol::{ResyncReason, RevokeReason};
+use crate::domain::room::Room;
+
+use crate::hub::OrganisationKey;
+use crate::hub::delivery::conflate::SentEarly;
+use crate::hub::outlet::Resumed;
+
+pub use members::Start;
+
+#[derive(Debug)]
+pub(in crate::hub) struct Connection<O> {
+    pub(in crate::hub) outlet: O,
+    pub(in crate::hub) organisation: OrganisationKey,
+    pub(in crate::hub) rooms: Vec<Room>,
+    /// Rooms that were revoked, until the client is notified. At most as many as it could hold.
+    pub(in crate::hub) revoked: Vec<Room>,
+    pub(in crate::hub) state: ConnectionState,
+    /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
+    pub(in crate::hub) controls: VecDeque<Control>,
+    /// The cursor that was sent last.
+    pub(in crate::hub) last: Arc<str>,
+    /// Monotonic time of that.
+    pub(in crate::hub) last_at: u64,
+    /// The last append before this connection started fresh, or was resynced. `None`: it was resumed.
+    pub(in crate::hub) started_after: Option<u64>,
+    /// Rooms whose snapshot is not sent completely; see [`Turn::send_snapshots`](super::delivery::turn::Turn::send_snapshots). Each
+    /// room once, all of them held. While there are any the connection lags.
+    pub(in crate::hub) snapshots: Vec<PendingSnapshot>,
+    /// The fan-out that reached this connection last: several rooms of one event deliver it once.
+    pub(in crate::hub) stamp: u64,
+    pub(in crate::hub) schedule: Schedule,
+}
+
+#[derive(Debug)]
+pub(in crate::hub) enum ConnectionState {
+    /// Each publication is offered as it is appended. Nothing of the window is pending.
+    Live,
+    Lagging(Lag),
+}
+
+/// What a connection that is fed from the log still needs.
+#[derive(Debug)]
+pub(in crate::hub) struct Lag {
+    /// The next entry of the organisation's log to look at.
+    pub(in crate::hub) next: u64,
+    /// The cursor vector that a client resumed with, until this instance's positions dominate it. What it covers was delivered by
+    /// another instance (or before), so it is skipped.
+    pub(in crate::hub) cursor_vector: Option<Cursor>,
+    /// Rooms whose snapshot was asked for while there was a cursor vector: of the other rooms the client has what the vector
+    /// covers, but of these it has nothing, so records of class `latest` are sent whether covered or not.
+    pub(in crate::hub) uncovered: Vec<Room>,
+    /// Records that were sent in the place of older ones of their key.
+    pub(in crate::hub) sent_early: SentEarly,
+}
+
+impl Lag {
+    /// Everything from here on is to be sent.
+    pub(in crate::hub) fn from(next: u64) -> Self {
+        Self {
+            next,
+            cursor_vector: None,
+            uncovered: Vec::new(),
+            sent_early: SentEarly::default(),
+        }
+    }
+
+    /// The snapshot of the room is asked for: it is sent whatever was sent early.
+    pub(in crate::hub) fn on_snapshot_request(&mut self, room: &Room) {
+        self.sent_early = SentEarly::default();
+        if self.cursor_vector.is_some() && !self.uncovered.contains(room) {
+            self.uncovered.push(room.clone());
+        }
+    }
+}
+
+/// The snapshot of a room is being sent, in the order in which its records were appended.
+#[derive(Debug)]
+pub(in crate::hub) struct PendingSnapshot {
+    pub(in crate::hub) room: Room,
+    /// The next sequence number to look at.
+    pub(in crate::hub) next: u64,
+}
+
+/// Whether the connection waits for a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) enum Schedule {
+    /// Nothing to do until something is appended.
+    Idle,
+    /// In the queue of turns.
+    Queued,
+    /// Its outlet was full; [`Hub::ready`](super::Hub::ready) queues it again.
+    Waiting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) enum Control {
+    Welcome(Resumed),
+    Resync(ResyncReason),
+    /// The rooms are in [`Connection::revoked`].
+    Revoked(RevokeReason),
+    Cursor,
+    /// Whether the log can be read is looked up when the item is sent: only the latest state counts.
+    Stale,
+}
+
+impl<O> Connection<O> {
+    /// At most one of each kind is pending: a second cursor or resync says nothing that the first one will not say.
+    pub(in crate::hub) fn push(&mut self, control: Control) {
+        let same =
+            |waiting: &Control| std::mem::discriminant(waiting) == std::mem::discriminant(&control);
+        if !self.controls.iter().any(same) {
+            self.controls.push_back(control);
+        }
+    }
+
+    /// Starts to send the snapshot of a room, or starts over.
+    pub(in crate::hub) fn request_snapshot(&mut self, room: &Room) {
+        self.snapshots.retain(|pending| pending.room != *room);
+        self.snapshots.push(PendingSnapshot {
+            room: room.clone(),
+            next: 0,
+        });
+    }
+
+    /// A snapshot was asked for and is not complete: some of it was not sent, or not even read here. The `cursor` item that was
+    /// asked for behind it says that it is, so that waits.
+    pub(in crate::hub) fn has_incomplete_snapshot(&self) -> bool {
+        let unread = match &self.state {
+            ConnectionState::Lagging(lag) => !lag.uncovered.is_empty(),
+            ConnectionState::Live => false,
+        };
+        unread || !self.snapshots.is_empty()
+    }
+
+    /// What is pending and stays true after a resync: that the log cannot be read, and rooms that were revoked.
+    pub(in crate::hub) fn kept_on_resync(&self) -> (Option<Control>, Option<Control>) {
+        let waiting = |wanted: fn(&Control) -> bool| {
+            let found = self.controls.iter().find(|control| wanted(control));
+            found.copied()
+        };
+        (
+            waiting(|control| matches!(control, Control::Stale)),
+            waiting(|control| matches!(control, Control::Revoked(_))),
+        )
+    }
+
+    /// Whether this fan-out has not reached the connection by another room. True once for each fan-out.
+    pub(in crate::hub) fn is_first_of(&mut self, fan_out: u64) -> bool {
+        std::mem::replace(&mut self.stamp, fan_out) != fan_out
+    }
+
+    /// Its welcome has gone out.
+    pub(in crate::hub) fn is_welcomed(&self) -> bool {
+        !(self.controls.iter()).any(|control| matches!(control, Control::Welcome(_)))
+    }
+
+    pub(in crate::hub) fn is_live(&self) -> bool {
+        matches!(self.state, ConnectionState::Live)
+    }
+
+    pub(in crate::hub) fn holds(&self, room: &Room) -> bool {
+        self.rooms.contains(room)
+    }
+}

@@ -1,0 +1,100 @@
+//! Controls: what the server itself says to a connection, and the resync, which replaces what is pending.
+
+use std::collections::VecDeque;
+
+use super::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
+use super::turn::{Stop, Turn};
+use crate::domain::protocol::ResyncReason;
+use crate::hub::connections::{Connection, ConnectionState, Control, Lag};
+
+impl Turn<'_> {
+    /// Moves the connection to the head and notifies it. From here on every cursor is past the hole, so nothing that carries one
+    /// may be sent before the notice: a pending `cursor` is dropped, a pending welcome speaks of the resync itself.
+    pub(in crate::hub) fn resync<O>(
+        &mut self,
+        connection: &mut Connection<O>,
+        reason: ResyncReason,
+    ) {
+        connection.state = ConnectionState::Lagging(Lag::from(self.log.head()));
+        connection.last = self.shared_cursor();
+        connection.started_after = Some(self.appends);
+        let welcome = connection
+            .controls
+            .iter()
+            .find_map(|control| match control {
+                Control::Welcome(resumed) => Some(*resumed),
+                Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
+            });
+        let (stale, revoked) = connection.kept_on_resync();
+        connection.controls.clear();
+        match welcome {
+            // It has seen nothing yet, so it has missed nothing: it starts here.
+            Some(Resumed::Fresh) => connection.push(Control::Welcome(Resumed::Fresh)),
+            Some(Resumed::Resumed | Resumed::Resync) => {
+                connection.push(Control::Welcome(Resumed::Resync));
+                connection.push(Control::Resync(reason));
+            }
+            None => connection.push(Control::Resync(reason)),
+        }
+        for control in revoked.into_iter().chain(stale) {
+            connection.push(control);
+        }
+        if connection.has_incomplete_snapshot() {
+            // The snapshots go on, and this says when they are complete.
+            connection.push(Control::Cursor);
+        }
+        if welcome != Some(Resumed::Fresh) {
+            self.counts.resyncs[reason as usize] += 1;
+        }
+    }
+
+    /// Sends pending controls in their order, but for a `cursor` that waits for a snapshot.
+    pub(super) fn send_controls<O: Outlet>(
+        &mut self,
+        connection: &mut Connection<O>,
+    ) -> Result<(), Stop> {
+        let incomplete = connection.has_incomplete_snapshot();
+        let next = |controls: &VecDeque<Control>| {
+            let mut controls = controls.iter();
+            controls.position(|control| !(incomplete && *control == Control::Cursor))
+        };
+        while let Some(at) = next(&connection.controls) {
+            let control = connection.controls[at];
+            let cursor = self.cursor_of(connection);
+            let item = match control {
+                Control::Welcome(resumed) => ControlItem::Welcome {
+                    resumed,
+                    rooms: &connection.rooms,
+                    window_seconds: self.log.window(self.settings.window_ms, self.now) / 1000,
+                    cursor: &cursor,
+                },
+                Control::Resync(reason) => ControlItem::Resync {
+                    reason,
+                    rooms: &connection.rooms,
+                    cursor: &cursor,
+                },
+                Control::Revoked(reason) => ControlItem::Revoked {
+                    reason,
+                    rooms: &connection.revoked,
+                    cursor: &cursor,
+                },
+                Control::Cursor => ControlItem::Cursor { cursor: &cursor },
+                Control::Stale => ControlItem::Stale {
+                    stale: self.contact.stale,
+                    since: self.contact.since,
+                    cursor: &cursor,
+                },
+            };
+            if connection.outlet.offer(Item::Control(item)) == Offered::Full {
+                return Err(Stop::OutletFull);
+            }
+            connection.controls.remove(at);
+            if let Control::Revoked(_) = control {
+                connection.revoked.clear();
+            }
+            connection.last = cursor;
+            connection.last_at = self.now.monotonic;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Fan-out: a publication is appended to the window and offered to the live members of its rooms; an ephemeral event is offered
+//! alone.
+
+use std::sync::Arc;
+
+use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
+use crate::domain::publication::{Ephemeral, Publication};
+use crate::failpoints::{self, Bug};
+use crate::hub::connections::{ConnectionState, Lag, Schedule};
+use crate::hub::{Hub, Now};
+
+impl<O: Outlet> Hub<O> {
+    /// Returns how many live connections took it. A publication whose offset was passed before is dropped.
+    pub(in crate::hub) fn publish(
+        &mut self,
+        partition: u32,
+        publication: Publication,
+        now: Now,
+    ) -> u64 {
+        if !self.positions.advance(partition, publication.offset) {
+            self.counts.repeated += 1;
+            return 0;
+        }
+        self.appends += 1;
+        self.positions.appended(partition, self.appends);
+        self.counts.publications += 1;
+        let key = self.organisation(&publication.organisation);
+        let log = &mut self.organisations[key];
+        log.touch(partition, now);
+        if let Some(read) = self.positions.get(partition) {
+            log.late
+                .note(partition, read.written_after, &self.settings, now);
+        }
+        let cursor = log
+            .cursor(&self.positions, &self.settings, now)
+            .encode(self.positions.tables().shared(now));
+        let entry = Entry::new(Arc::new(publication), partition, cursor, now);
+        let entry = Arc::new(entry);
+        let before = (log.bytes, log.snapshot.bytes());
+        let sequence = log.append(Arc::clone(&entry), &mut self.record_index);
+        self.bytes += log.bytes - before.0;
+        // A record may be smaller than the one that it replaces in the snapshot.
+        self.snapshot_bytes = self.snapshot_bytes - before.1 + log.snapshot.bytes();
+
+        let item = Item::Publication(Delivery {
+            entry: &entry,
+            cursor: DeliveryCursor::Shared,
+        });
+        self.fan_outs += 1;
+        let mut delivered = 0;
+        for room in entry.publication().audience() {
+            for member in &log.rooms[&room].members {
+                let connection = &mut self.connections[*member];
+                if !connection.is_first_of(self.fan_outs) {
+                    continue;
+                }
+                if !connection.is_live() {
+                    if connection.schedule == Schedule::Idle {
+                        connection.schedule = Schedule::Queued;
+                        self.turns.push_back(*member);
+                    }
+                    continue;
+                }
+                if failpoints::once_in(10_000, Bug::DropEmit) {
+                    continue;
+                }
+                match connection.outlet.offer(item) {
+                    Offered::Taken => {
+                        delivered += 1;
+                        // Should it lag from here on, this is its position.
+                        connection.last = entry.cursor().clone();
+                        connection.last_at = now.monotonic;
+                    }
+                    Offered::Full => {
+                        self.counts.slowed += 1;
+                        connection.state = ConnectionState::Lagging(Lag::from(
+                            sequence + u64::from(failpoints::is(Bug::CursorFirst)),
+                        ));
+                        connection.schedule = Schedule::Waiting;
+                    }
+                }
+            }
+        }
+        if failpoints::once_in(500, Bug::Foreign) {
+            let mut others = self.connections.values_mut();
+            let foreign = others.find(|other| other.organisation != key && other.is_live());
+            delivered +=
+                u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
+        }
+        self.counts.delivered(&entry.publication().event, delivered);
+        self.evict_over_cap();
+        self.evict_snapshots();
+        delivered
+    }
+
+    /// Offers an event without a position to the present members of its rooms, live or lagging alike, and returns how many took it.
+    /// It is not kept, and moves nothing of a connection: whatever becomes of it, the log goes on where it was.
+    pub(in crate::hub) fn offer_ephemeral(&mut self, ephemeral: Ephemeral) -> u64 {
+        let Some(key) = self.by_id.get(&ephemeral.organisation) else {
+            return 0;
+        };
+        let log = &self.organisations[*key];
+        let ephemeral = Arc::new(ephemeral);
+        self.fan_outs += 1;
+        let mut delivered = 0;
+        for room in ephemeral.audience() {
+            let members = log.rooms.get(&room).map_or(&[][..], |log| &log.members);
+            for member in members {
+                let connection = &mut self.connections[*member];
+                if !connection.is_first_of(self.fan_outs) || !connection.is_welcomed() {
+                    continue;
+                }
+                match connection.outlet.offer(Item::Ephemeral(&ephemeral)) {
+                    Offered::Taken => delivered += 1,
+                    Offered::Full => self.counts.volatile_dropped += 1,
+                }
+            }
+        }
+        delivered
+    }
+}
