@@ -177,7 +177,7 @@ impl Parser<'_> {
     }
 }
 
-pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(in crate::settings) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = text.get(..span.start).unwrap_or_default();
     before.matches('\n').count() + 1
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleetcast_core::domain::id::Id;
 
-use super::{File, Profile};
+use super::{Profile, ProfileFile};
 
 /// Everything that the format knows, each on a line of its own.
 const WHOLE: &str = r#"name = "whole"
@@ -258,6 +258,52 @@ fn s4_07_slips_of_every_kind_are_told_at_once_with_what_was_meant() {
 }
 
 #[test]
+fn s4_07_wrong_types_and_missing_fields_of_several_parts_are_reported_at_once() {
+    let text = WHOLE
+        .replacen("part = 1 }", "}", 1)
+        .replacen("payload = \"data\"", "payload = 5", 1)
+        .replacen("ack = true", "ack = \"yes\"", 1)
+        .replacen("optional = true", "optional = 1", 1)
+        .replacen(
+            "[policy.asset]\nany = [\"dispatcher\"]",
+            "[policy.asset]\nany = true",
+            1,
+        );
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("five mistakes")
+        .0;
+    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
+    let expected = [
+        ("key = { separator", "missing field `part`"),
+        ("payload = 5", "a field's name, a path with dots"),
+        ("ack = \"yes\"", "expected a boolean"),
+        ("optional = 1", "expected a boolean"),
+        ("any = true", "expected a sequence"),
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, (part, words)) in errors.iter().zip(expected) {
+        let place = format!("w.toml:{}: ", line(part));
+        assert!(
+            error.starts_with(&place) && error.contains(words),
+            "{place}{words}: {error}"
+        );
+    }
+    // Every line that is not TOML.
+    let errors = Profile::parse(
+        "name = \ntopics = [\"a\"]\nformat = maybe\n",
+        "w.toml",
+        "",
+        1000,
+        &[],
+    );
+    let errors = errors.expect_err("not TOML").0;
+    for line in ["w.toml:1: ", "w.toml:3: "] {
+        let found = errors.iter().any(|error| error.starts_with(line));
+        assert!(found, "{line} is missing in {errors:#?}");
+    }
+}
+
+#[test]
 fn the_words_are_those_that_serde_knows() {
     let listed = |message: &str| -> BTreeSet<String> {
         let (_, list) = message.split_once("expected").expect("a list");
@@ -276,7 +322,7 @@ fn the_words_are_those_that_serde_knows() {
         "policy = { a = { zzz = 1 } }",
     ] {
         let ours = Profile::parse(wrong, "w.toml", "", 1000, &[]).expect_err(wrong);
-        let serdes = toml::from_str::<File>(wrong).expect_err(wrong);
+        let serdes = toml::from_str::<ProfileFile>(wrong).expect_err(wrong);
         assert_eq!(
             listed(&ours.0[0]),
             listed(serdes.message()),

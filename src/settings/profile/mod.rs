@@ -1,7 +1,6 @@
 //! A profile file becomes routes and a policy. docs/routes.md is the reference of the format.
 
-mod lines;
-mod words;
+mod document;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +10,11 @@ use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::domain::spec::{
-    At, OrganisationSpec, Problem, RouteSpec, SourceSpec, Step, TableSpec, TopicSpec,
+    At, OrganisationSpec, RouteSpec, SourceSpec, SpecProblem, TableSpec, TopicSpec,
 };
 use serde::Deserialize;
-use toml::de::DeTable;
 
-use lines::{Lines, line_of};
+use document::Document;
 
 /// Embedded in the binary, so that a built-in name needs no file beside it.
 const BUILTIN: &[(&str, &str)] = &[("dispatch", include_str!("../../../profiles/dispatch.toml"))];
@@ -47,7 +45,7 @@ impl std::error::Error for ProfileErrors {}
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ProfileFile {
     name: String,
     topics: Vec<TopicSpec>,
     #[serde(default)]
@@ -121,39 +119,29 @@ impl Profile {
         max_event_bytes: usize,
         service_topics: &[String],
     ) -> Result<Self, ProfileErrors> {
-        // The crate's own rendering shows the text around the place over several lines.
-        let place = |error: &toml::de::Error| error.span().map_or(1, |span| line_of(text, &span));
-        let told_of = |mut problems: Vec<(usize, String)>| {
+        let errors = |mut problems: Vec<(usize, String)>| {
             problems.sort_by_key(|(line, _)| *line);
             let lines = problems.into_iter();
             let lines = lines.map(|(line, message)| format!("{source}:{line}: {message}"));
             ProfileErrors(lines.collect())
         };
-        let whole = |error: toml::de::Error| (place(&error), error.message().to_owned());
-        let mut table = DeTable::parse(text).map_err(|error| told_of(vec![whole(error)]))?;
-        let slips = words::take_out(text, table.get_mut());
-        let mut problems: Vec<(usize, String)> = slips
-            .iter()
-            .map(|slip| (slip.line, slip.message.clone()))
+        let document = Document::parse(text).map_err(errors)?;
+        let (file, mistakes) = document.read::<ProfileFile>();
+        let mut problems: Vec<(usize, String)> = (mistakes.iter())
+            .map(|mistake| (mistake.line, mistake.message.clone()))
             .collect();
-        let file = match File::deserialize(toml::de::Deserializer::from(table)) {
-            Ok(file) => file,
-            Err(error) => {
-                let error = whole(error);
-                // What is missing may be what was written with a slip.
-                if slips.is_empty() || !error.1.starts_with("missing field") {
-                    problems.push(error);
-                }
-                return Err(told_of(problems));
+        let Some(file) = file else {
+            return Err(errors(problems));
+        };
+        if file.name.is_empty() {
+            let line = document.line(&At::key("name"));
+            problems.push((line, "a profile needs a name".to_owned()));
+        }
+        let mut complain = |at: &At, message: String| {
+            if !mistakes.iter().any(|mistake| mistake.explains(at)) {
+                problems.push((document.line(at), message));
             }
         };
-        let lines = Lines::of(text);
-        if file.name.is_empty() {
-            problems.push((
-                lines.line(&At::key("name")),
-                "a profile has a name".to_owned(),
-            ));
-        }
 
         let spec = TableSpec {
             topic_prefix: topic_prefix.to_owned(),
@@ -166,29 +154,22 @@ impl Profile {
             routes: file.routes,
             max_event_bytes,
         };
-        let routes: Vec<String> = spec.routes.iter().map(events).collect();
+        let names: Vec<String> = spec.routes.iter().map(events).collect();
         let routes = spec.build().map_err(|found| {
-            let found = found.iter().filter(|problem| {
-                let part = match problem.at.steps() {
-                    [Step::Key(part), ..] => part,
-                    _ => "",
-                };
-                !words::led_to(&slips, part, problem.at.route())
-            });
-            problems.extend(found.map(|problem| (lines.line(&problem.at), told(problem, &routes))));
+            for problem in found {
+                complain(&problem.at, told(&problem, &names));
+            }
         });
         let policy = Policy::build(file.policy).map_err(|found| {
-            let own = |(kind, _): &(String, String)| {
-                !words::led_to(&slips, &format!("policy.{kind}"), None)
-            };
-            problems.extend(found.into_iter().filter(own).map(|(kind, message)| {
-                let line = lines.line(&At::key("policy").then(&kind));
-                (line, format!("policy of {kind}: {message}"))
-            }));
+            for (kind, message) in found {
+                let at = At::key("policy").then(&kind);
+                complain(&at, format!("policy of {kind}: {message}"));
+            }
         });
-
-        if let (Ok(routes), Ok(policy), []) = (&routes, &policy, &*slips) {
-            problems.extend(disagreements(routes, policy, &lines));
+        if let (Ok(routes), Ok(policy), []) = (&routes, &policy, &*mistakes) {
+            for (at, message) in disagreements(routes, policy) {
+                complain(&at, message);
+            }
         }
         match (routes, policy) {
             (Ok(routes), Ok(policy)) if problems.is_empty() => Ok(Self {
@@ -196,7 +177,7 @@ impl Profile {
                 routes: Arc::new(routes),
                 policy: Arc::new(policy),
             }),
-            _ => Err(told_of(problems)),
+            _ => Err(errors(problems)),
         }
     }
 }
@@ -210,7 +191,7 @@ fn events(route: &RouteSpec) -> String {
 }
 
 /// A problem, with the part of the file that it is about.
-fn told(problem: &Problem, routes: &[String]) -> String {
+fn told(problem: &SpecProblem, routes: &[String]) -> String {
     let message = &problem.message;
     if let Some(route) = problem.at.route().and_then(|number| routes.get(number)) {
         return format!("route of {route}: {message}");
@@ -222,32 +203,26 @@ fn told(problem: &Problem, routes: &[String]) -> String {
     }
 }
 
-/// Rooms that records go to and nobody may join, or the other way round: a slip of the pen in one of the two names, and
-/// otherwise found only by the events that do not come.
-fn disagreements(routes: &RouteTable, policy: &Policy, lines: &Lines<'_>) -> Vec<(usize, String)> {
+/// Kinds of rooms that records go to and no policy admits, or the other way round: one of the two names is probably misspelt,
+/// which would otherwise show only by events that do not arrive.
+fn disagreements(routes: &RouteTable, policy: &Policy) -> Vec<(At, String)> {
     let routed = routes.kinds();
     let joinable: Vec<&str> = policy.kinds().collect();
-    let unheard = routed
-        .iter()
+    let not_joinable = (routed.iter())
         .filter(|kind| !matches!(**kind, "org" | "user") && !joinable.contains(kind))
         .map(|kind| {
-            let line = lines.line(&At::key("routes").item(0));
-            (
-                line,
-                format!("routes name rooms of kind {kind}, which no policy lets anybody join"),
-            )
+            let message =
+                format!("routes name rooms of kind {kind}, which no policy allows to join");
+            (At::key("routes").item(0), message)
         });
-    let silent = joinable
-        .iter()
+    let not_routed = (joinable.iter())
         .filter(|kind| !routed.contains(**kind))
         .map(|kind| {
-            let line = lines.line(&At::key("policy").then(kind));
-            (
-                line,
-                format!("policy of {kind}: no route sends anything to rooms of this kind"),
-            )
+            let message =
+                format!("policy of {kind}: no route sends anything to rooms of this kind");
+            (At::key("policy").then(kind), message)
         });
-    unheard.chain(silent).collect()
+    not_joinable.chain(not_routed).collect()
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -258,7 +233,7 @@ fn read(path: &str) -> Result<String, String> {
     // A device or pipe might never end.
     if !meta.is_file() || meta.len() > MAX_FILE {
         return Err(format!(
-            "profile {path:?} is no file of at most {MAX_FILE} bytes"
+            "cannot read profile {path:?}: expected a file of at most {MAX_FILE} bytes"
         ));
     }
     std::fs::read_to_string(path).map_err(|error| format!("cannot read profile {path:?}: {error}"))

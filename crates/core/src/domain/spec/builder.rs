@@ -11,7 +11,7 @@ use super::super::route::{
 };
 use super::super::topic_name::{TOPIC_NAME_RULE, is_topic_name};
 use super::TableSpec;
-use super::place::{At, Problem};
+use super::place::{At, SpecProblem};
 use super::routing::Routing;
 use super::source::{FieldSpec, KeySpec, SourceSpec};
 use super::topic::{TopicSpec, Which};
@@ -19,7 +19,7 @@ use super::topic::{TopicSpec, Which};
 /// Bytes of an event's, a field's or a header's name.
 pub(super) const MAX_NAME: usize = 64;
 
-pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<Problem>> {
+pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<SpecProblem>> {
     let mut builder = Builder {
         prefix: &spec.topic_prefix,
         ..Builder::default()
@@ -82,12 +82,12 @@ pub(super) struct Builder<'s> {
     pub(super) groups: Vec<Vec<Arc<str>>>,
     pub(super) entries: Vec<Entry>,
     fields: Fields,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<SpecProblem>,
 }
 
 impl Builder<'_> {
     pub(super) fn complain(&mut self, at: &At, message: impl Into<String>) {
-        self.problems.push(Problem {
+        self.problems.push(SpecProblem {
             at: at.clone(),
             message: message.into(),
         });

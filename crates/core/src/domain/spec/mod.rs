@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::decode::Format;
 use super::publication::Class;
 use super::route::RouteTable;
-pub use place::{At, Problem, Step};
+pub use place::{At, SpecProblem, Step};
 pub use source::{FieldSpec, KeyPart, KeySpec, OrganisationSpec, SourceSpec};
 pub use topic::{TopicSpec, Which};
 
@@ -87,7 +87,7 @@ pub struct RoomSpec {
 
 impl TableSpec {
     /// Fails with all that is wrong, not only the first.
-    pub fn build(self) -> Result<RouteTable, Vec<Problem>> {
+    pub fn build(self) -> Result<RouteTable, Vec<SpecProblem>> {
         builder::build(&self)
     }
 }

@@ -63,7 +63,7 @@ impl fmt::Display for At {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct SpecProblem {
     pub at: At,
     pub message: String,
 }

@@ -6,8 +6,10 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Sources, in the order in which they are looked at. Written as a table, or as the list of its fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Sources, in the order in which they are looked at. Written as a table, or as the list of its fields: serde derives the
+/// first, as an inherent `deserialize`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct SourceSpec {
     pub headers: Vec<String>,
     pub fields: Vec<FieldSpec>,
@@ -34,49 +36,11 @@ impl SourceSpec {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    #[serde(default)]
-    headers: Vec<String>,
-    #[serde(default)]
-    fields: Vec<FieldSpec>,
-    #[serde(default)]
-    key: Option<KeySpec>,
-    #[serde(default)]
-    topic: Option<String>,
-    #[serde(default)]
-    default: Option<String>,
-    #[serde(default)]
-    agree: bool,
-}
-
-impl From<Table> for SourceSpec {
-    fn from(table: Table) -> Self {
-        let Table {
-            headers,
-            fields,
-            key,
-            topic,
-            default,
-            agree,
-        } = table;
-        Self {
-            headers,
-            fields,
-            key,
-            topic,
-            default,
-            agree,
-        }
-    }
-}
-
 impl<'de> Deserialize<'de> for SourceSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct SourceVisitor;
 
-        impl<'de> Visitor<'de> for Written {
+        impl<'de> Visitor<'de> for SourceVisitor {
             type Value = SourceSpec;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,11 +57,11 @@ impl<'de> Deserialize<'de> for SourceSpec {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SourceSpec, M::Error> {
-                Table::deserialize(MapAccessDeserializer::new(map)).map(SourceSpec::from)
+                SourceSpec::deserialize(MapAccessDeserializer::new(map))
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(SourceVisitor)
     }
 }
 
@@ -111,9 +75,9 @@ const USUAL: &str = "organization_id";
 
 impl<'de> Deserialize<'de> for OrganisationSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct OrganisationVisitor;
 
-        impl<'de> Visitor<'de> for Written {
+        impl<'de> Visitor<'de> for OrganisationVisitor {
             type Value = OrganisationSpec;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,12 +95,11 @@ impl<'de> Deserialize<'de> for OrganisationSpec {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<OrganisationSpec, M::Error> {
-                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(OrganisationSpec(table.into()))
+                SourceSpec::deserialize(MapAccessDeserializer::new(map)).map(OrganisationSpec)
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(OrganisationVisitor)
     }
 }
 
@@ -170,9 +133,9 @@ impl fmt::Display for FieldSpec {
 
 impl<'de> Deserialize<'de> for FieldSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct FieldVisitor;
 
-        impl<'de> Visitor<'de> for Written {
+        impl<'de> Visitor<'de> for FieldVisitor {
             type Value = FieldSpec;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +151,7 @@ impl<'de> Deserialize<'de> for FieldSpec {
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(FieldVisitor)
     }
 }
 
@@ -211,9 +174,9 @@ pub struct KeyPart {
 
 impl<'de> Deserialize<'de> for KeySpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct KeyVisitor;
 
-        impl<'de> Visitor<'de> for Written {
+        impl<'de> Visitor<'de> for KeyVisitor {
             type Value = KeySpec;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,6 +196,6 @@ impl<'de> Deserialize<'de> for KeySpec {
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(KeyVisitor)
     }
 }

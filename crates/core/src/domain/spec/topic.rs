@@ -41,9 +41,9 @@ impl TopicSpec {
 
 impl<'de> Deserialize<'de> for TopicSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entry;
+        struct TopicVisitor;
 
-        impl<'de> Visitor<'de> for Entry {
+        impl<'de> Visitor<'de> for TopicVisitor {
             type Value = TopicSpec;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,13 +66,13 @@ impl<'de> Deserialize<'de> for TopicSpec {
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<TopicSpec, M::Error> {
                 #[derive(Deserialize)]
                 #[serde(deny_unknown_fields)]
-                struct Table {
+                struct TopicTable {
                     names: Option<Vec<String>>,
                     pattern: Option<String>,
                     format: Option<Format>,
                 }
 
-                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                let table = TopicTable::deserialize(MapAccessDeserializer::new(map))?;
                 let which = match (table.names, table.pattern) {
                     (Some(names), None) => Which::Names(names),
                     (None, Some(pattern)) => Which::Pattern(pattern),
@@ -89,6 +89,6 @@ impl<'de> Deserialize<'de> for TopicSpec {
             }
         }
 
-        deserializer.deserialize_any(Entry)
+        deserializer.deserialize_any(TopicVisitor)
     }
 }
