@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -99,6 +99,7 @@ impl App {
             hub: &keeping,
             metrics: &metrics,
             feed: sender,
+            indices: PartitionIndices::default(),
             stop: &over.token,
             lifecycle,
         })?;

@@ -10,7 +10,7 @@ use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::hub::HubSettings;
-use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,7 @@ pub(super) struct LogReaderParts<'a> {
     pub(super) metrics: &'a Metrics,
     /// To the hub.
     pub(super) feed: mpsc::Sender<Vec<Feed>>,
+    pub(super) indices: PartitionIndices,
     pub(super) stop: &'a CancellationToken,
     pub(super) lifecycle: &'a Lifecycle,
 }
@@ -49,6 +50,7 @@ impl LogReader {
             hub,
             metrics,
             feed,
+            indices,
             stop,
             lifecycle,
         } = parts;
@@ -61,6 +63,7 @@ impl LogReader {
             router: routes.clone(),
             metrics: metrics.clone(),
             feed,
+            indices,
             stop: stop.clone(),
         };
         let handle = consumer.start(&mut |name, work| {

@@ -35,7 +35,7 @@ use std::{fmt, io};
 
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::domain::record::Record;
-use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -154,6 +154,8 @@ pub struct LogConsumer {
     /// Bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops fetching:
     /// nothing is dropped.
     pub feed: mpsc::Sender<Vec<Feed>>,
+    /// By which partitions are named in the feed.
+    pub indices: PartitionIndices,
     pub stop: CancellationToken,
 }
 
@@ -170,6 +172,7 @@ impl LogConsumer {
             router,
             metrics,
             feed,
+            indices,
             stop,
         } = self;
         check(&settings)?;
@@ -190,6 +193,7 @@ impl LogConsumer {
             router,
             metrics,
             shared: Arc::clone(&shared),
+            indices,
         });
         let poller = metadata::MetadataPoller::new(
             ffi::Asker::new(client::asker(&config, context)?),

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::hub::feed::PartitionIndices;
+
 use super::metadata::Found;
 use super::offsets::{Bounds, Place};
 use super::status::PartitionStatus;
@@ -216,7 +218,7 @@ pub(super) struct ReadPartitions {
     left: HashMap<Place, (Option<TopicId>, i64)>,
     /// The ids of topics that stood behind these names before, the last ones.
     former: HashMap<Arc<str>, VecDeque<TopicId>>,
-    next_index: u32,
+    indices: PartitionIndices,
 }
 
 /// What the brokers' word about a topic's id changes.
@@ -229,6 +231,14 @@ pub(super) struct Identified {
 }
 
 impl ReadPartitions {
+    /// `indices`: shared with every other feeder of the hub.
+    pub(super) fn new(indices: PartitionIndices) -> Self {
+        Self {
+            indices,
+            ..Self::default()
+        }
+    }
+
     /// Begins to read a partition, under an index that none had before.
     pub(super) fn open(
         &mut self,
@@ -238,8 +248,7 @@ impl ReadPartitions {
         now_ms: u64,
     ) -> &mut ReadPartition {
         let (topic, number) = &found.place;
-        let index = self.next_index;
-        self.next_index += 1;
+        let index = self.indices.allocate();
         let (mut start, mut topic_id) = (found.start, topic_id);
         if let Some((before, next)) = self.left.remove(&found.place)
             && before.is_none_or(|before| topic_id.is_none_or(|now| before == now))

@@ -148,6 +148,15 @@ fn an_index_is_never_used_again() {
 }
 
 #[test]
+fn an_index_that_another_feeder_has_is_not_used() {
+    let indices = PartitionIndices::default();
+    let mut partitions = ReadPartitions::new(indices.clone());
+    assert_eq!(partition(&mut partitions, 0).index, 0);
+    assert_eq!(indices.allocate(), 1);
+    assert_eq!(partition(&mut partitions, 0).index, 2);
+}
+
+#[test]
 fn a_lane_learns_the_id_of_its_topic_once() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();

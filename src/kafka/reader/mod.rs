@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::record::Record;
-use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
@@ -38,6 +38,7 @@ pub(super) struct ReaderParts {
     pub(super) router: Arc<dyn Router>,
     pub(super) metrics: Metrics,
     pub(super) shared: Arc<Shared>,
+    pub(super) indices: PartitionIndices,
 }
 
 pub(super) struct Reader {
@@ -90,6 +91,7 @@ impl Reader {
             router,
             metrics,
             shared,
+            indices,
         } = parts;
         Self {
             config,
@@ -100,7 +102,7 @@ impl Reader {
             shared,
             source: None,
             next_source_ms: 0,
-            partitions: ReadPartitions::default(),
+            partitions: ReadPartitions::new(indices),
             contact: Contact::default(),
             batch: Vec::new(),
             status: Status::default(),

@@ -10,7 +10,7 @@ use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::room::Room;
-use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::value::to_raw_value;
@@ -113,6 +113,7 @@ impl Rig {
             }),
             metrics: Metrics::new(),
             feed: sender,
+            indices: PartitionIndices::default(),
             stop: stop.clone(),
         };
         let handle = consumer

@@ -1,14 +1,15 @@
 //! What a feeder gives the hub: the reader of a log, or a bus.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::publication::{Ephemeral, Publication};
 
 /// One thing that a feeder learned. Per partition the order is the log's order.
 #[derive(Debug)]
 pub enum Feed {
-    /// A partition is read from now on; `start` is the first offset that will come. `index` is its name in every other item: dense,
-    /// and never reused.
+    /// A partition is read from now on; `start` is the first offset that will come. `index` is its name in every other item, from
+    /// [`PartitionIndices`].
     Partition {
         index: u32,
         topic: Arc<str>,
@@ -53,4 +54,40 @@ pub enum Feed {
     Unwanted { partition: u32 },
     /// Contact with the brokers was lost or found again.
     Contact { up: bool },
+}
+
+/// The names of partitions between feeders and one hub. All feeders of a hub share it: indices are dense (the hub counts them from
+/// 0), and none is given twice, not even after its partition was deleted.
+#[derive(Debug, Clone, Default)]
+pub struct PartitionIndices(Arc<AtomicU32>);
+
+impl PartitionIndices {
+    /// An index that no feeder has had before.
+    pub fn allocate(&self) -> u32 {
+        // Nothing else is published with it: each index goes to the hub in the feed.
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn two_feeders_never_get_the_same_index() {
+        const EACH: u32 = 10_000;
+
+        let indices = PartitionIndices::default();
+        let allocated = thread::scope(|scope| {
+            let feeder = || (0..EACH).map(|_| indices.allocate()).collect::<Vec<_>>();
+            let feeders = [(); 2].map(|()| scope.spawn(feeder));
+            feeders.map(|feeder| feeder.join().unwrap())
+        });
+        assert!(allocated.iter().all(|feeder| feeder.is_sorted()));
+        let distinct: BTreeSet<_> = allocated.into_iter().flatten().collect();
+        assert!(distinct.into_iter().eq(0..2 * EACH), "dense, each once");
+    }
 }
