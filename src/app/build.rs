@@ -104,7 +104,7 @@ impl App {
             lifecycle,
         })?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
-        verifier.set_default_organisation(settings.profile.routes.default_organisation());
+        verifier.set_claim_rules(settings.profile.claim_rules());
         let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
         let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
 
@@ -133,7 +133,7 @@ impl App {
         let (public, internal) = listeners(&settings, descriptors)?;
         let demo = match demo {
             Some((demo, driver)) => Some(BuiltDemo {
-                people: DemoPeople::mint(&demo, &settings.auth)?,
+                people: DemoPeople::mint(&demo, &settings.auth, &settings.profile)?,
                 demo,
                 driver,
             }),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::clock;
 use crate::demo::Demo;
 use crate::demo::people::people_json;
-use crate::settings::AuthSettings;
+use crate::settings::{AuthSettings, Profile};
 
 /// A working day: whoever leaves the page open overnight starts the demo anew.
 const TOKEN_SECONDS: u64 = 12 * 3600;
@@ -25,15 +25,20 @@ pub(super) struct DemoPeople {
 }
 
 impl DemoPeople {
-    pub(super) fn mint(demo: &Demo, auth: &AuthSettings) -> anyhow::Result<Self> {
+    pub(super) fn mint(
+        demo: &Demo,
+        auth: &AuthSettings,
+        profile: &Profile,
+    ) -> anyhow::Result<Self> {
         let longest = auth
             .max_lifetime
             .map_or(u64::MAX, |longest| longest.as_secs());
         let expires = clock::wall_ms() / 1000 + TOKEN_SECONDS.min(longest);
+        let rules = profile.claim_rules();
         let mint = |claims: &serde_json::Map<String, serde_json::Value>| {
             let mut claims = claims.clone();
             claims.insert("exp".to_owned(), expires.into());
-            crate::auth::sign(&claims, auth)
+            crate::auth::sign(&claims, &rules, auth)
         };
         let tokens = demo
             .people

@@ -75,8 +75,8 @@ impl Reload {
         } = &self.settings;
         self.verifier.set_secrets(&auth.keys.secrets);
         self.verifier.reload();
-        self.verifier
-            .set_default_organisation(profile.routes.default_organisation());
+        // Before the policy: whoever connects from now on has the ids that it asks for.
+        self.verifier.set_claim_rules(profile.claim_rules());
         self.origins.store(Arc::new(Origins::new(listen)));
         // Before the routes: what they newly send to a room is for those only whom the new policy lets in.
         let revoked = self.sessions.set_policy(profile.policy.clone()).await;

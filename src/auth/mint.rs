@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleetcast_core::domain::claims::{Claims, ClaimsError};
+use fleetcast_core::domain::claims::{ClaimRules, Claims, ClaimsError};
 use jsonwebtoken::{EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ pub struct Grant {
     pub organisation: String,
     pub roles: Vec<String>,
     pub name: Option<String>,
-    /// By claim (`channels`, `assets`, `incidents`): ids that a scoped role may join.
+    /// By claim that the profile names: ids that a scoped role may join.
     pub ids: BTreeMap<String, Vec<String>>,
     pub scopes: Vec<String>,
 }
@@ -75,12 +75,20 @@ pub fn mint(
     if let Some(audience) = &settings.audience {
         set("aud", json!(audience));
     }
-    sign(&claims, settings)
+    let rules = ClaimRules {
+        listed: grant.ids.keys().cloned().collect(),
+        ..ClaimRules::default()
+    };
+    sign(&claims, &rules, settings)
 }
 
-/// Signs claims as they are, if the verifier would take them.
-pub fn sign(claims: &Map<String, Value>, settings: &AuthSettings) -> Result<String, MintError> {
-    Claims::from_json(claims)?;
+/// Signs claims as they are, if a verifier with these rules would accept them.
+pub fn sign(
+    claims: &Map<String, Value>,
+    rules: &ClaimRules,
+    settings: &AuthSettings,
+) -> Result<String, MintError> {
+    Claims::from_json(claims, rules)?;
     let secret = secret(settings)?;
     let bytes = secret.expose_secret().as_bytes();
     let allowed = Allowed(settings.keys.algorithms.clone());

@@ -21,9 +21,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use fleetcast_core::domain::claims::{Claims, ClaimsError};
-use fleetcast_core::domain::id::Id;
+use arc_swap::ArcSwap;
+use fleetcast_core::domain::claims::{ClaimRules, Claims, ClaimsError};
 use fleetcast_core::domain::protocol::Refusal;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -62,12 +61,12 @@ pub struct Verifier {
     /// How long after `exp` a token is still good, in seconds.
     expiry_grace: u64,
     max_lifetime: Option<u64>,
-    /// Of tokens that name none.
-    organisation: ArcSwapOption<Id>,
+    /// What the profile says about claims.
+    rules: ArcSwap<ClaimRules>,
 }
 
 /// Why there are no claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// For good: no retry mends the token.
     Rejected(Rejected),
@@ -76,14 +75,14 @@ pub enum Denied {
 }
 
 /// Why a token was refused: the code for the client, the reason for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub code: Refusal,
     pub why: Why,
 }
 
 /// For the log and for `token inspect`. Names what is wrong, never quotes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     #[error("no token was given")]
     Missing,
@@ -157,7 +156,7 @@ impl Verifier {
             leeway: settings.leeway.as_secs(),
             expiry_grace: settings.leeway.min(EXPIRY_GRACE).as_secs(),
             max_lifetime: settings.max_lifetime.map(|longest| longest.as_secs()),
-            organisation: ArcSwapOption::empty(),
+            rules: ArcSwap::default(),
         })
     }
 
@@ -179,9 +178,9 @@ impl Verifier {
         self.keyring.set_secrets(secrets);
     }
 
-    /// The organisation of tokens that name none, from now on; with none such tokens are refused.
-    pub fn set_default_organisation(&self, organisation: Option<&Id>) {
-        self.organisation.store(organisation.cloned().map(Arc::new));
+    /// Reads claims by these rules from now on.
+    pub fn set_claim_rules(&self, rules: ClaimRules) {
+        self.rules.store(Arc::new(rules));
     }
 
     pub fn keys(&self) -> KeyHealth {
@@ -273,8 +272,7 @@ impl Verifier {
         if let Some(audience) = &self.audience {
             token::check_audience(claims, audience)?;
         }
-        let organisation = self.organisation.load();
-        Claims::of_member(claims, organisation.as_deref()).map_err(Why::Claims)
+        Claims::from_json(claims, &self.rules.load()).map_err(Why::Claims)
     }
 }
 
@@ -289,7 +287,7 @@ impl fmt::Debug for Verifier {
             .field("leeway", &self.leeway)
             .field("expiry_grace", &self.expiry_grace)
             .field("max_lifetime", &self.max_lifetime)
-            .field("organisation", &self.organisation.load())
+            .field("rules", &self.rules.load())
             .finish()
     }
 }

@@ -13,7 +13,7 @@ use super::Why;
 use super::keys::{Key, KeySet, Selection};
 
 /// Why there are no claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unopened {
     Refused(Why),
     /// No key that is known has signed it; one that is not known may have. If there is none, it is refused with this reason.

@@ -296,7 +296,7 @@ mod tests {
     use std::sync::Arc;
 
     use arc_swap::ArcSwap;
-    use fleetcast_core::domain::claims::Claims;
+    use fleetcast_core::domain::claims::{ClaimRules, Claims};
     use fleetcast_core::domain::id::Id;
     use fleetcast_core::domain::policy::Policy;
     use fleetcast_core::domain::protocol::{Reason, ResyncReason};
@@ -328,7 +328,8 @@ mod tests {
             outstanding: Outstanding::default(),
         };
         let claims = json!({"sub": "u1", "org_id": "o1", "roles": ["admin", "q\"uote"], "exp": 2_000_000_000});
-        let claims = Claims::from_json(claims.as_object().unwrap()).unwrap();
+        let claims =
+            Claims::from_json(claims.as_object().unwrap(), &ClaimRules::default()).unwrap();
         Session::new(Arc::new(shared), claims)
     }
 

@@ -66,6 +66,7 @@ rooms = [{ kind = "region", id = { default = "all" } }]
 any = ["dispatcher"]
 [policy.asset]
 any = ["dispatcher"]
+listed = { driver = "https://example.com/assets" }
 [policy.region]
 any = ["dispatcher"]
 "#;
@@ -77,6 +78,11 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
     assert_eq!(
         whole.routes.default_organisation().map(Id::as_str),
         Some("acme")
+    );
+    let rules = whole.claim_rules();
+    assert_eq!(
+        rules.listed,
+        ["https://example.com/assets".to_owned()].into()
     );
     for (from, to, words) in [
         (

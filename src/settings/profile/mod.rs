@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use fleetcast_core::domain::claims::ClaimRules;
 use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
@@ -63,6 +64,14 @@ struct ProfileFile {
 impl Profile {
     pub fn builtin_names() -> impl Iterator<Item = &'static str> {
         BUILTIN.iter().map(|(name, _)| *name)
+    }
+
+    /// How the claims of tokens are read.
+    pub fn claim_rules(&self) -> ClaimRules {
+        ClaimRules {
+            default_organisation: self.routes.default_organisation().cloned(),
+            listed: self.policy.claims().map(str::to_owned).collect(),
+        }
     }
 
     /// The file of a built-in profile.

@@ -223,7 +223,9 @@ fn s4_06_the_five_roles_of_dispatch() {
             "sub": "u1", "organization_id": "o1", "roles": [role], "exp": 1_900_000_000,
             "channels": [1], "incidents": ["1"], "assets": [1],
         });
-        let claims = Claims::from_json(value.as_object().expect("object")).expect("claims");
+        let rules = dispatch().claim_rules();
+        let map = value.as_object().expect("object");
+        let claims = Claims::from_json(map, &rules).expect("claims");
         for (kind, expected) in [
             ("channel", channel),
             ("incident", incident),
@@ -354,9 +356,9 @@ fn mistakes_are_told_with_file_and_line() {
         ),
         (
             "{ field_unit = \"assets\" }",
-            "{ field_unit = \"asset\" }",
+            "{ field_unit = \"exp\" }",
             "[policy.asset]",
-            "claim \"asset\"",
+            "claim \"exp\", which has another meaning",
         ),
         (
             "[policy.asset]",
@@ -444,10 +446,10 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text = DISPATCH
         .replace("[\"alert_acknowledged\"]", "[\"error\"]")
         .replace("[\"task\", \"tasks\"]", "[\"a/b\"]")
-        .replace("\"channels\"", "\"chanels\"");
+        .replace("\"channels\"", "\"the channels\"");
     let errors = Profile::parse(&text, "my.toml", "", 1000, &[]).expect_err("three mistakes");
     let text = errors.to_string();
-    let positions: Vec<_> = ["a/b", "error", "chanels"]
+    let positions: Vec<_> = ["a/b", "error", "the channels"]
         .iter()
         .map(|word| text.find(word))
         .collect();

@@ -7,8 +7,31 @@ use serde_json::{Map, Value};
 use super::id::Id;
 use super::room::Room;
 
-/// Claims that list ids which a scoped role may join.
-pub const ID_CLAIMS: [&str; 3] = ["channels", "assets", "incidents"];
+/// Claims with a meaning of their own, which no policy may use as a list of ids.
+pub const FIXED_CLAIMS: [&str; 13] = [
+    "sub",
+    "organization_id",
+    "org_id",
+    "exp",
+    "nbf",
+    "iat",
+    "iss",
+    "aud",
+    "jti",
+    "roles",
+    "role",
+    "name",
+    "scope",
+];
+
+/// What the profile says about claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimRules {
+    /// Of tokens that name none, where the profile serves a single organisation.
+    pub default_organisation: Option<Id>,
+    /// Claims that list the ids which a scoped role may join; see [`Policy::claims`](super::policy::Policy::claims).
+    pub listed: BTreeSet<String>,
+}
 
 /// The end of the year 9999, Unix seconds. A later `exp` is a mistake (milliseconds, most often) that would make a
 /// token immortal.
@@ -26,18 +49,21 @@ pub struct Claims {
     pub jti: Option<String>,
     /// Unix seconds.
     pub expires: u64,
-    /// By claim name, see [`ID_CLAIMS`].
+    /// By claim name, of those in [`ClaimRules::listed`].
     pub ids: BTreeMap<String, BTreeSet<Id>>,
     pub scopes: BTreeSet<String>,
 }
 
 /// Names the claim, never its value: these go to the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
     #[error("claim {0} is missing")]
     Missing(&'static str),
     #[error("claim {0} is not {1}")]
     Invalid(&'static str, &'static str),
+    /// One that the profile names.
+    #[error("claim {0} is not a list of identifiers or integers")]
+    NotIds(String),
     #[error("claims {0} and {1} differ")]
     Conflict(&'static str, &'static str),
 }
@@ -47,21 +73,15 @@ const AN_ID: &str = "an identifier (1 to 64 characters of A-Z, a-z, 0-9, _ and -
 impl Claims {
     /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
     /// optional: whoever issues such tokens believes in rights that are not there.
-    pub fn from_json(map: &Map<String, Value>) -> Result<Self, ClaimsError> {
-        Self::of_member(map, None)
-    }
-
-    /// The same where a token that names no organisation is of this one: where the profile serves only one.
-    pub fn of_member(map: &Map<String, Value>, default: Option<&Id>) -> Result<Self, ClaimsError> {
+    pub fn from_json(map: &Map<String, Value>, rules: &ClaimRules) -> Result<Self, ClaimsError> {
         let user = id(map, "sub")?.ok_or(ClaimsError::Missing("sub"))?;
         let organisation = match (id(map, "organization_id")?, id(map, "org_id")?) {
             (Some(long), Some(short)) if long != short => {
                 return Err(ClaimsError::Conflict("organization_id", "org_id"));
             }
             (Some(organisation), _) | (None, Some(organisation)) => organisation,
-            (None, None) => default
-                .ok_or(ClaimsError::Missing("organization_id"))?
-                .clone(),
+            (None, None) => (rules.default_organisation.clone())
+                .ok_or(ClaimsError::Missing("organization_id"))?,
         };
         let expires = expiry(map)?;
 
@@ -70,9 +90,9 @@ impl Claims {
         roles.append(&mut texts(map, "role", Split::No)?);
 
         let mut ids_by_claim = BTreeMap::new();
-        for claim in ID_CLAIMS {
+        for claim in &rules.listed {
             if let Some(ids) = ids(map, claim)? {
-                ids_by_claim.insert(claim.to_owned(), ids);
+                ids_by_claim.insert(claim.clone(), ids);
             }
         }
 
@@ -107,19 +127,16 @@ fn id(map: &Map<String, Value>, claim: &'static str) -> Result<Option<Id>, Claim
         .transpose()
 }
 
-fn ids(map: &Map<String, Value>, claim: &'static str) -> Result<Option<BTreeSet<Id>>, ClaimsError> {
+fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<BTreeSet<Id>>, ClaimsError> {
     let Some(value) = present(map, claim) else {
         return Ok(None);
     };
-    let refused = ClaimsError::Invalid(claim, "a list of identifiers or integers");
-    let Value::Array(values) = value else {
-        return Err(refused);
-    };
-    values
-        .iter()
-        .map(|value| Id::from_json(value).map_err(|_| refused))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let ids = value.as_array().and_then(|values| {
+        let ids = values.iter().map(|value| Id::from_json(value).ok());
+        ids.collect::<Option<_>>()
+    });
+    ids.map(Some)
+        .ok_or_else(|| ClaimsError::NotIds(claim.to_owned()))
 }
 
 fn text(map: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, ClaimsError> {
@@ -143,7 +160,7 @@ fn texts(
     claim: &'static str,
     split: Split,
 ) -> Result<BTreeSet<String>, ClaimsError> {
-    let refused = ClaimsError::Invalid(claim, "a text or a list of texts");
+    let wrong_type = || ClaimsError::Invalid(claim, "a text or a list of texts");
     match present(map, claim) {
         None => Ok(BTreeSet::new()),
         Some(Value::String(text)) if split == Split::AtSpaces => {
@@ -152,9 +169,9 @@ fn texts(
         Some(Value::String(text)) => Ok(BTreeSet::from([text.clone()])),
         Some(Value::Array(values)) => values
             .iter()
-            .map(|value| value.as_str().map(str::to_owned).ok_or(refused))
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong_type))
             .collect(),
-        Some(_) => Err(refused),
+        Some(_) => Err(wrong_type()),
     }
 }
 
@@ -180,7 +197,17 @@ mod tests {
         let Value::Object(map) = value else {
             panic!("test claims are an object");
         };
-        Claims::from_json(&map)
+        Claims::from_json(&map, &rules(None))
+    }
+
+    /// The claims of the dispatch profile.
+    fn rules(default_organisation: Option<Id>) -> ClaimRules {
+        ClaimRules {
+            default_organisation,
+            listed: ["channels", "assets", "incidents"]
+                .map(str::to_owned)
+                .into(),
+        }
     }
 
     /// Good claims with `changes` put over them.
@@ -196,8 +223,8 @@ mod tests {
     #[test]
     fn a_token_without_an_organisation_is_of_the_one_that_is_served_and_no_other_is() {
         let of = |claims: Value| {
-            let served = Id::parse("acme").expect("an id");
-            let claims = Claims::of_member(claims.as_object().expect("object"), Some(&served));
+            let rules = rules(Some(Id::parse("acme").expect("an id")));
+            let claims = Claims::from_json(claims.as_object().expect("object"), &rules);
             claims.map(|claims| claims.organisation.to_string())
         };
         let (sub, exp) = ("u1", 1_900_000_000);
@@ -317,6 +344,29 @@ mod tests {
             assert!(message.contains(claim), "{message}");
             assert!(!message.contains("secr"), "{message}");
         }
+    }
+
+    #[test]
+    fn only_the_claims_of_the_profile_are_read_as_ids() {
+        let rules = ClaimRules {
+            listed: ["https://acme.example/projects".to_owned()].into(),
+            ..ClaimRules::default()
+        };
+        let read = |projects: Value| {
+            let claims = json!({
+                "sub": "u1", "org_id": "o1", "exp": 1_900_000_000, "channels": "7",
+                "https://acme.example/projects": projects,
+            });
+            Claims::from_json(claims.as_object().expect("object"), &rules)
+        };
+        let claims = read(json!(["p1", 2])).expect("channels is not read");
+        let projects: Vec<_> = claims.ids["https://acme.example/projects"]
+            .iter()
+            .map(Id::as_str)
+            .collect();
+        assert_eq!((claims.ids.len(), projects), (1, vec!["2", "p1"]));
+        let error = read(json!("p1")).expect_err("no list").to_string();
+        assert!(error.contains("https://acme.example/projects"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::claims::{Claims, ID_CLAIMS};
+use super::claims::{Claims, FIXED_CLAIMS};
 use super::id::Id;
 use super::room::{Kind, Room, Which};
 
@@ -20,6 +20,9 @@ pub struct KindPolicy {
     #[serde(default)]
     pub listed: BTreeMap<String, String>,
 }
+
+/// The longest name of a claim, in bytes: names may be URLs.
+const MAX_CLAIM: usize = 256;
 
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -44,10 +47,13 @@ impl Policy {
                 complain("nobody may join: name a role in any or listed".to_owned());
             }
             for (role, claim) in &policy.listed {
-                if !ID_CLAIMS.contains(&claim.as_str()) {
+                if FIXED_CLAIMS.contains(&claim.as_str()) {
                     complain(format!(
-                        "role {role} needs claim {claim:?}, which is not one of {}",
-                        ID_CLAIMS.join(", ")
+                        "role {role} needs claim {claim:?}, which has another meaning: it lists no ids"
+                    ));
+                } else if !is_claim(claim) {
+                    complain(format!(
+                        "role {role} needs claim {claim:?}: a claim's name is 1 to {MAX_CLAIM} printable ASCII characters without spaces"
                     ));
                 }
                 if policy.any.contains(role) {
@@ -77,10 +83,20 @@ impl Policy {
             }
     }
 
+    /// The claims that list the ids of rooms: [`ClaimRules::listed`](super::claims::ClaimRules::listed).
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let listed = self.kinds.values().flat_map(|kind| kind.listed.values());
+        listed.map(String::as_str)
+    }
+
     /// The kinds that somebody may ask for, without `org` and `user`, which come by themselves.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str)
     }
+}
+
+fn is_claim(name: &str) -> bool {
+    (1..=MAX_CLAIM).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl KindPolicy {
@@ -105,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::claims::ClaimRules;
 
     fn kind(any: &[&str], listed: &[(&str, &str)]) -> KindPolicy {
         KindPolicy {
@@ -159,7 +176,12 @@ mod tests {
         ] {
             let value =
                 json!({"sub": "u1", "org_id": "o1", "exp": 9, "roles": roles, "channels": [7]});
-            let claims = Claims::from_json(value.as_object().expect("object")).expect("claims");
+            let rules = ClaimRules {
+                listed: policy.claims().map(str::to_owned).collect(),
+                ..ClaimRules::default()
+            };
+            let map = value.as_object().expect("object");
+            let claims = Claims::from_json(map, &rules).expect("claims");
             let mut room = Room {
                 organisation: claims.organisation.clone(),
                 kind: Kind::parse(asked).expect("kind"),
@@ -184,11 +206,12 @@ mod tests {
             ("channel".to_owned(), kind(&[], &[])),
             (
                 "asset".to_owned(),
-                kind(&["admin"], &[("admin", "assets"), ("field_unit", "asset")]),
+                kind(&["admin"], &[("admin", "assets"), ("field_unit", "exp")]),
             ),
+            ("task".to_owned(), kind(&[], &[("field_unit", "the tasks")])),
         ]))
         .expect_err("bad");
         let kinds: Vec<_> = problems.iter().map(|(kind, _)| kind.as_str()).collect();
-        assert_eq!(kinds, ["a:b", "asset", "asset", "channel", "org"]);
+        assert_eq!(kinds, ["a:b", "asset", "asset", "channel", "org", "task"]);
     }
 }
