@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fleetcast::settings::Profile;
+use fleetcast::socketio;
 use fleetcast::telemetry::DECLARED;
 use fleetcast::telemetry::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
-    RecordOutcome, Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, Label, ReceiptOutcome, RecordOutcome,
+    RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
 };
 use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::protocol::{
@@ -46,21 +47,24 @@ fn first_cells(section: &str) -> BTreeSet<&str> {
 
 /// The section lists the values of this label, each in a row of its own, and no others.
 fn check_label<L: Label>(operations: &str, metric: &str) {
+    let known = L::ALL.iter().map(|value| value.as_str()).collect();
+    check_values(operations, metric, L::NAME, &known);
+}
+
+fn check_values(operations: &str, metric: &str, label: &str, known: &BTreeSet<&str>) {
     let declared = DECLARED
         .iter()
         .find(|declared| declared.name == metric)
         .unwrap_or_else(|| panic!("no metric is called {metric}"));
     assert!(
-        declared.labels.contains(&L::NAME),
-        "{metric} has no label {}",
-        L::NAME
+        declared.labels.contains(&label),
+        "{metric} has no label {label}"
     );
     let listed = first_cells(section(
         operations,
-        &format!("#### `{}` of `{metric}`", L::NAME),
+        &format!("#### `{label}` of `{metric}`"),
     ));
-    let known: BTreeSet<&str> = L::ALL.iter().map(|value| value.as_str()).collect();
-    assert_eq!(listed, known, "{} of {metric}", L::NAME);
+    assert_eq!(&listed, known, "{label} of {metric}");
 }
 
 #[test]
@@ -93,12 +97,24 @@ fn s4_22_operations_names_every_metric_with_its_labels() {
 #[test]
 fn s4_22_operations_lists_every_value_of_every_closed_label() {
     let operations = page("operations.md");
-    check_label::<Transport>(&operations, "fleetcast_connections");
-    check_label::<Namespace>(&operations, "fleetcast_connections");
+    let transports = socketio::LABELS.map(|labels| labels.transport).into();
+    check_values(
+        &operations,
+        "fleetcast_connections",
+        "transport",
+        &transports,
+    );
+    let namespaces = socketio::LABELS.map(|labels| labels.namespace).into();
+    check_values(
+        &operations,
+        "fleetcast_connections",
+        "namespace",
+        &namespaces,
+    );
     check_label::<CloseReason>(&operations, "fleetcast_disconnects_total");
     check_label::<AskOutcome>(&operations, "fleetcast_acknowledgements_total");
     check_label::<ReceiptOutcome>(&operations, "fleetcast_receipts_total");
-    check_label::<Refused>(&operations, "fleetcast_refused_total");
+    check_label::<RejectReason>(&operations, "fleetcast_refused_total");
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");
     check_label::<ReloadOutcome>(&operations, "fleetcast_reloads_total");

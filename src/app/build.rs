@@ -14,14 +14,13 @@ use super::log_reader::{LogReader, LogReaderParts};
 use super::origins::Origins;
 use super::ready::Readiness;
 use super::stats::EventCounters;
-use super::{Mode, hub_settings, receipts};
+use super::{Mode, hub_settings, receipts, session_rules};
 use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, NetSettings};
-use crate::session::receipts::Outstanding;
-use crate::session::{Open, Sessions, SharedHub};
+use crate::session::{SessionLimits, SessionParts, Sessions, SharedHub};
 use crate::settings::Settings;
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
 use crate::telemetry::Metrics;
@@ -108,23 +107,25 @@ impl App {
         let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
         let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
 
-        let sessions = Arc::new(Sessions {
+        let sessions = Sessions::new(SessionParts {
             hub: hub.clone(),
-            policy: ArcSwap::new(settings.profile.policy.clone()),
-            open: Open::default(),
-            max_rooms: settings.sockets.max_rooms,
-            metrics: metrics.clone(),
-            receipts: keeper,
-            outstanding: Outstanding::default(),
-        });
-        let handshake = Handshake {
-            sessions: sessions.clone(),
             verifier: verifier.clone(),
             log: log.clone(),
-            admission: {
+            readiness: {
                 let readiness = readiness.clone();
                 Arc::new(move || readiness.admits())
             },
+            rules: session_rules(&settings.profile),
+            limits: SessionLimits {
+                max_connections: settings.sockets.max_connections,
+                max_rooms: settings.sockets.max_rooms,
+            },
+            receipts: keeper,
+            metrics: metrics.clone(),
+            lifecycle: lifecycle.clone(),
+        });
+        let handshake = Handshake {
+            sessions: sessions.clone(),
             lifecycle: lifecycle.clone(),
             max_packet: settings.sockets.max_message_bytes,
         };
@@ -187,7 +188,6 @@ fn socket_io_settings(settings: &Settings) -> SocketIoSettings {
         ping_interval,
         ping_timeout,
         engine: EngineSettings {
-            max_connections: sockets.max_connections,
             max_payload: sockets.max_http_buffer_size,
             max_packet: sockets.max_message_bytes,
             slow_client_timeout: sockets.slow_client_timeout,

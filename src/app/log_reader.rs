@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use super::topic_counters::TopicCounters;
 use crate::kafka::{ConsumerSettings, Handle, LogConsumer, Router, Status, Topics, Wants};
 use crate::lifecycle::Lifecycle;
+use crate::session::LogSource;
 use crate::settings::{KafkaSettings, Settings};
-use crate::socketio::LogSource;
 use crate::telemetry::labels::RecordOutcome;
 use crate::telemetry::{Metrics, events};
 

@@ -18,7 +18,8 @@ use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 
 use crate::kafka;
 use crate::lifecycle::Lifecycle;
-use crate::settings::{Problems, Settings};
+use crate::session::Rules;
+use crate::settings::{Problems, Profile, Settings};
 use crate::telemetry::Metrics;
 
 pub use log_reader::client_settings;
@@ -49,6 +50,13 @@ pub async fn run(
     lifecycle.stopping().cancelled().await;
     running.drain(&lifecycle.killed()).await;
     Ok(())
+}
+
+/// What the profile says about sessions.
+fn session_rules(profile: &Profile) -> Rules {
+    Rules {
+        policy: profile.policy.clone(),
+    }
 }
 
 fn hub_settings(settings: &Settings) -> HubSettings {

@@ -18,7 +18,7 @@ use crate::api::{self, Probes};
 use crate::problem::Problem;
 use crate::settings::Listen;
 use crate::socketio::{self, Engine};
-use crate::telemetry::labels::Refused;
+use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
 
 /// assets/README.md says why it is enough.
@@ -111,7 +111,7 @@ fn cors(origins: Arc<ArcSwap<Origins>>) -> CorsLayer {
 
 fn refuse_origin(metrics: &Metrics) -> Response {
     let why = "a page of this origin may not connect";
-    events::refused(metrics, Refused::Origin, why);
+    events::refused(metrics, RejectReason::Origin, why);
     let detail = "this origin may not connect";
     Problem::new(StatusCode::FORBIDDEN, "origin", detail).into_response()
 }

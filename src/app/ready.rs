@@ -13,7 +13,7 @@ use crate::auth::Verifier;
 use crate::clock;
 use crate::session::SharedHub;
 use crate::telemetry::events;
-use crate::telemetry::labels::Refused;
+use crate::telemetry::labels::RejectReason;
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -47,13 +47,13 @@ impl Readiness {
     }
 
     /// Whether a new connection may come in.
-    pub(super) fn admits(&self) -> Result<(), Refused> {
+    pub(super) fn admits(&self) -> Result<(), RejectReason> {
         if self.draining.load(Ordering::Relaxed) {
-            Err(Refused::Draining)
+            Err(RejectReason::Draining)
         } else if *self.started.borrow() {
             Ok(())
         } else {
-            Err(Refused::Starting)
+            Err(RejectReason::Starting)
         }
     }
 
@@ -103,7 +103,7 @@ impl Readiness {
     pub(super) fn report(&self) -> ReadyReport {
         let (kafka, keys) = (self.kafka(), self.keys());
         let status = match self.admits() {
-            Err(Refused::Draining) => ReadyStatus::Draining,
+            Err(RejectReason::Draining) => ReadyStatus::Draining,
             Err(_) => ReadyStatus::Starting,
             Ok(()) if kafka.is_well() && keys.is_well() => ReadyStatus::Ready,
             Ok(()) => ReadyStatus::Degraded,

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::log_reader::LogReader;
 use super::origins::Origins;
+use super::session_rules;
 use super::stats::EventCounters;
 use crate::auth::Verifier;
 use crate::lifecycle::Lifecycle;
@@ -47,7 +48,7 @@ impl Reload {
             };
             match read {
                 Ok(newer) => self.apply(newer).await,
-                Err(why) => events::reload_refused(&self.sessions.metrics, &why),
+                Err(why) => events::reload_refused(self.sessions.metrics(), &why),
             }
         }
     }
@@ -79,11 +80,11 @@ impl Reload {
         self.verifier.set_claim_rules(profile.claim_rules());
         self.origins.store(Arc::new(Origins::new(listen)));
         // Before the routes: what they newly send to a room is for those only whom the new policy lets in.
-        let revoked = self.sessions.set_policy(profile.policy.clone()).await;
+        let revoked = self.sessions.set_rules(session_rules(profile)).await;
         self.events.learn(&profile.routes);
         self.log.reroute(&profile.routes);
         events::reloaded(
-            &self.sessions.metrics,
+            self.sessions.metrics(),
             &Reloaded {
                 profile: &profile.name,
                 revoked_connections: revoked.connections,

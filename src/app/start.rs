@@ -17,6 +17,7 @@ use crate::demo::Demo;
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
 use crate::net::ConnectionTable;
+use crate::session::Sessions;
 use crate::socketio::Engine;
 use crate::telemetry::events;
 
@@ -25,6 +26,7 @@ pub(super) struct RunningApp {
     pub(super) over: Over,
     pub(super) log: Arc<LogReader>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) engine: Arc<Engine>,
     /// Of both listeners.
     pub(super) tables: [Arc<ConnectionTable>; 2],
@@ -87,12 +89,14 @@ impl App {
             settings,
             log: log.clone(),
             events: event_counters,
-            sessions,
+            sessions: sessions.clone(),
             origins,
             verifier,
         };
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
-        lifecycle.spawn("sessions", engine.clone().watch(over.token.clone()));
+        let stop = over.token.clone();
+        lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
+        lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
         let demo = demo.map(|built| {
             let BuiltDemo {
@@ -108,6 +112,7 @@ impl App {
             over,
             log,
             readiness,
+            sessions,
             engine,
             tables,
             receipts,
@@ -125,7 +130,7 @@ impl App {
             metrics: self.metrics.clone(),
             hub: self.hub.clone(),
             log: self.log.clone(),
-            engine: self.engine.clone(),
+            sessions: self.sessions.clone(),
             events: self.event_counters.clone(),
         };
         let scrape = Arc::new(Scrape::new(sources, self.tables()));

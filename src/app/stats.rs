@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::log_reader::LogReader;
 use crate::clock;
 use crate::net::{ConnectionTable, NetStats};
-use crate::session::{OnDelivered, SharedHub};
-use crate::socketio::Engine;
-use crate::telemetry::labels::{Component, Label, Refused, Undelivered};
+use crate::session::{OnDelivered, Sessions, SharedHub};
+use crate::telemetry::labels::{Component, Label, RejectReason, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
 use crate::telemetry::{Metrics, render_lag};
 
@@ -52,7 +51,7 @@ pub(super) struct ScrapeSources {
     pub(super) metrics: Metrics,
     pub(super) hub: Arc<SharedHub>,
     pub(super) log: Arc<LogReader>,
-    pub(super) engine: Arc<Engine>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) events: Arc<EventCounters>,
 }
 
@@ -129,7 +128,7 @@ impl Scrape {
             metrics,
             hub,
             log,
-            engine,
+            sessions,
             ..
         } = &self.sources;
         let snapshot = hub.with(|hub, now| hub.statistics(now));
@@ -152,14 +151,14 @@ impl Scrape {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": clock::monotonic_ms().saturating_sub(self.started_ms) / 1000,
             "connections": snapshot.connections,
-            "sessions": engine.open(),
+            "sessions": sessions.admitted(),
             "lagging": snapshot.lagging,
             "organizations": snapshot.organisations,
             "rooms": rooms(&snapshot),
             "records_published": snapshot.counts.publications,
             "events_emitted": emitted,
             "active_connections": snapshot.connections,
-            "total_connections": metrics.connects.total(),
+            "total_connections": metrics.total_connects(),
             "total_disconnections": metrics.disconnects.total(),
             "total_rooms": snapshot.rooms.values().map(|count| count.rooms).sum::<usize>(),
             "messages_sent": emitted,
@@ -197,16 +196,16 @@ fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
     let closed = |stats: &NetStats, label| stats.closed.get(label).copied().unwrap_or(0);
     let refused = &metrics.refused;
     for reason in [
-        Refused::HeaderTimeout,
-        Refused::HeaderLimit,
-        Refused::BadHttp,
+        RejectReason::HeaderTimeout,
+        RejectReason::HeaderLimit,
+        RejectReason::BadHttp,
     ] {
         let label = reason.as_str();
         refused.add(reason, closed(now, label) - closed(before, label));
     }
-    refused.add(Refused::MaxConnections, now.refused - before.refused);
+    refused.add(RejectReason::MaxConnections, now.refused - before.refused);
     let accept = now.accept_errors - before.accept_errors;
-    refused.add(Refused::Accept, accept);
+    refused.add(RejectReason::Accept, accept);
     metrics.errors.add(Component::Net, accept);
 }
 
@@ -247,7 +246,7 @@ mod tests {
     #[test]
     fn refusals_of_the_listeners_are_added_once() {
         let metrics = Metrics::new();
-        metrics.refused.increment(Refused::MaxConnections);
+        metrics.refused.increment(RejectReason::MaxConnections);
         let first = NetStats {
             refused: 3,
             accept_errors: 2,
@@ -277,9 +276,9 @@ mod tests {
     fn the_listener_names_its_reasons_as_the_metrics_do() {
         use crate::net::CloseReason;
         for (close, refused) in [
-            (CloseReason::HeaderTimeout, Refused::HeaderTimeout),
-            (CloseReason::HeaderLimit, Refused::HeaderLimit),
-            (CloseReason::BadHttp, Refused::BadHttp),
+            (CloseReason::HeaderTimeout, RejectReason::HeaderTimeout),
+            (CloseReason::HeaderLimit, RejectReason::HeaderLimit),
+            (CloseReason::BadHttp, RejectReason::BadHttp),
         ] {
             assert_eq!(close.label(), refused.as_str());
         }

@@ -34,7 +34,7 @@ pub use secret::jwt_secret;
 pub use sources::{AuthSettings, JwksSource, KeySources, check as check_keys};
 
 use crate::lifecycle::Lifecycle;
-use crate::telemetry::labels::Refused;
+use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
 use keyring::{Keyring, Outlook, Pace};
 use token::Unopened;
@@ -130,7 +130,11 @@ impl Rejected {
 
     /// Counts it and says it in the log, at most once a second for each code.
     pub fn report(&self, metrics: &Metrics) {
-        events::refused(metrics, Refused::from(self.code), &self.why.to_string());
+        events::refused(
+            metrics,
+            RejectReason::from(self.code),
+            &self.why.to_string(),
+        );
     }
 }
 

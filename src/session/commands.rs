@@ -123,10 +123,10 @@ impl Session {
             .map(|request| request.into_room(organisation))
             .collect();
         let key = self.key().ok_or(Reason::Internal)?;
-        let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
+        let most = self.max_rooms();
         let (new, keys) = self.shared.hub.with(|hub, now| {
-            let policy = self.shared.policy.load();
-            if !wanted.iter().all(|room| self.may_hold(&policy, room)) {
+            let rules = self.shared.rules.load();
+            if !wanted.iter().all(|room| self.may_hold(&rules.policy, room)) {
                 return Err(Reason::Forbidden.into());
             }
             let held = hub.rooms(key);
@@ -180,8 +180,7 @@ impl Session {
         let payload: Value =
             serde_json::from_str(payload.get()).map_err(|_| Failure::from(Reason::BadRequest))?;
         let own = &self.claims.organisation;
-        let most = self.shared.max_rooms.saturating_add(self.own_rooms().len());
-        RoomRequest::parse(&payload, own, most).map_err(|bad| Failure {
+        RoomRequest::parse(&payload, own, self.max_rooms()).map_err(|bad| Failure {
             reason: bad.reason(),
             message: bad.message(),
         })

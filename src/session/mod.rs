@@ -1,87 +1,254 @@
-//! Who is connected and what it may do, on any transport.
+//! What holds for every connection, whatever its transport: who it is, what it may do, how it is resumed and how it ends.
+//!
+//! - `admission`, `connect`, `handshake_rooms`, `log_source`: the way in
+//! - `registry`, `rules`: the sessions that are open, and what concerns several of them
+//! - `commands`, `receipts`: what clients ask for
+//! - `server_event`: what the server says by itself
+//! - `shared_hub`: the hub in the running process
+//!
+//! A transport frames, sends, and closes itself when its [`TransportHandle`] says so; `tests/memory.rs` is a small one.
 
+mod admission;
 mod commands;
-mod open;
+mod connect;
+mod handshake_rooms;
+mod log_source;
 pub mod receipts;
+mod registry;
+mod rules;
+mod server_event;
 mod shared_hub;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::policy::Policy;
+use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
+pub use admission::{AdmissionSlot, ReadinessCheck};
 pub use commands::{Answer, Failure, Reply};
-pub use open::{Open, Revoked};
+pub use connect::{AdmittedSession, ConnectRequest, Resumption};
+pub use handshake_rooms::RejectedRoom;
+pub use log_source::LogSource;
+pub use registry::OpenSessions;
+pub use rules::{Revoked, Rules};
+pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
 
+use crate::auth::Verifier;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry::events;
+use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
 use receipts::{Outstanding, Receipts};
 
 /// What all sessions share.
 pub struct Sessions {
-    pub hub: Arc<SharedHub>,
-    /// Judged by under the hub's lock, so that a new one is a line in time: see [`Sessions::set_policy`].
-    pub policy: ArcSwap<Policy>,
-    pub open: Open,
-    /// Rooms that one connection may hold beside its own two.
-    pub max_rooms: usize,
-    pub metrics: Metrics,
-    pub receipts: Arc<dyn Receipts>,
-    pub outstanding: Outstanding,
+    hub: Arc<SharedHub>,
+    verifier: Arc<Verifier>,
+    log: Arc<dyn LogSource>,
+    readiness: ReadinessCheck,
+    /// Read under the hub's lock where a room is joined, so that new rules take effect at one moment: see
+    /// [`Sessions::set_rules`].
+    rules: ArcSwap<Rules>,
+    limits: SessionLimits,
+    /// Transports that hold an [`AdmissionSlot`].
+    admitted: Arc<AtomicUsize>,
+    open: OpenSessions,
+    receipts: Arc<dyn Receipts>,
+    outstanding: Outstanding,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
 }
 
-/// One connection of one person.
+/// What [`Sessions`] are made of.
+pub struct SessionParts {
+    pub hub: Arc<SharedHub>,
+    pub verifier: Arc<Verifier>,
+    pub log: Arc<dyn LogSource>,
+    pub readiness: ReadinessCheck,
+    pub rules: Rules,
+    pub limits: SessionLimits,
+    pub receipts: Arc<dyn Receipts>,
+    pub metrics: Metrics,
+    pub lifecycle: Lifecycle,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Transports that may be admitted at a time, of all kinds together; `usize::MAX`: no limit.
+    pub max_connections: usize,
+    /// Rooms that one connection may hold beside its own two.
+    pub max_rooms: usize,
+}
+
+impl Sessions {
+    pub fn new(parts: SessionParts) -> Arc<Self> {
+        Arc::new(Self {
+            hub: parts.hub,
+            verifier: parts.verifier,
+            log: parts.log,
+            readiness: parts.readiness,
+            rules: ArcSwap::from_pointee(parts.rules),
+            limits: parts.limits,
+            admitted: Arc::default(),
+            open: OpenSessions::default(),
+            receipts: parts.receipts,
+            outstanding: Outstanding::default(),
+            metrics: parts.metrics,
+            lifecycle: parts.lifecycle,
+        })
+    }
+
+    pub fn hub(&self) -> &Arc<SharedHub> {
+        &self.hub
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub fn open(&self) -> &OpenSessions {
+        &self.open
+    }
+}
+
+/// A transport as its sessions see it.
+pub trait TransportHandle: Send + Sync {
+    /// Closes the transport, in the way that makes its clients reconnect. Only the first call counts. The transport then calls
+    /// [`Session::end`] for each of its sessions.
+    fn close(&self, reason: CloseReason);
+}
+
+/// One connection of one user.
 pub struct Session {
-    pub shared: Arc<Sessions>,
-    /// Public: for logs, the API and the client itself. Not the Socket.IO id, which is a secret.
-    pub connection_id: String,
-    pub claims: Claims,
+    shared: Arc<Sessions>,
+    connection_id: String,
+    claims: Claims,
     /// The hub's name for it, once it is connected.
     key: OnceLock<ConnectionKey>,
+    /// While it is connected.
+    carrier: Mutex<Option<SessionCarrier>>,
     /// Acknowledgements that it was asked for and has not given.
     outstanding: Outstanding,
 }
 
+/// What carries a session, and what that is counted as.
+struct SessionCarrier {
+    transport: Arc<dyn TransportHandle>,
+    labels: ConnectionLabels,
+}
+
 impl Session {
-    pub fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
+    fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
         let connection_id = format!("c-{:016x}", rand::random::<u64>());
         Self {
             shared,
             connection_id,
             claims,
             key: OnceLock::new(),
+            carrier: Mutex::new(None),
             outstanding: Outstanding::default(),
         }
+    }
+
+    /// Public: for logs, the API and the client itself. Not the Socket.IO id, which is a secret.
+    pub fn connection_id(&self) -> &str {
+        &self.connection_id
+    }
+
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     pub fn key(&self) -> Option<ConnectionKey> {
         self.key.get().copied()
     }
 
-    /// Binds the session to its connection of the hub; only the first time counts. Called under the hub's lock, together with
-    /// the judgement of its rooms.
-    pub fn bind(self: &Arc<Self>, key: ConnectionKey) {
-        let key = *self.key.get_or_init(|| key);
-        self.shared.open.add(key, self);
+    /// It is carried by this transport, and counted.
+    fn begin(&self, transport: Arc<dyn TransportHandle>, labels: ConnectionLabels) {
+        *self.carrier() = Some(SessionCarrier { transport, labels });
+        events::connected(&self.shared.metrics, labels, &self.connection_id);
     }
 
-    /// Its connection is over.
-    pub fn end(&self) {
-        if let Some(key) = self.key() {
-            self.shared.open.remove(key);
-            self.shared.hub.with(|hub, _| hub.close(key));
+    /// Binds the session to its connection of the hub. Called under the hub's lock, together with the judgement of its rooms.
+    fn bind(self: &Arc<Self>, key: ConnectionKey, until: u64) {
+        let key = *self.key.get_or_init(|| key);
+        self.shared.open.add(key, self, until);
+    }
+
+    /// Has its transport closed. Nothing more is said to the client.
+    pub fn close(&self, reason: CloseReason) {
+        let carrier = self.carrier();
+        let transport = carrier.as_ref().map(|carrier| carrier.transport.clone());
+        // A transport may end its sessions from within.
+        drop(carrier);
+        if let Some(transport) = transport {
+            transport.close(reason);
         }
     }
 
-    pub fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
+    /// Its transport goes on by other means: an upgrade.
+    pub fn relabel(&self, labels: ConnectionLabels) {
+        if let Some(carrier) = self.carrier().as_mut() {
+            let before = std::mem::replace(&mut carrier.labels, labels);
+            events::upgraded(&self.shared.metrics, before, labels);
+        }
+    }
+
+    /// Its connection has ended. Only the first call counts.
+    pub fn end(&self, reason: CloseReason) {
+        if let Some(key) = self.key() {
+            self.shared.open.remove(key, self);
+            self.shared.hub.with(|hub, _| hub.close(key));
+        }
+        let carrier = self.carrier().take();
+        if let Some(carrier) = carrier {
+            let metrics = &self.shared.metrics;
+            events::disconnected(metrics, carrier.labels, &self.connection_id, reason);
+        }
+    }
+
+    /// Its outlet, which was full, has capacity again.
+    pub fn ready(&self) {
+        if let Some(key) = self.key() {
+            self.shared.hub.ready(key);
+        }
+    }
+
+    /// Sends a `cursor` event behind what was sent so far.
+    pub fn send_cursor(&self) {
+        if let Some(key) = self.key() {
+            self.shared.hub.with(|hub, now| hub.cursor(key, now));
+        }
+    }
+
+    fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
         policy.may_join(&self.claims, room)
     }
 
-    /// The organisation's room and the person's own: held for as long as the connection lives.
+    /// The organisation's room and the user's own: held for as long as the connection lives.
     pub fn own_rooms(&self) -> [Room; 2] {
         self.claims.own_rooms()
+    }
+
+    /// How many rooms it may hold, its own two included.
+    fn max_rooms(&self) -> usize {
+        let own = self.own_rooms().len();
+        self.shared.limits.max_rooms.saturating_add(own)
+    }
+
+    fn carrier(&self) -> MutexGuard<'_, Option<SessionCarrier>> {
+        self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

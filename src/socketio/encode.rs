@@ -1,22 +1,18 @@
-//! The one function that makes every outgoing event.
+//! The one function that arranges every outgoing event as the arguments of a Socket.IO packet.
 //!
 //! A stock client takes the last argument of any packet without an acknowledgement for its resume offset if it is a string.
 //! So each event ends with a cursor, or with something that is not a string.
 
 use fleetcast_core::domain::publication::Publication;
-use fleetcast_core::hub::outlet::{ControlItem, Item};
+use fleetcast_core::hub::outlet::Item;
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use socketioxide::SendError;
 use socketioxide::ack::AckStream;
 use socketioxide::extract::SocketRef;
 
-use crate::clock;
-use crate::session::{Failure, Session};
-
-/// Version of what this server says over Socket.IO: S2-11.
-pub const PROTOCOL_VERSION: &str = "1.0";
+use crate::session::{ServerEvent, Session, record_meta};
 
 /// Brackets, quotes, commas, the packet type and the namespace around the arguments, in bytes: an upper bound.
 const FRAMING: usize = 32;
@@ -25,7 +21,7 @@ const FRAMING: usize = 32;
 pub(super) struct Outgoing<'a> {
     event: &'a str,
     body: Body<'a>,
-    /// [`Meta`] as JSON: its size is not known before, because a key may be full of what must be escaped.
+    /// Where a record came from, as JSON: its size is not known before, because a key may be full of what must be escaped.
     meta: Option<Box<RawValue>>,
     last: LastArgument<'a>,
 }
@@ -43,17 +39,10 @@ enum LastArgument<'a> {
 enum Body<'a> {
     /// The record as its producer wrote it.
     Record(&'a RawValue),
-    Made(Box<RawValue>),
+    /// Of the server's own event.
+    Server(Box<RawValue>),
     /// The cursor is the only argument.
     None,
-}
-
-/// Where a record came from: only for clients that asked with `auth.meta`.
-#[derive(Serialize)]
-struct Meta<'a> {
-    id: String,
-    timestamp: Option<i64>,
-    key: Option<&'a str>,
 }
 
 /// What follows the event's name. Tuples, because the library takes those, and nothing else, for several arguments.
@@ -66,27 +55,8 @@ enum Arguments<'a> {
     BodyMetaCursor((&'a RawValue, &'a RawValue, Option<&'a str>)),
 }
 
-/// `{data, timestamp}`: what all events of ours look like.
-#[derive(Serialize)]
-struct Envelope<T> {
-    data: T,
-    timestamp: String,
-}
-
-#[derive(Serialize)]
-struct Welcome<'a> {
-    protocol_version: &'static str,
-    connection_id: &'a str,
-    user_id: &'a str,
-    organization_id: &'a str,
-    roles: Vec<&'a str>,
-    rooms: Vec<String>,
-    resume: &'static str,
-    server_time: String,
-    window_seconds: u64,
-}
-
 impl<'a> Outgoing<'a> {
+    /// `meta`: the client wants to know where records came from.
     pub(super) fn item(item: Item<'a>, session: &Session, meta: bool) -> Self {
         match item {
             Item::Publication(delivery) => {
@@ -102,7 +72,7 @@ impl<'a> Outgoing<'a> {
                 meta: None,
                 last: LastArgument::Null,
             },
-            Item::Control(control) => Self::control(control, session),
+            Item::Control(control) => Self::server(session.server_event(control)),
         }
     }
 
@@ -110,136 +80,19 @@ impl<'a> Outgoing<'a> {
         Self {
             event: &publication.event,
             body: Body::Record(&publication.payload),
-            meta: meta.then(|| {
-                let meta = Meta {
-                    id: publication.id(),
-                    timestamp: publication.timestamp,
-                    key: publication.key.as_deref(),
-                };
-                to_raw_value(&meta).expect("texts and a number are plain data")
-            }),
+            meta: meta.then(|| record_meta(publication)),
             last: LastArgument::Cursor(cursor),
         }
     }
 
-    fn control(item: ControlItem<'a>, session: &Session) -> Self {
-        match item {
-            ControlItem::Cursor { cursor } => Self {
-                event: "cursor",
-                body: Body::None,
-                meta: None,
-                last: LastArgument::Cursor(cursor),
-            },
-            ControlItem::Welcome {
-                resumed,
-                rooms,
-                window_seconds,
-                cursor,
-            } => {
-                let welcome = Welcome {
-                    protocol_version: PROTOCOL_VERSION,
-                    connection_id: &session.connection_id,
-                    user_id: session.claims.user.as_str(),
-                    organization_id: session.claims.organisation.as_str(),
-                    roles: session.claims.roles.iter().map(String::as_str).collect(),
-                    rooms: rooms.iter().map(ToString::to_string).collect(),
-                    resume: resumed.as_str(),
-                    server_time: clock::rfc3339(clock::wall_ms()),
-                    window_seconds,
-                };
-                Self::made(
-                    "connection_established",
-                    welcome,
-                    LastArgument::Cursor(cursor),
-                )
-            }
-            ControlItem::Resync {
-                reason,
-                rooms,
-                cursor,
-            } => {
-                #[derive(Serialize)]
-                struct Resync {
-                    reason: &'static str,
-                    code: u16,
-                    rooms: Vec<String>,
-                }
-                let rooms = rooms.iter().map(ToString::to_string).collect();
-                let resync = Resync {
-                    reason: reason.as_str(),
-                    code: reason.number(),
-                    rooms,
-                };
-                Self::made("resync_required", resync, LastArgument::Cursor(cursor))
-            }
-            ControlItem::Revoked {
-                reason,
-                rooms,
-                cursor,
-            } => {
-                #[derive(Serialize)]
-                struct Revoked {
-                    rooms: Vec<String>,
-                    reason: &'static str,
-                    code: u16,
-                }
-                let revoked = Revoked {
-                    rooms: rooms.iter().map(ToString::to_string).collect(),
-                    reason: reason.as_str(),
-                    code: reason.number(),
-                };
-                Self::made("room_revoked", revoked, LastArgument::Cursor(cursor))
-            }
-            ControlItem::Stale {
-                stale,
-                since,
-                cursor,
-            } => {
-                #[derive(Serialize)]
-                struct Stale {
-                    stale: bool,
-                    since: String,
-                }
-                let stale = Stale {
-                    stale,
-                    since: clock::rfc3339(since),
-                };
-                Self::made("stale", stale, LastArgument::Cursor(cursor))
-            }
-        }
-    }
-
-    /// A command failed and its sender asked for no acknowledgement.
-    pub(super) fn error(failure: Failure, about: &str) -> Self {
-        #[derive(Serialize)]
-        struct Error<'a> {
-            #[serde(flatten)]
-            failure: Failure,
-            message: &'static str,
-            about: &'a str,
-        }
-        Self::made(
-            "error",
-            Error {
-                failure,
-                message: failure.message,
-                about,
-            },
-            LastArgument::Body,
-        )
-    }
-
-    fn made(event: &'a str, data: impl Serialize, last: LastArgument<'a>) -> Self {
-        let envelope = Envelope {
-            data,
-            timestamp: clock::rfc3339(clock::wall_ms()),
-        };
-        let body = to_raw_value(&envelope).expect("our own events are plain data");
+    pub(super) fn server(event: ServerEvent<'a>) -> Self {
         Self {
-            event,
-            body: Body::Made(body),
+            event: event.name,
+            body: event.body.map_or(Body::None, Body::Server),
             meta: None,
-            last,
+            last: event
+                .cursor
+                .map_or(LastArgument::Body, |cursor| LastArgument::Cursor(cursor)),
         }
     }
 
@@ -284,7 +137,7 @@ impl<'a> Outgoing<'a> {
     fn body(&self) -> Option<&RawValue> {
         match &self.body {
             Body::Record(body) => Some(body),
-            Body::Made(body) => Some(body),
+            Body::Server(body) => Some(body),
             Body::None => None,
         }
     }
@@ -292,45 +145,22 @@ impl<'a> Outgoing<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use arc_swap::ArcSwap;
-    use fleetcast_core::domain::claims::{ClaimRules, Claims};
     use fleetcast_core::domain::id::Id;
-    use fleetcast_core::domain::policy::Policy;
     use fleetcast_core::domain::protocol::{Reason, ResyncReason};
     use fleetcast_core::domain::publication::{Class, Ephemeral};
     use fleetcast_core::domain::room::Room;
-    use fleetcast_core::hub::outlet::{Delivery, DeliveryCursor, Entry, Resumed};
-    use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS, Now};
+    use fleetcast_core::hub::Now;
+    use fleetcast_core::hub::outlet::{ControlItem, Delivery, DeliveryCursor, Entry, Resumed};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::session::receipts::{CountOnly, Outstanding};
-    use crate::session::{Open, Sessions, SharedHub};
-    use crate::telemetry::Metrics;
+    use crate::session::tests::session_of;
 
-    fn session() -> Session {
-        let settings = HubSettings {
-            window_ms: 60_000,
-            window_bytes: 1_000_000,
-            latest_bytes: 1_000_000,
-            named_partitions: NAMED_PARTITIONS,
-        };
-        let shared = Sessions {
-            hub: SharedHub::new(settings),
-            policy: ArcSwap::from_pointee(Policy::build(BTreeMap::new()).unwrap()),
-            open: Open::default(),
-            max_rooms: 200,
-            metrics: Metrics::new(),
-            receipts: Arc::new(CountOnly),
-            outstanding: Outstanding::default(),
-        };
+    fn session() -> Arc<Session> {
         let claims = json!({"sub": "u1", "org_id": "o1", "roles": ["admin", "q\"uote"], "exp": 2_000_000_000});
-        let claims =
-            Claims::from_json(claims.as_object().unwrap(), &ClaimRules::default()).unwrap();
-        Session::new(Arc::new(shared), claims)
+        session_of(&claims)
     }
 
     fn publication(payload: &str, key: Option<&str>) -> Arc<Publication> {
@@ -425,7 +255,7 @@ mod tests {
             assert!(packet.len() + FRAMING >= outgoing.size(), "not far above");
         }
         for reason in Reason::ALL {
-            let outgoing = Outgoing::error((*reason).into(), &awkward);
+            let outgoing = Outgoing::server(session.error_event((*reason).into(), &awkward));
             let (packet, last) = packet(&outgoing);
             assert!(last.is_object(), "{packet}");
             assert!(packet.len() <= outgoing.size());
@@ -452,6 +282,7 @@ mod tests {
             i64::MIN
         )));
     }
+
     #[test]
     fn an_ephemeral_event_ends_with_null_and_has_no_origin() {
         let session = session();

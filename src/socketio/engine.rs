@@ -1,11 +1,11 @@
-//! Engine.IO over HTTP, in front of the library: who may begin a session, and what its requests are answered with.
+//! Engine.IO over HTTP, in front of the library: what begins a session, and what its requests are answered with.
 //!
-//! Everything temporary is refused here, with a status and Retry-After, because a stock client tries again after a failed
+//! Everything temporary is rejected here, with a status and Retry-After, because a stock client tries again after a failed
 //! handshake and never after a `connect_error`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,26 +22,20 @@ use tower::util::BoxCloneSyncService;
 use super::engine_session::EngineSession;
 use super::inbound;
 use super::query::EngineQuery;
-use super::slot::Slot;
-use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::net::Guard;
 use crate::problem::Problem;
-use crate::session::Sessions;
+use crate::session::{AdmissionSlot, Sessions};
 use crate::telemetry::events;
-use crate::telemetry::labels::{Component, Label, Refused};
+use crate::telemetry::labels::{Component, Label, RejectReason};
 
-/// For a client that was refused because there is no room, or no readiness, yet.
+/// For a client that was rejected because the server is full, or not ready.
 const RETRY_AFTER_SECONDS: u32 = 2;
-
-/// Says whether new sessions may begin, and if not, why.
-pub type Admission = Arc<dyn Fn() -> Result<(), Refused> + Send + Sync>;
 
 /// The library as a service: it answers everything, so it cannot fail.
 pub(super) type Library = BoxCloneSyncService<Request<Body>, Response, Infallible>;
 
 pub struct EngineSettings {
-    pub max_connections: usize,
     /// Bytes of one polling payload.
     pub max_payload: usize,
     /// Bytes of one packet from a client.
@@ -56,10 +50,8 @@ pub struct EngineSettings {
 pub struct Engine {
     pub(super) sessions: Arc<Sessions>,
     library: Library,
-    admission: Admission,
     pub(super) settings: EngineSettings,
     pub(super) lifecycle: Lifecycle,
-    open: Arc<AtomicUsize>,
     known: Mutex<Known>,
     next_id: AtomicU64,
 }
@@ -79,31 +71,23 @@ pub(super) struct Credentials {
 }
 
 impl Engine {
-    pub fn new(
+    pub(super) fn new(
         sessions: Arc<Sessions>,
         library: Library,
-        admission: Admission,
         settings: EngineSettings,
         lifecycle: Lifecycle,
     ) -> Arc<Self> {
         Arc::new(Self {
             sessions,
             library,
-            admission,
             settings,
             lifecycle,
-            open: Arc::new(AtomicUsize::new(0)),
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
         })
     }
 
-    /// Sessions that are open now.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// A handle for each open session, to close it.
+    /// A handle for each open session, to close it: also of those on which no CONNECT has come.
     pub fn closers(&self) -> Vec<Box<dyn FnOnce(CloseReason) + Send>> {
         let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
         all.into_iter()
@@ -113,14 +97,13 @@ impl Engine {
             .collect()
     }
 
-    /// Looks after the sessions until `stop`.
+    /// Closes what the library does not, until `stop`: polling that is not fetched, and dead transports.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
-            let now_seconds = clock::wall_ms() / 1000;
             for session in all {
-                session.look_after(now_seconds, &self.settings);
+                session.look_after(&self.settings);
             }
         }
     }
@@ -129,7 +112,7 @@ impl Engine {
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response {
         let Some(guard) = request.extensions().get::<Arc<Guard>>().cloned() else {
             events::fault(
-                &self.sessions.metrics,
+                self.sessions.metrics(),
                 Component::Http,
                 "refusing a request",
                 "it came without its connection",
@@ -156,14 +139,13 @@ impl Engine {
         query: &EngineQuery,
         guard: Arc<Guard>,
     ) -> Response {
-        if let Err(reason) = (self.admission)() {
-            return self.refuse(reason, StatusCode::SERVICE_UNAVAILABLE);
-        }
+        let slot = match self.sessions.admit("at the Engine.IO handshake") {
+            Ok(slot) => slot,
+            Err(reason) => return unavailable(reason),
+        };
         let websocket = query.websocket;
         let carrier = websocket.then(|| guard.clone());
-        let Some(session) = self.open_session(&mut request, query, carrier) else {
-            return self.refuse(Refused::MaxConnections, StatusCode::SERVICE_UNAVAILABLE);
-        };
+        let session = self.open_session(slot, &mut request, query, carrier);
         if websocket {
             guard.set_observer(session.budget.clone());
         }
@@ -182,23 +164,16 @@ impl Engine {
 
     fn open_session(
         self: &Arc<Self>,
+        slot: AdmissionSlot,
         request: &mut Request<Body>,
         query: &EngineQuery,
         websocket: Option<Arc<Guard>>,
-    ) -> Option<Arc<EngineSession>> {
-        let most = self.settings.max_connections;
-        let taken = self
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < most).then_some(open + 1)
-            });
-        taken.ok()?;
+    ) -> Arc<EngineSession> {
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot::counted(self.open.clone());
-        let session = EngineSession::new(self, id, slot, credentials, websocket);
+        let session = EngineSession::new(self, id, Arc::new(slot), credentials, websocket);
         self.lock().all.insert(id, Arc::downgrade(&session));
-        Some(session)
+        session
     }
 
     /// Takes the tokens out of the request: what is kept of it, and what the library may log, has none.
@@ -285,8 +260,7 @@ impl Engine {
         }
         let response = self.call(request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.lifecycle
-                .spawn("upgrade", session.finish_upgrade(self.clone()));
+            self.lifecycle.spawn("upgrade", session.finish_upgrade());
         } else {
             session.upgrade_refused();
         }
@@ -312,14 +286,6 @@ impl Engine {
         }
     }
 
-    fn refuse(&self, reason: Refused, status: StatusCode) -> Response {
-        events::refused(&self.sessions.metrics, reason, "at the Engine.IO handshake");
-        let detail = "no new connections at the moment: try again";
-        Problem::new(status, reason.as_str(), detail)
-            .retry_after(RETRY_AFTER_SECONDS)
-            .into_response()
-    }
-
     async fn call(&self, request: Request<Body>) -> Response {
         match self.library.clone().oneshot(request).await {
             Ok(response) => response,
@@ -330,6 +296,14 @@ impl Engine {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A rejection that is temporary, so that the client tries again.
+fn unavailable(reason: RejectReason) -> Response {
+    let detail = "no new connections at the moment: try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), detail)
+        .retry_after(RETRY_AFTER_SECONDS)
+        .into_response()
 }
 
 async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {

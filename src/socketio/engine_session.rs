@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
 use super::send_budget::SendBudget;
-use super::slot::Slot;
+use super::{POLLING, WEBSOCKET};
 use crate::net::{self, Guard};
-use crate::telemetry::events;
-use crate::telemetry::labels::{Namespace, Transport};
+use crate::session::{AdmissionSlot, Session, TransportHandle};
+use crate::telemetry::labels::ConnectionLabels;
 
 /// Looked at so often while a transport changes: the library tells nobody when it is done.
 const UPGRADE_LOOK: Duration = Duration::from_millis(20);
@@ -34,23 +34,29 @@ pub(super) struct EngineSession {
     ended_by_library: AtomicBool,
     wrong_namespaces: AtomicUsize,
     carrier: Mutex<Carrier>,
-    slot: Arc<Slot>,
+    slot: Arc<AdmissionSlot>,
 }
 
 /// What carries the session at present.
 struct Carrier {
     /// Of the WebSocket, once there is one. A polling session has no connection of its own.
     guard: Option<Arc<Guard>>,
-    transport: Transport,
-    sockets: Vec<Seat>,
+    /// One of [`POLLING`] and [`WEBSOCKET`].
+    transport: &'static str,
+    sockets: Vec<ConnectedSocket>,
 }
 
 /// A socket of the session.
-struct Seat {
-    namespace: Namespace,
+struct ConnectedSocket {
+    namespace: &'static str,
     socket: SocketRef,
-    /// Its token is good until then, in seconds since the Unix epoch.
-    until: u64,
+    session: Arc<Session>,
+}
+
+impl TransportHandle for EngineSession {
+    fn close(&self, reason: CloseReason) {
+        self.close(reason);
+    }
 }
 
 impl EngineSession {
@@ -58,11 +64,11 @@ impl EngineSession {
     pub(super) fn new(
         engine: &Arc<Engine>,
         id: u64,
-        slot: Arc<Slot>,
+        slot: Arc<AdmissionSlot>,
         credentials: Credentials,
         websocket: Option<Arc<Guard>>,
     ) -> Arc<Self> {
-        let hub = engine.sessions.hub.clone();
+        let hub = engine.sessions.hub().clone();
         let max_payload = engine.settings.max_payload;
         let budget = SendBudget::new(hub, slot.clone(), websocket.is_some(), max_payload);
         Arc::new(Self {
@@ -78,9 +84,9 @@ impl EngineSession {
             wrong_namespaces: AtomicUsize::new(0),
             carrier: Mutex::new(Carrier {
                 transport: if websocket.is_some() {
-                    Transport::WebSocket
+                    WEBSOCKET
                 } else {
-                    Transport::Polling
+                    POLLING
                 },
                 guard: websocket,
                 sockets: Vec::new(),
@@ -143,26 +149,25 @@ impl EngineSession {
         })
     }
 
+    /// A socket is connected; the labels that it is counted under.
     pub(super) fn add_socket(
         &self,
-        namespace: Namespace,
+        namespace: &'static str,
         socket: SocketRef,
-        until: u64,
-    ) -> Transport {
+        session: Arc<Session>,
+    ) -> ConnectionLabels {
         let mut carrier = self.carrier();
-        carrier.sockets.push(Seat {
+        carrier.sockets.push(ConnectedSocket {
             namespace,
             socket,
-            until,
+            session,
         });
-        carrier.transport
+        carrier.labels(namespace)
     }
 
-    /// The socket is gone; the transport that it was counted under.
-    pub(super) fn remove_socket(&self, namespace: Namespace) -> Transport {
+    pub(super) fn remove_socket(&self, namespace: &str) {
         let mut carrier = self.carrier();
-        carrier.sockets.retain(|seat| seat.namespace != namespace);
-        carrier.transport
+        carrier.sockets.retain(|it| it.namespace != namespace);
     }
 
     /// It wants to go on over this connection, as a WebSocket. False: it has one, or is about to, and the library would let
@@ -187,7 +192,7 @@ impl EngineSession {
     }
 
     /// Waits for the end of an upgrade, which the library reports to nobody.
-    pub(super) async fn finish_upgrade(self: Arc<Self>, engine: Arc<Engine>) {
+    pub(super) async fn finish_upgrade(self: Arc<Self>) {
         loop {
             tokio::time::sleep(UPGRADE_LOOK).await;
             if self.is_closed() {
@@ -197,7 +202,7 @@ impl EngineSession {
                 .carrier()
                 .sockets
                 .first()
-                .map(|seat| seat.socket.transport_type());
+                .map(|connected| connected.socket.transport_type());
             let assumed = library.unwrap_or(TransportType::Polling);
             if self.budget.still_upgrading(assumed) {
                 continue;
@@ -209,10 +214,12 @@ impl EngineSession {
                 .is_some_and(|guard| guard.close_reason().is_none());
             // Without a socket to ask: what the library has given up, it has closed.
             if library == Some(TransportType::Websocket) || (library.is_none() && open) {
-                carrier.transport = Transport::WebSocket;
+                carrier.transport = WEBSOCKET;
                 self.budget.upgraded();
-                for seat in &carrier.sockets {
-                    events::upgraded(&engine.sessions.metrics, seat.namespace);
+                for connected in &carrier.sockets {
+                    connected
+                        .session
+                        .relabel(carrier.labels(connected.namespace));
                 }
             } else {
                 carrier.guard = None;
@@ -221,16 +228,9 @@ impl EngineSession {
         }
     }
 
-    /// Once a second: ends what has outlived its token, has stopped to come for its events, or is dead.
-    pub(super) fn look_after(&self, now_seconds: u64, settings: &EngineSettings) {
-        let expired = self
-            .carrier()
-            .sockets
-            .iter()
-            .any(|seat| seat.until <= now_seconds);
-        if expired {
-            self.close(CloseReason::TokenExpired);
-        } else if self.budget.not_fetched_for() > settings.slow_client_timeout {
+    /// Once a second: ends a session that has stopped to fetch its events, or is dead.
+    pub(super) fn look_after(&self, settings: &EngineSettings) {
+        if self.budget.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
         } else if self.is_dead(settings.heartbeat) {
             self.close(CloseReason::Heartbeat);
@@ -250,6 +250,15 @@ impl EngineSession {
 
     fn carrier(&self) -> MutexGuard<'_, Carrier> {
         self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Carrier {
+    fn labels(&self, namespace: &'static str) -> ConnectionLabels {
+        ConnectionLabels {
+            transport: self.transport,
+            namespace,
+        }
     }
 }
 

@@ -227,11 +227,8 @@ impl Inbox {
         match reply {
             Reply::Now(answer) => {
                 self.tell(socket, received.asker, &answer, &event);
-                if answer.moves_cursor()
-                    && let Some(key) = self.session.key()
-                {
-                    let hub = &self.session.shared.hub;
-                    hub.with(|hub, now| hub.cursor(key, now));
+                if answer.moves_cursor() {
+                    self.session.send_cursor();
                 }
             }
             Reply::Later(kept) => self.settle(socket, received.asker, kept),
@@ -295,7 +292,7 @@ impl Inbox {
             reservation.send(|| asker.ack.send(&body))
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
-            let outgoing = Outgoing::error(failure, &about);
+            let outgoing = Outgoing::server(self.session.error_event(failure, &about));
             let reservation = budget.reserve_answer(outgoing.size(), transport);
             reservation.send(|| outgoing.send(socket))
         } else {

@@ -1,14 +1,13 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
 //! - `engine`, `query`, `inbound`: Engine.IO requests in front of the library
-//! - `engine_session`, `slot`: the life of a session, and its place among all
-//! - `handshake`: CONNECT, tokens, rooms, resume
+//! - `engine_session`: the life of an Engine.IO session
+//! - `handshake`: CONNECT; `session` decides
 //! - `inbox`, `backlog`: commands in order, bounded
-//! - `outlet`, `encode`, `send_budget`: events out, through the library, bounded
+//! - `outlet`, `rejected_rooms`, `encode`, `send_budget`: events out, through the library, bounded
 //!
 //! Nothing of socketioxide leaves this module.
 
-mod asked;
 mod backlog;
 mod encode;
 mod engine;
@@ -20,8 +19,8 @@ mod inbound;
 mod inbox;
 mod outlet;
 mod query;
+mod rejected_rooms;
 mod send_budget;
-mod slot;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -38,10 +37,10 @@ use tower::util::BoxCloneSyncService;
 use crate::session::receipts::ASK_TIMEOUT;
 use tower::{Service, ServiceExt};
 
-pub use encode::PROTOCOL_VERSION;
+use crate::telemetry::labels::ConnectionLabels;
 use engine::Library;
-pub use engine::{Admission, Engine, EngineSettings};
-pub use handshake::{Handshake, LogSource};
+pub use engine::{Engine, EngineSettings};
+pub use handshake::Handshake;
 
 /// Where clients find Engine.IO: `io(url)` and `io(url, {path: "/ws/socket.io"})`.
 pub const PATHS: [&str; 4] = [
@@ -51,8 +50,31 @@ pub const PATHS: [&str; 4] = [
     "/ws/socket.io/",
 ];
 
+const ROOT: &str = "/";
+
 /// Namespaces; both share one space of rooms.
-const NAMESPACES: [&str; 2] = ["/", "/ws"];
+const NAMESPACES: [&str; 2] = [ROOT, "/ws"];
+
+/// Labels of transports.
+const POLLING: &str = "polling";
+const WEBSOCKET: &str = "websocket";
+
+/// What connections are counted under.
+pub const LABELS: [ConnectionLabels; 4] = {
+    const fn labels(transport: &'static str, namespace: &'static str) -> ConnectionLabels {
+        ConnectionLabels {
+            transport,
+            namespace,
+        }
+    }
+    let [root, ws] = NAMESPACES;
+    [
+        labels(POLLING, root),
+        labels(POLLING, ws),
+        labels(WEBSOCKET, root),
+        labels(WEBSOCKET, ws),
+    ]
+};
 
 /// For a burst between the hub and the writer's task: more than a send budget allows.
 const LIBRARY_QUEUE: usize = 4096;
@@ -72,6 +94,7 @@ pub struct SocketIoSettings {
 
 /// Builds the server; requests go to [`Engine::handle`].
 pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
+    handshake.sessions.metrics().declare_connections(&LABELS);
     let max_packet = handshake.max_packet;
     let parser = ParserConfig::common()
         .max_incoming_binaries(ATTACHMENTS)
@@ -92,12 +115,12 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         .build_svc();
     let handshake = Arc::new(handshake);
     for namespace in NAMESPACES {
-        let (admits, connects) = (handshake.clone(), handshake.clone());
-        let connected = move |socket: SocketRef| {
-            connects.connected(&socket);
+        let connected = |socket: SocketRef| {
+            handshake::connected(&socket);
             std::future::ready(())
         };
-        let admit = move |socket: SocketRef, auth| admits.clone().admit(socket, auth);
+        let handshake = handshake.clone();
+        let admit = move |socket: SocketRef, auth| handshake.clone().admit(socket, auth);
         io.ns(namespace, connected.with(admit));
     }
     // Any other name. Left to itself the library answers with the whole name, past the bound of what may be on its way out.
@@ -110,7 +133,6 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
     Engine::new(
         handshake.sessions.clone(),
         boxed(library),
-        handshake.admission.clone(),
         settings.engine,
         handshake.lifecycle.clone(),
     )

@@ -7,12 +7,12 @@ use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
-use super::asked::{self, Refused};
 use super::encode::Outgoing;
 use super::engine_session::EngineSession;
+use super::rejected_rooms;
 use super::send_budget::Reservation;
-use crate::session::Session;
 use crate::session::receipts::Asked;
+use crate::session::{RejectedRoom, Session};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
@@ -22,8 +22,8 @@ pub(super) struct SocketOutlet {
     pub(super) session: Arc<Session>,
     /// The client wants to know where records came from.
     pub(super) meta: bool,
-    /// Rooms of the handshake that are not joined, to be told behind the welcome.
-    pub(super) refused: Vec<Refused>,
+    /// Rooms of the handshake that are not joined, to be reported behind the welcome.
+    pub(super) rejected: Vec<RejectedRoom>,
 }
 
 impl Outlet for SocketOutlet {
@@ -54,11 +54,8 @@ impl Outlet for SocketOutlet {
         if let Err(error) = sent {
             self.not_sent(&error);
         } else if matches!(item, Item::Control(ControlItem::Welcome { .. })) {
-            asked::tell(
-                std::mem::take(&mut self.refused),
-                &self.socket,
-                &self.engine,
-            );
+            let rejected = std::mem::take(&mut self.rejected);
+            rejected_rooms::report(rejected, &self.session, &self.socket, &self.engine);
         }
         Offered::Taken
     }
@@ -91,7 +88,7 @@ impl SocketOutlet {
 
     /// An item was not taken by the library.
     fn not_sent(&self, error: &SendError) {
-        let metrics = &self.session.shared.metrics;
+        let metrics = self.session.metrics();
         match error {
             // It is closing: whoever comes back comes with a cursor from before this item.
             SendError::Socket(SocketError::Closed) => {

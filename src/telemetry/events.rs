@@ -12,8 +12,8 @@ use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Label, Namespace, ReceiptOutcome,
-    RecordOutcome, Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, Label, ReceiptOutcome,
+    RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use super::throttle::{LogKey, Throttle};
@@ -129,51 +129,38 @@ pub fn record_skipped(
 }
 
 /// A connection or a handshake was refused; `why` is for the log only and holds nothing of what was sent. Throttled by reason.
-pub fn refused(metrics: &Metrics, reason: Refused, why: &str) {
+pub fn refused(metrics: &Metrics, reason: RejectReason, why: &str) {
     metrics.refused.increment(reason);
     if let Some(suppressed) = metrics.may_log("refused", reason.as_str()) {
         info!(reason = reason.as_str(), why, suppressed, "refused");
     }
 }
 
-/// A connection was let in.
-pub fn connected(
-    metrics: &Metrics,
-    transport: Transport,
-    namespace: Namespace,
-    connection_id: &str,
-) {
-    metrics.connects.increment(transport);
-    metrics.connections.get(transport, namespace).increment(1.0);
-    debug!(
-        connection_id,
-        transport = transport.as_str(),
-        namespace = namespace.as_str(),
-        "connected"
-    );
+/// A connection was accepted.
+pub fn connected(metrics: &Metrics, labels: ConnectionLabels, connection_id: &str) {
+    metrics.count_connect(labels);
+    let ConnectionLabels {
+        transport,
+        namespace,
+    } = labels;
+    debug!(connection_id, transport, namespace, "connected");
 }
 
-/// A polling connection goes on as a WebSocket.
-pub fn upgraded(metrics: &Metrics, namespace: Namespace) {
-    let connections = &metrics.connections;
-    connections
-        .get(Transport::Polling, namespace)
-        .decrement(1.0);
-    connections
-        .get(Transport::WebSocket, namespace)
-        .increment(1.0);
+/// A connection continues on another transport: polling was upgraded to a WebSocket.
+pub fn upgraded(metrics: &Metrics, before: ConnectionLabels, after: ConnectionLabels) {
+    metrics.open_connections(before).decrement(1.0);
+    metrics.open_connections(after).increment(1.0);
 }
 
-/// A connection that was counted by `connected` ended; `transport` is the one it had last.
+/// A connection that was counted by `connected` ended; `labels` are those that it had last.
 pub fn disconnected(
     metrics: &Metrics,
-    transport: Transport,
-    namespace: Namespace,
+    labels: ConnectionLabels,
     connection_id: &str,
     reason: CloseReason,
 ) {
     metrics.disconnects.increment(reason);
-    metrics.connections.get(transport, namespace).decrement(1.0);
+    metrics.open_connections(labels).decrement(1.0);
     debug!(connection_id, reason = reason.as_str(), "disconnected");
 }
 

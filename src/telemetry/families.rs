@@ -90,37 +90,6 @@ impl<A: Label, B: Label> Counters2<A, B> {
     }
 }
 
-/// One gauge for each pair of values of two closed labels.
-pub struct Gauges2<A, B> {
-    gauges: Vec<Gauge>,
-    labels: PhantomData<(A, B)>,
-}
-
-impl<A: Label, B: Label> Gauges2<A, B> {
-    pub(super) fn new(recorder: &PrometheusRecorder, declared: Declared) -> Self {
-        let pairs = A::ALL
-            .iter()
-            .flat_map(|first| B::ALL.iter().map(move |second| (first, second)));
-        let gauges = pairs
-            .map(|(first, second)| {
-                gauge(
-                    recorder,
-                    declared,
-                    &[(A::NAME, first.as_str()), (B::NAME, second.as_str())],
-                )
-            })
-            .collect();
-        Self {
-            gauges,
-            labels: PhantomData,
-        }
-    }
-
-    pub fn get(&self, first: A, second: B) -> &Gauge {
-        &self.gauges[first.index() * B::ALL.len() + second.index()]
-    }
-}
-
 pub(super) fn counter(
     recorder: &PrometheusRecorder,
     declared: Declared,

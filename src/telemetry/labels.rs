@@ -45,20 +45,15 @@ macro_rules! labels {
     };
 }
 
-labels! {
-    /// How a connection is carried.
-    Transport as "transport" {
-        Polling = "polling",
-        WebSocket = "websocket",
-    }
-}
-
-labels! {
-    /// Socket.IO namespaces; there are no others.
-    Namespace as "namespace" {
-        Root = "/",
-        Ws = "/ws",
-    }
+/// What a connection is counted under. Each transport declares its own: see [`Metrics::declare_connections`].
+///
+/// [`Metrics::declare_connections`]: super::Metrics::declare_connections
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLabels {
+    /// How the connection is carried.
+    pub transport: &'static str,
+    /// Where the transport has namespaces, the one that was connected to.
+    pub namespace: &'static str,
 }
 
 labels! {
@@ -113,8 +108,8 @@ labels! {
 }
 
 labels! {
-    /// Why a connection or a handshake was refused.
-    Refused as "reason" {
+    /// Why a connection or a handshake was rejected.
+    RejectReason as "reason" {
         TokenMissing = "token_missing",
         TokenInvalid = "token_invalid",
         TokenExpired = "token_expired",
@@ -220,7 +215,7 @@ impl From<Skip> for RecordOutcome {
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for RejectReason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::TokenMissing => Self::TokenMissing,
@@ -275,18 +270,16 @@ mod tests {
             "and `success`"
         );
         for refusal in Refusal::ALL {
-            assert_eq!(Refused::from(*refusal).as_str(), refusal.as_str());
+            assert_eq!(RejectReason::from(*refusal).as_str(), refusal.as_str());
         }
     }
 
     #[test]
     fn a_value_knows_its_place_and_its_text_names_it() {
-        check::<Transport>();
-        check::<Namespace>();
         check::<RecordOutcome>();
         check::<Undelivered>();
         check::<ResumeOutcome>();
-        check::<Refused>();
+        check::<RejectReason>();
         check::<Command>();
         check::<CommandOutcome>();
         check::<AskOutcome>();
@@ -294,6 +287,6 @@ mod tests {
         check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();
-        assert_eq!(Refused::parse("anything"), None);
+        assert_eq!(RejectReason::parse("anything"), None);
     }
 }

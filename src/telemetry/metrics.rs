@@ -5,6 +5,7 @@
 //! `lag.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
@@ -19,10 +20,10 @@ use super::catalogue::{
     LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
     RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
-use super::families::{Counters, Counters2, Gauges2, counter, gauge, key, metadata};
+use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Namespace, ReceiptOutcome, RecordOutcome,
-    Refused, ReloadOutcome, ResumeOutcome, Transport, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, ReceiptOutcome,
+    RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
 };
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
@@ -47,14 +48,14 @@ struct Shared {
     handle: PrometheusHandle,
     throttle: Throttle<LogKey>,
     cells: Cells,
+    /// Connections that were accepted, of all transports.
+    connects: AtomicU64,
 }
 
 /// The metrics whose labels are closed, or that have none.
 pub struct Cells {
-    pub connections: Gauges2<Transport, Namespace>,
-    pub connects: Counters<Transport>,
     pub disconnects: Counters<CloseReason>,
-    pub refused: Counters<Refused>,
+    pub refused: Counters<RejectReason>,
     pub commands: Counters2<Command, CommandOutcome>,
     pub acknowledgements: Counters<AskOutcome>,
     /// In seconds.
@@ -115,8 +116,6 @@ impl Metrics {
             }
         }
         let cells = Cells {
-            connections: Gauges2::new(&recorder, CONNECTIONS),
-            connects: Counters::new(&recorder, CONNECTS, None),
             disconnects: Counters::new(&recorder, DISCONNECTS, None),
             refused: Counters::new(&recorder, REFUSED, None),
             commands: Counters2::new(&recorder, COMMANDS),
@@ -145,6 +144,7 @@ impl Metrics {
                 recorder,
                 throttle: Throttle::default(),
                 cells,
+                connects: AtomicU64::new(0),
             }),
         }
     }
@@ -152,6 +152,39 @@ impl Metrics {
     /// All values in Prometheus' text format, but for the lag of partitions.
     pub fn render(&self) -> String {
         self.shared.handle.render()
+    }
+
+    /// Shows a transport's connections at zero before there are any. `all` is every pair of labels that it uses.
+    pub fn declare_connections(&self, all: &[ConnectionLabels]) {
+        for labels in all {
+            self.open_connections(*labels).increment(0.0);
+            self.connects(*labels).increment(0);
+        }
+    }
+
+    /// Connections of a transport that are open now.
+    pub(super) fn open_connections(&self, labels: ConnectionLabels) -> Gauge {
+        let labels = [
+            ("transport", labels.transport),
+            ("namespace", labels.namespace),
+        ];
+        gauge(&self.shared.recorder, CONNECTIONS, &labels)
+    }
+
+    pub(super) fn count_connect(&self, labels: ConnectionLabels) {
+        self.open_connections(labels).increment(1.0);
+        self.connects(labels).increment(1);
+        self.shared.connects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were accepted, of all transports.
+    pub fn total_connects(&self) -> u64 {
+        self.shared.connects.load(Ordering::Relaxed)
+    }
+
+    fn connects(&self, labels: ConnectionLabels) -> Counter {
+        let labels = [("transport", labels.transport)];
+        counter(&self.shared.recorder, CONNECTS, &labels)
     }
 
     /// Counters of a topic that is read, all at zero the first time. Fetch once and keep.
@@ -208,10 +241,18 @@ mod tests {
     use super::super::lag::render_lag;
     use super::*;
 
+    const LABELS: ConnectionLabels = ConnectionLabels {
+        transport: "polling",
+        namespace: "/ws",
+    };
+
     #[test]
     fn closed_labels_are_there_at_zero_before_anything_happens() {
-        let text = Metrics::new().render();
+        let metrics = Metrics::new();
+        metrics.declare_connections(&[LABELS]);
+        let text = metrics.render();
         for line in [
+            r#"fleetcast_connects_total{transport="polling"} 0"#,
             r#"fleetcast_connections{transport="polling",namespace="/ws"} 0"#,
             r#"fleetcast_refused_total{reason="token_expired"} 0"#,
             r#"fleetcast_commands_total{command="subscribe",outcome="forbidden"} 0"#,
@@ -228,6 +269,7 @@ mod tests {
     #[test]
     fn every_declared_metric_can_be_rendered() {
         let metrics = Metrics::new();
+        metrics.declare_connections(&[LABELS]);
         metrics.topic("incident");
         metrics.event("incident_created");
         let text = metrics.render() + &render_lag([("incident", 3, 0.0)]);
@@ -259,7 +301,7 @@ mod tests {
     #[test]
     fn two_servers_in_one_process_count_apart() {
         let (one, other) = (Metrics::new(), Metrics::new());
-        one.refused.increment(Refused::Origin);
+        one.refused.increment(RejectReason::Origin);
         let counted = r#"fleetcast_refused_total{reason="origin"} 1"#;
         assert!(one.render().contains(counted));
         assert!(!other.render().contains(counted));

@@ -24,9 +24,8 @@ use tokio::sync::Notify;
 use self::drain_rate::{DrainRate, START};
 pub(super) use self::reservation::Reservation;
 use super::inbound::packets;
-use super::slot::Slot;
 use crate::net::Observer;
-use crate::session::SharedHub;
+use crate::session::{AdmissionSlot, SharedHub};
 
 /// A WebSocket may have so many packets between the hub and the kernel. The library's own queue (4,096 packets) is larger,
 /// so it never drops.
@@ -77,13 +76,13 @@ pub(super) struct SendBudget {
     state: Mutex<BudgetState>,
     /// There is capacity again: for commands that wait to be answered.
     freed: Notify,
-    slot: Arc<Slot>,
+    slot: Arc<AdmissionSlot>,
 }
 
 impl SendBudget {
     pub(super) fn new(
         hub: Arc<SharedHub>,
-        slot: Arc<Slot>,
+        slot: Arc<AdmissionSlot>,
         websocket: bool,
         max_payload: usize,
     ) -> Self {

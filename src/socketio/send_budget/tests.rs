@@ -1,5 +1,3 @@
-use std::sync::atomic::AtomicUsize;
-
 use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 use socketioxide::TransportType::{Polling, Websocket};
 
@@ -18,7 +16,8 @@ fn budget_of(websocket: bool, max_payload: usize) -> SendBudget {
         latest_bytes: 1_000_000,
         named_partitions: NAMED_PARTITIONS,
     };
-    let slot = Slot::counted(Arc::new(AtomicUsize::new(1)));
+    let slot = AdmissionSlot::take(&Arc::default(), 1).expect("a free slot");
+    let slot = Arc::new(slot);
     SendBudget::new(SharedHub::new(settings), slot, websocket, max_payload)
 }
 

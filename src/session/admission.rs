@@ -1,0 +1,106 @@
+//! Whether one more transport may connect: readiness, `MAX_CONNECTIONS`, and what a client is to do when it may not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use fleetcast_core::domain::protocol::{CloseReason, Refusal};
+
+use super::Sessions;
+use crate::telemetry::events;
+use crate::telemetry::labels::RejectReason;
+
+/// Says whether new connections are accepted, and if not, why.
+pub type ReadinessCheck = Arc<dyn Fn() -> Result<(), RejectReason> + Send + Sync>;
+
+/// One of `MAX_CONNECTIONS`. Released when it is dropped, or before.
+pub struct AdmissionSlot {
+    admitted: Arc<AtomicUsize>,
+    released: AtomicBool,
+}
+
+impl AdmissionSlot {
+    /// `None`: there are `most` already.
+    pub(crate) fn take(admitted: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let taken = admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |admitted| {
+            (admitted < most).then_some(admitted + 1)
+        });
+        taken.ok()?;
+        Some(Self {
+            admitted: admitted.clone(),
+            released: AtomicBool::new(false),
+        })
+    }
+
+    /// Its transport is closed, although something may still hold the slot. Only the first call counts.
+    pub fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.admitted.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for AdmissionSlot {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Sessions {
+    /// Admits a transport. Any rejection is temporary, and counted; `context` completes the log line.
+    pub fn admit(&self, context: &'static str) -> Result<AdmissionSlot, RejectReason> {
+        self.check_readiness(context)?;
+        let slot = AdmissionSlot::take(&self.admitted, self.limits.max_connections);
+        slot.ok_or_else(|| self.reject(RejectReason::MaxConnections, context))
+    }
+
+    /// Transports that are admitted now.
+    pub fn admitted(&self) -> usize {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn check_readiness(&self, context: &'static str) -> Result<(), RejectReason> {
+        (self.readiness)().map_err(|reason| self.reject(reason, context))
+    }
+
+    /// Counts a rejection and logs it.
+    pub(super) fn reject(&self, reason: RejectReason, context: &str) -> RejectReason {
+        events::refused(&self.metrics, reason, context);
+        reason
+    }
+}
+
+impl RejectReason {
+    /// The code for the client if the rejection is final. `None`: it is temporary, and the client must try again.
+    pub fn refusal(self) -> Option<Refusal> {
+        let same = |refusal: &Refusal| Self::from(*refusal) == self;
+        Refusal::ALL.iter().copied().find(same)
+    }
+
+    /// How to close a transport for it, where the transport cannot say that the client should try again.
+    pub fn close_reason(self) -> CloseReason {
+        match self {
+            Self::Draining => CloseReason::Draining,
+            _ => CloseReason::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_released_once_and_then_admits_another() {
+        let admitted = Arc::new(AtomicUsize::new(0));
+        let slot = AdmissionSlot::take(&admitted, 2).expect("free");
+        let other = AdmissionSlot::take(&admitted, 2).expect("free");
+        assert!(AdmissionSlot::take(&admitted, 2).is_none());
+        slot.release();
+        slot.release();
+        drop(slot);
+        assert_eq!(admitted.load(Ordering::Relaxed), 1);
+        assert!(AdmissionSlot::take(&admitted, 2).is_some());
+        drop(other);
+        assert_eq!(admitted.load(Ordering::Relaxed), 0);
+    }
+}

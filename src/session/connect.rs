@@ -1,0 +1,187 @@
+//! The way in: from a token to a connection of the hub.
+//!
+//! A transport calls [`Sessions::admit`] when it is opened, [`Sessions::authenticate`] when it has the token, and
+//! [`AdmittedSession::connect`] once events may be sent.
+
+use std::sync::Arc;
+
+use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::protocol::ResyncReason;
+use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::resume::Inspection;
+use fleetcast_core::hub::{Hub, Now, Start};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value as Json;
+
+use super::handshake_rooms::{HandshakeRooms, RejectedRoom};
+use super::{AnyOutlet, Session, Sessions, TransportHandle};
+use crate::auth::Denied;
+use crate::clock;
+use crate::telemetry::events;
+use crate::telemetry::labels::{ConnectionLabels, RejectReason, ResumeOutcome};
+
+/// What a client sends in order to connect. Where each part was found is the transport's business; nothing has been checked.
+pub struct ConnectRequest {
+    pub token: Option<SecretString>,
+    /// `None`: the client starts fresh. Anything that is no text of a cursor, such as `""`, ends in a resync.
+    pub cursor: Option<String>,
+    /// A list of rooms to join.
+    pub rooms: Option<Json>,
+}
+
+/// What became of the cursor that a client came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// There was none.
+    Fresh,
+    /// Everything after the cursor will be sent.
+    Resumed,
+    /// Something after the cursor is missing: the client must load its state again.
+    Resync(ResyncReason),
+}
+
+impl Resumption {
+    fn of(start: &Start) -> Self {
+        match start {
+            Start::Fresh => Self::Fresh,
+            Start::Resume(..) => Self::Resumed,
+            Start::Resync(reason) => Self::Resync(*reason),
+        }
+    }
+
+    /// What it is counted as; a client that starts fresh asked for nothing.
+    fn outcome(self) -> Option<ResumeOutcome> {
+        match self {
+            Self::Fresh => None,
+            Self::Resumed => Some(ResumeOutcome::Resumed),
+            Self::Resync(ResyncReason::CursorInvalid | ResyncReason::CursorForeign) => {
+                Some(ResumeOutcome::BadCursor)
+            }
+            Self::Resync(_) => Some(ResumeOutcome::Resync),
+        }
+    }
+}
+
+/// A session whose token was accepted and which is not connected yet: nothing is sent to it.
+pub struct AdmittedSession {
+    session: Arc<Session>,
+    rooms: HandshakeRooms,
+    cursor: Option<String>,
+}
+
+impl Sessions {
+    /// From a token to a session. A rejection is counted and logged here; see [`RejectReason::refusal`] for what to tell the
+    /// client. Waits for keys and for the brokers, a few seconds at most.
+    pub async fn authenticate(
+        self: &Arc<Self>,
+        request: ConnectRequest,
+    ) -> Result<AdmittedSession, RejectReason> {
+        self.check_readiness("at CONNECT")?;
+        let claims = self.claims(request.token.as_ref()).await?;
+        let session = Session::new(self.clone(), claims);
+        let rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
+        if let Some(cursor) = &request.cursor {
+            self.learn_partitions(&session.claims().organisation, cursor)
+                .await;
+        }
+        Ok(AdmittedSession {
+            session: Arc::new(session),
+            rooms,
+            cursor: request.cursor,
+        })
+    }
+
+    async fn claims(&self, token: Option<&SecretString>) -> Result<Claims, RejectReason> {
+        let token = token.map(ExposeSecret::expose_secret);
+        let verified = self.verifier.verify_given(token, clock::wall_ms() / 1000);
+        verified.await.map_err(|denied| match denied {
+            Denied::Unsettled => {
+                let why = "the key of the token is not known yet";
+                self.reject(RejectReason::KeysPending, why)
+            }
+            Denied::Rejected(rejected) => {
+                rejected.report(&self.metrics);
+                rejected.code.into()
+            }
+        })
+    }
+}
+
+impl AdmittedSession {
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Gives the session to the hub, which feeds it from now on by the outlet. `outlet` is called once, under the hub's lock,
+    /// with the rooms that are not joined: they are to be reported behind the welcome.
+    pub fn connect(
+        &self,
+        transport: Arc<dyn TransportHandle>,
+        labels: ConnectionLabels,
+        outlet: impl FnOnce(Vec<RejectedRoom>) -> AnyOutlet,
+    ) -> Resumption {
+        let session = &self.session;
+        let sessions = &session.shared;
+        session.begin(transport, labels);
+        let until = sessions.verifier.ends(session.claims());
+        let (key, resumption, ahead) = sessions.hub.with(|hub, now| {
+            let (rooms, rejected) = self.judge_rooms();
+            // Judged here and not before: between a judgement and this moment the window may have moved.
+            let start = self.judge_cursor(hub, now);
+            let resumption = Resumption::of(&start);
+            let ahead = match &start {
+                Start::Resume(cursor, _) => hub.ahead(cursor),
+                Start::Fresh | Start::Resync(_) => Vec::new(),
+            };
+            let latest = self.wanted_latest(resumption, &rooms);
+            let organisation = &session.claims().organisation;
+            let key = hub.connect(organisation, rooms, start, outlet(rejected), now);
+            session.bind(key, until);
+            for room in &latest {
+                hub.subscribe_latest(key, room, now);
+            }
+            if !latest.is_empty() {
+                hub.cursor(key, now);
+            }
+            (key, resumption, ahead)
+        });
+        if let Some(outcome) = resumption.outcome() {
+            events::resume(&sessions.metrics, session.connection_id(), outcome);
+        }
+        if !ahead.is_empty() {
+            let check = sessions.clone().check_ends(key, ahead);
+            sessions.lifecycle.spawn("end-of-log", check);
+        }
+        resumption
+    }
+
+    /// Rooms by the policy that is in force now: since the token was accepted it may have changed.
+    fn judge_rooms(&self) -> (Vec<Room>, Vec<RejectedRoom>) {
+        let rules = self.session.shared.rules.load();
+        let rooms = self.rooms.rooms.iter().cloned();
+        let (rooms, lost): (Vec<_>, Vec<_>) =
+            rooms.partition(|room| self.session.may_hold(&rules.policy, room));
+        let mut rejected = self.rooms.rejected.clone();
+        rejected.extend(lost.iter().map(RejectedRoom::forbidden));
+        (rooms, rejected)
+    }
+
+    fn judge_cursor(&self, hub: &Hub<AnyOutlet>, now: Now) -> Start {
+        let Some(text) = &self.cursor else {
+            return Start::Fresh;
+        };
+        match hub.inspect(&self.session.claims().organisation, text, now) {
+            Inspection::Resume(cursor) => Start::Resume(cursor, text.as_str().into()),
+            Inspection::Resync(reason) => Start::Resync(reason),
+            // The metadata is fresh by now, so what is still unknown is deleted.
+            Inspection::Unknown => Start::Resync(ResyncReason::TopicRecreated),
+        }
+    }
+
+    /// A client that is resumed has the latest records already, or gets what it has missed of them.
+    fn wanted_latest(&self, resumption: Resumption, rooms: &[Room]) -> Vec<Room> {
+        let wanted = (self.rooms.latest.iter())
+            .filter(|room| resumption != Resumption::Resumed && rooms.contains(room));
+        wanted.cloned().collect()
+    }
+}

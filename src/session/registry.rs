@@ -1,0 +1,155 @@
+//! The sessions that are open, by connection, user and organisation; and what ends several of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::protocol::CloseReason;
+use fleetcast_core::hub::ConnectionKey;
+use rand::seq::SliceRandom;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Session, Sessions};
+use crate::clock;
+
+/// The open sessions. Its lock is taken inside the hub's, never the other way round.
+#[derive(Default)]
+pub struct OpenSessions(Mutex<SessionIndex>);
+
+/// Everything of a session is removed when it ends, so each map is bounded by what is open.
+#[derive(Default)]
+struct SessionIndex {
+    sessions: HashMap<ConnectionKey, OpenSession>,
+    connection_ids: HashMap<String, ConnectionKey>,
+    /// By organisation, then by user.
+    users: HashMap<Id, HashMap<Id, HashSet<ConnectionKey>>>,
+}
+
+struct OpenSession {
+    session: Weak<Session>,
+    /// Its token is good until then, in seconds since the Unix epoch.
+    until: u64,
+}
+
+impl OpenSessions {
+    pub(super) fn add(&self, key: ConnectionKey, session: &Arc<Session>, until: u64) {
+        let mut index = self.lock();
+        let claims = session.claims();
+        let connection_id = session.connection_id().to_owned();
+        index.connection_ids.insert(connection_id, key);
+        let users = index.users.entry(claims.organisation.clone());
+        let connections = users.or_default().entry(claims.user.clone());
+        connections.or_default().insert(key);
+        let session = Arc::downgrade(session);
+        index.sessions.insert(key, OpenSession { session, until });
+    }
+
+    pub(super) fn remove(&self, key: ConnectionKey, session: &Session) {
+        let mut index = self.lock();
+        index.sessions.remove(&key);
+        index.connection_ids.remove(session.connection_id());
+        let claims = session.claims();
+        let Some(users) = index.users.get_mut(&claims.organisation) else {
+            return;
+        };
+        if let Some(connections) = users.get_mut(&claims.user) {
+            connections.remove(&key);
+            if connections.is_empty() {
+                users.remove(&claims.user);
+            }
+        }
+        if users.is_empty() {
+            index.users.remove(&claims.organisation);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn by_connection_id(&self, connection_id: &str) -> Option<Arc<Session>> {
+        let index = self.lock();
+        index.session(*index.connection_ids.get(connection_id)?)
+    }
+
+    /// All connections of a user, on any transport.
+    pub fn of_user(&self, organisation: &Id, user: &Id) -> Vec<Arc<Session>> {
+        let index = self.lock();
+        let users = index.users.get(organisation);
+        let keys = users
+            .and_then(|users| users.get(user))
+            .into_iter()
+            .flatten();
+        keys.filter_map(|key| index.session(*key)).collect()
+    }
+
+    pub fn of_organisation(&self, organisation: &Id) -> Vec<Arc<Session>> {
+        let index = self.lock();
+        let users = index.users.get(organisation).into_iter();
+        let keys = users.flat_map(HashMap::values).flatten();
+        keys.filter_map(|key| index.session(*key)).collect()
+    }
+
+    pub(super) fn keyed(&self) -> Vec<(ConnectionKey, Arc<Session>)> {
+        let index = self.lock();
+        let all = index.sessions.iter();
+        all.filter_map(|(key, open)| Some((*key, open.session.upgrade()?)))
+            .collect()
+    }
+
+    /// Those whose token is not good any more at `now` (seconds since the Unix epoch).
+    fn expired(&self, now: u64) -> Vec<Arc<Session>> {
+        let index = self.lock();
+        let expired = index.sessions.values().filter(|open| open.until <= now);
+        expired.filter_map(|open| open.session.upgrade()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SessionIndex> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionIndex {
+    fn session(&self, key: ConnectionKey) -> Option<Arc<Session>> {
+        self.sessions.get(&key)?.session.upgrade()
+    }
+}
+
+impl Sessions {
+    /// Closes sessions whose token has expired, once a second until `stop`.
+    pub async fn watch_expiry(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.close_expired(clock::wall_ms() / 1000);
+        }
+    }
+
+    pub(super) fn close_expired(&self, now: u64) {
+        for session in self.open.expired(now) {
+            session.close(CloseReason::TokenExpired);
+        }
+    }
+
+    /// Closes every session, in random order and evenly over `spread`, so that the clients do not all reconnect to the other
+    /// instances at once. `cut_short` ends the spreading.
+    pub async fn drain(&self, spread: Duration, cut_short: &CancellationToken) {
+        let mut sessions = self.open.keyed();
+        sessions.shuffle(&mut rand::rng());
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        let start = Instant::now();
+        for ((_, session), nth) in sessions.into_iter().zip(0_u32..) {
+            let due = start + spread.mul_f64(f64::from(nth) / f64::from(count));
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = cut_short.cancelled() => {}
+            }
+            session.close(CloseReason::Draining);
+        }
+    }
+}

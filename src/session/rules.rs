@@ -1,0 +1,55 @@
+//! What the profile says about sessions, and how a reload changes it.
+
+use std::sync::Arc;
+
+use fleetcast_core::domain::policy::Policy;
+use fleetcast_core::domain::protocol::RevokeReason;
+use fleetcast_core::domain::room::Room;
+
+use super::Sessions;
+
+/// After so many sessions the sockets get the thread.
+const SLICE: usize = 64;
+
+/// What the profile says about sessions.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub policy: Arc<Policy>,
+}
+
+/// What a change of the policy took away.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Revoked {
+    pub connections: usize,
+    pub rooms: usize,
+}
+
+impl Sessions {
+    /// From now on these rules decide. Connections leave the rooms that the policy does not allow them, and are notified; of all
+    /// other rooms they continue to receive events. When this returns, no connection holds a room that is not allowed.
+    pub async fn set_rules(&self, rules: Rules) -> Revoked {
+        self.rules.store(Arc::new(rules));
+        // A room is joined under the hub's lock, by the policy that is read there. A session that joined by the old policy has
+        // released the lock, and is among these.
+        let sessions = self.hub.with(|_, _| self.open.keyed());
+        let mut revoked = Revoked::default();
+        for slice in sessions.chunks(SLICE) {
+            self.hub.with(|hub, now| {
+                let rules = self.rules.load();
+                for (key, session) in slice {
+                    let forbidden: Vec<Room> = hub
+                        .rooms(*key)
+                        .iter()
+                        .filter(|room| !session.may_hold(&rules.policy, room))
+                        .cloned()
+                        .collect();
+                    let rooms = hub.revoke(*key, &forbidden, RevokeReason::Policy, now);
+                    revoked.rooms += rooms;
+                    revoked.connections += usize::from(rooms > 0);
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+        revoked
+    }
+}

@@ -1,0 +1,191 @@
+//! The content of the server's own events: names and bodies, whatever a transport frames them with.
+
+use std::sync::Arc;
+
+use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::outlet::ControlItem;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{Failure, Session};
+use crate::clock;
+
+/// Version of what this server says to clients: S2-11.
+pub const PROTOCOL_VERSION: &str = "1.0";
+
+/// An event of the server's own.
+pub struct ServerEvent<'a> {
+    pub name: &'static str,
+    /// `{data, timestamp}`. `None`: the cursor is all there is.
+    pub body: Option<Box<RawValue>>,
+    /// True once the client has the event.
+    pub cursor: Option<&'a Arc<str>>,
+}
+
+#[derive(Serialize)]
+struct Enveloped<T> {
+    data: T,
+    timestamp: String,
+}
+
+#[derive(Serialize)]
+struct WelcomeBody<'a> {
+    protocol_version: &'static str,
+    connection_id: &'a str,
+    user_id: &'a str,
+    organization_id: &'a str,
+    roles: Vec<&'a str>,
+    rooms: Vec<String>,
+    resume: &'static str,
+    server_time: String,
+    window_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct ResyncBody {
+    reason: &'static str,
+    code: u16,
+    rooms: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct RevokedBody {
+    rooms: Vec<String>,
+    reason: &'static str,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct StaleBody {
+    stale: bool,
+    /// RFC 3339.
+    since: String,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    #[serde(flatten)]
+    failure: Failure,
+    message: &'static str,
+    about: &'a str,
+}
+
+/// Where a record came from: for clients that ask for it when they connect.
+#[derive(Serialize)]
+struct RecordMeta<'a> {
+    id: String,
+    timestamp: Option<i64>,
+    key: Option<&'a str>,
+}
+
+/// The topic, offset, timestamp and key of a record, as JSON.
+pub fn record_meta(publication: &Publication) -> Box<RawValue> {
+    let meta = RecordMeta {
+        id: publication.id(),
+        timestamp: publication.timestamp,
+        key: publication.key.as_deref(),
+    };
+    to_raw_value(&meta).expect("texts and a number are plain data")
+}
+
+impl Session {
+    /// What a control item of the hub says to this client.
+    pub fn server_event<'a>(&self, item: ControlItem<'a>) -> ServerEvent<'a> {
+        let (name, body, cursor) = match item {
+            ControlItem::Cursor { cursor } => ("cursor", None, cursor),
+            ControlItem::Welcome {
+                resumed,
+                rooms,
+                window_seconds,
+                cursor,
+            } => {
+                let body = self.welcome(resumed.as_str(), rooms, window_seconds);
+                ("connection_established", Some(Self::wrap(body)), cursor)
+            }
+            ControlItem::Resync {
+                reason,
+                rooms,
+                cursor,
+            } => {
+                let body = ResyncBody {
+                    reason: reason.as_str(),
+                    code: reason.number(),
+                    rooms: names(rooms),
+                };
+                ("resync_required", Some(Self::wrap(body)), cursor)
+            }
+            ControlItem::Revoked {
+                reason,
+                rooms,
+                cursor,
+            } => {
+                let body = RevokedBody {
+                    rooms: names(rooms),
+                    reason: reason.as_str(),
+                    code: reason.number(),
+                };
+                ("room_revoked", Some(Self::wrap(body)), cursor)
+            }
+            ControlItem::Stale {
+                stale,
+                since,
+                cursor,
+            } => {
+                let since = clock::rfc3339(since);
+                let body = StaleBody { stale, since };
+                ("stale", Some(Self::wrap(body)), cursor)
+            }
+        };
+        ServerEvent {
+            name,
+            body,
+            cursor: Some(cursor),
+        }
+    }
+
+    /// A command failed and its sender asked for no acknowledgement, or a room of the handshake was not joined.
+    #[expect(clippy::unused_self, reason = "the envelope will be the profile's")]
+    pub fn error_event(&self, failure: Failure, about: &str) -> ServerEvent<'static> {
+        let body = ErrorBody {
+            failure,
+            message: failure.message,
+            about,
+        };
+        ServerEvent {
+            name: "error",
+            body: Some(Self::wrap(body)),
+            cursor: None,
+        }
+    }
+
+    fn welcome(
+        &self,
+        resume: &'static str,
+        rooms: &[Room],
+        window_seconds: u64,
+    ) -> WelcomeBody<'_> {
+        let claims = self.claims();
+        WelcomeBody {
+            protocol_version: PROTOCOL_VERSION,
+            connection_id: self.connection_id(),
+            user_id: claims.user.as_str(),
+            organization_id: claims.organisation.as_str(),
+            roles: claims.roles.iter().map(String::as_str).collect(),
+            rooms: names(rooms),
+            resume,
+            server_time: clock::rfc3339(clock::wall_ms()),
+            window_seconds,
+        }
+    }
+
+    fn wrap(data: impl Serialize) -> Box<RawValue> {
+        let timestamp = clock::rfc3339(clock::wall_ms());
+        let enveloped = Enveloped { data, timestamp };
+        to_raw_value(&enveloped).expect("our own events are plain data")
+    }
+}
+
+fn names(rooms: &[Room]) -> Vec<String> {
+    rooms.iter().map(ToString::to_string).collect()
+}
