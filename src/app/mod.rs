@@ -56,6 +56,7 @@ pub async fn run(
 fn session_rules(profile: &Profile) -> Rules {
     Rules {
         policy: profile.policy.clone(),
+        envelope: profile.envelope,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetcast_core::domain::envelope::Envelope;
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::RevokeReason;
 use fleetcast_core::domain::room::Room;
@@ -15,6 +16,7 @@ const SLICE: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub policy: Arc<Policy>,
+    pub envelope: Envelope,
 }
 
 /// What a change of the policy took away.

@@ -17,16 +17,10 @@ pub const PROTOCOL_VERSION: &str = "1.0";
 /// An event of the server's own.
 pub struct ServerEvent<'a> {
     pub name: &'static str,
-    /// `{data, timestamp}`. `None`: the cursor is all there is.
+    /// In the profile's envelope. `None`: the cursor is all there is.
     pub body: Option<Box<RawValue>>,
     /// True once the client has the event.
     pub cursor: Option<&'a Arc<str>>,
-}
-
-#[derive(Serialize)]
-struct Enveloped<T> {
-    data: T,
-    timestamp: String,
 }
 
 #[derive(Serialize)]
@@ -101,7 +95,7 @@ impl Session {
                 cursor,
             } => {
                 let body = self.welcome(resumed.as_str(), rooms, window_seconds);
-                ("connection_established", Some(Self::wrap(body)), cursor)
+                ("connection_established", Some(self.wrap(body)), cursor)
             }
             ControlItem::Resync {
                 reason,
@@ -113,7 +107,7 @@ impl Session {
                     code: reason.number(),
                     rooms: names(rooms),
                 };
-                ("resync_required", Some(Self::wrap(body)), cursor)
+                ("resync_required", Some(self.wrap(body)), cursor)
             }
             ControlItem::Revoked {
                 reason,
@@ -125,7 +119,7 @@ impl Session {
                     reason: reason.as_str(),
                     code: reason.number(),
                 };
-                ("room_revoked", Some(Self::wrap(body)), cursor)
+                ("room_revoked", Some(self.wrap(body)), cursor)
             }
             ControlItem::Stale {
                 stale,
@@ -134,7 +128,7 @@ impl Session {
             } => {
                 let since = clock::rfc3339(since);
                 let body = StaleBody { stale, since };
-                ("stale", Some(Self::wrap(body)), cursor)
+                ("stale", Some(self.wrap(body)), cursor)
             }
         };
         ServerEvent {
@@ -145,7 +139,6 @@ impl Session {
     }
 
     /// A command failed and its sender asked for no acknowledgement, or a room of the handshake was not joined.
-    #[expect(clippy::unused_self, reason = "the envelope will be the profile's")]
     pub fn error_event(&self, failure: Failure, about: &str) -> ServerEvent<'static> {
         let body = ErrorBody {
             failure,
@@ -154,7 +147,7 @@ impl Session {
         };
         ServerEvent {
             name: "error",
-            body: Some(Self::wrap(body)),
+            body: Some(self.wrap(body)),
             cursor: None,
         }
     }
@@ -179,10 +172,10 @@ impl Session {
         }
     }
 
-    fn wrap(data: impl Serialize) -> Box<RawValue> {
+    fn wrap(&self, data: impl Serialize) -> Box<RawValue> {
         let timestamp = clock::rfc3339(clock::wall_ms());
-        let enveloped = Enveloped { data, timestamp };
-        to_raw_value(&enveloped).expect("our own events are plain data")
+        let envelope = self.shared.rules.load().envelope;
+        to_raw_value(&envelope.wrap(data, timestamp)).expect("our own events are plain data")
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::{ClaimRules, Claims};
+use fleetcast_core::domain::envelope::Envelope;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::protocol::{CloseReason, ResyncReason};
@@ -77,16 +78,17 @@ fn policy(kinds: &[&str]) -> Arc<Policy> {
 }
 
 /// A session that is not connected to anything, for tests of what a transport makes of events.
-pub(crate) fn session_of(claims: &Value) -> Arc<Session> {
+pub(crate) fn session_of(claims: &Value, envelope: Envelope) -> Arc<Session> {
     let ready = Arc::new(AtomicBool::new(true));
     let lifecycle = Lifecycle::new();
-    let sessions = sessions_with(usize::MAX, &ready, Arc::default(), &lifecycle);
+    let sessions = sessions_with(envelope, usize::MAX, &ready, Arc::default(), &lifecycle);
     let claims = claims.as_object().expect("claims are an object");
     let claims = Claims::from_json(claims, &ClaimRules::default()).expect("good claims");
     Arc::new(Session::new(sessions, claims))
 }
 
 fn sessions_with(
+    envelope: Envelope,
     max_connections: usize,
     ready: &Arc<AtomicBool>,
     log: Arc<TestLog>,
@@ -118,7 +120,7 @@ fn sessions_with(
                 Err(RejectReason::Draining)
             }
         }),
-        rules: Rules { policy },
+        rules: Rules { policy, envelope },
         limits: SessionLimits {
             max_connections,
             max_rooms: 200,
@@ -143,7 +145,8 @@ impl TestServer {
     async fn start(max_connections: usize) -> Self {
         let lifecycle = Lifecycle::new();
         let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
-        let sessions = sessions_with(max_connections, &ready, log.clone(), &lifecycle);
+        let envelope = Envelope::default();
+        let sessions = sessions_with(envelope, max_connections, &ready, log.clone(), &lifecycle);
         let (feed, fed) = mpsc::channel(16);
         let (hub, stop) = (sessions.hub().clone(), lifecycle.stopping());
         lifecycle.spawn("hub", async move {
@@ -520,12 +523,14 @@ async fn a_new_policy_revokes_rooms_in_the_connections_own_feed() {
     client.receive(1).await;
     let rules = Rules {
         policy: policy(&["asset"]),
+        envelope: Envelope::Plain,
     };
     let revoked = server.sessions.set_rules(rules).await;
     assert_eq!((revoked.connections, revoked.rooms), (1, 1));
     let told = &client.receive(2).await[1];
     assert_eq!(told.event, "room_revoked");
-    assert_eq!(told.body["data"]["rooms"], json!(["channel:7:org:o1"]));
+    // The envelope changes together with the policy.
+    assert_eq!(told.body["rooms"], json!(["channel:7:org:o1"]));
     assert!(told.body["timestamp"].is_string());
 }
 
@@ -547,7 +552,7 @@ async fn draining_closes_every_session() {
 }
 
 #[tokio::test]
-async fn a_command_is_carried_out_and_its_error_is_an_event() {
+async fn a_command_is_carried_out_and_its_error_has_the_envelope_of_the_profile() {
     let server = TestServer::start(10).await;
     let (client, _) = server.connect(anybody()).await;
     let room = RawValue::from_string(r#"{"room": "channel:7"}"#.to_owned()).expect("JSON");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fleetcast_core::domain::envelope::Envelope;
 use fleetcast_core::domain::id::Id;
 
 use super::{Profile, ProfileFile};
@@ -9,6 +10,7 @@ use super::{Profile, ProfileFile};
 /// Everything that the format knows, each on a line of its own.
 const WHOLE: &str = r#"name = "whole"
 format = "json"
+envelope = "plain"
 topics = [
   "orders",
   ["asset", "assets"],
@@ -79,12 +81,18 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         whole.routes.default_organisation().map(Id::as_str),
         Some("acme")
     );
+    assert_eq!(whole.envelope, Envelope::Plain);
     let rules = whole.claim_rules();
     assert_eq!(
         rules.listed,
         ["https://example.com/assets".to_owned()].into()
     );
     for (from, to, words) in [
+        (
+            "envelope = \"plain\"",
+            "envelope = \"plan\"",
+            "did you mean plain?",
+        ),
         (
             "format = \"json\"",
             "format = \"avro\"",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::claims::ClaimRules;
 use fleetcast_core::domain::decode::Format;
+use fleetcast_core::domain::envelope::Envelope;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::domain::spec::{
@@ -29,6 +30,7 @@ pub struct Profile {
     pub name: String,
     pub routes: Arc<RouteTable>,
     pub policy: Arc<Policy>,
+    pub envelope: Envelope,
 }
 
 /// All that is wrong with a profile, one line each, in the order of the file.
@@ -59,6 +61,8 @@ struct ProfileFile {
     routes: Vec<RouteSpec>,
     #[serde(default)]
     policy: BTreeMap<String, KindPolicy>,
+    #[serde(default)]
+    envelope: Envelope,
 }
 
 impl Profile {
@@ -185,6 +189,7 @@ impl Profile {
                 name: file.name,
                 routes: Arc::new(routes),
                 policy: Arc::new(policy),
+                envelope: file.envelope,
             }),
             _ => Err(errors(problems)),
         }

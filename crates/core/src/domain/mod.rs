@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod cursor;
 pub mod decode;
+pub mod envelope;
 pub mod explain;
 pub mod id;
 pub mod policy;
