@@ -64,6 +64,7 @@ lint: node-modules ## Formatting and lints of Rust, shell and JavaScript, warnin
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: make setup installs it" >&2; exit 1; }
 	@shellcheck $(SCRIPTS)
+	@scripts/with_bugs.sh check
 	@cd client-tests/js && npm run --silent lint
 
 .PHONY: doc
@@ -98,8 +99,8 @@ chaos-long: build ## All scenarios until it can be believed: 2,000 clients, 1,00
 	@exec target/release/loadgen chaos --form long $(ARGS)
 
 .PHONY: with-bugs
-with-bugs: build
-	@cargo build --release --locked --features failpoints --bin fleetcast-with-bugs
+with-bugs: build ## The server with seeded bugs (tools/seeded_bugs)
+	@scripts/with_bugs.sh build
 	@# What is looked for must be there to be found, and must not be in what is released.
 	@grep -aq SEEDED_BUG target/release/fleetcast-with-bugs
 	@! grep -aq SEEDED_BUG target/release/fleetcast

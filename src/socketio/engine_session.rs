@@ -106,10 +106,6 @@ impl EngineSession {
         if self.closed.set(reason).is_err() {
             return;
         }
-        #[cfg(feature = "failpoints")]
-        if super::failpoints::says_goodbye(std::ptr::from_ref(self).addr()) {
-            return;
-        }
         let guard = self.carrier().guard.clone();
         if let Some(guard) = guard {
             guard.kick(reason.as_str());

@@ -66,8 +66,6 @@ impl Handshake {
         let Some(engine) = engine_of(&socket) else {
             return Err(Reason::Internal.as_str());
         };
-        #[cfg(feature = "failpoints")]
-        super::failpoints::remember(Arc::as_ptr(&engine).addr(), &socket);
         let mut auth = match auth.as_deref().map(serde_json::from_str::<Json>) {
             Some(Ok(Json::Object(auth))) => auth,
             _ => Map::new(),

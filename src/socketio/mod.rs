@@ -12,8 +12,6 @@ mod backlog;
 mod encode;
 mod engine;
 mod engine_session;
-#[cfg(feature = "failpoints")]
-mod failpoints;
 mod handshake;
 mod inbound;
 mod inbox;

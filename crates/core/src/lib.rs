@@ -3,5 +3,4 @@
 #![forbid(unsafe_code)]
 
 pub mod domain;
-pub mod failpoints;
 pub mod hub;

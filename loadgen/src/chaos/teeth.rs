@@ -4,7 +4,7 @@ use super::report::Report;
 use super::scenario::Scenario;
 use super::verdict::Faults;
 
-/// A bug of the binary that is built with the feature `failpoints`, and what must come to light.
+/// A bug of the binary that is built with the patches in `tools/seeded_bugs`, and what must come to light.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tooth {
     /// As the variable `SEEDED_BUG` names it; `None`: the same binary without a bug, which must be found clean.
@@ -100,5 +100,32 @@ impl Tooth {
             ),
         };
         (bites, line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_tooth_has_its_patch_and_every_patch_its_tooth() {
+        let patches = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/seeded_bugs");
+        let files = fs::read_dir(patches).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let patched: BTreeSet<_> = names
+            .filter_map(|name| Some(name.strip_suffix(".patch")?.to_owned()))
+            .filter(|name| name != "switch")
+            .collect();
+        let teeth = TEETH.iter().filter_map(|tooth| tooth.bug);
+        assert_eq!(patched, teeth.map(str::to_owned).collect());
+        let switch = fs::read_to_string(format!("{patches}/switch.patch")).unwrap();
+        for bug in patched {
+            let patch = fs::read_to_string(format!("{patches}/{bug}.patch")).unwrap();
+            let quoted = format!("\"{bug}\"");
+            assert!(patch.contains(&quoted) && switch.contains(&quoted), "{bug}");
+        }
     }
 }

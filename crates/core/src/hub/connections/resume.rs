@@ -3,7 +3,6 @@
 use crate::domain::cursor::{Cursor, CursorError, Mark, organisation_hash};
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
-use crate::failpoints::{self, Bug};
 
 use crate::hub::positions::DISCOVERY_MS;
 use crate::hub::positions::partition::Partition;
@@ -117,8 +116,7 @@ impl<O> Hub<O> {
                             .map_or(ResyncReason::CursorExpired, |_| ResyncReason::Gap),
                     );
                 }
-                if floor.is_some_and(|floor| floor.next > next) && !failpoints::is(Bug::IgnoreFloor)
-                {
+                if floor.is_some_and(|floor| floor.next > next) {
                     return Some(ResyncReason::Evicted);
                 }
             } else if partition.gap_at.is_some_and(after_issue) {

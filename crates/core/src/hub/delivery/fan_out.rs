@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
-use crate::failpoints::{self, Bug};
 use crate::hub::connections::{ConnectionState, Lag, Schedule};
 use crate::hub::{Hub, Now};
 
@@ -61,9 +60,6 @@ impl<O: Outlet> Hub<O> {
                     }
                     continue;
                 }
-                if failpoints::once_in(10_000, Bug::DropEmit) {
-                    continue;
-                }
                 match connection.outlet.offer(item) {
                     Offered::Taken => {
                         delivered += 1;
@@ -73,19 +69,11 @@ impl<O: Outlet> Hub<O> {
                     }
                     Offered::Full => {
                         self.counts.slowed += 1;
-                        connection.state = ConnectionState::Lagging(Lag::from(
-                            sequence + u64::from(failpoints::is(Bug::CursorFirst)),
-                        ));
+                        connection.state = ConnectionState::Lagging(Lag::from(sequence));
                         connection.schedule = Schedule::Waiting;
                     }
                 }
             }
-        }
-        if failpoints::once_in(500, Bug::Foreign) {
-            let mut others = self.connections.values_mut();
-            let foreign = others.find(|other| other.organisation != key && other.is_live());
-            delivered +=
-                u64::from(foreign.is_some_and(|it| it.outlet.offer(item) == Offered::Taken));
         }
         self.counts.delivered(&entry.publication().event, delivered);
         self.evict_over_cap();

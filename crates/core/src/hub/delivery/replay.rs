@@ -6,7 +6,6 @@ use super::conflate::Conflation;
 use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
 use super::turn::{Stop, TURN_ENTRIES, Turn};
 use crate::domain::room::Room;
-use crate::failpoints::{self, Bug};
 use crate::hub::connections::{Connection, ConnectionState, Lag};
 use crate::hub::window::{OrganisationLog, RoomLog};
 
@@ -93,11 +92,6 @@ impl Turn<'_> {
                 }
             };
             self.budget.check()?;
-            if let Some(newer) = newer.filter(|_| failpoints::is(Bug::DropNewest)) {
-                lag.sent_early.add(sent.publication(), newer);
-                lag.next = sequence + 1;
-                continue;
-            }
 
             // A full outlet leaves the connection before this entry: it is offered again, by then perhaps with a newer record of its
             // key in its place.
@@ -143,9 +137,6 @@ impl Turn<'_> {
         }
         // Without a vector the connection has been sent all that was appended here before the entry: the shared cursor is true.
         let vector = lag.cursor_vector.as_ref()?;
-        if failpoints::is(Bug::OwnCursor) {
-            return None;
-        }
         // If it cannot be merged, the cursor before is true still: a resume from it brings this entry again, and loses nothing.
         Some(
             self.merged(entry.cursor(), vector)

@@ -1,14 +1,12 @@
 //! A turn: one lagging connection's share of the thread, within a budget and at the pace that its outlet takes.
 
+use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::Publication;
 use crate::hub::connections::{Connection, ConnectionState, Schedule};
 use crate::hub::outlet::Outlet;
 use crate::hub::positions::Positions;
 use crate::hub::window::OrganisationLog;
 use crate::hub::{Counts, HubSettings, LogContact, Now};
-
-use crate::domain::protocol::ResyncReason;
-use crate::failpoints::{self, Bug};
 
 /// A turn ends after so many publications, so many bytes of payload, or so many entries looked at.
 const TURN_PUBLICATIONS: usize = 64;
@@ -81,10 +79,6 @@ impl Turn<'_> {
             .and_then(|()| self.go_live(connection));
         match stopped {
             Err(Stop::OutletFull) => Schedule::Waiting,
-            Err(Stop::Budget) if failpoints::is(Bug::SkipOverlap) => {
-                connection.state = ConnectionState::Live;
-                Schedule::Idle
-            }
             Err(Stop::Budget) => Schedule::Queued,
             Ok(()) => Schedule::Idle,
         }
