@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::topic_counters::TopicCounters;
-use crate::kafka::{ConsumerSettings, Handle, LogConsumer, Router, Status, Topics, Wants};
+use crate::kafka::{
+    ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, TopicSelection, Wants,
+};
 use crate::lifecycle::Lifecycle;
 use crate::session::LogSource;
 use crate::settings::{KafkaSettings, Settings};
@@ -81,7 +83,7 @@ impl LogReader {
         }))
     }
 
-    pub(super) fn status(&self) -> Arc<Status> {
+    pub(super) fn status(&self) -> Arc<ConsumerStatus> {
         self.handle.status()
     }
 
@@ -177,12 +179,12 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
 }
 
 /// What the profile has the consumer read.
-fn topics(routes: &Arc<RouteTable>) -> Topics {
+fn topics(routes: &Arc<RouteTable>) -> TopicSelection {
     let wanted = routes.has_patterns().then(|| {
         let routes = routes.clone();
         Arc::new(move |topic: &str| routes.wants(topic)) as Wants
     });
-    Topics {
+    TopicSelection {
         names: routes.topic_groups().map(<[_]>::to_vec).collect(),
         wanted,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::client_settings;
-use crate::kafka::{Outgoing, Producer};
+use crate::kafka::{OutgoingRecord, Producer};
 use crate::session::receipts::{CountOnly, Kept, Receipts};
 use crate::settings::KafkaSettings;
 use crate::telemetry::{Metrics, events};
@@ -17,15 +17,15 @@ const DELIVERY: Duration = Duration::from_secs(10);
 /// At the end of the process, for receipts that are still on their way.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-struct Topic {
+struct ReceiptsTopic {
     name: Arc<str>,
     producer: Producer,
     metrics: Metrics,
 }
 
-impl Receipts for Topic {
+impl Receipts for ReceiptsTopic {
     fn keep(&self, key: &str, receipt: Vec<u8>) -> Kept {
-        let written = self.producer.write(Outgoing {
+        let written = self.producer.write(OutgoingRecord {
             topic: &self.name,
             key: Some(key),
             value: &receipt,
@@ -57,7 +57,7 @@ pub(super) fn open(
     };
     let producer = Producer::new(&client_settings(kafka), DELIVERY)
         .context("cannot create the producer of receipts")?;
-    let receipts = Topic {
+    let receipts = ReceiptsTopic {
         name: topic.as_str().into(),
         producer: producer.clone(),
         metrics: metrics.clone(),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::jwks::{self, Reach};
+use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 use super::pem;
 use super::secret::jwt_secret;
@@ -14,7 +14,7 @@ use super::secret::jwt_secret;
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum KeyFormat {
     /// One HS256 secret on each line.
     Secrets,
     Pem,
@@ -25,16 +25,16 @@ pub(super) enum Format {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyFile {
     pub(super) path: PathBuf,
-    pub(super) format: Format,
+    pub(super) format: KeyFormat,
 }
 
 impl KeyFile {
     /// The setting that names it.
     pub(super) fn variable(&self) -> &'static str {
         match self.format {
-            Format::Secrets => "JWT_SECRET_FILE",
-            Format::Pem => "JWT_PUBLIC_KEY_FILE",
-            Format::Jwks => "JWT_JWKS",
+            KeyFormat::Secrets => "JWT_SECRET_FILE",
+            KeyFormat::Pem => "JWT_PUBLIC_KEY_FILE",
+            KeyFormat::Jwks => "JWT_JWKS",
         }
     }
 
@@ -58,15 +58,15 @@ impl KeyFile {
     /// The keys in what was read. The reasons quote nothing of it.
     pub(super) fn parse(&self, content: &[u8], allowed: &Allowed) -> Result<Vec<Key>, String> {
         match self.format {
-            Format::Secrets => secrets(content)?
+            KeyFormat::Secrets => secrets(content)?
                 .into_iter()
                 .map(|secret| {
                     Key::secret(None, secret.as_bytes(), None, allowed)
                         .ok_or_else(|| "a secret in it fits none of JWT_ALGORITHMS".to_owned())
                 })
                 .collect(),
-            Format::Pem => pem::parse(content, allowed),
-            Format::Jwks => jwks::parse(content, allowed, Reach::Private),
+            KeyFormat::Pem => pem::parse(content, allowed),
+            KeyFormat::Jwks => jwks::parse(content, allowed, KeyOrigin::Private),
         }
     }
 }

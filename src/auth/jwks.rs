@@ -18,7 +18,7 @@ const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// Who may read the document, and so what may stand in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum KeyOrigin {
     /// A file of this machine: shared secrets (`oct`) are welcome.
     Private,
     /// A URL: a secret there is none.
@@ -26,13 +26,13 @@ pub(super) enum Reach {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct KeySetDocument {
     keys: Vec<Value>,
 }
 
 /// The keys that can be used. An error if there is none: a key server with a fault must not throw everybody out.
-pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: Reach) -> Result<Vec<Key>, String> {
-    let document: Document = serde_json::from_slice(text)
+pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: KeyOrigin) -> Result<Vec<Key>, String> {
+    let document: KeySetDocument = serde_json::from_slice(text)
         .map_err(|_| "it is not a JWKS: a JSON object with a list `keys`".to_owned())?;
     let entries = document.keys;
     if entries.len() > MAX_KEYS {
@@ -63,7 +63,7 @@ pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: Reach) -> Result<Vec<
 }
 
 /// The key, or why it is of no use here.
-pub(super) fn key(jwk: &Jwk, allowed: &Allowed, reach: Reach) -> Result<Key, &'static str> {
+pub(super) fn key(jwk: &Jwk, allowed: &Allowed, reach: KeyOrigin) -> Result<Key, &'static str> {
     let common = &jwk.common;
     if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return Err("it is not for signatures (use)");
@@ -82,7 +82,7 @@ pub(super) fn key(jwk: &Jwk, allowed: &Allowed, reach: Reach) -> Result<Key, &'s
     let not_allowed = "it fits no accepted algorithm";
     let can: &[Algorithm] = match &jwk.algorithm {
         AlgorithmParameters::OctetKey(octets) => {
-            if reach == Reach::Public {
+            if reach == KeyOrigin::Public {
                 return Err("a secret (oct) is not accepted from a URL");
             }
             let secret = decoded(&octets.value)?;
@@ -140,7 +140,7 @@ mod tests {
         URL_SAFE_NO_PAD.encode(vec![5; count])
     }
 
-    fn parsed(keys: &Value, allowed: &Allowed, reach: Reach) -> Result<usize, String> {
+    fn parsed(keys: &Value, allowed: &Allowed, reach: KeyOrigin) -> Result<usize, String> {
         let text = json!({ "keys": keys }).to_string();
         parse(text.as_bytes(), allowed, reach).map(|keys| keys.len())
     }
@@ -225,7 +225,7 @@ mod tests {
             (json!("text"), Err(bad)),
             (json!(null), Err(bad)),
         ] {
-            let alone = parsed(&json!([key]), &Allowed::default(), Reach::Private);
+            let alone = parsed(&json!([key]), &Allowed::default(), KeyOrigin::Private);
             match (&alone, expected) {
                 (Ok(1), Ok(1)) => {}
                 (Err(why), Err(part)) => assert!(why.contains(part), "{key}: {why}"),
@@ -234,7 +234,7 @@ mod tests {
             let count = if alone.is_ok() { 2 } else { 1 };
             let beside = json!([key, rsa(&json!({}))]);
             assert_eq!(
-                parsed(&beside, &Allowed::default(), Reach::Private),
+                parsed(&beside, &Allowed::default(), KeyOrigin::Private),
                 Ok(count)
             );
         }
@@ -243,10 +243,10 @@ mod tests {
     #[test]
     fn a_url_gives_no_secrets_and_the_allow_list_holds() {
         let keys = json!([{"kty": "oct", "k": octets(64)}]);
-        let refused = parsed(&keys, &Allowed::default(), Reach::Public).unwrap_err();
+        let refused = parsed(&keys, &Allowed::default(), KeyOrigin::Public).unwrap_err();
         assert!(refused.contains("from a URL"), "{refused}");
         let only = Allowed(Some(vec![Algorithm::ES256]));
-        let refused = parsed(&json!([rsa(&json!({}))]), &only, Reach::Public).unwrap_err();
+        let refused = parsed(&json!([rsa(&json!({}))]), &only, KeyOrigin::Public).unwrap_err();
         assert!(refused.contains("no accepted algorithm"), "{refused}");
     }
 
@@ -261,10 +261,10 @@ mod tests {
             r#"{"keys":{}}"#,
             r#"{"keys":[]}"#,
         ] {
-            assert!(parse(text.as_bytes(), &Allowed::default(), Reach::Private).is_err());
+            assert!(parse(text.as_bytes(), &Allowed::default(), KeyOrigin::Private).is_err());
         }
         let many = vec![rsa(&json!({})); MAX_KEYS + 1];
-        let refused = parsed(&json!(many), &Allowed::default(), Reach::Private).unwrap_err();
+        let refused = parsed(&json!(many), &Allowed::default(), KeyOrigin::Private).unwrap_err();
         assert!(refused.contains("at most 100"), "{refused}");
     }
 }

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::AuthSettings;
-use super::files::{self, Format};
+use super::files::{self, KeyFormat};
 use super::keys::{Allowed, Key};
 
 /// What the bearer of a token may be and do.
@@ -107,7 +107,7 @@ fn secret(settings: &AuthSettings) -> Result<SecretString, MintError> {
     let files = settings.keys.files();
     let file = files
         .iter()
-        .find(|file| file.format == Format::Secrets)
+        .find(|file| file.format == KeyFormat::Secrets)
         .ok_or(MintError::NoSecret)?;
     let content = file.read().map_err(MintError::SecretFile)?;
     let secrets = files::secrets(&content).map_err(MintError::SecretFile)?;

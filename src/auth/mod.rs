@@ -36,7 +36,7 @@ pub use sources::{AuthSettings, JwksSource, KeySources, check as check_keys};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
-use keyring::{Keyring, Outlook, Pace};
+use keyring::{Keyring, Outlook, RefreshIntervals};
 use token::Unopened;
 
 /// A longer token is not looked at, in bytes.
@@ -149,10 +149,10 @@ impl std::error::Error for Rejected {}
 impl Verifier {
     /// Reads the key files. A key server is asked from `keep` on.
     pub fn open(settings: &AuthSettings) -> anyhow::Result<Self> {
-        Self::at_pace(settings, Pace::default())
+        Self::at_pace(settings, RefreshIntervals::default())
     }
 
-    fn at_pace(settings: &AuthSettings, pace: Pace) -> anyhow::Result<Self> {
+    fn at_pace(settings: &AuthSettings, pace: RefreshIntervals) -> anyhow::Result<Self> {
         Ok(Self {
             keyring: Arc::new(Keyring::open(&settings.keys, pace)?),
             issuer: settings.issuer.clone(),

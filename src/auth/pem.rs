@@ -3,7 +3,7 @@
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::Jwk;
 
-use super::jwks::{self, Reach};
+use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 
 type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
@@ -58,5 +58,5 @@ fn key(block: &str, allowed: &Allowed) -> Result<Key, String> {
         .filter_map(|read| read(pem).ok())
         .find_map(|key| Jwk::from_decoding_key(&key, None).ok())
         .ok_or("it cannot be read as an RSA, EC or Ed25519 key")?;
-    jwks::key(&jwk, allowed, Reach::Private).map_err(str::to_owned)
+    jwks::key(&jwk, allowed, KeyOrigin::Private).map_err(str::to_owned)
 }

@@ -17,7 +17,7 @@ use super::*;
 
 const NOW: u64 = 1_800_000_000;
 
-const PACE: Pace = Pace {
+const PACE: RefreshIntervals = RefreshIntervals {
     files_every: Duration::from_millis(100),
     ask_every: Duration::from_millis(400),
     retry_first: Duration::from_millis(50),
@@ -25,7 +25,7 @@ const PACE: Pace = Pace {
 };
 
 /// Unlike `PACE`, clients may ask only once in the life of a test.
-const RELUCTANT: Pace = Pace {
+const RELUCTANT: RefreshIntervals = RefreshIntervals {
     ask_every: Duration::from_mins(10),
     ..PACE
 };
@@ -119,7 +119,7 @@ impl Server {
 }
 
 /// A verifier on a key server, kept current until the test ends.
-fn verifier(url: &str, pace: Pace, lifecycle: &Lifecycle) -> Verifier {
+fn verifier(url: &str, pace: RefreshIntervals, lifecycle: &Lifecycle) -> Verifier {
     let sources = KeySources {
         jwks: Some(JwksSource::Url(url.to_owned())),
         ..KeySources::default()
@@ -459,7 +459,7 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
         ..KeySources::default()
     };
     // Nobody waits for the next look: a token whose key is not known has the file looked at.
-    let pace = Pace {
+    let pace = RefreshIntervals {
         files_every: Duration::from_mins(10),
         ..PACE
     };

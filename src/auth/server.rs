@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
 use super::files::MAX_DOCUMENT;
-use super::jwks::{self, Reach};
+use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 
 /// Nobody waits for it: who does, waits for less.
@@ -25,7 +25,7 @@ pub(super) struct KeyServer {
 }
 
 /// A good answer.
-pub(super) struct Answer {
+pub(super) struct FetchedKeys {
     pub(super) keys: Vec<Key>,
     pub(super) good_for: Duration,
 }
@@ -58,7 +58,7 @@ impl KeyServer {
     }
 
     /// `anew`: caches on the way must not answer.
-    pub(super) async fn fetch(&self, allowed: &Allowed, anew: bool) -> Result<Answer, String> {
+    pub(super) async fn fetch(&self, allowed: &Allowed, anew: bool) -> Result<FetchedKeys, String> {
         let mut request = self.client.get(self.url.clone());
         request = request.header(ACCEPT, "application/jwk-set+json, application/json");
         if anew {
@@ -82,9 +82,9 @@ impl KeyServer {
             }
             body.extend_from_slice(&chunk);
         }
-        let keys = jwks::parse(&body, allowed, Reach::Public)
+        let keys = jwks::parse(&body, allowed, KeyOrigin::Public)
             .map_err(|why| format!("its answer cannot be used: {why}"))?;
-        Ok(Answer { keys, good_for })
+        Ok(FetchedKeys { keys, good_for })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::files::{Format, KeyFile};
+use super::files::{KeyFile, KeyFormat};
 use super::keys::{Allowed, Key};
 
 /// What a token must be to be accepted.
@@ -55,11 +55,11 @@ impl KeySources {
             Some(JwksSource::File(path)) => Some(path),
             Some(JwksSource::Url(_)) | None => None,
         };
-        let secrets = self.secret_file.iter().map(file(Format::Secrets));
-        let pem = self.public_key_files.iter().map(file(Format::Pem));
+        let secrets = self.secret_file.iter().map(file(KeyFormat::Secrets));
+        let pem = self.public_key_files.iter().map(file(KeyFormat::Pem));
         secrets
             .chain(pem)
-            .chain(jwks.into_iter().map(file(Format::Jwks)))
+            .chain(jwks.into_iter().map(file(KeyFormat::Jwks)))
             .collect()
     }
 

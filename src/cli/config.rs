@@ -6,7 +6,7 @@ use super::{Cli, Exit, print};
 use crate::settings::{docs, example};
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum ConfigCommand {
     /// Print docs/configuration.md: every variable, its default and its meaning
     #[command(after_help = "Example: fleetcast config doc | less")]
     Doc,
@@ -22,10 +22,10 @@ pub(super) enum Shell {
     Fish,
 }
 
-pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: &ConfigCommand) -> anyhow::Result<Exit> {
     match command {
-        Command::Doc => print(&docs::markdown())?,
-        Command::Example => print(&example::toml())?,
+        ConfigCommand::Doc => print(&docs::markdown())?,
+        ConfigCommand::Example => print(&example::toml())?,
     }
     Ok(Exit::Clean)
 }

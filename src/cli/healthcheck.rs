@@ -14,7 +14,7 @@ use crate::settings::{Settings, values};
 const MAX_ANSWER: usize = 4_096;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct HealthcheckArguments {
     /// Ask /ready (fit for traffic) instead of /health (alive)
     #[arg(long)]
     ready: bool,
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: &Arguments,
+    arguments: &HealthcheckArguments,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
     let listen = match Settings::listen_from_map(environment) {

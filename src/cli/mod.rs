@@ -100,31 +100,31 @@ enum Command {
     ///
     /// Tells which topics each route of the profile finds, and what is missing.
     #[command(after_help = check::HELP)]
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Print docs/configuration.md, or a settings file with every setting
     #[command(subcommand)]
-    Config(config::Command),
+    Config(config::ConfigCommand),
     /// See and check profiles: which records become which events, for whom
     #[command(subcommand)]
-    Profile(profile::Command),
+    Profile(profile::ProfileCommand),
     /// Make topics as a file, or this server, wants them
     #[command(subcommand)]
-    Topics(topics::Command),
+    Topics(topics::TopicsCommand),
     /// Send records, and print where each one stands in the log
     ///
     /// The value is sent as it is, also if it is no JSON. Without --value and --file each line of standard input is one record.
     #[command(after_help = produce::HELP)]
-    Produce(Box<produce::Arguments>),
+    Produce(Box<produce::ProduceArguments>),
     /// Connect as a client would: join rooms, follow events
     #[command(after_help = client::HELP)]
-    Client(Box<client::Arguments>),
+    Client(Box<client::ClientArguments>),
     /// Make and examine tokens
     #[command(subcommand)]
-    Token(token::Command),
+    Token(token::TokenCommand),
     /// Ask the running server how it is: exit code 0 if it is well, 1 if not
     ///
     /// Made for container health checks, where no curl is at hand. Asks 127.0.0.1 (or HOST) on PORT.
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Print a script that completes this program's arguments
     #[command(after_help = "bash: eval \"$(fleetcast completion bash)\" in ~/.bashrc
 zsh:  fleetcast completion zsh > \"${fpath[1]}/_fleetcast\"

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesOrdered;
 use super::brokers::{Brokers, block_on, client_settings};
 use super::{Exit, bad_configuration, complain, lines, plain, print};
 use crate::kafka::admin::Admin;
-use crate::kafka::{Outgoing, Producer, WriteError, Written};
+use crate::kafka::{OutgoingRecord, Producer, WriteError, WrittenAt};
 use crate::settings::Settings;
 
 /// Records that may be under way at once.
@@ -21,7 +21,7 @@ const UNDER_WAY: usize = 256;
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ProduceArguments {
     /// Topic, by its full name: KAFKA_TOPIC_PREFIX is not put in front
     #[arg(long, short, value_name = "TOPIC", value_parser = crate::settings::values::topic)]
     topic: String,
@@ -52,7 +52,7 @@ Exit codes: 0 all were delivered, 1 some were not, 2 wrong usage, 78 wrong
 settings.";
 
 pub(super) fn run(
-    arguments: Arguments,
+    arguments: ProduceArguments,
     environment: BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
     let kafka = match Settings::kafka_from_map(&arguments.brokers.over(environment)) {
@@ -64,7 +64,7 @@ pub(super) fn run(
         (None, Some(path)) => Some(read(&path)?),
         (None, None) => None,
     };
-    let record = Outgoing {
+    let record = OutgoingRecord {
         topic: &arguments.topic,
         key: arguments.key.as_deref(),
         headers: &arguments.header,
@@ -76,13 +76,13 @@ pub(super) fn run(
         let producer = Producer::new(&settings, timeout)?;
         match &value {
             Some(value) => {
-                let written = producer.write(Outgoing { value, ..record }).await;
+                let written = producer.write(OutgoingRecord { value, ..record }).await;
                 report(record.topic, 1, written)
             }
             None => each_line(&producer, record).await,
         }
     })??;
-    if all == Delivery::TimedOut {
+    if all == ProduceOutcome::TimedOut {
         let cluster = Admin::new(&settings, timeout).and_then(|admin| admin.cluster());
         let why = match cluster {
             Err(error) => plain(&error.to_string()),
@@ -97,14 +97,14 @@ pub(super) fn run(
         complain(&format!("fleetcast: kafka: {why}\n"));
     }
     Ok(match all {
-        Delivery::Done => Exit::Clean,
-        Delivery::Failed | Delivery::TimedOut => Exit::Failed,
+        ProduceOutcome::Done => Exit::Clean,
+        ProduceOutcome::Failed | ProduceOutcome::TimedOut => Exit::Failed,
     })
 }
 
 /// What came of a record, and of several: the worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Delivery {
+enum ProduceOutcome {
     Done,
     Failed,
     /// Worth asking why.
@@ -122,10 +122,13 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Reports come in the order of the lines.
-async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<Delivery> {
+async fn each_line(
+    producer: &Producer,
+    record: OutgoingRecord<'_>,
+) -> anyhow::Result<ProduceOutcome> {
     let mut lines = lines::standard_input();
     let mut under_way = FuturesOrdered::new();
-    let (mut number, mut all, mut open) = (0_u64, Delivery::Done, true);
+    let (mut number, mut all, mut open) = (0_u64, ProduceOutcome::Done, true);
     while open || !under_way.is_empty() {
         tokio::select! {
             line = lines.recv(), if open && under_way.len() < UNDER_WAY => match line {
@@ -134,7 +137,7 @@ async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<
                     number += 1;
                     let value = line.context("cannot read standard input")?;
                     if !value.is_empty() {
-                        let written = producer.write(Outgoing { value: &value, ..record });
+                        let written = producer.write(OutgoingRecord { value: &value, ..record });
                         under_way.push_back(async move { (number, written.await) });
                     }
                 }
@@ -150,12 +153,12 @@ async fn each_line(producer: &Producer, record: Outgoing<'_>) -> anyhow::Result<
 fn report(
     topic: &str,
     number: u64,
-    written: Result<Written, WriteError>,
-) -> anyhow::Result<Delivery> {
+    written: Result<WrittenAt, WriteError>,
+) -> anyhow::Result<ProduceOutcome> {
     let error = match written {
-        Ok(Written { partition, offset }) => {
+        Ok(WrittenAt { partition, offset }) => {
             print(&format!("{topic}/{partition}/{offset}\n"))?;
-            return Ok(Delivery::Done);
+            return Ok(ProduceOutcome::Done);
         }
         Err(error) => error,
     };
@@ -163,7 +166,7 @@ fn report(
         "fleetcast: record {number} for {topic}: {error}\n"
     ));
     Ok(match error {
-        WriteError::TimedOut => Delivery::TimedOut,
-        _ => Delivery::Failed,
+        WriteError::TimedOut => ProduceOutcome::TimedOut,
+        _ => ProduceOutcome::Failed,
     })
 }

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::settings::{AuthSettings, Settings, values};
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum TokenCommand {
     /// Make a token, signed with JWT_SECRET (or the first secret of JWT_SECRET_FILE)
     ///
     /// Prints the token and nothing else. JWT_ISSUER and JWT_AUDIENCE are put in if they are set. Roles of the dispatch profile:
@@ -69,7 +69,7 @@ pub(super) struct Inspect {
 }
 
 pub(super) fn run(
-    command: Command,
+    command: TokenCommand,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
     let settings = match Settings::auth_from_map(environment) {
@@ -77,8 +77,8 @@ pub(super) fn run(
         Err(problems) => return Ok(bad_configuration(&problems)),
     };
     match command {
-        Command::Mint(arguments) => run_mint(&settings, *arguments),
-        Command::Inspect(arguments) => run_inspect(&settings, arguments),
+        TokenCommand::Mint(arguments) => run_mint(&settings, *arguments),
+        TokenCommand::Inspect(arguments) => run_inspect(&settings, arguments),
     }
 }
 

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use tracing::debug;
 
 use super::ConsumerSettings;
-use super::ffi::Source;
+use super::ffi::RecordSource;
 use super::properties::{self, FIXED};
 use crate::telemetry::events;
 use crate::telemetry::throttle::Throttle;
@@ -121,14 +121,14 @@ pub(super) fn common(settings: &ConsumerSettings) -> Result<ClientConfig, Client
 pub(super) fn source(
     config: &ClientConfig,
     context: Context,
-) -> Result<Source<Context>, ClientError> {
+) -> Result<RecordSource<Context>, ClientError> {
     let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
-    Source::new(consumer).ok_or(ClientError::NoQueue)
+    RecordSource::new(consumer).ok_or(ClientError::NoQueue)
 }
 
 /// The client that asks: metadata and offsets. Its own connections, so that what it hears is independent of how the reader
 /// fares, and a slow answer delays no record.
-pub(super) fn asker(
+pub(super) fn metadata_client(
     config: &ClientConfig,
     context: Context,
 ) -> Result<BaseConsumer<Context>, ClientError> {
@@ -258,7 +258,7 @@ mod tests {
         let settings = ConsumerSettings::new("127.0.0.1:1");
         let config = config(&settings).unwrap();
         source(&config, Context::new(&settings)).unwrap();
-        asker(&config, Context::new(&settings)).unwrap();
+        metadata_client(&config, Context::new(&settings)).unwrap();
     }
 
     #[test]

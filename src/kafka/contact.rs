@@ -7,15 +7,15 @@ use std::time::Duration;
 /// they have answered a question asked later *and* everything has been read that their logs held then: between the two the
 /// reader may still be connecting, and would call an old position "now".
 #[derive(Debug, Default)]
-pub(super) struct Contact {
-    state: State,
+pub(super) struct BrokerContact {
+    state: ContactState,
     told_up: bool,
     /// When the last question was asked that was answered, in monotonic milliseconds.
     last_answer_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum ContactState {
     #[default]
     Down,
     /// Answers to questions asked before this do not count.
@@ -25,9 +25,9 @@ enum State {
     Up,
 }
 
-impl Contact {
+impl BrokerContact {
     pub(super) fn lose(&mut self, now_ms: u64) {
-        self.state = State::DownSince(now_ms);
+        self.state = ContactState::DownSince(now_ms);
     }
 
     /// Takes note of a look at the brokers.
@@ -37,7 +37,7 @@ impl Contact {
             return;
         }
         let quiet_ms = now_ms.saturating_sub(self.last_answer_ms.unwrap_or(0));
-        if matches!(self.state, State::Up | State::Rising(_))
+        if matches!(self.state, ContactState::Up | ContactState::Rising(_))
             && Duration::from_millis(quiet_ms) >= silence
         {
             self.lose(now_ms);
@@ -47,21 +47,21 @@ impl Contact {
     /// The brokers have answered a question asked at `asked_ms`: what is to be reached before contact is back?
     pub(super) fn aim(&mut self, asked_ms: u64, goals: impl FnOnce() -> HashMap<u32, i64>) {
         let counts = match self.state {
-            State::Down => true,
-            State::DownSince(since) => asked_ms > since,
-            State::Rising(_) | State::Up => false,
+            ContactState::Down => true,
+            ContactState::DownSince(since) => asked_ms > since,
+            ContactState::Rising(_) | ContactState::Up => false,
         };
         if counts {
-            self.state = State::Rising(goals());
+            self.state = ContactState::Rising(goals());
         }
     }
 
     /// The change since the last call, if there was one.
     pub(super) fn edge(&mut self, reached: impl Fn(u32, i64) -> bool) -> Option<bool> {
-        if let State::Rising(goals) = &mut self.state {
+        if let ContactState::Rising(goals) = &mut self.state {
             goals.retain(|index, goal| !reached(*index, *goal));
             if goals.is_empty() {
-                self.state = State::Up;
+                self.state = ContactState::Up;
             }
         }
         let up = self.up();
@@ -69,7 +69,7 @@ impl Contact {
     }
 
     pub(super) fn up(&self) -> bool {
-        matches!(self.state, State::Up)
+        matches!(self.state, ContactState::Up)
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn contact_is_back_when_what_was_there_has_been_read() {
-        let mut contact = Contact::default();
+        let mut contact = BrokerContact::default();
         assert_eq!(contact.edge(|_, _| true), None);
         contact.look(true, 1, 2, SILENCE);
         contact.aim(1, || HashMap::from([(0, 7)]));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn silence_is_a_loss() {
-        let mut contact = Contact::default();
+        let mut contact = BrokerContact::default();
         contact.look(true, 1_000, 1_001, SILENCE);
         contact.aim(1_000, HashMap::new);
         assert_eq!(contact.edge(|_, _| true), Some(true));

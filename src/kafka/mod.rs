@@ -40,11 +40,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
-pub use producer::{Outgoing, Producer, WriteError, Written};
-pub use status::{PartitionStatus, Status};
+pub use producer::{OutgoingRecord, Producer, WriteError, WrittenAt};
+pub use status::{ConsumerStatus, PartitionStatus};
 
 use crate::telemetry::Metrics;
-use status::Shared;
+use status::SharedStatus;
 
 /// What becomes of a record. Called on the reader's thread, for every record, so it must not block.
 pub trait Router: Send + Sync {
@@ -58,17 +58,17 @@ pub type Wants = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Which topics are read. Those that come later are read once they are there.
 #[derive(Clone, Default)]
-pub struct Topics {
+pub struct TopicSelection {
     /// Full names, in groups of names of one topic. All that exist are read, and the others are looked for.
     pub names: Vec<Vec<Arc<str>>>,
     /// What else is read, of what exists. `None`: nothing, and the topics of the cluster are not listed.
     pub wanted: Option<Wants>,
 }
 
-impl fmt::Debug for Topics {
+impl fmt::Debug for TopicSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (names, wants) = (&self.names, self.wanted.is_some());
-        write!(f, "Topics {{ names: {names:?}, wants: {wants} }}")
+        write!(f, "TopicSelection {{ names: {names:?}, wants: {wants} }}")
     }
 }
 
@@ -148,7 +148,7 @@ pub enum StartError {
 /// What the log is read with, by whom it is routed, and where it goes.
 pub struct LogConsumer {
     pub settings: ConsumerSettings,
-    pub topics: Topics,
+    pub topics: TopicSelection,
     pub router: Arc<dyn Router>,
     pub metrics: Metrics,
     /// Bounded by its maker. When it is full the reader waits, librdkafka's own bounded queue fills, and it stops fetching:
@@ -178,7 +178,7 @@ impl LogConsumer {
         check(&settings)?;
         let config = client::config(&settings)?;
         let context = client::Context::new(&settings);
-        let shared = Arc::new(Shared::new(topics));
+        let shared = Arc::new(SharedStatus::new(topics));
         let (reports, received) = mpsc::channel(REPORTS);
         let runtime = || {
             tokio::runtime::Builder::new_current_thread()
@@ -196,7 +196,7 @@ impl LogConsumer {
             indices,
         });
         let poller = metadata::MetadataPoller::new(
-            ffi::Asker::new(client::asker(&config, context)?),
+            ffi::MetadataClient::new(client::metadata_client(&config, context)?),
             settings,
             Arc::clone(&shared),
         );
@@ -218,18 +218,18 @@ impl LogConsumer {
 /// Asks things of the running consumer. Never blocks.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<SharedStatus>,
 }
 
 impl Handle {
-    pub fn status(&self) -> Arc<Status> {
+    pub fn status(&self) -> Arc<ConsumerStatus> {
         self.shared.status.load_full()
     }
 
     /// Other topics are to be read from now on. Of those that are not wanted any more nothing comes after the next look (within a
     /// second, while brokers answer), and no client receives a resync for it. New ones are read as at the start, as far back as is
     /// kept; those that were read before, from where their reading ended.
-    pub fn set_topics(&self, topics: Topics) {
+    pub fn set_topics(&self, topics: TopicSelection) {
         self.shared.topics.store(Arc::new(topics));
         self.shared.ask();
     }

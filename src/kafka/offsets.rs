@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::Offset;
 
 /// A partition by topic and number.
-pub(super) type Place = (Arc<str>, i32);
+pub(super) type TopicPartition = (Arc<str>, i32);
 
 /// The first offset that a log still has, and the one that its next record will get. With `read_committed`, which librdkafka
 /// puts into the question too, an open transaction holds the end back.
@@ -26,9 +26,9 @@ pub(super) struct Bounds {
 /// round trips for each); the protocol's special timestamps ask for the beginning and the end, also on the mock broker.
 pub(super) fn bounds<C: ConsumerContext>(
     client: &BaseConsumer<C>,
-    places: &[Place],
+    places: &[TopicPartition],
     timeout: Duration,
-) -> KafkaResult<HashMap<Place, Bounds>> {
+) -> KafkaResult<HashMap<TopicPartition, Bounds>> {
     let lows = ask(client, places, Offset::Beginning, timeout)?;
     let highs = ask(client, places, Offset::End, timeout)?;
     Ok(lows
@@ -43,10 +43,10 @@ pub(super) fn bounds<C: ConsumerContext>(
 /// The first offsets whose records are not older than `since` (milliseconds since the Unix epoch). -1: there is none yet.
 pub(super) fn since<C: ConsumerContext>(
     client: &BaseConsumer<C>,
-    places: &[Place],
+    places: &[TopicPartition],
     since: u64,
     timeout: Duration,
-) -> KafkaResult<HashMap<Place, i64>> {
+) -> KafkaResult<HashMap<TopicPartition, i64>> {
     let since = i64::try_from(since).unwrap_or(i64::MAX);
     ask(client, places, Offset::Offset(since), timeout)
 }
@@ -64,10 +64,10 @@ pub(super) fn start(bounds: Bounds, by_time: Option<i64>, tells_times: bool) -> 
 
 fn ask<C: ConsumerContext>(
     client: &BaseConsumer<C>,
-    places: &[Place],
+    places: &[TopicPartition],
     what: Offset,
     timeout: Duration,
-) -> KafkaResult<HashMap<Place, i64>> {
+) -> KafkaResult<HashMap<TopicPartition, i64>> {
     if places.is_empty() {
         return Ok(HashMap::new());
     }

@@ -15,7 +15,7 @@ const QUEUE: (&str, &str) = ("50000", "65536");
 
 /// What one record is. Nothing is checked: broken ones are sent as they are.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Outgoing<'a> {
+pub struct OutgoingRecord<'a> {
     /// By its full name.
     pub topic: &'a str,
     pub key: Option<&'a str>,
@@ -25,7 +25,7 @@ pub struct Outgoing<'a> {
 
 /// Where a record stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenAt {
     pub partition: i32,
     pub offset: i64,
 }
@@ -71,8 +71,8 @@ impl Producer {
     /// delivery.
     pub fn write(
         &self,
-        record: Outgoing<'_>,
-    ) -> impl Future<Output = Result<Written, WriteError>> + Send + 'static + use<> {
+        record: OutgoingRecord<'_>,
+    ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
         let mut outgoing: FutureRecord<'_, str, [u8]> =
             FutureRecord::to(record.topic).payload(record.value);
         if let Some(key) = record.key {
@@ -93,7 +93,7 @@ impl Producer {
         let context = self.context.clone();
         async move {
             match queued?.await {
-                Ok(Ok(delivery)) => Ok(Written {
+                Ok(Ok(delivery)) => Ok(WrittenAt {
                     partition: delivery.partition,
                     offset: delivery.offset,
                 }),

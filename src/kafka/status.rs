@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::Topics;
+use super::TopicSelection;
 
 /// A picture of the consumer, at most a fifth of a second old while the reader runs.
 #[derive(Debug, Clone, Default)]
-pub struct Status {
+pub struct ConsumerStatus {
     /// As reported to the hub: everything up to "now" is read, apart from what `lag` says.
     pub contact: bool,
     /// Why the brokers cannot be used, while retrying will not help.
@@ -35,7 +35,7 @@ pub struct Status {
     pub restarts: u64,
 }
 
-impl Status {
+impl ConsumerStatus {
     /// The end of the partition's log, if the brokers were asked for it at `since_ms` (monotonic milliseconds) or later. A look
     /// that was answered says nothing about a partition without a leader: what is known of its end may be old.
     pub fn end(&self, partition: u32, since_ms: u64) -> Option<i64> {
@@ -70,10 +70,10 @@ pub struct PartitionStatus {
 
 /// Between the two threads and the `Handle`.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) status: ArcSwap<Status>,
+pub(super) struct SharedStatus {
+    pub(super) status: ArcSwap<ConsumerStatus>,
     /// What is to be read.
-    pub(super) topics: ArcSwap<Topics>,
+    pub(super) topics: ArcSwap<TopicSelection>,
     /// Counts the calls for a fresh look at the brokers.
     asked: AtomicU64,
     pub(super) call: Notify,
@@ -81,8 +81,8 @@ pub(super) struct Shared {
     pub(super) answered: watch::Sender<u64>,
 }
 
-impl Shared {
-    pub(super) fn new(topics: Topics) -> Self {
+impl SharedStatus {
+    pub(super) fn new(topics: TopicSelection) -> Self {
         Self {
             status: ArcSwap::default(),
             topics: ArcSwap::from_pointee(topics),
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn a_topic_is_missing_when_none_of_its_names_exists() {
         let names = |names: &[&str]| names.iter().copied().map(Arc::from).collect::<Vec<_>>();
-        let status = Status {
+        let status = ConsumerStatus {
             missing: names(&["incidents", "task", "tasks", "alert"]),
-            ..Status::default()
+            ..ConsumerStatus::default()
         };
         let groups = [
             &["incident", "incidents"][..],
@@ -124,7 +124,7 @@ mod tests {
         let groups = groups.map(names);
         let missing = status.missing_of(groups.iter().map(Vec::as_slice));
         assert_eq!(missing, ["task", "alert"]);
-        let all_there = Status::default();
+        let all_there = ConsumerStatus::default();
         assert!(
             all_there
                 .missing_of(groups.iter().map(Vec::as_slice))

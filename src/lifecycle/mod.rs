@@ -28,21 +28,21 @@ const AFTER_HARD: Duration = Duration::from_secs(2);
 /// A handle on the life of the process. Clones share it; two of them in one process (tests) do not meet.
 #[derive(Clone, Default)]
 pub struct Lifecycle {
-    shared: Arc<Shared>,
+    shared: Arc<LifecycleState>,
 }
 
-struct Shared {
+struct LifecycleState {
     soft: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
     /// How many of each name have not ended, for the log line that says who missed the deadline.
     running: Mutex<BTreeMap<&'static str, usize>>,
     /// The first failure decides.
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<PartFailure>>,
     reload: Notify,
 }
 
-impl Default for Shared {
+impl Default for LifecycleState {
     fn default() -> Self {
         let hard = CancellationToken::new();
         Self {
@@ -58,19 +58,19 @@ impl Default for Shared {
 
 /// Why the process ends with exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct PartFailure {
     /// The name given to `critical` or `thread`, or `shutdown`.
     pub part: &'static str,
     pub why: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for PartFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} failed: {}", self.part, self.why)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for PartFailure {}
 
 impl Lifecycle {
     pub fn new() -> Self {
@@ -99,7 +99,7 @@ impl Lifecycle {
         future: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
         let running = self.enter(name);
-        let mut verdict = Verdict::new(self.clone(), name);
+        let mut verdict = CriticalTask::new(self.clone(), name);
         self.shared.tasks.spawn(async move {
             let _running = running;
             let outcome = future.await;
@@ -160,7 +160,7 @@ impl Lifecycle {
 
     /// Records that `part` cannot go on and begins an orderly stop; the process will exit with 1. The first failure is kept.
     pub fn fail(&self, part: &'static str, why: impl fmt::Display) {
-        let failure = Failure {
+        let failure = PartFailure {
             part,
             why: why.to_string(),
         };
@@ -172,7 +172,7 @@ impl Lifecycle {
     /// Waits until a signal or a failure begins the end, then until everything started here has ended: at most
     /// `deadline` in an orderly way (it must be longer than the drain), then the hard token is cancelled and all get another
     /// two seconds. An error is exit code 1: a critical part failed, or something never ended.
-    pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Failure> {
+    pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), PartFailure> {
         let Signals { stops, hangup } = &mut signals;
         loop {
             tokio::select! {
@@ -242,7 +242,7 @@ impl Lifecycle {
 
 /// Counts a task or thread while it lives.
 struct Running {
-    shared: Arc<Shared>,
+    shared: Arc<LifecycleState>,
     name: &'static str,
 }
 
@@ -259,13 +259,13 @@ impl Drop for Running {
 }
 
 /// Dropped without a verdict while unwinding: the task has panicked. (Dropped by a runtime that goes down: nothing to say.)
-struct Verdict {
+struct CriticalTask {
     lifecycle: Lifecycle,
     name: &'static str,
     reached: bool,
 }
 
-impl Verdict {
+impl CriticalTask {
     fn new(lifecycle: Lifecycle, name: &'static str) -> Self {
         Self {
             lifecycle,
@@ -275,7 +275,7 @@ impl Verdict {
     }
 }
 
-impl Drop for Verdict {
+impl Drop for CriticalTask {
     fn drop(&mut self) {
         if !self.reached && std::thread::panicking() {
             self.lifecycle.fail(self.name, "panicked");

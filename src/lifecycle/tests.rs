@@ -2,7 +2,7 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
 
-async fn run(lifecycle: &Lifecycle, deadline: Duration) -> Result<(), Failure> {
+async fn run(lifecycle: &Lifecycle, deadline: Duration) -> Result<(), PartFailure> {
     let signals = Signals::install().expect("signals can be caught in tests");
     lifecycle.run(signals, deadline).await
 }
@@ -42,7 +42,7 @@ async fn a_critical_part_that_ends_fails_or_panics_fails_the_process() {
         ("panicked", || panic!("a test's panic")),
     ];
     for (why, part) in parts {
-        let failure = Failure {
+        let failure = PartFailure {
             part: "part",
             why: why.to_owned(),
         };

@@ -40,10 +40,10 @@ const UPKEEP: Duration = Duration::from_secs(1);
 /// Handles on every metric. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
-    shared: Arc<Shared>,
+    shared: Arc<MetricsState>,
 }
 
-struct Shared {
+struct MetricsState {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     throttle: Throttle<LogKey>,
@@ -139,7 +139,7 @@ impl Metrics {
             panics: counter(&recorder, PANICS, &[]),
         };
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(MetricsState {
                 handle: recorder.handle(),
                 recorder,
                 throttle: Throttle::default(),

@@ -8,8 +8,8 @@ use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::server::{Answer, KeyServer};
-use super::{Keyring, Pace};
+use super::super::server::{FetchedKeys, KeyServer};
+use super::{Keyring, RefreshIntervals};
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
 
@@ -73,13 +73,13 @@ impl Keyring {
     fn take(
         &self,
         server: &KeyServer,
-        answer: Result<Answer, String>,
+        answer: Result<FetchedKeys, String>,
         metrics: &Metrics,
     ) -> Option<Duration> {
         let mut state = self.lock();
         let known = &mut state.of_server;
         match answer {
-            Ok(Answer { keys, good_for }) => {
+            Ok(FetchedKeys { keys, good_for }) => {
                 let news = known.answered.is_none() || known.trouble.is_some();
                 let count = keys.len();
                 known.keys = keys.into_iter().map(Arc::new).collect();
@@ -119,7 +119,7 @@ impl Keyring {
 }
 
 /// Spread, so that instances that lost the server together do not come back together.
-fn back_off(pace: Pace, failures: u32) -> Duration {
+fn back_off(pace: RefreshIntervals, failures: u32) -> Duration {
     let doubled = pace
         .retry_first
         .saturating_mul(1 << failures.saturating_sub(1).min(10));

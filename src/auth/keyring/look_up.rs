@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use tokio::sync::watch;
 
-use super::super::files::Format;
+use super::super::files::KeyFormat;
 use super::Keyring;
 
 /// Tokens whose key was looked for and not found; the oldest are forgotten.
@@ -112,9 +112,9 @@ impl Keyring {
         use AlgorithmFamily::{Ec, Ed, Hmac, Rsa};
         self.files.iter().any(|file| {
             let families: &[_] = match file.format {
-                Format::Secrets => &[Hmac],
-                Format::Pem => &[Rsa, Ec, Ed],
-                Format::Jwks => &[Hmac, Rsa, Ec, Ed],
+                KeyFormat::Secrets => &[Hmac],
+                KeyFormat::Pem => &[Rsa, Ec, Ed],
+                KeyFormat::Jwks => &[Hmac, Rsa, Ec, Ed],
             };
             self.allowed.of_families(families).contains(&algorithm)
         })

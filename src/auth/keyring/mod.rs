@@ -28,7 +28,7 @@ use look_up::{Presented, Progress};
 
 /// How often things are done. Tests are in a hurry.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct RefreshIntervals {
     /// Between two looks at the files.
     pub(super) files_every: Duration,
     /// Between two questions to the key server that clients cause.
@@ -38,7 +38,7 @@ pub(super) struct Pace {
     pub(super) retry_longest: Duration,
 }
 
-impl Default for Pace {
+impl Default for RefreshIntervals {
     fn default() -> Self {
         Self {
             files_every: Duration::from_secs(2),
@@ -59,11 +59,11 @@ pub struct KeyHealth {
 
 pub(super) struct Keyring {
     allowed: Allowed,
-    pace: Pace,
+    pace: RefreshIntervals,
     files: Vec<KeyFile>,
     server: Option<KeyServer>,
     current: ArcSwap<KeySet>,
-    state: Mutex<State>,
+    state: Mutex<KeyringState>,
     progress: watch::Sender<Progress>,
     look_at_files: Notify,
     ask_server: Notify,
@@ -71,7 +71,7 @@ pub(super) struct Keyring {
     hasher: RandomState,
 }
 
-struct State {
+struct KeyringState {
     fixed: Vec<Arc<Key>>,
     of_files: Vec<FileState>,
     of_server: ServerState,
@@ -96,7 +96,7 @@ struct ServerState {
 
 impl Keyring {
     /// Reads every file; the key server is not asked before `keep`.
-    pub(super) fn open(sources: &KeySources, pace: Pace) -> anyhow::Result<Self> {
+    pub(super) fn open(sources: &KeySources, pace: RefreshIntervals) -> anyhow::Result<Self> {
         let allowed = Allowed(sources.algorithms.clone());
         let hasher = RandomState::new();
         let fixed = fixed(&sources.secrets, &allowed);
@@ -125,7 +125,7 @@ impl Keyring {
             files,
             server,
             current: ArcSwap::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(KeyringState {
                 fixed,
                 of_files,
                 of_server: ServerState {
@@ -191,7 +191,7 @@ impl Keyring {
         self.ask_server.notify_one();
     }
 
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &KeyringState) {
         let of_files = state.of_files.iter().flat_map(|file| &file.keys);
         let all = state
             .fixed
@@ -201,7 +201,7 @@ impl Keyring {
         self.current.store(Arc::new(KeySet(all.cloned().collect())));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, KeyringState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,7 +38,7 @@ are wrong, or credentials and certificates are that Kafka and we show each
 other.";
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// Print every setting as it holds, secrets masked, and where it comes from
     #[arg(long)]
     show: bool,
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: &Arguments,
+    arguments: &CheckArguments,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
     let presets = Presets::new();

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::lines;
-use super::Arguments;
+use super::ClientArguments;
 use super::link::{Link, LinkError};
-use super::packet::{self, Event, Meta, Packet};
+use super::packet::{self, EventMeta, Packet, ReceivedEvent};
 use super::show::Show;
 
 /// How long a command may go without an answer.
@@ -28,13 +28,13 @@ const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// What is no time: a deadline that is not reached.
 const NEVER: Duration = Duration::from_hours(10 * 365 * 24);
 
-pub(super) struct Client {
-    arguments: Arguments,
+pub(super) struct Follower {
+    arguments: ClientArguments,
     show: Show,
     cursor: Option<String>,
     rooms: BTreeSet<String>,
     /// By the number of the acknowledgement.
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, PendingCommand>,
     next_id: u64,
     shown: u64,
     /// Something was refused, so the end is no good one.
@@ -43,7 +43,7 @@ pub(super) struct Client {
     catching_up: Option<CatchingUp>,
 }
 
-struct Asked {
+struct PendingCommand {
     command: &'static str,
     room: Option<String>,
     until: Instant,
@@ -71,8 +71,8 @@ enum Next {
     Over,
 }
 
-impl Client {
-    pub(super) fn new(arguments: Arguments, show: Show) -> Self {
+impl Follower {
+    pub(super) fn new(arguments: ClientArguments, show: Show) -> Self {
         let cursor = arguments.resume.clone().filter(|cursor| !cursor.is_empty());
         Self {
             cursor,
@@ -245,7 +245,7 @@ impl Client {
         Ok(Ok(()))
     }
 
-    fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+    fn event(&mut self, event: &ReceivedEvent) -> anyhow::Result<()> {
         if let Some(cursor) = event.cursor() {
             self.cursor = Some(cursor);
         }
@@ -281,7 +281,7 @@ impl Client {
         }
     }
 
-    fn welcome(&mut self, event: &Event) -> anyhow::Result<()> {
+    fn welcome(&mut self, event: &ReceivedEvent) -> anyhow::Result<()> {
         let data = data(event);
         let text = |name: &str| data[name].as_str().unwrap_or("?").to_owned();
         let list = |name: &str| {
@@ -309,7 +309,7 @@ impl Client {
     }
 
     /// Records from before the welcome are what was missed.
-    fn count_past(&mut self, meta: Option<&Meta>) -> anyhow::Result<()> {
+    fn count_past(&mut self, meta: Option<&EventMeta>) -> anyhow::Result<()> {
         let Some(past) = &mut self.catching_up else {
             return Ok(());
         };
@@ -336,7 +336,7 @@ impl Client {
     }
 
     fn answered(&mut self, id: u64, arguments: &[Box<RawValue>]) -> anyhow::Result<()> {
-        let Some(Asked { command, room, .. }) = self.asked.remove(&id) else {
+        let Some(PendingCommand { command, room, .. }) = self.asked.remove(&id) else {
             return Ok(());
         };
         let answer: Value = arguments
@@ -410,7 +410,7 @@ impl Client {
         let latest = self.arguments.latest && command == "subscribe";
         let frame = packet::command(self.next_id, command, room.as_deref(), latest);
         let until = Instant::now() + ANSWER;
-        let asked = Asked {
+        let asked = PendingCommand {
             command,
             room,
             until,
@@ -458,7 +458,7 @@ impl Client {
 }
 
 /// What the server says stands in `{data, timestamp}`.
-fn data(event: &Event) -> Value {
+fn data(event: &ReceivedEvent) -> Value {
     let envelope = event
         .payload()
         .and_then(|json| serde_json::from_str(json.get()).ok());

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::packet::{Open, Packet};
+use super::packet::{OpenPacket, Packet};
 
 /// For each step of the way in, and for each frame on the way out.
 const STEP: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ impl Link {
         };
         loop {
             match link.next().await? {
-                Packet::Open(Open {
+                Packet::Open(OpenPacket {
                     ping_interval,
                     ping_timeout,
                 }) => {

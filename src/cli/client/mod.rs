@@ -14,7 +14,7 @@ use link::Endpoint;
 use show::Show;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ClientArguments {
     /// Where the server listens; a path after the port is that of Socket.IO
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001", value_parser = Endpoint::parse)]
     url: Endpoint,
@@ -65,9 +65,9 @@ Examples:
 Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the
 connection was lost, or --count was not reached, 2 wrong usage.";
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: ClientArguments) -> anyhow::Result<Exit> {
     let show = Show::new(arguments.json);
-    let good = block_on(follow::Client::new(arguments, show).run())??;
+    let good = block_on(follow::Follower::new(arguments, show).run())??;
     Ok(if good { Exit::Clean } else { Exit::Failed })
 }
 

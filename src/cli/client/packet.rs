@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 /// One frame of the server.
 #[derive(Debug)]
 pub(super) enum Packet {
-    Open(Open),
+    Open(OpenPacket),
     Ping,
     Connected,
     /// Final: a stock client would not try again either.
     Refused(String),
     /// The server wants this client not to come back.
     Disconnect,
-    Event(Event),
+    Event(ReceivedEvent),
     Ack {
         id: u64,
         arguments: Vec<Box<RawValue>>,
@@ -24,14 +24,14 @@ pub(super) enum Packet {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Open {
+pub(super) struct OpenPacket {
     /// Milliseconds.
     pub(super) ping_interval: u64,
     pub(super) ping_timeout: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct ReceivedEvent {
     /// Set when the server asks for an acknowledgement.
     pub(super) ack: Option<u64>,
     pub(super) name: String,
@@ -40,7 +40,7 @@ pub(super) struct Event {
 
 /// Where a record came from.
 #[derive(Debug, Deserialize)]
-pub(super) struct Meta {
+pub(super) struct EventMeta {
     pub(super) id: String,
     pub(super) timestamp: Option<i64>,
 }
@@ -64,7 +64,7 @@ impl Packet {
                     return None;
                 }
                 let name = serde_json::from_str(arguments.remove(0).get()).ok()?;
-                Self::Event(Event {
+                Self::Event(ReceivedEvent {
                     ack,
                     name,
                     arguments,
@@ -93,7 +93,7 @@ fn number(text: &str) -> (Option<u64>, &str) {
     (number.parse().ok(), rest)
 }
 
-impl Event {
+impl ReceivedEvent {
     /// The string that begins with `v1.`: the last argument of those that have one.
     pub(super) fn cursor(&self) -> Option<String> {
         let mut strings = self.arguments.iter().rev();
@@ -109,7 +109,7 @@ impl Event {
         (!first.get().starts_with("\"v1.")).then_some(first)
     }
 
-    pub(super) fn meta(&self) -> Option<Meta> {
+    pub(super) fn meta(&self) -> Option<EventMeta> {
         serde_json::from_str(self.arguments.get(1)?.get()).ok()
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn acknowledgement(id: u64) -> String {
 mod tests {
     use super::*;
 
-    fn event(frame: &str) -> Event {
+    fn event(frame: &str) -> ReceivedEvent {
         match Packet::parse(frame) {
             Packet::Event(event) => event,
             other => panic!("{frame}: {other:?}"),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use serde_json::{Value, json};
 
 use super::super::{complain, plain, print};
-use super::packet::{Event, Meta};
+use super::packet::{EventMeta, ReceivedEvent};
 use crate::clock;
 use crate::settings::process_environment;
 
@@ -33,7 +33,11 @@ impl Show {
         }
     }
 
-    pub(super) fn event(&self, event: &Event, meta: Option<&Meta>) -> anyhow::Result<()> {
+    pub(super) fn event(
+        &self,
+        event: &ReceivedEvent,
+        meta: Option<&EventMeta>,
+    ) -> anyhow::Result<()> {
         let payload = event.payload().map(serde_json::value::RawValue::get);
         if self.json {
             let data: Value = payload

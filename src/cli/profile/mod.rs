@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::{Exit, complain, print};
 use crate::settings::{Profile, values};
-use sample::Source;
+use sample::SampleSource;
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum ProfileCommand {
     /// List the profiles that are built in
     List,
     /// Print a built-in profile: the file to copy for a profile of your own
@@ -75,11 +75,11 @@ pub(super) struct Check {
     json: bool,
 }
 
-pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: ProfileCommand) -> anyhow::Result<Exit> {
     match command {
-        Command::List => list(),
-        Command::Show { name } => show(&name),
-        Command::Check(arguments) => check(*arguments),
+        ProfileCommand::List => list(),
+        ProfileCommand::Show { name } => show(&name),
+        ProfileCommand::Check(arguments) => check(*arguments),
     }
 }
 
@@ -128,12 +128,12 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
         }
     };
     let source = match arguments.topic {
-        Some(topic) => Source::Value {
+        Some(topic) => SampleSource::Value {
             topic,
             key: arguments.key,
             headers: arguments.header,
         },
-        None => Source::Envelope,
+        None => SampleSource::Envelope,
     };
     let mut explained = Vec::new();
     for path in &arguments.record {

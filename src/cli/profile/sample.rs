@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// What a file holds.
-pub(super) enum Source {
+pub(super) enum SampleSource {
     /// The record with its topic, key and headers.
     Envelope,
     /// The value alone.
@@ -35,7 +35,7 @@ pub(super) struct Sample {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Envelope<'a> {
+struct SampleEnvelope<'a> {
     topic: String,
     #[serde(default)]
     key: Option<String>,
@@ -69,7 +69,11 @@ impl Default for Headers {
 }
 
 /// Reads at most what a record may have, and some more so that one that is too large is found to be that.
-pub(super) fn read(path: &Path, source: &Source, max_event_bytes: usize) -> anyhow::Result<Sample> {
+pub(super) fn read(
+    path: &Path,
+    source: &SampleSource,
+    max_event_bytes: usize,
+) -> anyhow::Result<Sample> {
     const MORE: u64 = 1024 * 1024;
     let most = u64::try_from(max_event_bytes)?.saturating_add(MORE);
     let mut bytes = Vec::new();
@@ -89,9 +93,9 @@ pub(super) fn read(path: &Path, source: &Source, max_event_bytes: usize) -> anyh
     parse(bytes, source).with_context(|| format!("cannot use sample {shown}"))
 }
 
-fn parse(bytes: Vec<u8>, source: &Source) -> anyhow::Result<Sample> {
+fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
     match source {
-        Source::Value {
+        SampleSource::Value {
             topic,
             key,
             headers,
@@ -102,8 +106,8 @@ fn parse(bytes: Vec<u8>, source: &Source) -> anyhow::Result<Sample> {
             timestamp: None,
             value: Some(bytes),
         }),
-        Source::Envelope => {
-            let envelope: Envelope<'_> = serde_json::from_slice(&bytes).context(
+        SampleSource::Envelope => {
+            let envelope: SampleEnvelope<'_> = serde_json::from_slice(&bytes).context(
                 "it is no {\"topic\": …, \"value\": …} (give --topic if the file is the value alone)",
             )?;
             Ok(Sample {
@@ -143,7 +147,7 @@ mod tests {
     use super::*;
 
     fn envelope(json: &str) -> anyhow::Result<Sample> {
-        parse(json.as_bytes().to_owned(), &Source::Envelope)
+        parse(json.as_bytes().to_owned(), &SampleSource::Envelope)
     }
 
     #[test]

@@ -15,13 +15,13 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    topics: Vec<Entry>,
+struct TopicsFile {
+    topics: Vec<TopicsFileEntry>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct TopicsFileEntry {
     name: String,
     #[serde(default)]
     partitions: Option<i32>,
@@ -54,7 +54,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Topic>> {
 
 /// Fails with everything that is wrong.
 fn parse(text: &str, source: &str) -> anyhow::Result<Vec<Topic>> {
-    let file: File = serde_saphyr::from_str(text).map_err(|error| {
+    let file: TopicsFile = serde_saphyr::from_str(text).map_err(|error| {
         let place = error.location().map_or(String::new(), |place| {
             format!("{}:{}: ", place.line(), place.column())
         });
@@ -82,7 +82,7 @@ fn parse(text: &str, source: &str) -> anyhow::Result<Vec<Topic>> {
     Ok(topics)
 }
 
-impl Entry {
+impl TopicsFileEntry {
     fn checked(self, problems: &mut Vec<String>) -> Topic {
         let name = self.name;
         if let Err(why) = values::topic(&name) {

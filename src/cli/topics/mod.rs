@@ -12,7 +12,7 @@ use crate::kafka::admin::{Action, Admin, Outcome, Topic};
 use crate::settings::{ServiceTopics, Settings};
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum TopicsCommand {
     /// Make and widen topics and set their settings; never deletes, never shrinks
     ///
     /// Without a file: the service topics that are set (RECEIPTS_TOPIC; a warning tells of those that nothing uses in this
@@ -54,8 +54,11 @@ pub(super) struct Apply {
     brokers: Brokers,
 }
 
-pub(super) fn run(command: Command, environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
-    let Command::Apply(arguments) = command;
+pub(super) fn run(
+    command: TopicsCommand,
+    environment: BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let TopicsCommand::Apply(arguments) = command;
     let environment = arguments.brokers.over(environment);
     let (kafka, topics, groups) = if let Some(path) = &arguments.file {
         let topics = match file::read(path) {

@@ -3,7 +3,7 @@
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::service::{Action, Service, Turn};
+use super::service::{CityAction, Service, ServiceTurn};
 
 const ROUTINE: [(&str, &str); 8] = [
     ("Call back the caller", "Caller reached, nothing to add."),
@@ -86,7 +86,7 @@ impl Task {
 
 impl Service {
     /// A small job for somebody: mostly a crew, sometimes the desk.
-    pub(super) fn assign_task(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn assign_task(&mut self, turn: &mut ServiceTurn<'_>) {
         let (title, outcome) = turn.pick(&ROUTINE);
         let assignee = if turn.rng.random_bool(0.25) {
             turn.pick(self.plan.desk).0
@@ -102,11 +102,11 @@ impl Service {
         };
         self.begin_task(task, turn);
         let next = turn.rng.random_range(7_000..11_000);
-        turn.after(next, Action::AssignTask);
+        turn.after(next, CityAction::AssignTask);
     }
 
     /// The crew that was sent gets it in writing.
-    pub(super) fn assign_crew(&mut self, number: u32, vehicle: usize, turn: &mut Turn<'_>) {
+    pub(super) fn assign_crew(&mut self, number: u32, vehicle: usize, turn: &mut ServiceTurn<'_>) {
         let plate = self.vehicles[vehicle].plate;
         let Some(incident) = self.incidents.get(&number) else {
             return;
@@ -125,30 +125,30 @@ impl Service {
         self.begin_task(task, turn);
     }
 
-    fn begin_task(&self, task: Task, turn: &mut Turn<'_>) {
+    fn begin_task(&self, task: Task, turn: &mut ServiceTurn<'_>) {
         let mut data = task.data("assigned");
         data["assigned_by"] = json!(turn.pick(self.plan.desk).1);
         data["due_in_minutes"] = json!(turn.rng.random_range(2..7) * 5);
         turn.emit("task", "task_assigned", task.id.clone(), data);
         let begun = turn.rng.random_range(2_500..5_500);
-        turn.after(begun, Action::UpdateTask(Box::new(task)));
+        turn.after(begun, CityAction::UpdateTask(Box::new(task)));
     }
 
-    pub(super) fn update_task(task: Box<Task>, turn: &mut Turn<'_>) {
+    pub(super) fn update_task(task: Box<Task>, turn: &mut ServiceTurn<'_>) {
         let mut data = task.data("in_progress");
         data["progress_percent"] = json!(turn.rng.random_range(2..8) * 10);
         turn.emit("task", "task_updated", task.id.clone(), data);
         let done = turn.rng.random_range(4_000..8_000);
-        turn.after(done, Action::CompleteTask(task));
+        turn.after(done, CityAction::CompleteTask(task));
     }
 
-    pub(super) fn complete_task(task: &Task, turn: &mut Turn<'_>) {
+    pub(super) fn complete_task(task: &Task, turn: &mut ServiceTurn<'_>) {
         let mut data = task.data("completed");
         data["outcome"] = json!(task.outcome);
         turn.emit("task", "task_completed", task.id.clone(), data);
     }
 
-    pub(super) fn raise_alert(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn raise_alert(&mut self, turn: &mut ServiceTurn<'_>) {
         let (severity, kind, message) = turn.pick(&ALERTS);
         let index = turn.rng.random_range(0..self.vehicles.len());
         let plate = self.vehicles[index].plate;
@@ -173,12 +173,12 @@ impl Service {
         }
         turn.emit("alert", "alert_created", alert.id.clone(), data);
         let seen = turn.rng.random_range(2_500..7_000);
-        turn.after(seen, Action::AcknowledgeAlert(Box::new(alert)));
+        turn.after(seen, CityAction::AcknowledgeAlert(Box::new(alert)));
         let next = turn.rng.random_range(10_000..16_000);
-        turn.after(next, Action::RaiseAlert);
+        turn.after(next, CityAction::RaiseAlert);
     }
 
-    pub(super) fn acknowledge_alert(&self, alert: &Alert, turn: &mut Turn<'_>) {
+    pub(super) fn acknowledge_alert(&self, alert: &Alert, turn: &mut ServiceTurn<'_>) {
         const NOTES: [&str; 4] = [
             "Called on the radio, all in order.",
             "Crew confirms, no help needed.",

@@ -7,7 +7,7 @@ use crate::clock;
 
 /// One event of the dispatch profile, before it is a record.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct CityEvent {
     pub topic: &'static str,
     /// The object that it is about: records of one object stay in order.
     pub key: String,
@@ -18,17 +18,17 @@ pub struct Event {
     pub data: Value,
 }
 
-impl Event {
+impl CityEvent {
     /// The record's value.
     pub fn value(&self) -> String {
         #[derive(Serialize)]
-        struct Body<'a> {
+        struct EventBody<'a> {
             event_type: &'a str,
             organization_id: &'a str,
             timestamp: String,
             data: &'a Value,
         }
-        let body = Body {
+        let body = EventBody {
             event_type: self.name,
             organization_id: self.organisation,
             timestamp: clock::rfc3339(self.timestamp_ms),

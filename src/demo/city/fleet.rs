@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand::Rng;
 use serde_json::json;
 
-use super::service::{Action, Service, Turn};
+use super::service::{CityAction, Service, ServiceTurn};
 use super::streets::{self, Crossing, Position};
 
 /// Milliseconds between two positions of a vehicle that drives, and of one that stands.
@@ -127,7 +127,7 @@ impl Vehicle {
 
 impl Service {
     /// One vehicle drives on and says where it is.
-    pub(super) fn report(&mut self, index: usize, turn: &mut Turn<'_>) {
+    pub(super) fn report(&mut self, index: usize, turn: &mut ServiceTurn<'_>) {
         let vehicle = &mut self.vehicles[index];
         vehicle.advance(turn.now);
         let position = vehicle.position();
@@ -152,14 +152,14 @@ impl Service {
         } else {
             STANDING_REPORT_MS
         };
-        turn.after(next_report, Action::Report { vehicle: index });
+        turn.after(next_report, CityAction::Report { vehicle: index });
         if !drives {
             self.stands(index, turn);
         }
     }
 
     /// A vehicle stands: it has arrived, or it is idle and drives round the block.
-    fn stands(&mut self, index: usize, turn: &mut Turn<'_>) {
+    fn stands(&mut self, index: usize, turn: &mut ServiceTurn<'_>) {
         let vehicle = &mut self.vehicles[index];
         match vehicle.duty {
             Duty::EnRoute => {
@@ -178,7 +178,13 @@ impl Service {
         }
     }
 
-    pub(super) fn set_duty(&mut self, index: usize, duty: Duty, reason: &str, turn: &mut Turn<'_>) {
+    pub(super) fn set_duty(
+        &mut self,
+        index: usize,
+        duty: Duty,
+        reason: &str,
+        turn: &mut ServiceTurn<'_>,
+    ) {
         let vehicle = &mut self.vehicles[index];
         if vehicle.duty == duty {
             return;
@@ -200,7 +206,7 @@ impl Service {
     }
 
     /// Now and then a free vehicle leaves service for a short while.
-    pub(super) fn service_break(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn service_break(&mut self, turn: &mut ServiceTurn<'_>) {
         const REASONS: [&str; 5] = [
             "refuelling",
             "restocking supplies",
@@ -212,18 +218,18 @@ impl Service {
             let reason = turn.pick(&REASONS);
             self.set_duty(index, Duty::OutOfService, reason, turn);
             let back = turn.rng.random_range(5_000..12_000);
-            turn.after(back, Action::BackInService { vehicle: index });
+            turn.after(back, CityAction::BackInService { vehicle: index });
         }
         let next = turn.rng.random_range(8_000..14_000);
-        turn.after(next, Action::ServiceBreak);
+        turn.after(next, CityAction::ServiceBreak);
     }
 
-    pub(super) fn back_in_service(&mut self, index: usize, turn: &mut Turn<'_>) {
+    pub(super) fn back_in_service(&mut self, index: usize, turn: &mut ServiceTurn<'_>) {
         self.set_duty(index, Duty::Available, "back in service", turn);
     }
 
     /// A vehicle that nothing holds; the escort of the standing incident does not count.
-    fn free_vehicle(&self, turn: &mut Turn<'_>) -> Option<usize> {
+    fn free_vehicle(&self, turn: &mut ServiceTurn<'_>) -> Option<usize> {
         let free: Vec<usize> = (0..self.vehicles.len())
             .filter(|&index| self.is_free(index))
             .collect();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::fleet::{Duty, rounded};
 use super::plans::STANDING_INCIDENT;
-use super::service::{Action, Service, Turn};
+use super::service::{CityAction, Service, ServiceTurn};
 use super::streets::Crossing;
 
 /// No more open ones than this at a time in one organisation, the standing one included.
@@ -23,7 +23,7 @@ pub(super) struct Template {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(super) enum IncidentStatus {
     New,
     Dispatched,
     OnScene,
@@ -32,7 +32,7 @@ pub(super) enum Status {
     Closed,
 }
 
-impl Status {
+impl IncidentStatus {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -59,36 +59,36 @@ impl Status {
 #[derive(Debug)]
 pub(super) struct Incident {
     pub(super) template: Template,
-    pub(super) status: Status,
+    pub(super) status: IncidentStatus,
     pub(super) place: Crossing,
     notes_told: usize,
 }
 
 impl Service {
-    pub(super) fn open_incident(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn open_incident(&mut self, turn: &mut ServiceTurn<'_>) {
         let next = turn.rng.random_range(13_000..19_000);
-        turn.after(next, Action::OpenIncident);
+        turn.after(next, CityAction::OpenIncident);
         if self.incidents.len() >= MOST_OPEN {
             return;
         }
         let template = turn.pick(self.plan.incidents);
         let number = self.create(template, turn);
         let thinking = turn.rng.random_range(1_500..4_000);
-        turn.after(thinking, Action::DispatchIncident { number });
+        turn.after(thinking, CityAction::DispatchIncident { number });
         let note = turn.rng.random_range(5_000..9_000);
-        turn.after(note, Action::UpdateIncident { number });
+        turn.after(note, CityAction::UpdateIncident { number });
     }
 
     /// It is there from the first moment and never closes: a room that one can always join.
-    pub(super) fn open_standing_incident(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn open_standing_incident(&mut self, turn: &mut ServiceTurn<'_>) {
         let number = self.create(self.plan.standing, turn);
         self.vehicles[self.plan.escort].incident = Some(number);
-        turn.after(500, Action::ProgressIncident { number });
-        turn.after(1_000, Action::ProgressIncident { number });
-        turn.after(2_500, Action::UpdateIncident { number });
+        turn.after(500, CityAction::ProgressIncident { number });
+        turn.after(1_000, CityAction::ProgressIncident { number });
+        turn.after(2_500, CityAction::UpdateIncident { number });
     }
 
-    fn create(&mut self, template: Template, turn: &mut Turn<'_>) -> u32 {
+    fn create(&mut self, template: Template, turn: &mut ServiceTurn<'_>) -> u32 {
         let number = self.next_incident;
         self.next_incident = self.next_incident.wrapping_add(1);
         let place = Crossing::random(turn.rng, self.plan.last_avenue);
@@ -99,7 +99,7 @@ impl Service {
             "title": template.title,
             "category": template.category,
             "priority": template.priority,
-            "status": Status::New.name(),
+            "status": IncidentStatus::New.name(),
             "description": template.description,
             "address": place.address(turn.rng),
             "cross_streets": place.name(),
@@ -110,7 +110,7 @@ impl Service {
         turn.emit("incident", "incident_created", id, data);
         let incident = Incident {
             template,
-            status: Status::New,
+            status: IncidentStatus::New,
             place,
             notes_told: 0,
         };
@@ -119,7 +119,7 @@ impl Service {
     }
 
     /// Sends the nearest free vehicle, or says that none is free and tries again.
-    pub(super) fn dispatch_incident(&mut self, number: u32, turn: &mut Turn<'_>) {
+    pub(super) fn dispatch_incident(&mut self, number: u32, turn: &mut ServiceTurn<'_>) {
         let Some(incident) = self.incidents.get(&number) else {
             return;
         };
@@ -129,7 +129,7 @@ impl Service {
             .min_by_key(|&index| self.vehicles[index].at.blocks_to(place));
         let Some(index) = nearest else {
             self.tell(number, "Holding for the next free unit.", turn);
-            turn.after(6_000, Action::DispatchIncident { number });
+            turn.after(6_000, CityAction::DispatchIncident { number });
             return;
         };
         let vehicle = &mut self.vehicles[index];
@@ -140,22 +140,22 @@ impl Service {
         self.assign_crew(number, index, turn);
     }
 
-    pub(super) fn unit_arrived(&mut self, number: u32, index: usize, turn: &mut Turn<'_>) {
+    pub(super) fn unit_arrived(&mut self, number: u32, index: usize, turn: &mut ServiceTurn<'_>) {
         let on_its_way = self
             .incidents
             .get(&number)
-            .is_some_and(|incident| incident.status == Status::Dispatched);
+            .is_some_and(|incident| incident.status == IncidentStatus::Dispatched);
         if on_its_way {
             self.set_status(number, turn);
             let call_sign = self.vehicles[index].plate.call_sign;
             self.tell(number, &format!("{call_sign} on scene."), turn);
             let work = turn.rng.random_range(6_000..12_000);
-            turn.after(work, Action::ProgressIncident { number });
+            turn.after(work, CityAction::ProgressIncident { number });
         }
     }
 
     /// One step further; the last one lets the crew go and forgets the incident.
-    pub(super) fn progress_incident(&mut self, number: u32, turn: &mut Turn<'_>) {
+    pub(super) fn progress_incident(&mut self, number: u32, turn: &mut ServiceTurn<'_>) {
         self.set_status(number, turn);
         let Some(incident) = self.incidents.get(&number) else {
             return;
@@ -164,21 +164,24 @@ impl Service {
             return;
         }
         match incident.status {
-            Status::Resolved => {
+            IncidentStatus::Resolved => {
                 self.release(number, turn);
-                turn.after(3_000, Action::ProgressIncident { number });
+                turn.after(3_000, CityAction::ProgressIncident { number });
             }
-            Status::Closed => {
+            IncidentStatus::Closed => {
                 self.incidents.remove(&number);
             }
-            Status::New | Status::Dispatched | Status::OnScene | Status::Contained => {
+            IncidentStatus::New
+            | IncidentStatus::Dispatched
+            | IncidentStatus::OnScene
+            | IncidentStatus::Contained => {
                 let work = turn.rng.random_range(5_000..10_000);
-                turn.after(work, Action::ProgressIncident { number });
+                turn.after(work, CityAction::ProgressIncident { number });
             }
         }
     }
 
-    fn release(&mut self, number: u32, turn: &mut Turn<'_>) {
+    fn release(&mut self, number: u32, turn: &mut ServiceTurn<'_>) {
         for index in 0..self.vehicles.len() {
             if self.vehicles[index].incident == Some(number) {
                 self.set_duty(index, Duty::Available, "cleared the scene", turn);
@@ -187,7 +190,7 @@ impl Service {
         }
     }
 
-    fn set_status(&mut self, number: u32, turn: &mut Turn<'_>) {
+    fn set_status(&mut self, number: u32, turn: &mut ServiceTurn<'_>) {
         let id = self.incident_id(number);
         let changed_by = turn.pick(self.plan.desk).1;
         if let Some(incident) = self.incidents.get_mut(&number) {
@@ -205,7 +208,7 @@ impl Service {
     }
 
     /// The next note of the log, as long as the incident is open and there is something to say.
-    pub(super) fn update_incident(&mut self, number: u32, turn: &mut Turn<'_>) {
+    pub(super) fn update_incident(&mut self, number: u32, turn: &mut ServiceTurn<'_>) {
         let Some(incident) = self.incidents.get_mut(&number) else {
             return;
         };
@@ -216,11 +219,11 @@ impl Service {
             incident.notes_told += 1;
             self.tell(number, notes[told % notes.len()], turn);
             let next = turn.rng.random_range(7_000..12_000);
-            turn.after(next, Action::UpdateIncident { number });
+            turn.after(next, CityAction::UpdateIncident { number });
         }
     }
 
-    fn tell(&self, number: u32, note: &str, turn: &mut Turn<'_>) {
+    fn tell(&self, number: u32, note: &str, turn: &mut ServiceTurn<'_>) {
         let Some(incident) = self.incidents.get(&number) else {
             return;
         };

@@ -14,8 +14,8 @@ mod streets;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-pub use event::Event;
-use service::{Agenda, Service, Turn};
+pub use event::CityEvent;
+use service::{Agenda, Service, ServiceTurn};
 
 /// The topics of the dispatch profile that it writes to.
 pub const TOPICS: [&str; 5] = ["transmission", "incident", "task", "asset", "alert"];
@@ -51,7 +51,7 @@ impl City {
     }
 
     /// Everything that has happened since the last step, in order. Time that runs backwards counts as none.
-    pub fn step(&mut self, now_ms: u64) -> Vec<Event> {
+    pub fn step(&mut self, now_ms: u64) -> Vec<CityEvent> {
         let mut events = Vec::new();
         let Some(last_ms) = self.wall_ms.replace(now_ms) else {
             for index in 0..self.services.len() {
@@ -75,10 +75,10 @@ impl City {
         index: usize,
         now: u64,
         wall_ms: u64,
-        events: &'a mut Vec<Event>,
-    ) -> (&'a mut Service, Turn<'a>) {
+        events: &'a mut Vec<CityEvent>,
+    ) -> (&'a mut Service, ServiceTurn<'a>) {
         let service = &mut self.services[index];
-        let turn = Turn {
+        let turn = ServiceTurn {
             now,
             wall_ms,
             service: index,

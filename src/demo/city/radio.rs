@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fleet::Duty;
 use super::plans::STANDING_INCIDENT;
-use super::service::{Action, Service, Turn};
+use super::service::{CityAction, Service, ServiceTurn};
 
 #[derive(Debug)]
 pub(super) struct Transmission {
@@ -109,9 +109,9 @@ impl Transmission {
 }
 
 impl Service {
-    pub(super) fn key_up(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn key_up(&mut self, turn: &mut ServiceTurn<'_>) {
         let pause = turn.rng.random_range(2_200..4_200);
-        turn.after(pause, Action::KeyUp);
+        turn.after(pause, CityAction::KeyUp);
         let index = turn.rng.random_range(0..self.vehicles.len());
         // The first channel is everybody's; a channel carries one voice at a time.
         let own = self.vehicles[index].plate.channel;
@@ -133,11 +133,16 @@ impl Service {
         );
         turn.after(
             transmission.duration_ms,
-            Action::KeyDown(Box::new(transmission)),
+            CityAction::KeyDown(Box::new(transmission)),
         );
     }
 
-    fn compose(&mut self, index: usize, channel: usize, turn: &mut Turn<'_>) -> Transmission {
+    fn compose(
+        &mut self,
+        index: usize,
+        channel: usize,
+        turn: &mut ServiceTurn<'_>,
+    ) -> Transmission {
         let vehicle = &self.vehicles[index];
         let by_control = turn.rng.random_bool(0.2);
         let phrases: &[(&str, &'static [&'static str])] = match vehicle.duty {
@@ -179,7 +184,7 @@ impl Service {
         }
     }
 
-    pub(super) fn key_down(&mut self, transmission: Box<Transmission>, turn: &mut Turn<'_>) {
+    pub(super) fn key_down(&mut self, transmission: Box<Transmission>, turn: &mut ServiceTurn<'_>) {
         self.busy[transmission.channel] = false;
         let mut data = transmission.data();
         data["duration_ms"] = json!(turn.now - transmission.keyed_at);
@@ -187,10 +192,10 @@ impl Service {
         let id = transmission.id.clone();
         turn.emit("transmission", "transmission_completed", id, data);
         let listening = turn.rng.random_range(400..1_200);
-        turn.after(listening, Action::Transcribe(transmission));
+        turn.after(listening, CityAction::Transcribe(transmission));
     }
 
-    pub(super) fn transcribe(transmission: Box<Transmission>, turn: &mut Turn<'_>) {
+    pub(super) fn transcribe(transmission: Box<Transmission>, turn: &mut ServiceTurn<'_>) {
         let mut data = transmission.data();
         data["text"] = json!(transmission.text);
         data["language"] = json!("en");
@@ -199,11 +204,11 @@ impl Service {
         turn.emit("transmission", "transcription_completed", id, data);
         if turn.rng.random_bool(0.6) {
             let reading = turn.rng.random_range(200..900);
-            turn.after(reading, Action::Tag(transmission));
+            turn.after(reading, CityAction::Tag(transmission));
         }
     }
 
-    pub(super) fn tag(transmission: &Transmission, turn: &mut Turn<'_>) {
+    pub(super) fn tag(transmission: &Transmission, turn: &mut ServiceTurn<'_>) {
         let mut data = transmission.data();
         data["tags"] = json!(transmission.tags);
         data["tagged_by"] = json!("classifier");

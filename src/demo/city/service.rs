@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use super::Event;
+use super::CityEvent;
 use super::desk::{Alert, Task};
 use super::fleet::{Plate, Vehicle};
 use super::incidents::Incident;
@@ -16,7 +16,7 @@ use super::streets::Crossing;
 
 /// What the agenda holds. Each step puts its own successor there, so the agenda stays as long as the city is big.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum CityAction {
     Report { vehicle: usize },
     ServiceBreak,
     BackInService { vehicle: usize },
@@ -38,17 +38,17 @@ pub(super) enum Action {
 /// Things to come, by time; things of one time in the order in which they were planned.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    planned: BTreeMap<(u64, u64), (usize, Action)>,
+    planned: BTreeMap<(u64, u64), (usize, CityAction)>,
     count: u64,
 }
 
 impl Agenda {
-    pub(super) fn plan(&mut self, due: u64, service: usize, action: Action) {
+    pub(super) fn plan(&mut self, due: u64, service: usize, action: CityAction) {
         self.planned.insert((due, self.count), (service, action));
         self.count += 1;
     }
 
-    pub(super) fn next_due(&mut self, now: u64) -> Option<(u64, usize, Action)> {
+    pub(super) fn next_due(&mut self, now: u64) -> Option<(u64, usize, CityAction)> {
         let entry = self.planned.first_entry()?;
         let due = entry.key().0;
         (due <= now).then(|| {
@@ -64,7 +64,7 @@ impl Agenda {
 }
 
 /// What an action works with: the time, chance, the agenda and the way to be heard.
-pub(super) struct Turn<'a> {
+pub(super) struct ServiceTurn<'a> {
     /// Milliseconds of city time.
     pub(super) now: u64,
     /// The same moment on the wall, in milliseconds since the Unix epoch.
@@ -73,10 +73,10 @@ pub(super) struct Turn<'a> {
     pub(super) organisation: &'static str,
     pub(super) rng: &'a mut StdRng,
     pub(super) agenda: &'a mut Agenda,
-    pub(super) events: &'a mut Vec<Event>,
+    pub(super) events: &'a mut Vec<CityEvent>,
 }
 
-impl Turn<'_> {
+impl ServiceTurn<'_> {
     pub(super) fn emit(
         &mut self,
         topic: &'static str,
@@ -84,7 +84,7 @@ impl Turn<'_> {
         key: impl Into<String>,
         data: Value,
     ) {
-        self.events.push(Event {
+        self.events.push(CityEvent {
             topic,
             key: key.into(),
             name,
@@ -94,7 +94,7 @@ impl Turn<'_> {
         });
     }
 
-    pub(super) fn after(&mut self, ms: u64, action: Action) {
+    pub(super) fn after(&mut self, ms: u64, action: CityAction) {
         self.agenda.plan(self.now + ms, self.service, action);
     }
 
@@ -134,43 +134,43 @@ impl Service {
     }
 
     /// Spreads the beginnings, so that the first seconds look like all others.
-    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn begin(&mut self, turn: &mut ServiceTurn<'_>) {
         self.open_standing_incident(turn);
         for vehicle in 0..self.vehicles.len() {
             let first = turn.rng.random_range(100..2_000);
-            turn.after(first, Action::Report { vehicle });
+            turn.after(first, CityAction::Report { vehicle });
         }
         for (first, action) in [
-            (300, Action::KeyUp),
-            (900, Action::KeyUp),
-            (700, Action::OpenIncident),
-            (1_300, Action::AssignTask),
-            (2_500, Action::RaiseAlert),
-            (4_000, Action::ServiceBreak),
+            (300, CityAction::KeyUp),
+            (900, CityAction::KeyUp),
+            (700, CityAction::OpenIncident),
+            (1_300, CityAction::AssignTask),
+            (2_500, CityAction::RaiseAlert),
+            (4_000, CityAction::ServiceBreak),
         ] {
             let first = first + turn.rng.random_range(0..500);
             turn.after(first, action);
         }
     }
 
-    pub(super) fn act(&mut self, action: Action, turn: &mut Turn<'_>) {
+    pub(super) fn act(&mut self, action: CityAction, turn: &mut ServiceTurn<'_>) {
         match action {
-            Action::Report { vehicle } => self.report(vehicle, turn),
-            Action::ServiceBreak => self.service_break(turn),
-            Action::BackInService { vehicle } => self.back_in_service(vehicle, turn),
-            Action::KeyUp => self.key_up(turn),
-            Action::KeyDown(transmission) => self.key_down(transmission, turn),
-            Action::Transcribe(transmission) => Self::transcribe(transmission, turn),
-            Action::Tag(transmission) => Self::tag(&transmission, turn),
-            Action::OpenIncident => self.open_incident(turn),
-            Action::DispatchIncident { number } => self.dispatch_incident(number, turn),
-            Action::UpdateIncident { number } => self.update_incident(number, turn),
-            Action::ProgressIncident { number } => self.progress_incident(number, turn),
-            Action::AssignTask => self.assign_task(turn),
-            Action::UpdateTask(task) => Self::update_task(task, turn),
-            Action::CompleteTask(task) => Self::complete_task(&task, turn),
-            Action::RaiseAlert => self.raise_alert(turn),
-            Action::AcknowledgeAlert(alert) => self.acknowledge_alert(&alert, turn),
+            CityAction::Report { vehicle } => self.report(vehicle, turn),
+            CityAction::ServiceBreak => self.service_break(turn),
+            CityAction::BackInService { vehicle } => self.back_in_service(vehicle, turn),
+            CityAction::KeyUp => self.key_up(turn),
+            CityAction::KeyDown(transmission) => self.key_down(transmission, turn),
+            CityAction::Transcribe(transmission) => Self::transcribe(transmission, turn),
+            CityAction::Tag(transmission) => Self::tag(&transmission, turn),
+            CityAction::OpenIncident => self.open_incident(turn),
+            CityAction::DispatchIncident { number } => self.dispatch_incident(number, turn),
+            CityAction::UpdateIncident { number } => self.update_incident(number, turn),
+            CityAction::ProgressIncident { number } => self.progress_incident(number, turn),
+            CityAction::AssignTask => self.assign_task(turn),
+            CityAction::UpdateTask(task) => Self::update_task(task, turn),
+            CityAction::CompleteTask(task) => Self::complete_task(&task, turn),
+            CityAction::RaiseAlert => self.raise_alert(turn),
+            CityAction::AcknowledgeAlert(alert) => self.acknowledge_alert(&alert, turn),
         }
     }
 

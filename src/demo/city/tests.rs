@@ -25,14 +25,14 @@ const EVENTS: [(&str, &str); 14] = [
 ];
 
 /// Runs a city in steps of 100 ms.
-fn run(seed: u64, seconds: u64) -> Vec<Event> {
+fn run(seed: u64, seconds: u64) -> Vec<CityEvent> {
     let mut city = City::new(seed);
     (0..=seconds * 10)
         .flat_map(|tenth| city.step(START_MS + tenth * 100))
         .collect()
 }
 
-fn within(events: &[Event], from_s: u64, seconds: u64) -> impl Iterator<Item = &Event> {
+fn within(events: &[CityEvent], from_s: u64, seconds: u64) -> impl Iterator<Item = &CityEvent> {
     let from = START_MS + from_s * 1000;
     events
         .iter()

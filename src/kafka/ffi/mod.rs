@@ -1,4 +1,4 @@
-//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics (`asker.rs`), and hearing why
+//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics (`metadata_client.rs`), and hearing why
 //! brokers cannot be talked to (`probe.rs`).
 //!
 //! `BaseConsumer::poll` of rust-rdkafka 0.39 reports the end of a partition as `PartitionEOF(number)`: without the topic, so
@@ -10,7 +10,7 @@
     reason = "rust-rdkafka drops topic and offset of the end of a partition, and lacks two calls; see the modules' comments"
 )]
 
-mod asker;
+mod metadata_client;
 mod probe;
 
 use std::ffi::{CStr, c_char, c_void};
@@ -23,19 +23,19 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-pub(super) use asker::Asker;
+pub(super) use metadata_client::MetadataClient;
 pub(super) use probe::{Probe, probe};
 
 /// A consumer with a group (which `assign` needs) and its event queue.
-pub(super) struct Source<C: ConsumerContext> {
+pub(super) struct RecordSource<C: ConsumerContext> {
     // Dropped in this order: librdkafka wants its queues given back before the client is destroyed.
-    queue: Queue,
+    queue: EventQueue,
     consumer: BaseConsumer<C>,
 }
 
 /// One event, borrowed for the length of a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Event<'a> {
+pub(super) enum QueueEvent<'a> {
     Record(Record<'a>),
     /// Everything below `next` has come, control records and aborted transactions counted.
     End {
@@ -59,13 +59,13 @@ pub(super) enum Event<'a> {
     Other,
 }
 
-impl<C: ConsumerContext> Source<C> {
+impl<C: ConsumerContext> RecordSource<C> {
     /// `None` when librdkafka has no consumer queue, that is without a `group.id`.
     pub(super) fn new(consumer: BaseConsumer<C>) -> Option<Self> {
         // SAFETY: the client lives in `consumer`; the call adds a reference to its queue, given back by `Queue::drop`.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
         Some(Self {
-            queue: Queue(NonNull::new(queue)?),
+            queue: EventQueue(NonNull::new(queue)?),
             consumer,
         })
     }
@@ -75,7 +75,11 @@ impl<C: ConsumerContext> Source<C> {
     }
 
     /// Waits at most `timeout` for one event and shows it to `see`; `None` when none came.
-    pub(super) fn poll<R>(&self, timeout: Duration, see: impl FnOnce(Event<'_>) -> R) -> Option<R> {
+    pub(super) fn poll<R>(
+        &self,
+        timeout: Duration,
+        see: impl FnOnce(QueueEvent<'_>) -> R,
+    ) -> Option<R> {
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is alive as long as `self`; the event is ours and given back by `Taken::drop`.
         let taken = Taken(NonNull::new(unsafe {
@@ -85,12 +89,12 @@ impl<C: ConsumerContext> Source<C> {
     }
 }
 
-struct Queue(NonNull<sys::rd_kafka_queue_t>);
+struct EventQueue(NonNull<sys::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues are reference-counted and locked; any thread may use and destroy them.
-unsafe impl Send for Queue {}
+unsafe impl Send for EventQueue {}
 
-impl Drop for Queue {
+impl Drop for EventQueue {
     fn drop(&mut self) {
         // SAFETY: gives back the one reference taken in `Source::new`.
         unsafe { sys::rd_kafka_queue_destroy(self.0.as_ptr()) }
@@ -101,7 +105,7 @@ impl Drop for Queue {
 struct Taken(NonNull<sys::rd_kafka_event_t>);
 
 impl Taken {
-    fn show<R>(&self, see: impl FnOnce(Event<'_>) -> R) -> R {
+    fn show<R>(&self, see: impl FnOnce(QueueEvent<'_>) -> R) -> R {
         let event = self.0.as_ptr();
         // SAFETY: `event` is alive until `self` is dropped, after `see` has returned.
         match unsafe { sys::rd_kafka_event_type(event) } {
@@ -118,29 +122,29 @@ impl Taken {
                         &raw mut level,
                     ) != 0
                     {
-                        return see(Event::Other);
+                        return see(QueueEvent::Other);
                     }
-                    see(Event::Log {
+                    see(QueueEvent::Log {
                         level,
                         facility: text_at(facility),
                         text: text_at(text),
                     })
                 }
             }
-            _ => see(Event::Other),
+            _ => see(QueueEvent::Other),
         }
     }
 
-    fn show_record<R>(&self, see: impl FnOnce(Event<'_>) -> R) -> R {
+    fn show_record<R>(&self, see: impl FnOnce(QueueEvent<'_>) -> R) -> R {
         // SAFETY: a fetch event owns one message, which lives as long as the event; the message's pointers live as long as
         // the message and are null exactly when the record has no value or no key.
         unsafe {
             let Some(message) = sys::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() else {
-                return see(Event::Other);
+                return see(QueueEvent::Other);
             };
             let topic = text_at(sys::rd_kafka_topic_name(message.rkt));
             if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return see(Event::Failed {
+                return see(QueueEvent::Failed {
                     at: Some((topic, message.partition)),
                     code: message.err.into(),
                     text: "",
@@ -149,7 +153,7 @@ impl Taken {
             let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
             let timestamp = sys::rd_kafka_message_timestamp(message, &raw mut kind);
             let headers = headers_of(message);
-            see(Event::Record(Record {
+            see(QueueEvent::Record(Record {
                 topic,
                 partition: message.partition,
                 offset: message.offset,
@@ -161,11 +165,12 @@ impl Taken {
         }
     }
 
-    fn show_error<R>(&self, see: impl FnOnce(Event<'_>) -> R) -> R {
+    fn show_error<R>(&self, see: impl FnOnce(QueueEvent<'_>) -> R) -> R {
         let event = self.0.as_ptr();
         // SAFETY: the event is alive; the partition, if there is one, is a copy of ours and given back by `Place::drop`.
         unsafe {
-            let place = NonNull::new(sys::rd_kafka_event_topic_partition(event)).map(Place);
+            let place =
+                NonNull::new(sys::rd_kafka_event_topic_partition(event)).map(EventPartition);
             let at = place.as_ref().map(|place| {
                 let place = place.0.as_ref();
                 (text_at(place.topic), place.partition, place.offset)
@@ -174,12 +179,12 @@ impl Taken {
                 (
                     RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF,
                     Some((topic, partition, next)),
-                ) => see(Event::End {
+                ) => see(QueueEvent::End {
                     topic,
                     partition,
                     next,
                 }),
-                (code, at) => see(Event::Failed {
+                (code, at) => see(QueueEvent::Failed {
                     at: at.map(|(topic, partition, _)| (topic, partition)),
                     code: code.into(),
                     text: text_at(sys::rd_kafka_event_error_string(event)),
@@ -196,9 +201,9 @@ impl Drop for Taken {
     }
 }
 
-struct Place(NonNull<sys::rd_kafka_topic_partition_t>);
+struct EventPartition(NonNull<sys::rd_kafka_topic_partition_t>);
 
-impl Drop for Place {
+impl Drop for EventPartition {
     fn drop(&mut self) {
         // SAFETY: `rd_kafka_event_topic_partition` makes a copy for the caller, given back once.
         unsafe { sys::rd_kafka_topic_partition_destroy(self.0.as_ptr()) }

@@ -11,7 +11,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaResult;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{Queue, Taken, text_at};
+use super::{EventQueue, Taken, text_at};
 
 /// What was heard while a client tried to connect.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ pub(in crate::kafka) fn probe(
             sys::rd_kafka_conf_destroy(conf);
             return Ok(heard);
         };
-        Client(client)
+        ProbeClient(client)
     };
     let deadline = Instant::now() + at_most;
     while !heard.answered && !enough(&heard) && Instant::now() < deadline {
@@ -67,7 +67,8 @@ pub(in crate::kafka) fn probe(
             if !metadata.is_null() {
                 sys::rd_kafka_metadata_destroy(metadata);
             }
-            let queue = NonNull::new(sys::rd_kafka_queue_get_main(client.0.as_ptr())).map(Queue);
+            let queue =
+                NonNull::new(sys::rd_kafka_queue_get_main(client.0.as_ptr())).map(EventQueue);
             while let Some(event) = (queue.as_ref())
                 .and_then(|queue| NonNull::new(sys::rd_kafka_queue_poll(queue.0.as_ptr(), 0)))
                 .map(Taken)
@@ -86,9 +87,9 @@ pub(in crate::kafka) fn probe(
     Ok(heard)
 }
 
-struct Client(NonNull<sys::rd_kafka_t>);
+struct ProbeClient(NonNull<sys::rd_kafka_t>);
 
-impl Drop for Client {
+impl Drop for ProbeClient {
     fn drop(&mut self) {
         // SAFETY: the client is ours, and its queue was given back.
         unsafe { sys::rd_kafka_destroy(self.0.as_ptr()) }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::super::client::Context;
-use super::super::ffi::Asker;
+use super::super::ffi::MetadataClient;
 
 /// Asks for ids now and then, and never waits long for an answer: some brokers have none, the mock broker says nothing at all.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl TopicIds {
     /// Asks if it is time, or at once when this look was called for.
     pub(super) fn ask(
         &mut self,
-        client: &mut Asker<Context>,
+        client: &mut MetadataClient<Context>,
         topics: &[Arc<str>],
         called: bool,
         now_ms: u64,
@@ -60,7 +60,7 @@ impl TopicIds {
     /// The answer, if it has come. Without it nothing is known, and nothing changes.
     pub(super) fn take(
         &mut self,
-        client: &mut Asker<Context>,
+        client: &mut MetadataClient<Context>,
         called: bool,
     ) -> HashMap<Arc<str>, [u8; 16]> {
         if !self.waiting {

@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::ids::TopicIds;
-use self::wanted::Wanted;
+use self::wanted::WantedTopics;
 use super::ConsumerSettings;
 use super::client::Context;
 use super::diagnose::diagnose;
-use super::ffi::Asker;
-use super::offsets::{self, Bounds, Place};
-use super::status::Shared;
+use super::ffi::MetadataClient;
+use super::offsets::{self, Bounds, TopicPartition};
+use super::status::SharedStatus;
 use crate::clock;
 
 /// What one look has shown. Everything in it was asked after `asked_ms`.
@@ -32,16 +32,16 @@ pub(super) struct Report {
     pub(super) number: u64,
     /// Monotonic milliseconds.
     pub(super) asked_ms: u64,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<FoundPartition>,
     /// Partitions that were there and are not any more.
-    pub(super) gone: Vec<Place>,
+    pub(super) gone: Vec<TopicPartition>,
     /// Partitions that are there, of topics that are not wanted any more.
-    pub(super) unwanted: Vec<Place>,
+    pub(super) unwanted: Vec<TopicPartition>,
     /// The ids of topics, where the brokers have said.
     pub(super) ids: HashMap<Arc<str>, [u8; 16]>,
-    pub(super) bounds: HashMap<Place, Bounds>,
+    pub(super) bounds: HashMap<TopicPartition, Bounds>,
     pub(super) missing: Vec<Arc<str>>,
-    pub(super) leaderless: Vec<Place>,
+    pub(super) leaderless: Vec<TopicPartition>,
     /// Why the look was cut short, or what an operator should know of.
     pub(super) error: Option<String>,
     /// Why the brokers cannot be used, if retrying will not help.
@@ -54,8 +54,8 @@ pub(super) struct Report {
 
 /// A partition to be read from now on.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) place: Place,
+pub(super) struct FoundPartition {
+    pub(super) place: TopicPartition,
     pub(super) start: i64,
     pub(super) bounds: Bounds,
     /// It was there when its topic was first seen: loaded from as far back as is kept, and `caught_up` waits for it. All
@@ -64,15 +64,15 @@ pub(super) struct Found {
 }
 
 pub(super) struct MetadataPoller {
-    client: Asker<Context>,
+    client: MetadataClient<Context>,
     settings: ConsumerSettings,
-    wanted: Wanted,
+    wanted: WantedTopics,
     ids: TopicIds,
-    shared: Arc<Shared>,
+    shared: Arc<SharedStatus>,
     /// How many partitions a topic had when the brokers first gave a definite answer about it; 0: it was not there.
     first_counts: HashMap<Arc<str>, i32>,
     /// What was reported as found, and how many answers in a row have missed it since.
-    known: HashMap<Place, u32>,
+    known: HashMap<TopicPartition, u32>,
     timeout: Duration,
     /// The newest call that a look has answered.
     answered: u64,
@@ -91,13 +91,13 @@ impl MetadataPoller {
     const COLLECT: Duration = Duration::from_millis(200);
 
     pub(super) fn new(
-        client: Asker<Context>,
+        client: MetadataClient<Context>,
         settings: ConsumerSettings,
-        shared: Arc<Shared>,
+        shared: Arc<SharedStatus>,
     ) -> Self {
         Self {
             client,
-            wanted: Wanted::new(shared.topics.load_full()),
+            wanted: WantedTopics::new(shared.topics.load_full()),
             settings,
             ids: TopicIds::default(),
             shared,
@@ -234,7 +234,7 @@ impl MetadataPoller {
         }
         let client = self.client.consumer();
         let bounds = offsets::bounds(client, &led, self.timeout)?;
-        let early: Vec<Place> = new
+        let early: Vec<TopicPartition> = new
             .iter()
             .filter(|(_, early)| *early)
             .map(|(place, _)| place.clone())
@@ -262,7 +262,7 @@ impl MetadataPoller {
                 bounds.low
             };
             self.known.insert(place.clone(), 0);
-            report.found.push(Found {
+            report.found.push(FoundPartition {
                 place,
                 start,
                 bounds,
@@ -277,10 +277,11 @@ impl MetadataPoller {
     /// for the year 1970, also where there are records.
     fn tells_times(
         &self,
-        by_time: &HashMap<Place, i64>,
-        bounds: &HashMap<Place, Bounds>,
+        by_time: &HashMap<TopicPartition, i64>,
+        bounds: &HashMap<TopicPartition, Bounds>,
     ) -> Result<bool, KafkaError> {
-        let holds_some = |place: &&Place| bounds.get(*place).is_some_and(|b| b.low < b.high);
+        let holds_some =
+            |place: &&TopicPartition| bounds.get(*place).is_some_and(|b| b.low < b.high);
         if by_time
             .iter()
             .any(|(place, offset)| *offset >= 0 && holds_some(&place))

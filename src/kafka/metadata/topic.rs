@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::super::offsets::Place;
+use super::super::offsets::TopicPartition;
 use super::{MetadataPoller, Report};
 
 /// A broker that has just started may not know all topics yet. What looks deleted is believed after so many answers.
@@ -18,8 +18,8 @@ impl MetadataPoller {
         &mut self,
         topic: &Arc<str>,
         report: &mut Report,
-        new: &mut Vec<(Place, bool)>,
-        led: &mut Vec<Place>,
+        new: &mut Vec<(TopicPartition, bool)>,
+        led: &mut Vec<TopicPartition>,
     ) -> Result<(), KafkaError> {
         let metadata = self
             .client

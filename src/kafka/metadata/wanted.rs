@@ -7,11 +7,11 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
-use super::super::Topics;
+use super::super::TopicSelection;
 use super::super::client::Context;
 
-pub(super) struct Wanted {
-    topics: Arc<Topics>,
+pub(super) struct WantedTopics {
+    topics: Arc<TopicSelection>,
     /// The named ones, each once.
     named: BTreeSet<Arc<str>>,
     /// What `topics.wanted` has matched.
@@ -24,13 +24,13 @@ pub(super) struct Wanted {
     stale: bool,
 }
 
-impl Wanted {
+impl WantedTopics {
     /// All topics of a cluster may be many: they are listed so often, and on request.
     const LIST_MS: u64 = 10_000;
     /// Not more often on request: each client with an unknown cursor requests it.
     const LIST_AGAIN_MS: u64 = 1_000;
 
-    pub(super) fn new(topics: Arc<Topics>) -> Self {
+    pub(super) fn new(topics: Arc<TopicSelection>) -> Self {
         Self {
             named: named(&topics),
             topics,
@@ -42,7 +42,7 @@ impl Wanted {
     }
 
     /// Takes up what is wanted from now on. True if that is news.
-    pub(super) fn change(&mut self, topics: &Arc<Topics>) -> bool {
+    pub(super) fn change(&mut self, topics: &Arc<TopicSelection>) -> bool {
         if Arc::ptr_eq(&self.topics, topics) {
             return false;
         }
@@ -130,6 +130,6 @@ impl Wanted {
     }
 }
 
-fn named(topics: &Topics) -> BTreeSet<Arc<str>> {
+fn named(topics: &TopicSelection) -> BTreeSet<Arc<str>> {
     topics.names.iter().flatten().cloned().collect()
 }

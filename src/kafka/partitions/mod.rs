@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fleetcast_core::hub::feed::PartitionIndices;
 
-use super::metadata::Found;
-use super::offsets::{Bounds, Place};
+use super::metadata::FoundPartition;
+use super::offsets::{Bounds, TopicPartition};
 use super::status::PartitionStatus;
 
 pub(super) type TopicId = [u8; 16];
@@ -44,7 +44,7 @@ pub(super) struct ReadPartition {
 
 /// What a report means for one partition.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PartitionVerdict {
     Fine,
     /// Everything that the log held when the brokers were asked has been read.
     AtEnd,
@@ -141,47 +141,47 @@ impl ReadPartition {
         asked_ms: u64,
         now_ms: u64,
         stall: Duration,
-    ) -> Verdict {
+    ) -> PartitionVerdict {
         self.high = bounds.high.max(self.next);
         self.heard = (bounds.high, asked_ms);
         if asked_ms <= self.moved_ms || self.lost_ms.is_some_and(|since| asked_ms <= since) {
             // The answer may be older than what has been read since.
             let read_it_all = self.next >= bounds.high && !self.is_lost();
             return if read_it_all {
-                Verdict::AtEnd
+                PartitionVerdict::AtEnd
             } else {
-                Verdict::Fine
+                PartitionVerdict::Fine
             };
         }
         if bounds.high < self.next {
             self.beyond += 1;
             if self.beyond < 2 && !self.is_lost() {
-                return Verdict::Suspicious;
+                return PartitionVerdict::Suspicious;
             }
             // The log of a recreated topic begins at 0 and is wholly new. One that has lost its first records to retention was
             // truncated by an election instead: what is left of it was read, and must not be delivered a second time. A young
             // log that was truncated is told by its topic's id alone, see `ReadPartition::is_still`.
-            return Verdict::Replaced(if bounds.low == 0 { 0 } else { bounds.high });
+            return PartitionVerdict::Replaced(if bounds.low == 0 { 0 } else { bounds.high });
         }
         self.beyond = 0;
         if self.is_lost() {
             return if self.next < bounds.low {
-                Verdict::Gap(bounds.low)
+                PartitionVerdict::Gap(bounds.low)
             } else {
                 // It was truncated, and has grown past `next` since. Where it was truncated is unknown by now, so all that it
                 // holds is left to the resync, and nothing is delivered a second time.
-                Verdict::Replaced(bounds.high)
+                PartitionVerdict::Replaced(bounds.high)
             };
         }
         if self.next == bounds.high {
             self.behind_ms = None;
-            return Verdict::AtEnd;
+            return PartitionVerdict::AtEnd;
         }
         self.behind_ms.get_or_insert(now_ms);
         if self.stuck_for(now_ms) >= stall {
-            Verdict::Restart
+            PartitionVerdict::Restart
         } else {
-            Verdict::Fine
+            PartitionVerdict::Fine
         }
     }
 
@@ -215,7 +215,7 @@ impl ReadPartition {
 pub(super) struct ReadPartitions {
     by_topic: HashMap<Arc<str>, Vec<ReadPartition>>,
     /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
-    left: HashMap<Place, (Option<TopicId>, i64)>,
+    left: HashMap<TopicPartition, (Option<TopicId>, i64)>,
     /// The ids of topics that stood behind these names before, the last ones.
     former: HashMap<Arc<str>, VecDeque<TopicId>>,
     indices: PartitionIndices,
@@ -227,7 +227,7 @@ pub(super) struct Identified {
     /// Partitions that learned their topic's id now, by index.
     pub(super) learned: Vec<u32>,
     /// Partitions of another topic of that name, which was deleted.
-    pub(super) others: Vec<Place>,
+    pub(super) others: Vec<TopicPartition>,
 }
 
 impl ReadPartitions {
@@ -242,7 +242,7 @@ impl ReadPartitions {
     /// Begins to read a partition, under an index that none had before.
     pub(super) fn open(
         &mut self,
-        found: &Found,
+        found: &FoundPartition,
         topic_id: Option<TopicId>,
         asked_ms: u64,
         now_ms: u64,
@@ -281,7 +281,7 @@ impl ReadPartitions {
         &mut partitions[last]
     }
 
-    pub(super) fn close(&mut self, (topic, number): &Place) -> Option<ReadPartition> {
+    pub(super) fn close(&mut self, (topic, number): &TopicPartition) -> Option<ReadPartition> {
         let partitions = self.by_topic.get_mut(topic)?;
         let at = partitions
             .iter()
@@ -295,7 +295,7 @@ impl ReadPartitions {
     }
 
     /// Closes a partition that is not wanted any more. Its index, if it was read.
-    pub(super) fn leave(&mut self, place: &Place) -> Option<u32> {
+    pub(super) fn leave(&mut self, place: &TopicPartition) -> Option<u32> {
         let partition = self.close(place)?;
         self.left
             .insert(place.clone(), (partition.topic_id, partition.next));

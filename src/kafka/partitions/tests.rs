@@ -1,11 +1,11 @@
-use super::super::status::Status;
+use super::super::status::ConsumerStatus;
 use super::*;
 
 const STALL: Duration = Duration::from_secs(15);
 
 fn partition(partitions: &mut ReadPartitions, next: i64) -> &mut ReadPartition {
     let bounds = Bounds { low: 0, high: next };
-    let found = Found {
+    let found = FoundPartition {
         place: (Arc::from("incident"), 0),
         start: next,
         bounds,
@@ -41,10 +41,13 @@ fn an_answer_older_than_the_last_record_proves_only_that_all_of_it_was_read() {
     assert!(partition.record(99, 50));
     let old = Bounds { low: 0, high: 10 };
     for _ in 0..3 {
-        assert_eq!(partition.judge(old, 50, 60, STALL), Verdict::AtEnd);
+        assert_eq!(partition.judge(old, 50, 60, STALL), PartitionVerdict::AtEnd);
     }
     let longer = Bounds { low: 0, high: 200 };
-    assert_eq!(partition.judge(longer, 50, 60, STALL), Verdict::Fine);
+    assert_eq!(
+        partition.judge(longer, 50, 60, STALL),
+        PartitionVerdict::Fine
+    );
 }
 
 #[test]
@@ -53,25 +56,34 @@ fn a_shorter_log_is_believed_the_second_time() {
         let mut partitions = ReadPartitions::default();
         let partition = partition(&mut partitions, 50);
         let cut = Bounds { low, high: 10 };
-        assert_eq!(partition.judge(cut, 1, 2, STALL), Verdict::Suspicious);
-        assert_eq!(partition.judge(cut, 3, 4, STALL), Verdict::Replaced(start));
+        assert_eq!(
+            partition.judge(cut, 1, 2, STALL),
+            PartitionVerdict::Suspicious
+        );
+        assert_eq!(
+            partition.judge(cut, 3, 4, STALL),
+            PartitionVerdict::Replaced(start)
+        );
     }
 }
 
 #[test]
 fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
     let cases = [
-        (Bounds { low: 80, high: 90 }, Verdict::Gap(80)),
-        (Bounds { low: 0, high: 10 }, Verdict::Replaced(0)),
+        (Bounds { low: 80, high: 90 }, PartitionVerdict::Gap(80)),
+        (Bounds { low: 0, high: 10 }, PartitionVerdict::Replaced(0)),
         // It was cut and has grown past what was read.
-        (Bounds { low: 0, high: 90 }, Verdict::Replaced(90)),
-        (Bounds { low: 7, high: 50 }, Verdict::Replaced(50)),
+        (Bounds { low: 0, high: 90 }, PartitionVerdict::Replaced(90)),
+        (Bounds { low: 7, high: 50 }, PartitionVerdict::Replaced(50)),
     ];
     for (bounds, verdict) in cases {
         let mut partitions = ReadPartitions::default();
         let partition = partition(&mut partitions, 50);
         partition.lost(10);
-        assert_eq!(partition.judge(bounds, 10, 11, STALL), Verdict::Fine);
+        assert_eq!(
+            partition.judge(bounds, 10, 11, STALL),
+            PartitionVerdict::Fine
+        );
         assert_eq!(partition.judge(bounds, 11, 12, STALL), verdict);
     }
 }
@@ -85,7 +97,10 @@ fn a_lost_lane_stays_lost_until_it_is_judged() {
     partition.restarted();
     assert!(partition.is_lost());
     let bounds = Bounds { low: 80, high: 90 };
-    assert_eq!(partition.judge(bounds, 11, 12, STALL), Verdict::Gap(80));
+    assert_eq!(
+        partition.judge(bounds, 11, 12, STALL),
+        PartitionVerdict::Gap(80)
+    );
     partition.skip_to(80, 12);
     assert!(!partition.is_lost());
 }
@@ -95,11 +110,23 @@ fn a_lane_that_does_not_follow_its_log_is_a_stall_unless_the_reader_itself_waite
     let mut partitions = ReadPartitions::default();
     let partition = partition(&mut partitions, 5);
     let ahead = Bounds { low: 0, high: 6 };
-    assert_eq!(partition.judge(ahead, 1, 1_000, STALL), Verdict::Fine);
-    assert_eq!(partition.judge(ahead, 2, 15_999, STALL), Verdict::Fine);
+    assert_eq!(
+        partition.judge(ahead, 1, 1_000, STALL),
+        PartitionVerdict::Fine
+    );
+    assert_eq!(
+        partition.judge(ahead, 2, 15_999, STALL),
+        PartitionVerdict::Fine
+    );
     partition.excuse();
-    assert_eq!(partition.judge(ahead, 3, 16_000, STALL), Verdict::Fine);
-    assert_eq!(partition.judge(ahead, 4, 31_000, STALL), Verdict::Restart);
+    assert_eq!(
+        partition.judge(ahead, 3, 16_000, STALL),
+        PartitionVerdict::Fine
+    );
+    assert_eq!(
+        partition.judge(ahead, 4, 31_000, STALL),
+        PartitionVerdict::Restart
+    );
 }
 
 #[test]
@@ -107,9 +134,9 @@ fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
     let mut partitions = ReadPartitions::default();
     let partition = partition(&mut partitions, 5);
     let same = Bounds { low: 0, high: 5 };
-    assert_eq!(partition.judge(same, 1, 2, STALL), Verdict::AtEnd);
+    assert_eq!(partition.judge(same, 1, 2, STALL), PartitionVerdict::AtEnd);
     partition.end(5, 3);
-    assert_eq!(partition.judge(same, 4, 5, STALL), Verdict::AtEnd);
+    assert_eq!(partition.judge(same, 4, 5, STALL), PartitionVerdict::AtEnd);
     assert_eq!(partition.confirmed(), Some(4));
 }
 
@@ -117,9 +144,9 @@ fn the_end_is_confirmed_by_each_of_the_brokers_answers() {
 fn where_a_log_ends_counts_from_when_the_brokers_were_asked() {
     let end = |partitions: &ReadPartitions, since_ms| {
         let partitions = partitions.iter().map(ReadPartition::status).collect();
-        let status = Status {
+        let status = ConsumerStatus {
             partitions,
-            ..Status::default()
+            ..ConsumerStatus::default()
         };
         assert_eq!(status.end(1, since_ms), None, "there is no such partition");
         status.end(0, since_ms)
@@ -183,7 +210,7 @@ fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
         (None, None, Bounds { low: 0, high: 30 }, 20),
     ] {
         let mut partitions = ReadPartitions::default();
-        let mut found = Found {
+        let mut found = FoundPartition {
             place: (Arc::from("incident"), 0),
             start: 50,
             bounds,
@@ -201,7 +228,7 @@ fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
 fn a_topic_that_was_left_and_made_anew_is_found_out_when_its_id_comes_later() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();
-    let found = Found {
+    let found = FoundPartition {
         place: (Arc::from("incident"), 0),
         start: 50,
         bounds: Bounds { low: 0, high: 90 },

@@ -7,9 +7,9 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use tracing::debug;
 
-use super::super::metadata::{Found, Report};
-use super::super::offsets::{Bounds, Place};
-use super::super::partitions::{Identified, ReadPartition, TopicId, Verdict};
+use super::super::metadata::{FoundPartition, Report};
+use super::super::offsets::{Bounds, TopicPartition};
+use super::super::partitions::{Identified, PartitionVerdict, ReadPartition, TopicId};
 use super::{Reader, add, end_of};
 use crate::clock;
 use crate::telemetry::events;
@@ -84,7 +84,7 @@ impl Reader {
         }
         self.restart("a topic was recreated");
         // The bounds of this report may still be those of the old log; a new one begins at 0.
-        let recreated = |place| Found {
+        let recreated = |place| FoundPartition {
             place,
             start: 0,
             bounds: Bounds { low: 0, high: 0 },
@@ -94,7 +94,7 @@ impl Reader {
         self.open(&found, report);
     }
 
-    fn open(&mut self, found: &[Found], report: &Report) {
+    fn open(&mut self, found: &[FoundPartition], report: &Report) {
         if found.is_empty() {
             return;
         }
@@ -134,11 +134,11 @@ impl Reader {
         }
     }
 
-    fn close(&mut self, place: &Place) -> bool {
+    fn close(&mut self, place: &TopicPartition) -> bool {
         self.end(place, |partition| Feed::TopicDeleted { partition })
     }
 
-    fn end(&mut self, place: &Place, told: impl FnOnce(u32) -> Feed) -> bool {
+    fn end(&mut self, place: &TopicPartition, told: impl FnOnce(u32) -> Feed) -> bool {
         let Some(partition) = self.partitions.close(place) else {
             return false;
         };
@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// Ends a partition on purpose: of its topic nothing is wanted any more.
-    fn leave(&mut self, place: &Place) {
+    fn leave(&mut self, place: &TopicPartition) {
         if let Some(partition) = self.partitions.leave(place) {
             events::partition_unwanted(&place.0, place.1);
             self.batch.push(Feed::Unwanted { partition });
@@ -156,7 +156,7 @@ impl Reader {
         }
     }
 
-    fn judge(&mut self, place: &Place, bounds: Bounds, report: &Report, now_ms: u64) {
+    fn judge(&mut self, place: &TopicPartition, bounds: Bounds, report: &Report, now_ms: u64) {
         let Some(partition) = self.partitions.get(&place.0, place.1) else {
             return;
         };
@@ -166,15 +166,15 @@ impl Reader {
             self.contact.lose(now_ms);
         }
         match verdict {
-            Verdict::Fine => {}
-            Verdict::Suspicious => {
+            PartitionVerdict::Fine => {}
+            PartitionVerdict::Suspicious => {
                 self.shared.ask();
             }
-            Verdict::AtEnd => {
+            PartitionVerdict::AtEnd => {
                 partition.end(partition.next, now_ms);
                 self.batch.push(end_of(partition));
             }
-            Verdict::Gap(next) => {
+            PartitionVerdict::Gap(next) => {
                 let (topic, lost) = (&partition.topic, next - partition.next);
                 events::gap(&self.metrics, topic, partition.number, next, lost);
                 partition.skip_to(next, now_ms);
@@ -184,7 +184,7 @@ impl Reader {
                 });
                 self.restart("records were deleted before they were read");
             }
-            Verdict::Replaced(start) => {
+            PartitionVerdict::Replaced(start) => {
                 // The same topic: its end was cut off, and what is left was read.
                 let cut = partition.is_still(report.ids.get(&place.0));
                 let start = if cut { bounds.high } else { start };
@@ -199,7 +199,7 @@ impl Reader {
                 // First without the client: the new log must not be added beside the old one.
                 self.restart("a log was recreated or truncated");
                 self.open(
-                    &[Found {
+                    &[FoundPartition {
                         place: place.clone(),
                         start,
                         bounds,
@@ -208,7 +208,7 @@ impl Reader {
                     report,
                 );
             }
-            Verdict::Restart => {
+            PartitionVerdict::Restart => {
                 let context = "a partition does not move on";
                 events::fault(&self.metrics, Component::Kafka, context, &partition.topic);
                 self.restart(context);

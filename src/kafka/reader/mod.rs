@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::client::{self, Context};
-use super::contact::Contact;
-use super::ffi::{Event, Source};
+use super::contact::BrokerContact;
+use super::ffi::{QueueEvent, RecordSource};
 use super::metadata::Report;
-use super::offsets::Place;
+use super::offsets::TopicPartition;
 use super::partitions::{ReadPartition, ReadPartitions};
-use super::status::{Shared, Status};
+use super::status::{ConsumerStatus, SharedStatus};
 use super::{PollIntervals, Router};
 use crate::clock;
 use crate::telemetry::labels::Component;
@@ -37,7 +37,7 @@ pub(super) struct ReaderParts {
     pub(super) intervals: PollIntervals,
     pub(super) router: Arc<dyn Router>,
     pub(super) metrics: Metrics,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedStatus>,
     pub(super) indices: PartitionIndices,
 }
 
@@ -47,16 +47,16 @@ pub(super) struct Reader {
     intervals: PollIntervals,
     router: Arc<dyn Router>,
     metrics: Metrics,
-    shared: Arc<Shared>,
+    shared: Arc<SharedStatus>,
     /// `None` until it is created, and to have it recreated at the positions reached.
-    source: Option<Source<Context>>,
+    source: Option<RecordSource<Context>>,
     /// Not before this may a client be made (again), in monotonic milliseconds.
     next_source_ms: u64,
     partitions: ReadPartitions,
-    contact: Contact,
+    contact: BrokerContact,
     /// What the hub receives next.
     batch: Vec<Feed>,
-    status: Status,
+    status: ConsumerStatus,
     published_ms: u64,
     /// All partitions of the start are known.
     found_all: bool,
@@ -67,7 +67,7 @@ pub(super) struct Reader {
 /// An event as it is remembered when its borrow has ended.
 enum Seen {
     Nothing,
-    Lost(Place),
+    Lost(TopicPartition),
     Error {
         code: RDKafkaErrorCode,
         text: String,
@@ -103,9 +103,9 @@ impl Reader {
             source: None,
             next_source_ms: 0,
             partitions: ReadPartitions::new(indices),
-            contact: Contact::default(),
+            contact: BrokerContact::default(),
             batch: Vec::new(),
-            status: Status::default(),
+            status: ConsumerStatus::default(),
             published_ms: 0,
             found_all: false,
             answered: 0,
@@ -216,9 +216,9 @@ impl Reader {
         }
     }
 
-    fn see(&mut self, event: Event<'_>) -> Seen {
+    fn see(&mut self, event: QueueEvent<'_>) -> Seen {
         match event {
-            Event::Record(record) => {
+            QueueEvent::Record(record) => {
                 let Some(partition) = self.partitions.get(record.topic, record.partition) else {
                     return Seen::Nothing;
                 };
@@ -239,7 +239,7 @@ impl Reader {
                     });
                 Seen::Nothing
             }
-            Event::End {
+            QueueEvent::End {
                 topic,
                 partition,
                 next,
@@ -250,12 +250,12 @@ impl Reader {
                 }
                 Seen::Nothing
             }
-            Event::Failed {
+            QueueEvent::Failed {
                 at: Some((topic, partition)),
                 code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
                 ..
             } => Seen::Lost((Arc::from(topic), partition)),
-            Event::Failed { at, code, text } => {
+            QueueEvent::Failed { at, code, text } => {
                 let text = self.context.masked(text);
                 Seen::Error {
                     code,
@@ -265,7 +265,7 @@ impl Reader {
                     },
                 }
             }
-            Event::Log {
+            QueueEvent::Log {
                 level,
                 facility,
                 text,
@@ -273,7 +273,7 @@ impl Reader {
                 self.context.line(level, facility, text);
                 Seen::Nothing
             }
-            Event::Other => Seen::Nothing,
+            QueueEvent::Other => Seen::Nothing,
         }
     }
 

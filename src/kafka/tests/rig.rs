@@ -17,7 +17,9 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ConsumerSettings, Handle, LogConsumer, PollIntervals, Router, Status, Topics};
+use super::super::{
+    ConsumerSettings, ConsumerStatus, Handle, LogConsumer, PollIntervals, Router, TopicSelection,
+};
 use crate::telemetry::Metrics;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
@@ -100,7 +102,11 @@ impl Rig {
         Self::with_topics(settings, named(topics), bound)
     }
 
-    pub(super) fn with_topics(settings: &ConsumerSettings, topics: Topics, bound: usize) -> Self {
+    pub(super) fn with_topics(
+        settings: &ConsumerSettings,
+        topics: TopicSelection,
+        bound: usize,
+    ) -> Self {
         let (sender, feed) = mpsc::channel(bound);
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
@@ -251,7 +257,7 @@ impl Rig {
         seen
     }
 
-    pub(super) fn status(&self) -> Arc<Status> {
+    pub(super) fn status(&self) -> Arc<ConsumerStatus> {
         self.handle.status()
     }
 
@@ -304,18 +310,18 @@ impl Drop for Rig {
     }
 }
 
-pub(super) fn named(topics: &[&str]) -> Topics {
+pub(super) fn named(topics: &[&str]) -> TopicSelection {
     let alone = |topic: &&str| vec![Arc::from(*topic)];
-    Topics {
+    TopicSelection {
         names: topics.iter().map(alone).collect(),
         wanted: None,
     }
 }
 
 /// All topics whose names begin so.
-pub(super) fn beginning(prefix: &str) -> Topics {
+pub(super) fn beginning(prefix: &str) -> TopicSelection {
     let prefix = prefix.to_owned();
-    Topics {
+    TopicSelection {
         names: Vec::new(),
         wanted: Some(Arc::new(move |topic| topic.starts_with(&prefix))),
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use super::super::{ConsumerSettings, Topics};
+use super::super::{ConsumerSettings, TopicSelection};
 use super::rig::{Rig, STOP, beginning, named, produce, producer, settings, values};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -35,7 +35,7 @@ fn what_matches_is_read_also_when_it_comes_later() {
     let (cluster, settings) = cluster(&["fleet-north", "other", "incident"]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "fleet-north", 0, &values("old", 3));
-    let topics = Topics {
+    let topics = TopicSelection {
         names: named(&["incident"]).names,
         ..beginning("fleet-")
     };
@@ -100,7 +100,7 @@ fn topics_are_listed_once_a_second_and_whoever_asks_waits_for_the_next_list() {
     settings.intervals.look = Duration::from_mins(10);
     let listed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&listed);
-    let topics = Topics {
+    let topics = TopicSelection {
         names: Vec::new(),
         // Asked about every topic of every list.
         wanted: Some(Arc::new(move |topic| {

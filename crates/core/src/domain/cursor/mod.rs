@@ -177,7 +177,7 @@ impl Cursor {
         if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
             return Err(CursorError::Invalid);
         }
-        let mut rest = Reader(content);
+        let mut rest = CursorReader(content);
         let form = rest.byte()?;
         let issued = rest
             .varint()?
@@ -246,9 +246,9 @@ fn lowest_byte(value: u64) -> u8 {
 }
 
 /// Takes bytes off the front, and never past the end.
-struct Reader<'a>(&'a [u8]);
+struct CursorReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> CursorReader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], CursorError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(CursorError::Invalid)?;
         self.0 = rest;

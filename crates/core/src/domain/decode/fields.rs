@@ -13,7 +13,7 @@ pub const BODY: &str = "data";
 
 /// A place, and where its value is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot(pub(super) usize);
+pub(super) struct FieldSlot(pub(super) usize);
 
 /// The tree. Anything else in a record is skipped over.
 #[derive(Debug, Default)]
@@ -33,17 +33,17 @@ struct Wanted {
 /// Members by the length of their names: most members of a record have no candidate at all.
 #[derive(Debug, Default)]
 struct Children {
-    by_length: Vec<Vec<(Box<str>, Slot)>>,
+    by_length: Vec<Vec<(Box<str>, FieldSlot)>>,
 }
 
 impl Children {
-    fn find(&self, name: &str) -> Option<Slot> {
+    fn find(&self, name: &str) -> Option<FieldSlot> {
         let candidates = self.by_length.get(name.len())?;
         let found = candidates.iter().find(|(wanted, _)| **wanted == *name);
         found.map(|(_, slot)| *slot)
     }
 
-    fn add(&mut self, name: &str, slot: Slot) {
+    fn add(&mut self, name: &str, slot: FieldSlot) {
         if self.by_length.len() <= name.len() {
             self.by_length
                 .resize_with(name.len().saturating_add(1), Vec::new);
@@ -59,14 +59,14 @@ impl Children {
 pub(in crate::domain) struct Field {
     /// As people write it: `incident_id`, `meta.org.id`.
     name: Box<str>,
-    pub(super) body: Option<Slot>,
-    pub(super) main: Slot,
-    at: Place,
+    pub(super) body: Option<FieldSlot>,
+    pub(super) main: FieldSlot,
+    at: FieldPlace,
 }
 
 impl Field {
     /// Where the field stands if it is not in the body.
-    pub(in crate::domain) fn place(&self) -> Place {
+    pub(in crate::domain) fn place(&self) -> FieldPlace {
         self.at
     }
 
@@ -74,7 +74,7 @@ impl Field {
     pub(in crate::domain) fn looked_for(&self) -> Looked {
         match (self.body, self.at) {
             (Some(_), _) => Looked::BodyAndTop,
-            (None, Place::Path) => Looked::Path,
+            (None, FieldPlace::Path) => Looked::Path,
             (None, _) => Looked::Top,
         }
     }
@@ -95,7 +95,7 @@ pub(in crate::domain) enum Looked {
 
 /// Where a field stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::domain) enum Place {
+pub(in crate::domain) enum FieldPlace {
     Top,
     /// In the value of [`BODY`].
     Body,
@@ -103,7 +103,7 @@ pub(in crate::domain) enum Place {
     Path,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Top => " at the top",
@@ -127,7 +127,7 @@ impl Fields {
             name: name.into(),
             body,
             main: self.kept(None, name)?,
-            at: Place::Top,
+            at: FieldPlace::Top,
         })
     }
 
@@ -142,24 +142,24 @@ impl Fields {
             name: keys.join(".").into(),
             body: None,
             main: self.kept(at, last)?,
-            at: Place::Path,
+            at: FieldPlace::Path,
         })
     }
 
-    fn kept(&mut self, of: Option<Slot>, name: &str) -> Option<Slot> {
+    fn kept(&mut self, of: Option<FieldSlot>, name: &str) -> Option<FieldSlot> {
         let slot = self.child(of, name)?;
         self.places.get_mut(slot.0)?.kept = true;
         Some(slot)
     }
 
-    fn child(&mut self, of: Option<Slot>, name: &str) -> Option<Slot> {
+    fn child(&mut self, of: Option<FieldSlot>, name: &str) -> Option<FieldSlot> {
         if let Some(slot) = self.find(of, name) {
             return Some(slot);
         }
         if self.places.len() >= MAX_PLACES {
             return None;
         }
-        let slot = Slot(self.places.len());
+        let slot = FieldSlot(self.places.len());
         self.places.push(Wanted::default());
         let children = match of {
             None => &mut self.top,
@@ -170,7 +170,7 @@ impl Fields {
     }
 
     /// The place of a member of the record itself, or of the value at a place.
-    pub(super) fn find(&self, of: Option<Slot>, name: &str) -> Option<Slot> {
+    pub(super) fn find(&self, of: Option<FieldSlot>, name: &str) -> Option<FieldSlot> {
         let children = match of {
             None => &self.top,
             Some(of) => &self.places.get(of.0)?.children,
@@ -178,12 +178,12 @@ impl Fields {
         children.find(name)
     }
 
-    pub(super) fn is_kept(&self, slot: Slot) -> bool {
+    pub(super) fn is_kept(&self, slot: FieldSlot) -> bool {
         self.places.get(slot.0).is_some_and(|wanted| wanted.kept)
     }
 
     /// Something inside is asked for.
-    pub(super) fn is_entered(&self, slot: Slot) -> bool {
+    pub(super) fn is_entered(&self, slot: FieldSlot) -> bool {
         let wanted = self.places.get(slot.0);
         wanted.is_some_and(|wanted| !wanted.children.by_length.is_empty())
     }

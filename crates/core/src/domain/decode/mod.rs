@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 pub use fields::{BODY, MAX_PATH, MAX_PLACES};
-pub(super) use fields::{Field, Fields, Looked, Place};
+pub(super) use fields::{Field, FieldPlace, Fields, Looked};
 pub use format::Format;
 pub(super) use scalar::{id, text};
 
@@ -36,19 +36,19 @@ pub(super) struct Decoded<'a> {
 impl<'a> Decoded<'a> {
     /// In the body, if it is looked for there, else where it belongs. `null` is how many producers write "none", so it counts
     /// as absent.
-    pub(super) fn get(&self, field: &Field) -> Option<(Place, &'a RawValue)> {
+    pub(super) fn get(&self, field: &Field) -> Option<(FieldPlace, &'a RawValue)> {
         let in_body = field.body.and_then(|slot| self.at(slot));
-        let in_body = in_body.map(|value| (Place::Body, value));
+        let in_body = in_body.map(|value| (FieldPlace::Body, value));
         in_body.or_else(|| Some((field.place(), self.at(field.main)?)))
     }
 
     /// At the top, of what [`get`](Self::get) finds in the body.
-    pub(super) fn get_on(&self, field: &Field) -> Option<(Place, &'a RawValue)> {
+    pub(super) fn get_on(&self, field: &Field) -> Option<(FieldPlace, &'a RawValue)> {
         self.at(field.body?)?;
         Some((field.place(), self.at(field.main)?))
     }
 
-    fn at(&self, slot: fields::Slot) -> Option<&'a RawValue> {
+    fn at(&self, slot: fields::FieldSlot) -> Option<&'a RawValue> {
         let value = self.values.get(slot.0).copied().flatten();
         value.filter(|value| value.get() != "null")
     }

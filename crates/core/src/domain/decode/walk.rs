@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, MAX_PLACES, Slot};
+use super::fields::{FieldSlot, Fields, MAX_PLACES};
 
 /// What was found so far.
 pub(super) struct Walker<'f, 'a> {
@@ -38,7 +38,7 @@ impl<'f, 'a> Walker<'f, 'a> {
         json.end()
     }
 
-    fn meet(&mut self, slot: Slot) {
+    fn meet(&mut self, slot: FieldSlot) {
         let bit = u32::try_from(slot.0)
             .ok()
             .and_then(|at| 1_u64.checked_shl(at));
@@ -47,7 +47,7 @@ impl<'f, 'a> Walker<'f, 'a> {
         self.met |= bit;
     }
 
-    fn keep(&mut self, slot: Slot, value: &'a RawValue) {
+    fn keep(&mut self, slot: FieldSlot, value: &'a RawValue) {
         if let Some(kept) = self.values.get_mut(slot.0) {
             *kept = Some(value);
         }
@@ -61,7 +61,7 @@ impl<'f, 'a> Walker<'f, 'a> {
 /// counts as broken JSON here; further inside both pass untouched.)
 struct Members<'d, 'f, 'a> {
     walker: &'d mut Walker<'f, 'a>,
-    of: Option<Slot>,
+    of: Option<FieldSlot>,
 }
 
 impl<'a> DeserializeSeed<'a> for Members<'_, '_, 'a> {
@@ -144,25 +144,28 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
 /// The place that a member's name stands for. It is compared after its escapes are resolved, as any client's parser would do.
 struct Name<'f> {
     fields: &'f Fields,
-    of: Option<Slot>,
+    of: Option<FieldSlot>,
 }
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<Slot>;
+    type Value = Option<FieldSlot>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Slot>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Option<FieldSlot>, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for Name<'_> {
-    type Value = Option<Slot>;
+    type Value = Option<FieldSlot>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a member's name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Option<Slot>, E> {
+    fn visit_str<E>(self, name: &str) -> Result<Option<FieldSlot>, E> {
         Ok(self.fields.find(self.of, name))
     }
 }

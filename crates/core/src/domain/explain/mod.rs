@@ -12,7 +12,7 @@ use super::record::Record;
 use super::route::{RouteTable, Skip, Stage, StepVerdict, Trace};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct ExplainedStep {
     pub stage: Stage,
     pub verdict: StepVerdict,
     /// For people. Quotes the record, which is not trusted: to be made harmless before it is shown on a terminal.
@@ -22,7 +22,7 @@ pub struct Step {
 /// The steps up to the end, and what [`RouteTable::route`] would have returned.
 #[derive(Debug)]
 pub struct Explanation {
-    pub steps: Vec<Step>,
+    pub steps: Vec<ExplainedStep>,
     pub outcome: Result<Publication, Skip>,
 }
 
@@ -35,9 +35,9 @@ impl RouteTable {
     }
 }
 
-impl Trace for Vec<Step> {
+impl Trace for Vec<ExplainedStep> {
     fn note(&mut self, stage: Stage, verdict: StepVerdict, text: impl FnOnce() -> String) {
-        self.push(Step {
+        self.push(ExplainedStep {
             stage,
             verdict,
             note: text(),

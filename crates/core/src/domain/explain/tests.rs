@@ -22,7 +22,7 @@ fn told(explanation: &Explanation) -> Vec<String> {
     let steps = explanation.steps.iter();
     steps
         .map(
-            |Step {
+            |ExplainedStep {
                  stage,
                  verdict,
                  note,

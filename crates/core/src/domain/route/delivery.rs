@@ -9,7 +9,7 @@ use super::super::id::Id;
 use super::super::publication::Class;
 use super::super::room::{Room, Which};
 use super::super::skip::Skip;
-use super::source::{Heard, Said, Source, Sources, View};
+use super::source::{Heard, RouteSource, Said, Sources, View};
 use super::trace::{Stage, StepVerdict, Trace};
 use super::{RoomId, RoomRoute, Route, notes};
 
@@ -101,10 +101,10 @@ pub(super) fn class(
     };
     let key: Result<Arc<str>, String> = match (heard.source, &heard.said) {
         // It names no room, so it need not be an identifier.
-        (Source::Key(_), Said::Text(text)) if (1..=MAX_KEY).contains(&text.len()) => {
+        (RouteSource::Key(_), Said::Text(text)) if (1..=MAX_KEY).contains(&text.len()) => {
             Ok(Arc::from(&**text))
         }
-        (Source::Key(_), _) => Err(format!("a key is 1 to {MAX_KEY} bytes of text")),
+        (RouteSource::Key(_), _) => Err(format!("a key is 1 to {MAX_KEY} bytes of text")),
         (_, said) => said.id().map(Arc::from).map_err(|rule| rule.to_string()),
     };
     let key = key

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::decode;
 use super::super::protocol::is_reserved_event;
 use super::super::skip::Skip;
-use super::source::{Source, View};
+use super::source::{RouteSource, View};
 use super::trace::{Stage, StepVerdict, Trace};
 use super::{Route, RouteTable, notes};
 
@@ -144,7 +144,7 @@ impl RouteTable {
     ) -> Result<Cow<'r, str>, Skip> {
         for source in &self.event.0 {
             match source {
-                Source::Header(name) => {
+                RouteSource::Header(name) => {
                     // Kafka's own rule for a header that repeats: the last one counts.
                     let mut headers = view.record.headers.iter();
                     if let Some((_, value)) = headers.rfind(|(header, _)| *header == &**name) {
@@ -159,7 +159,7 @@ impl RouteTable {
                         return Ok(Cow::Borrowed(text));
                     }
                 }
-                Source::Field(field) => {
+                RouteSource::Field(field) => {
                     if let Some((_, value)) = view.fields.get(field) {
                         let shown = || notes::shortened(value.get());
                         let text = decode::text(value).ok_or_else(|| {
@@ -171,7 +171,7 @@ impl RouteTable {
                         return Ok(text);
                     }
                 }
-                Source::Topic(group) => {
+                RouteSource::Topic(group) => {
                     if let Some(text) = view.plan.group(group) {
                         trace.found(STAGE, || {
                             format!("{group} in the topic's name says {text:?}")
@@ -180,10 +180,10 @@ impl RouteTable {
                     }
                 }
                 // The builder lets neither through.
-                Source::Key(_) | Source::Fixed(_) => continue,
+                RouteSource::Key(_) | RouteSource::Fixed(_) => continue,
             }
             trace.note(STAGE, StepVerdict::Absent, || match source {
-                Source::Field(field) => format!("there is no field {field}{}", field.place()),
+                RouteSource::Field(field) => format!("there is no field {field}{}", field.place()),
                 source => notes::not_there(std::slice::from_ref(source)),
             });
         }

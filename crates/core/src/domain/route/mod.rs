@@ -19,11 +19,11 @@ use super::record::Record;
 use super::room::Kind;
 pub use super::skip::Skip;
 pub(super) use event::{EventRoutes, normalise};
-pub(super) use plan::{Claim, Entry, Plans, TopicMatch};
+pub(super) use plan::{Claim, Plans, TopicEntry, TopicMatch};
 use source::View;
-pub(super) use source::{KeyRule, Organisation, Source, Sources};
-pub(super) use topics::{Guard, Topics};
+pub(super) use source::{KeyRule, Organisation, RouteSource, Sources};
 pub use topics::{MAX_PATTERN, TopicPattern};
+pub(super) use topics::{PatternGuard, ProfileTopics};
 pub(super) use trace::Trace;
 pub use trace::{Stage, StepVerdict};
 
@@ -31,7 +31,7 @@ pub use trace::{Stage, StepVerdict};
 /// which lets no bad one through; immutable after that.
 #[derive(Debug)]
 pub struct RouteTable {
-    pub(super) topics: Topics,
+    pub(super) topics: ProfileTopics,
     pub(super) plans: Plans,
     pub(super) fields: Fields,
     pub(super) event: Sources,
@@ -113,7 +113,7 @@ impl RouteTable {
             .0
             .iter()
             .find_map(|source| match source {
-                Source::Fixed(id) => Some(id),
+                RouteSource::Fixed(id) => Some(id),
                 _ => None,
             })
     }
@@ -185,7 +185,7 @@ impl RouteTable {
         })
     }
 
-    fn plan(&self, topic: &str) -> Option<Arc<plan::Plan>> {
+    fn plan(&self, topic: &str) -> Option<Arc<plan::TopicPlan>> {
         let known = self.plans.known(topic);
         known.or_else(|| self.wants(topic).then(|| self.plans.met(topic)))
     }

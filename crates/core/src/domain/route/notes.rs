@@ -3,7 +3,7 @@
 use super::super::decode::{Format, Looked, MAX_DEPTH};
 use super::super::publication::Class;
 use super::super::skip::Skip;
-use super::source::Source;
+use super::source::RouteSource;
 
 /// What a value is that can be looked into.
 pub(super) fn good_value(bytes: usize, schema: Option<u32>) -> String {
@@ -55,27 +55,27 @@ pub(super) fn event_named(name: &str, usual: &str, event: &str) -> String {
 }
 
 /// What was looked for and not found, and where.
-pub(super) fn not_there(sources: &[Source]) -> String {
+pub(super) fn not_there(sources: &[RouteSource]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for part in sources.chunk_by(|one, next| is_field(one) && is_field(next)) {
         texts.push(match part {
-            [Source::Header(name)] => format!("there is no header {name}"),
-            [Source::Key(_)] => "the record has no key".to_owned(),
-            [Source::Topic(group)] => format!("the topic's name has no {group}"),
-            [Source::Fixed(id)] => format!("the profile says {id}"),
+            [RouteSource::Header(name)] => format!("there is no header {name}"),
+            [RouteSource::Key(_)] => "the record has no key".to_owned(),
+            [RouteSource::Topic(group)] => format!("the topic's name has no {group}"),
+            [RouteSource::Fixed(id)] => format!("the profile says {id}"),
             fields => fields_not_there(fields),
         });
     }
     texts.join("; ")
 }
 
-fn is_field(source: &Source) -> bool {
-    matches!(source, Source::Field(_))
+fn is_field(source: &RouteSource) -> bool {
+    matches!(source, RouteSource::Field(_))
 }
 
-fn fields_not_there(sources: &[Source]) -> String {
+fn fields_not_there(sources: &[RouteSource]) -> String {
     let fields = sources.iter().filter_map(|source| match source {
-        Source::Field(field) => Some(field),
+        RouteSource::Field(field) => Some(field),
         _ => None,
     });
     let names: Vec<String> = fields.clone().map(ToString::to_string).collect();
@@ -93,9 +93,9 @@ fn fields_not_there(sources: &[Source]) -> String {
 }
 
 /// Two voices of one source.
-pub(super) fn twice(source: &Source) -> String {
+pub(super) fn twice(source: &RouteSource) -> String {
     match source {
-        Source::Header(name) => {
+        RouteSource::Header(name) => {
             format!("header {name} is there more than once, with different values")
         }
         _ => "it is there more than once".to_owned(),

@@ -3,7 +3,7 @@
 use super::super::id::Id;
 use super::super::skip::Skip;
 use super::notes;
-use super::source::{Organisation, Said, Source, View};
+use super::source::{Organisation, RouteSource, Said, View};
 use super::trace::{Stage, StepVerdict, Trace};
 
 const STAGE: Stage = Stage::Organisation;
@@ -42,7 +42,7 @@ impl Organisation {
 }
 
 fn look<'r>(
-    source: &'r Source,
+    source: &'r RouteSource,
     view: View<'r>,
     trace: &mut impl Trace,
 ) -> Result<Option<Said<'r>>, Skip> {
@@ -52,7 +52,7 @@ fn look<'r>(
 
 /// What holds where nothing is said contradicts nobody.
 fn agrees(
-    source: &Source,
+    source: &RouteSource,
     said: Option<Said<'_>>,
     id: &Id,
     trace: &mut impl Trace,

@@ -11,7 +11,7 @@ const MOST_KEPT: usize = 4096;
 
 /// What holds for all records of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct TopicPlan {
     pub(super) format: Format,
     /// Routes that are for this topic.
     routes: Vec<bool>,
@@ -21,7 +21,7 @@ pub(super) struct Plan {
     groups: Vec<(Box<str>, Box<str>)>,
 }
 
-impl Plan {
+impl TopicPlan {
     pub(super) fn has(&self, route: usize) -> bool {
         self.routes.get(route).copied().unwrap_or(false)
     }
@@ -71,7 +71,7 @@ pub(in crate::domain) struct Claim {
 
 /// Entries of the profile's topics that say more than names.
 #[derive(Debug, Clone)]
-pub(in crate::domain) struct Entry {
+pub(in crate::domain) struct TopicEntry {
     pub(in crate::domain) topics: TopicMatch,
     pub(in crate::domain) format: Option<Format>,
 }
@@ -79,16 +79,20 @@ pub(in crate::domain) struct Entry {
 /// All plans of a table.
 #[derive(Debug, Default)]
 pub(in crate::domain) struct Plans {
-    entries: Vec<Entry>,
+    entries: Vec<TopicEntry>,
     claims: Vec<Claim>,
     default: Format,
-    named: HashMap<Arc<str>, Arc<Plan>>,
+    named: HashMap<Arc<str>, Arc<TopicPlan>>,
     /// Of topics that only patterns match.
-    met: RwLock<HashMap<Box<str>, Arc<Plan>>>,
+    met: RwLock<HashMap<Box<str>, Arc<TopicPlan>>>,
 }
 
 impl Plans {
-    pub(in crate::domain) fn new(entries: Vec<Entry>, claims: Vec<Claim>, default: Format) -> Self {
+    pub(in crate::domain) fn new(
+        entries: Vec<TopicEntry>,
+        claims: Vec<Claim>,
+        default: Format,
+    ) -> Self {
         let mut plans = Self {
             entries,
             claims,
@@ -102,7 +106,7 @@ impl Plans {
     }
 
     /// Of a topic that the profile names, or that was met before.
-    pub(super) fn known(&self, topic: &str) -> Option<Arc<Plan>> {
+    pub(super) fn known(&self, topic: &str) -> Option<Arc<TopicPlan>> {
         let named = self.named.get(topic);
         named.cloned().or_else(|| {
             let met = self.met.read().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +115,7 @@ impl Plans {
     }
 
     /// Of a topic that a pattern matches.
-    pub(super) fn met(&self, topic: &str) -> Arc<Plan> {
+    pub(super) fn met(&self, topic: &str) -> Arc<TopicPlan> {
         let plan = Arc::new(self.work_out(topic));
         let mut met = self.met.write().unwrap_or_else(PoisonError::into_inner);
         if met.len() < MOST_KEPT {
@@ -120,7 +124,7 @@ impl Plans {
         plan
     }
 
-    fn work_out(&self, topic: &str) -> Plan {
+    fn work_out(&self, topic: &str) -> TopicPlan {
         let is_for = |claim: &Claim| match &claim.topics {
             None => true,
             Some(topics) => topics.matches(topic),
@@ -151,7 +155,7 @@ impl Plans {
                 }
             }
         }
-        Plan {
+        TopicPlan {
             format: format.unwrap_or(self.default),
             routes: self.claims.iter().map(is_for).collect(),
             fixed: claims()

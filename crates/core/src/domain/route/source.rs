@@ -5,20 +5,20 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::super::decode::{self, Decoded, Field, Place};
+use super::super::decode::{self, Decoded, Field, FieldPlace};
 use super::super::id::{Id, InvalidId};
 use super::super::record::Record;
 use super::super::skip::Skip;
 use super::notes;
-use super::plan::Plan;
+use super::plan::TopicPlan;
 
 /// Looked at in order; the first that is there decides. One that is there and says nothing useful is not passed over: the next
 /// may be about something else.
 #[derive(Debug, Clone, Default)]
-pub(in crate::domain) struct Sources(pub(in crate::domain) Vec<Source>);
+pub(in crate::domain) struct Sources(pub(in crate::domain) Vec<RouteSource>);
 
 #[derive(Debug, Clone)]
-pub(in crate::domain) enum Source {
+pub(in crate::domain) enum RouteSource {
     Header(Box<str>),
     Field(Field),
     Key(KeyRule),
@@ -44,7 +44,7 @@ pub(in crate::domain) enum KeyRule {
 pub(super) struct View<'r> {
     pub(super) record: &'r Record<'r>,
     pub(super) fields: &'r Decoded<'r>,
-    pub(super) plan: &'r Plan,
+    pub(super) plan: &'r TopicPlan,
 }
 
 /// What a source says. Nobody has looked whether it is an identifier.
@@ -52,7 +52,7 @@ pub(super) enum Said<'r> {
     Text(Cow<'r, str>),
     /// It is not UTF-8.
     NoText,
-    Json(Place, &'r RawValue),
+    Json(FieldPlace, &'r RawValue),
     /// The key has not so many parts.
     NoPart(&'r str),
     Fixed(&'r Id),
@@ -77,7 +77,7 @@ pub(in crate::domain) struct Organisation {
     pub(in crate::domain) agree: bool,
 }
 
-impl Source {
+impl RouteSource {
     /// `None`: it is not there. Fails when it is there twice and differs.
     pub(super) fn look<'r>(&'r self, view: View<'r>) -> Result<Option<Said<'r>>, Skip> {
         Ok(match self {
@@ -129,7 +129,7 @@ impl Source {
 pub(super) struct Heard<'r> {
     by: &'r Sources,
     number: usize,
-    pub(super) source: &'r Source,
+    pub(super) source: &'r RouteSource,
     pub(super) said: Said<'r>,
 }
 
@@ -138,7 +138,7 @@ impl Sources {
     pub(super) fn first<'r>(
         &'r self,
         view: View<'r>,
-    ) -> Result<Option<Heard<'r>>, (&'r Source, Skip)> {
+    ) -> Result<Option<Heard<'r>>, (&'r RouteSource, Skip)> {
         for (number, source) in self.0.iter().enumerate() {
             if let Some(said) = source.look(view).map_err(|skip| (source, skip))? {
                 return Ok(Some(Heard {

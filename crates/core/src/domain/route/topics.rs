@@ -104,19 +104,19 @@ impl fmt::Display for TopicPattern {
 
 /// The topics of a table.
 #[derive(Debug, Default)]
-pub(in crate::domain) struct Topics {
+pub(in crate::domain) struct ProfileTopics {
     /// Full names, by topic; see [`RouteTable::topic_groups`](super::RouteTable::topic_groups).
     pub(in crate::domain) groups: Vec<Vec<Arc<str>>>,
     names: HashSet<Arc<str>>,
     pub(in crate::domain) patterns: Vec<TopicPattern>,
-    guard: Guard,
+    guard: PatternGuard,
 }
 
-impl Topics {
+impl ProfileTopics {
     pub(in crate::domain) fn new(
         groups: Vec<Vec<Arc<str>>>,
         patterns: Vec<TopicPattern>,
-        guard: Guard,
+        guard: PatternGuard,
     ) -> Self {
         Self {
             names: groups.iter().flatten().cloned().collect(),
@@ -165,12 +165,12 @@ impl Topics {
 /// Topics that no pattern matches, however wide it is. Reading our own receipts as events would make more receipts; dead
 /// letters would be delivered, refused and set aside again.
 #[derive(Debug, Default)]
-pub(in crate::domain) struct Guard {
+pub(in crate::domain) struct PatternGuard {
     prefix: Box<str>,
     service: HashSet<Box<str>>,
 }
 
-impl Guard {
+impl PatternGuard {
     /// `service` are the full names of our own topics, however the operator called them.
     pub(in crate::domain) fn new(prefix: &str, service: &[String]) -> Self {
         Self {
@@ -203,10 +203,10 @@ fn is_set_aside(topic: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn topics(prefix: &str, pattern: &str) -> Topics {
+    fn topics(prefix: &str, pattern: &str) -> ProfileTopics {
         let pattern = TopicPattern::parse(prefix, pattern).expect(pattern);
-        let guard = Guard::new(prefix, &["audit.log".to_owned(), "publish".to_owned()]);
-        Topics::new(vec![vec!["plain".into()]], vec![pattern], guard)
+        let guard = PatternGuard::new(prefix, &["audit.log".to_owned(), "publish".to_owned()]);
+        ProfileTopics::new(vec![vec!["plain".into()]], vec![pattern], guard)
     }
 
     #[test]

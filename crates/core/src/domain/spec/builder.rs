@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::super::decode::{BODY, Field, Fields, MAX_PATH, MAX_PLACES};
 use super::super::id::Id;
 use super::super::route::{
-    Entry, EventRoutes, Guard, KeyRule, Organisation, Plans, RouteTable, Source, Sources,
-    TopicMatch, TopicPattern, Topics,
+    EventRoutes, KeyRule, Organisation, PatternGuard, Plans, ProfileTopics, RouteSource,
+    RouteTable, Sources, TopicEntry, TopicMatch, TopicPattern,
 };
 use super::super::topic_name::{TOPIC_NAME_RULE, is_topic_name};
 use super::TableSpec;
 use super::place::{At, SpecProblem};
 use super::routing::Routing;
 use super::source::{FieldSpec, KeySpec, SourceSpec};
-use super::topic::{TopicSpec, Which};
+use super::topic::{TopicChoice, TopicSpec};
 
 /// Bytes of an event's, a field's or a header's name.
 pub(super) const MAX_NAME: usize = 64;
@@ -47,10 +47,10 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<SpecProblem>> {
         .entries
         .iter()
         .flat_map(|entry| &entry.topics.patterns);
-    let topics = Topics::new(
+    let topics = ProfileTopics::new(
         builder.groups,
         patterns.cloned().collect(),
-        Guard::new(&spec.topic_prefix, &spec.service_topics),
+        PatternGuard::new(&spec.topic_prefix, &spec.service_topics),
     );
     Ok(RouteTable {
         topics,
@@ -80,7 +80,7 @@ pub(super) enum Of {
 pub(super) struct Builder<'s> {
     prefix: &'s str,
     pub(super) groups: Vec<Vec<Arc<str>>>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<TopicEntry>,
     fields: Fields,
     pub(super) problems: Vec<SpecProblem>,
 }
@@ -102,13 +102,13 @@ impl Builder<'_> {
             let at = at.item(number);
             let mut topics = TopicMatch::default();
             match &entry.which {
-                Which::Names(names) => {
+                TopicChoice::Names(names) => {
                     topics.names = self.topic(&at, names);
                     self.groups.push(topics.names.clone());
                 }
-                Which::Pattern(text) => topics.patterns.extend(self.pattern(&at, text)),
+                TopicChoice::Pattern(text) => topics.patterns.extend(self.pattern(&at, text)),
             }
-            self.entries.push(Entry {
+            self.entries.push(TopicEntry {
                 topics,
                 format: entry.format,
             });
@@ -160,7 +160,7 @@ impl Builder<'_> {
                 );
             }
             match &entry.which {
-                Which::Names(names) => {
+                TopicChoice::Names(names) => {
                     for name in names {
                         let full = format!("{}{name}", self.prefix);
                         let group = self
@@ -176,7 +176,7 @@ impl Builder<'_> {
                         }
                     }
                 }
-                Which::Pattern(text) => {
+                TopicChoice::Pattern(text) => {
                     let Some(pattern) = self.pattern(&at, text) else {
                         continue;
                     };
@@ -221,7 +221,7 @@ impl Builder<'_> {
                 let at = at.then("headers").item(number);
                 self.complain(&at, format!("{header:?} cannot be a header"));
             }
-            sources.push(Source::Header(header.as_str().into()));
+            sources.push(RouteSource::Header(header.as_str().into()));
         }
         self.source_fields(at, &source.fields, of, &mut sources);
         if let Some(key) = &source.key {
@@ -230,13 +230,13 @@ impl Builder<'_> {
                 _ if of == Of::Event => {
                     self.complain(&at, "the record's key does not name its event");
                 }
-                KeySpec::Whole => sources.push(Source::Key(KeyRule::Whole)),
+                KeySpec::Whole => sources.push(RouteSource::Key(KeyRule::Whole)),
                 KeySpec::Part(key) => {
                     if !is_name(&key.separator) || key.part == 0 {
                         self.complain(&at, "a part is counted from 1, between separators of at least one character");
                     }
                     self.separator(&at, &key.separator, of);
-                    sources.push(Source::Key(KeyRule::Part {
+                    sources.push(RouteSource::Key(KeyRule::Part {
                         separator: key.separator.as_str().into(),
                         number: key.part.saturating_sub(1),
                     }));
@@ -244,7 +244,7 @@ impl Builder<'_> {
             }
         }
         if let Some(group) = &source.topic {
-            sources.push(Source::Topic(group.as_str().into()));
+            sources.push(RouteSource::Topic(group.as_str().into()));
         }
         if let Some(default) = &source.default {
             let at = at.then("default");
@@ -252,7 +252,7 @@ impl Builder<'_> {
                 _ if of == Of::Event => {
                     self.complain(&at, "an event for all records of a topic is a route's: event = \"...\" with topics");
                 }
-                Ok(id) => sources.push(Source::Fixed(id)),
+                Ok(id) => sources.push(RouteSource::Fixed(id)),
                 Err(rule) => self.complain(&at, format!("{default:?}: {rule}")),
             }
         }
@@ -269,7 +269,7 @@ impl Builder<'_> {
         }
     }
 
-    fn source_fields(&mut self, at: &At, specs: &[FieldSpec], of: Of, into: &mut Vec<Source>) {
+    fn source_fields(&mut self, at: &At, specs: &[FieldSpec], of: Of, into: &mut Vec<RouteSource>) {
         let mut fields: Vec<Field> = Vec::new();
         for (number, spec) in specs.iter().enumerate() {
             // Written as a table or as a list: the reader of the file finds either.
@@ -295,7 +295,7 @@ impl Builder<'_> {
                 None => self.too_many(&at, spec),
             }
         }
-        into.extend(fields.into_iter().map(Source::Field));
+        into.extend(fields.into_iter().map(RouteSource::Field));
     }
 
     /// What clients get.

@@ -15,7 +15,7 @@ use super::publication::Class;
 use super::route::RouteTable;
 pub use place::{At, SpecProblem, Step};
 pub use source::{FieldSpec, KeyPart, KeySpec, OrganisationSpec, SourceSpec};
-pub use topic::{TopicSpec, Which};
+pub use topic::{TopicChoice, TopicSpec};
 
 /// Everything that a table is made of. Public fields: any value is fine here, [`TableSpec::build`] judges.
 #[derive(Debug, Clone, Default)]

@@ -12,12 +12,12 @@ use super::super::decode::Format;
 /// pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    pub which: Which,
+    pub which: TopicChoice,
     pub format: Option<Format>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum TopicChoice {
     Names(Vec<String>),
     /// A regular expression for whole names, less the prefix.
     Pattern(String),
@@ -26,14 +26,14 @@ pub enum Which {
 impl TopicSpec {
     pub fn names(names: &[&str]) -> Self {
         Self {
-            which: Which::Names(names.iter().map(|&name| name.to_owned()).collect()),
+            which: TopicChoice::Names(names.iter().map(|&name| name.to_owned()).collect()),
             format: None,
         }
     }
 
     pub fn pattern(text: &str) -> Self {
         Self {
-            which: Which::Pattern(text.to_owned()),
+            which: TopicChoice::Pattern(text.to_owned()),
             format: None,
         }
     }
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for TopicSpec {
 
             fn visit_seq<S: SeqAccess<'de>>(self, names: S) -> Result<TopicSpec, S::Error> {
                 Ok(TopicSpec {
-                    which: Which::Names(Vec::deserialize(SeqAccessDeserializer::new(names))?),
+                    which: TopicChoice::Names(Vec::deserialize(SeqAccessDeserializer::new(names))?),
                     format: None,
                 })
             }
@@ -74,8 +74,8 @@ impl<'de> Deserialize<'de> for TopicSpec {
 
                 let table = TopicTable::deserialize(MapAccessDeserializer::new(map))?;
                 let which = match (table.names, table.pattern) {
-                    (Some(names), None) => Which::Names(names),
-                    (None, Some(pattern)) => Which::Pattern(pattern),
+                    (Some(names), None) => TopicChoice::Names(names),
+                    (None, Some(pattern)) => TopicChoice::Pattern(pattern),
                     _ => {
                         return Err(serde::de::Error::custom(
                             "a topic has either names or a pattern",

@@ -10,16 +10,16 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::{Queue, Taken, text_at};
+use super::{EventQueue, Taken, text_at};
 
 /// A client that asks, and the place for an answer that may never come.
-pub(in crate::kafka) struct Asker<C: ConsumerContext> {
+pub(in crate::kafka) struct MetadataClient<C: ConsumerContext> {
     // Dropped in this order: librdkafka wants its queues given back before the client is destroyed.
-    answer: Option<Queue>,
+    answer: Option<EventQueue>,
     consumer: BaseConsumer<C>,
 }
 
-impl<C: ConsumerContext> Asker<C> {
+impl<C: ConsumerContext> MetadataClient<C> {
     pub(in crate::kafka) fn new(consumer: BaseConsumer<C>) -> Self {
         Self {
             answer: None,
@@ -43,7 +43,7 @@ impl<C: ConsumerContext> Asker<C> {
         // SAFETY: the client is alive. Names, options and their collection live until the call has returned, which copies
         // them; each is given back once. The queue is counted, so that a late answer to a question that was given up finds it.
         self.answer = unsafe {
-            let Some(queue) = NonNull::new(sys::rd_kafka_queue_new(client)).map(Queue) else {
+            let Some(queue) = NonNull::new(sys::rd_kafka_queue_new(client)).map(EventQueue) else {
                 return;
             };
             let collection =
