@@ -42,7 +42,7 @@ fn generated(name: &str) -> String {
     let section = SECTIONS.iter().filter(|(heading, _)| *heading == name);
     let variables = section.flat_map(|(_, variables)| *variables);
     table("value", variables.filter(is_available), |one| {
-        one.kind.form()
+        one.kind.form.to_owned()
     })
 }
 

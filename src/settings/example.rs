@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::{Availability, Variable, variables};
-use super::values::ValueKind;
+use super::values::Shape;
 
 const HEAD: &str = "\
 # Settings of Fleetcast: fleetcast serve --config fleetcast.toml, or FLEETCAST_CONFIG=fleetcast.toml.
@@ -46,8 +46,11 @@ pub fn toml() -> String {
 
 fn setting(variable: &Variable, key: &str) -> String {
     let text = variable.default_text().unwrap_or_else(|| example(variable));
-    let is_plain = variable.kind == ValueKind::Bool
-        || variable.kind.is_number() && text.parse::<u64>().is_ok();
+    let is_plain = match variable.kind.shape {
+        Shape::Switch => true,
+        Shape::Number => text.parse::<u64>().is_ok(),
+        _ => false,
+    };
     let quote = if is_plain { "" } else { "\"" };
     format!(
         "\n{}#{key} = {quote}{text}{quote}\n",
@@ -121,7 +124,7 @@ mod tests {
                 assert_eq!(found[variable.name], text, "{}", variable.name);
             }
             if let Some(text) = found.get(variable.name).filter(|text| !text.is_empty()) {
-                assert!(variable.kind.canonical(text).is_ok(), "{}", variable.name);
+                assert!((variable.kind.canonical)(text).is_ok(), "{}", variable.name);
             }
         }
         assert_eq!(written.properties.len(), 5);

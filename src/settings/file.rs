@@ -6,13 +6,12 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::input::{SettingSource, SettingText};
 use super::report::{SettingProblem, did_you_mean, key_meant};
 use super::table::{PROPERTIES, Variable, variables};
-use super::values::{MASK, ValueKind, Wrong, expected};
+use super::values::{MASK, Shape, ValueKind, Wrong};
 use crate::kafka::properties::is_secret;
 
 /// A file of this size holds no settings. Bytes.
@@ -104,59 +103,53 @@ impl Parser<'_> {
     /// `outer` are the tables around this one.
     fn table(&mut self, table: &DeTable<'_>, outer: &str) {
         for (name, value) in table {
-            let key = joined(outer, name.get_ref());
-            let line = self.line(&name.span());
-            let is_own = |variable: &&Variable| variable.key().is_some_and(|own| own == key);
-            let is_below = |own: &String| own.starts_with(&format!("{key}."));
-            if key == PROPERTIES {
-                self.properties(value, &key, line);
-            } else if let Some(variable) = variables().find(is_own) {
-                let is_secret = |text: &str| variable.kind.masked(text).contains(MASK);
-                if let Some(found) = self.text(value, &key, line, Some(variable.kind), is_secret) {
-                    self.file.values.push((variable, found));
-                }
-            } else if let DeValue::Table(inner) = value.get_ref()
-                && variables()
-                    .filter_map(Variable::key)
-                    .any(|key| is_below(&key))
-            {
-                self.table(inner, &key);
-            } else {
-                let hint = did_you_mean(key_meant(&key, value.get_ref()));
-                let problem = format!("unknown setting {key}{hint}");
-                self.file.unknown.push(SettingProblem::at(&line, &problem));
-            }
+            let key = match outer {
+                "" => name.to_string(),
+                outer => format!("{outer}.{name}"),
+            };
+            self.entry(&key, value.get_ref(), self.line(&name.span()));
         }
     }
 
-    /// `"sasl.username" = "reader"`, and also `sasl.username = "reader"`, which to TOML is a table in a table.
-    fn properties(&mut self, value: &Spanned<DeValue<'_>>, key: &str, line: FileLine) {
-        if let DeValue::Table(table) = value.get_ref() {
-            for (name, value) in table {
-                let line = self.line(&name.span());
-                self.properties(value, &joined(key, name.get_ref()), line);
+    fn entry(&mut self, key: &str, value: &DeValue<'_>, line: FileLine) {
+        let below = format!("{key}.");
+        let mut keys = variables().filter_map(Variable::key);
+        let variable = variables().find(|variable| variable.key().is_some_and(|own| own == key));
+        let rest = key.strip_prefix(PROPERTIES);
+        // `"sasl.username" = "reader"`, and also `sasl.username = "reader"`, which to TOML is a table in a table.
+        let property = rest.and_then(|rest| rest.strip_prefix('.'));
+        if let Some(variable) = variable {
+            let is_secret = |text: &str| variable.kind.masked(text).contains(MASK);
+            if let Some(found) = self.text(key, value, line, Some(variable.kind), is_secret) {
+                self.file.values.push((variable, found));
             }
-            return;
-        }
-        let name = key.strip_prefix(PROPERTIES).unwrap_or_default();
-        let Some(name) = name.strip_prefix('.') else {
-            return self.wrong_type(key, &line, "expected a table of librdkafka's properties");
-        };
-        let is_secret = |text: &str| is_secret(name) && !text.is_empty();
-        if let Some(found) = self.text(value, key, line, None, is_secret) {
-            self.file.properties.push((name.to_owned(), found));
+        } else if let DeValue::Table(inner) = value
+            && (rest == Some("") || property.is_some() || keys.any(|key| key.starts_with(&below)))
+        {
+            self.table(inner, key);
+        } else if let Some(name) = property {
+            let is_secret = |text: &str| is_secret(name) && !text.is_empty();
+            if let Some(found) = self.text(key, value, line, None, is_secret) {
+                self.file.properties.push((name.to_owned(), found));
+            }
+        } else if rest == Some("") {
+            self.wrong_type(key, &line, "expected a table of librdkafka's properties");
+        } else {
+            let hint = did_you_mean(key_meant(key, value));
+            let problem = format!("unknown setting {key}{hint}");
+            self.file.unknown.push(SettingProblem::at(&line, &problem));
         }
     }
 
     fn text(
         &mut self,
-        value: &Spanned<DeValue<'_>>,
         key: &str,
+        value: &DeValue<'_>,
         line: FileLine,
         kind: Option<ValueKind>,
         is_secret: impl Fn(&str) -> bool,
     ) -> Option<SettingText> {
-        let text = match text_of(value.get_ref(), kind) {
+        let text = match text_of(value, kind) {
             Ok(text) => text,
             Err(why) => {
                 self.wrong_type(key, &line, &why);
@@ -182,29 +175,20 @@ pub(in crate::settings) fn line_of(text: &str, span: &Range<usize>) -> usize {
     before.matches('\n').count() + 1
 }
 
-fn joined(outer: &str, key: &str) -> String {
-    if outer.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{outer}.{key}")
-    }
-}
-
 /// What the environment would have. TOML has types, so a value of the wrong one is an error. Without `kind`: a property of
 /// librdkafka, which may have any type but these of several values.
 fn text_of(value: &DeValue<'_>, kind: Option<ValueKind>) -> Result<String, Wrong> {
-    let is_number = kind.is_none_or(ValueKind::is_number);
-    let is_bool = kind.is_none_or(|kind| kind == ValueKind::Bool);
-    let is_list = kind.is_some_and(ValueKind::is_list);
+    let shape = kind.map(|kind| kind.shape);
+    let is = |wanted: Shape| shape.is_none_or(|shape| shape == wanted);
     let text = match value {
         DeValue::String(text) => Some(text.to_string()),
-        DeValue::Boolean(on) if is_bool => Some(on.to_string()),
-        DeValue::Integer(number) if is_number => {
+        DeValue::Boolean(on) if is(Shape::Switch) => Some(on.to_string()),
+        DeValue::Integer(number) if is(Shape::Number) => {
             let number = u64::from_str_radix(number.as_str(), number.radix());
             number.ok().map(|number| number.to_string())
         }
-        DeValue::Float(number) if kind.is_none() => Some(number.to_string()),
-        DeValue::Array(items) if is_list => items
+        DeValue::Float(number) if shape.is_none() => Some(number.to_string()),
+        DeValue::Array(items) if shape == Some(Shape::List) => items
             .iter()
             .map(|item| item.get_ref().as_str().filter(|text| !text.contains(',')))
             .collect::<Option<Vec<_>>>()
@@ -212,19 +196,18 @@ fn text_of(value: &DeValue<'_>, kind: Option<ValueKind>) -> Result<String, Wrong
         _ => None,
     };
     text.ok_or_else(|| {
-        let form = match kind {
-            Some(_) if is_list => {
-                "text in quotes, or a list of such texts without commas".to_owned()
+        let expected = match (shape, kind) {
+            (Some(Shape::Number | Shape::Switch), Some(kind)) => kind.expected(),
+            (Some(Shape::List), _) => {
+                "expected text in quotes, or a list of such texts without commas".to_owned()
             }
-            Some(kind) if is_number || is_bool => kind.form(),
-            _ => "text in quotes".to_owned(),
+            _ => "expected text in quotes".to_owned(),
         };
-        let found = match value {
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.to_string(),
-            other => other.type_str().to_owned(),
-        };
-        format!("{}; found {found}", expected(&form))
+        match value {
+            DeValue::Integer(number) => format!("{expected}; found {number}"),
+            DeValue::Float(number) => format!("{expected}; found {number}"),
+            other => format!("{expected}; found {}", other.type_str()),
+        }
     })
 }
 

@@ -10,9 +10,8 @@ use super::report::{Notice, NoticeKind, SettingProblem, did_you_mean, meant, mis
 use super::table::{
     CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, Variable, bare, find, find_alias, variables,
 };
-use super::values::ValueKind;
+use super::values::Shape;
 use super::{Masked, Presets, properties};
-use crate::kafka;
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl SettingSource {
         }
     }
 
-    fn line(&self) -> Option<usize> {
+    pub(super) fn line(&self) -> Option<usize> {
         match self {
             Self::File { line, .. } => Some(line.line),
             _ => None,
@@ -64,8 +63,8 @@ pub(super) struct Input {
     /// The file cannot be read at all, so nothing can be said about what is missing.
     pub unreadable: bool,
     pub notices: Vec<Notice>,
-    /// How many variables of Kubernetes were ignored.
-    pub of_kubernetes: usize,
+    /// How many variables that Kubernetes injects were ignored.
+    pub injected: usize,
 }
 
 impl Input {
@@ -94,10 +93,10 @@ impl Input {
     }
 
     fn add_environment(&mut self, environment: &BTreeMap<String, String>) {
-        let (of_kubernetes, ours): (Vec<_>, Vec<_>) =
-            (environment.iter()).partition(|(name, text)| is_of_kubernetes(name, text));
-        self.of_kubernetes = of_kubernetes.len();
-        let environment: BTreeMap<&String, &String> = ours.into_iter().collect();
+        let before = environment.len();
+        let mut environment = environment.clone();
+        environment.retain(|name, text| !is_injected(name, text));
+        self.injected = before - environment.len();
         for variable in variables() {
             for name in variable.names() {
                 if let Some(text) = environment.get(&name) {
@@ -105,7 +104,7 @@ impl Input {
                 }
             }
         }
-        for (name, text) in environment {
+        for (name, text) in &environment {
             if let Some(suffix) = bare(name).strip_prefix(KAFKA_PROPERTIES) {
                 let property = properties::property_name(suffix);
                 self.add_property(&property, text, SettingSource::Environment(name.clone()));
@@ -156,7 +155,7 @@ impl Input {
 
     /// The first that is added stays. An empty text counts as unset: docker compose passes every variable that it lists.
     fn add(&mut self, variable: &'static Variable, text: &str, source: SettingSource) {
-        let is_secret = variable.kind == ValueKind::Secret;
+        let is_secret = variable.kind.shape == Shape::Secret;
         let trimmed = text.trim();
         let text = if is_secret { text } else { trimmed };
         let name = source.name(variable.name);
@@ -189,28 +188,15 @@ impl Input {
         }
     }
 
+    /// What may be set is judged by the reader.
     fn add_property(&mut self, property: &str, text: &str, source: SettingSource) {
+        if text.trim().is_empty() {
+            return;
+        }
         // Names of the environment come in the order of the alphabet: FLEETCAST_… is first, and wins.
-        if text.trim().is_empty() || self.properties.contains_key(property) {
-            return;
-        }
-        let name = source.name(property);
-        let refusal = if property.is_empty() {
-            Some(format!("{name} names no property of librdkafka"))
-        } else {
-            kafka::properties::refusal(property, text.trim())
-                .map(|why| format!("{name} may not set {property}: {why}"))
-        };
-        if let Some(problem) = refusal {
-            self.problems.push(SettingProblem(problem, source.line()));
-            return;
-        }
-        if let Some(warning) = properties::warning(property, text.trim()) {
-            self.warn(&name, warning);
-        }
         let text = text.to_owned();
-        self.properties
-            .insert(property.to_owned(), SettingText { text, source });
+        let property = self.properties.entry(property.to_owned());
+        property.or_insert(SettingText { text, source });
     }
 
     pub(super) fn is_good(&self) -> bool {
@@ -226,9 +212,9 @@ impl Input {
         let (Some(found), Some(variable)) = (self.get(name), find(name)) else {
             return self.problem(format!("cannot use {name}: {why}"));
         };
-        let text = match variable.kind {
-            ValueKind::Secret => String::new(),
-            kind => format!("={:?}", kind.masked(&found.text)),
+        let text = match variable.kind.shape {
+            Shape::Secret => String::new(),
+            _ => format!("={:?}", variable.kind.masked(&found.text)),
         };
         let problem = |name: &str| format!("cannot use {name}{text}: {why}");
         let problem = match &found.source {
@@ -250,7 +236,7 @@ impl Input {
 /// Whether this is one that Kubernetes injects for a Service whose name begins with `fleetcast`. For `fleetcast` and
 /// `fleetcast-internal`: `FLEETCAST_SERVICE_HOST`, `FLEETCAST_PORT=tcp://…`, `FLEETCAST_PORT_8001_TCP_ADDR`,
 /// `FLEETCAST_INTERNAL_SERVICE_PORT`, …. `FLEETCAST_PORT=8001` is ours.
-fn is_of_kubernetes(name: &str, text: &str) -> bool {
+fn is_injected(name: &str, text: &str) -> bool {
     static INJECTED: LazyLock<Regex> = LazyLock::new(|| {
         let service = "([^=]*_)?SERVICE_(HOST|PORT(_[^=]*)?)=";
         let port = "([^=]*_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_[^=]*)?=|=(tcp|udp|sctp)://)";
@@ -278,7 +264,7 @@ mod tests {
             ("FLEETCAST_INTERNAL_SERVICE_HOST", "10.96.0.13"),
             ("FLEETCAST_INTERNAL_PORT_9001_TCP", "tcp://10.96.0.13:9001"),
         ] {
-            assert!(is_of_kubernetes(name, text), "{name}");
+            assert!(is_injected(name, text), "{name}");
         }
         for (name, text) in [
             ("FLEETCAST_PORT", "8001"),
@@ -286,7 +272,7 @@ mod tests {
             ("FLEETCAST_PORT_EIGHT", "8001"),
             ("PORT", "tcp://10.96.0.12:8001"),
         ] {
-            assert!(!is_of_kubernetes(name, text), "{name}");
+            assert!(!is_injected(name, text), "{name}");
         }
     }
 }

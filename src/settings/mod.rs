@@ -45,7 +45,7 @@ pub struct Settings {
     pub log: LogSettings,
     /// What `announce` will say.
     pub notices: Vec<Notice>,
-    of_kubernetes: usize,
+    injected: usize,
     /// Everything as text, by the variables' names: to see what has changed.
     texts: Masked,
 }
@@ -208,8 +208,8 @@ impl Settings {
 
     /// Says in the log what the operator should know about the settings. Once, when the log is up.
     pub fn announce(&self) {
-        if self.of_kubernetes > 0 {
-            events::service_variables_ignored(self.of_kubernetes);
+        if self.injected > 0 {
+            events::service_variables_ignored(self.injected);
         }
         for notice in &self.notices {
             match &notice.what {

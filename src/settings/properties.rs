@@ -17,7 +17,7 @@ pub(super) fn variable_name(property: &str) -> String {
 pub(super) fn warning(name: &str, value: &str) -> Option<&'static str> {
     match (name, value.to_ascii_lowercase().as_str()) {
         ("enable.ssl.certificate.verification", "false" | "0" | "f") => {
-            Some("whoever sits between here and the brokers can read and change records")
+            Some("anyone between this server and the brokers can read and change records")
         }
         ("debug", _) => Some("librdkafka's debug lines are many and may show what records hold"),
         _ => None,

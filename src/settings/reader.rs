@@ -8,14 +8,15 @@ use secrecy::SecretString;
 
 use super::input::Input;
 use super::profile::Profile;
-use super::report::{Notice, NoticeKind, Problems};
+use super::report::{Notice, NoticeKind, Problems, SettingProblem};
 use super::table::{self, Availability, Fallback, Variable, variables};
-use super::values::{self, Wrong};
+use super::values::{self, Shape, Wrong};
 use super::{
     AuthSettings, CorsOrigins, KafkaSettings, Listen, Masked, Presets, ServiceTopics, Settings,
-    Sockets, Window,
+    Sockets, Window, properties,
 };
 use crate::auth::{self, KeySources};
+use crate::kafka;
 use crate::telemetry::LogSettings;
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
@@ -99,7 +100,7 @@ impl SettingsReader {
             sockets,
             log,
             notices: self.input.notices.clone(),
-            of_kubernetes: self.input.of_kubernetes,
+            injected: self.input.injected,
             texts,
         })
     }
@@ -127,18 +128,15 @@ impl SettingsReader {
 
     fn cors_origins(&mut self) -> CorsOrigins {
         let any_allowed = self.value("FLEETCAST_CORS_ANY", values::boolean);
-        if self.text("CORS_ORIGINS").as_deref() != Some("*") {
-            let exact = self.optional("CORS_ORIGINS", values::origins);
-            return CorsOrigins::Exact(exact.unwrap_or_default());
-        }
-        if any_allowed {
+        let origins = self.optional("CORS_ORIGINS", values::cors_origins);
+        if origins == Some(CorsOrigins::Any) && any_allowed {
             let warning = "it is *: every web page may connect with a token that it holds";
             self.input.warn("CORS_ORIGINS", warning);
-        } else {
+        } else if origins == Some(CorsOrigins::Any) {
             let why = "it admits every web page, which requires FLEETCAST_CORS_ANY=true as well";
             self.input.wrong("CORS_ORIGINS", why);
         }
-        CorsOrigins::Any
+        origins.unwrap_or(CorsOrigins::Exact(Vec::new()))
     }
 
     pub(super) fn auth(&mut self) -> AuthSettings {
@@ -194,19 +192,36 @@ impl SettingsReader {
 
     pub(super) fn kafka(&mut self) -> KafkaSettings {
         let brokers = self.optional("KAFKA_BOOTSTRAP_SERVERS", values::brokers);
-        let properties = std::mem::take(&mut self.input.properties);
         KafkaSettings {
             bootstrap_servers: brokers.unwrap_or_default(),
-            properties: Masked(
-                (properties.into_iter())
-                    .map(|(name, found)| (name, found.text))
-                    .collect(),
-            ),
+            properties: self.properties(),
             topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
             receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
             mock: false,
         }
+    }
+
+    /// What passes through to librdkafka, unless it would break a promise.
+    fn properties(&mut self) -> Masked {
+        let properties = std::mem::take(&mut self.input.properties);
+        for (property, found) in &properties {
+            let (name, text) = (found.source.name(property), found.text.trim());
+            let problem = if property.is_empty() {
+                Some(format!("{name} names no property of librdkafka"))
+            } else {
+                let refusal = kafka::properties::refusal(property, text);
+                refusal.map(|why| format!("{name} may not set {property}: {why}"))
+            };
+            if let Some(problem) = problem {
+                let problem = SettingProblem(problem, found.source.line());
+                self.input.problems.push(problem);
+            } else if let Some(warning) = properties::warning(property, text) {
+                self.input.warn(&name, warning);
+            }
+        }
+        let texts = properties.into_iter();
+        Masked(texts.map(|(name, found)| (name, found.text)).collect())
     }
 
     /// What decides which topics there should be.
@@ -310,10 +325,11 @@ impl SettingsReader {
                 continue;
             }
             // To ask for the default, or for none of what is counted, is to ask for nothing.
-            let number = variable.kind.is_number().then_some("0");
+            let kind = variable.kind;
+            let number = (kind.shape == Shape::Number).then_some("0");
             let off = variable.default_text().or(number);
-            let off = off.and_then(|text| variable.kind.canonical(text).ok());
-            match variable.kind.canonical(&found.text) {
+            let off = off.and_then(|text| (kind.canonical)(text).ok());
+            match (kind.canonical)(&found.text) {
                 Err(why) => self.input.wrong(variable.name, &why),
                 Ok(text) if off.as_ref() == Some(&text) => {}
                 Ok(_) if variable.availability == Availability::Rejected => {

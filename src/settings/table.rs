@@ -1,6 +1,6 @@
 //! Every variable, declared once. What is read, checked, shown, documented and suggested comes from here.
 
-use super::values::ValueKind;
+use super::values::ValueKind as Kind;
 
 /// One variable. `FLEETCAST_` in front of a plain name works too and wins.
 #[derive(Debug, Clone, Copy)]
@@ -8,7 +8,7 @@ pub struct Variable {
     pub name: &'static str,
     /// Another plain name with the same meaning; `name` wins.
     pub alias: Option<&'static str>,
-    pub kind: ValueKind,
+    pub kind: Kind,
     pub default: Fallback,
     pub availability: Availability,
     /// SIGHUP applies a change of it; everything else needs a restart.
@@ -53,30 +53,24 @@ pub const CONFIG_ARGUMENT: &str = "--config";
 const TABLES: [&str; 5] = ["INTERNAL", "JWT", "KAFKA", "LOG", "TLS"];
 
 impl Variable {
-    const fn alias(self, other: &'static str) -> Self {
-        let alias = Some(other);
-        Self { alias, ..self }
+    const fn alias(mut self, other: &'static str) -> Self {
+        self.alias = Some(other);
+        self
     }
 
-    const fn on_reload(self) -> Self {
-        let on_reload = true;
-        Self { on_reload, ..self }
+    const fn on_reload(mut self) -> Self {
+        self.on_reload = true;
+        self
     }
 
-    const fn rejected(self) -> Self {
-        let availability = Availability::Rejected;
-        Self {
-            availability,
-            ..self
-        }
+    const fn rejected(mut self) -> Self {
+        self.availability = Availability::Rejected;
+        self
     }
 
-    const fn ignored(self) -> Self {
-        let availability = Availability::Ignored;
-        Self {
-            availability,
-            ..self
-        }
+    const fn ignored(mut self) -> Self {
+        self.availability = Availability::Ignored;
+        self
     }
 
     /// All names, the one that wins first.
@@ -130,14 +124,9 @@ pub fn find_alias(name: &str) -> Option<&'static Variable> {
 }
 
 use Fallback::{Required, Unset, Value};
-use ValueKind::{
-    Bool, Brokers, Bytes, Count, Duration, FileOrUrl, Host, List, LogFilter, OneOf, Origins, Port,
-    Secret, Text, Url,
-};
-
 const fn variable(
     name: &'static str,
-    kind: ValueKind,
+    kind: Kind,
     default: Fallback,
     meaning: &'static str,
 ) -> Variable {
@@ -156,86 +145,86 @@ const fn variable(
 #[rustfmt::skip]
 pub const SECTIONS: &[(&str, &[Variable])] = &[
     ("Listeners", &[
-        variable("HOST", Host, Value("0.0.0.0"), "Address of the public listener. The demo listens on 127.0.0.1."),
-        variable("PORT", Port, Value("8001"), "Port of the public listener; 0 picks a free one, and the log line `listening` names it."),
-        variable("INTERNAL_HOST", Host, Value("127.0.0.1"), "Address of the internal listener: metrics and probes."),
-        variable("INTERNAL_PORT", Port, Value("9001"), "Port of the internal listener; 0 picks a free one."),
-        variable("INTERNAL_TOKEN", Secret, Unset, "Bearer token of the internal API.").ignored(),
-        variable("QA_PAGE", Bool, Value("false"), "Serves the QA page at `/`. On in the demo."),
-        variable("CORS_ORIGINS", Origins, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
-        variable("FLEETCAST_CORS_ANY", Bool, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.").on_reload(),
-        variable("ALLOW_NO_ORIGIN", Bool, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser.").on_reload(),
+        variable("HOST", Kind::HOST, Value("0.0.0.0"), "Address of the public listener. The demo listens on 127.0.0.1."),
+        variable("PORT", Kind::PORT, Value("8001"), "Port of the public listener; 0 picks a free one, and the log line `listening` names it."),
+        variable("INTERNAL_HOST", Kind::HOST, Value("127.0.0.1"), "Address of the internal listener: metrics and probes."),
+        variable("INTERNAL_PORT", Kind::PORT, Value("9001"), "Port of the internal listener; 0 picks a free one."),
+        variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API.").ignored(),
+        variable("QA_PAGE", Kind::SWITCH, Value("false"), "Serves the QA page at `/`. On in the demo."),
+        variable("CORS_ORIGINS", Kind::ORIGINS, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
+        variable("FLEETCAST_CORS_ANY", Kind::SWITCH, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.").on_reload(),
+        variable("ALLOW_NO_ORIGIN", Kind::SWITCH, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser.").on_reload(),
     ]),
     ("Tokens", &[
-        variable("JWT_SECRET", Secret, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless `JWT_SECRET_FILE`, `JWT_PUBLIC_KEY_FILE` or `JWT_JWKS` gives keys.").alias("JWT_SECRET_KEY").on_reload(),
-        variable("JWT_SECRET_FILE", Text, Unset, "File with one such secret on each line. All are accepted; the first signs."),
-        variable("JWT_PUBLIC_KEY_FILE", List, Unset, "PEM files with public keys (RSA of 2048 bits or more, EC on P-256 or P-384, Ed25519) or certificates, of which only the key counts; several in one file, or several files, comma-separated."),
-        variable("JWT_JWKS", FileOrUrl, Unset, "File or URL of a JWKS. A URL must be `https` (`http` on loopback only) and holds no `oct` keys; its answer holds for 5 minutes, or as its `Cache-Control` says, within 30 s and 1 hour."),
-        variable("JWT_SECRET_PREVIOUS", Secret, Unset, "The secret before `JWT_SECRET`, still accepted while its tokens live.").on_reload(),
-        variable("JWT_ALGORITHMS", List, Unset, "Accepted algorithms, comma-separated: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. Narrows what the type of each key allows. Unset: HS256 for a secret, else everything the type of the key can do, or the `alg` that a JWKS gives it."),
-        variable("JWT_MAX_LIFETIME", Duration, Unset, "Longest accepted time from `iat` to `exp` of a token, or from now where it has no `iat`. 0: no limit."),
-        variable("JWT_ISSUER", Text, Unset, "What `iss` must be. Unset: not looked at."),
-        variable("JWT_AUDIENCE", Text, Unset, "What `aud` must be or contain. Unset: not looked at."),
-        variable("JWT_LEEWAY", Duration, Value("10"), "How far the issuer's clock may be off when `nbf` and `iat` are checked, and `exp`, but there by no more than 4 s; at most 5 minutes."),
-        variable("ALLOW_QUERY_TOKEN", Bool, Value("true"), "Accepts `?token=` in the URL, which proxies like to log; the `auth` field and the header always work."),
+        variable("JWT_SECRET", Kind::SECRET, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless `JWT_SECRET_FILE`, `JWT_PUBLIC_KEY_FILE` or `JWT_JWKS` gives keys.").alias("JWT_SECRET_KEY").on_reload(),
+        variable("JWT_SECRET_FILE", Kind::TEXT, Unset, "File with one such secret on each line. All are accepted; the first signs."),
+        variable("JWT_PUBLIC_KEY_FILE", Kind::LIST, Unset, "PEM files with public keys (RSA of 2048 bits or more, EC on P-256 or P-384, Ed25519) or certificates, of which only the key counts; several in one file, or several files, comma-separated."),
+        variable("JWT_JWKS", Kind::JWKS, Unset, "File or URL of a JWKS. A URL must be `https` (`http` on loopback only) and holds no `oct` keys; its answer holds for 5 minutes, or as its `Cache-Control` says, within 30 s and 1 hour."),
+        variable("JWT_SECRET_PREVIOUS", Kind::SECRET, Unset, "The secret before `JWT_SECRET`, still accepted while its tokens live.").on_reload(),
+        variable("JWT_ALGORITHMS", Kind::LIST, Unset, "Accepted algorithms, comma-separated: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. Narrows what the type of each key allows. Unset: HS256 for a secret, else everything the type of the key can do, or the `alg` that a JWKS gives it."),
+        variable("JWT_MAX_LIFETIME", Kind::DURATION, Unset, "Longest accepted time from `iat` to `exp` of a token, or from now where it has no `iat`. 0: no limit."),
+        variable("JWT_ISSUER", Kind::TEXT, Unset, "What `iss` must be. Unset: not looked at."),
+        variable("JWT_AUDIENCE", Kind::TEXT, Unset, "What `aud` must be or contain. Unset: not looked at."),
+        variable("JWT_LEEWAY", Kind::DURATION, Value("10"), "How far the issuer's clock may be off when `nbf` and `iat` are checked, and `exp`, but there by no more than 4 s; at most 5 minutes."),
+        variable("ALLOW_QUERY_TOKEN", Kind::SWITCH, Value("true"), "Accepts `?token=` in the URL, which proxies like to log; the `auth` field and the header always work."),
     ]),
     ("Kafka", &[
-        variable("KAFKA_BOOTSTRAP_SERVERS", Brokers, Required, "Brokers as `host:port`, comma-separated."),
-        variable("KAFKA_TOPIC_PREFIX", Text, Value(""), "Put in front of every topic of the profile."),
-        variable("KAFKA_GROUP_ID", Text, Value("fleetcast"), "Group name. In `broadcast` mode nothing is committed under it; brokers show it and check access by it."),
-        variable("KAFKA_MODE", OneOf(&["broadcast", "group"]), Value("broadcast"), "`broadcast`: every instance reads every partition. `group` comes later.").rejected(),
+        variable("KAFKA_BOOTSTRAP_SERVERS", Kind::BROKERS, Required, "Brokers as `host:port`, comma-separated."),
+        variable("KAFKA_TOPIC_PREFIX", Kind::TEXT, Value(""), "Put in front of every topic of the profile."),
+        variable("KAFKA_GROUP_ID", Kind::TEXT, Value("fleetcast"), "Group name. In `broadcast` mode nothing is committed under it; brokers show it and check access by it."),
+        variable("KAFKA_MODE", Kind::KAFKA_MODE, Value("broadcast"), "`broadcast`: every instance reads every partition. `group` comes later.").rejected(),
     ]),
     ("Events and the log window", &[
-        variable("FLEETCAST_PROFILE", Text, Value("dispatch"), "Built-in profile or the path of a profile file: topics, routes, rooms, policy.").on_reload(),
-        variable("FLEETCAST_WINDOW", Duration, Value("300"), "How long a client may be away and still get exactly what it missed."),
-        variable("FLEETCAST_WINDOW_BYTES", Bytes, Value("256MiB"), "Memory for the window; what does not fit is evicted early, and clients are told."),
-        variable("FLEETCAST_LATEST_BYTES", Bytes, Value("128MiB"), "Memory for the newest record of each key of class `latest`, kept beyond the window; what was updated longest ago gives way."),
-        variable("MAX_EVENT_BYTES", Bytes, Value("262144"), "Largest event to clients; a larger record reaches nobody and is counted."),
-        variable("FLEETCAST_HEARTBEAT", Duration, Value("30"), "Heartbeats of the `departments` profile.").ignored(),
+        variable("FLEETCAST_PROFILE", Kind::TEXT, Value("dispatch"), "Built-in profile or the path of a profile file: topics, routes, rooms, policy.").on_reload(),
+        variable("FLEETCAST_WINDOW", Kind::DURATION, Value("300"), "How long a client may be away and still get exactly what it missed."),
+        variable("FLEETCAST_WINDOW_BYTES", Kind::BYTES, Value("256MiB"), "Memory for the window; what does not fit is evicted early, and clients receive a `resync`."),
+        variable("FLEETCAST_LATEST_BYTES", Kind::BYTES, Value("128MiB"), "Memory for the newest record of each key of class `latest`, kept beyond the window; the least recently updated is evicted."),
+        variable("MAX_EVENT_BYTES", Kind::BYTES, Value("262144"), "Largest event to clients; a larger record is dropped and counted."),
+        variable("FLEETCAST_HEARTBEAT", Kind::DURATION, Value("30"), "Heartbeats of the `departments` profile.").ignored(),
     ]),
     ("Connections", &[
-        variable("PING_INTERVAL", Duration, Value("25"), "Time between two heartbeats of Engine.IO."),
-        variable("PING_TIMEOUT", Duration, Value("20"), "How long the answer to a heartbeat may take."),
-        variable("MAX_CONNECTIONS", Count, Value("10000"), "Sessions of this instance; more get 503. 0: no limit. `/health` and `/ready` always answer."),
-        variable("MAX_HTTP_BUFFER_SIZE", Bytes, Value("1000000"), "Largest polling payload, either way."),
-        variable("MAX_MESSAGE_BYTES", Bytes, Value("65536"), "Largest packet from a client."),
-        variable("SLOW_CLIENT_TIMEOUT", Duration, Value("30"), "A connection that takes nothing for so long is closed."),
-        variable("MAX_ROOMS", Count, Value("200"), "Rooms of one connection. 0: no limit."),
-        variable("ENGINEIO_V3", Bool, Value("false"), "Serves clients of Socket.IO 2.").ignored(),
-        variable("BIND_SID", Bool, Value("false"), "Binds a polling session to its first address and agent.").rejected(),
+        variable("PING_INTERVAL", Kind::DURATION, Value("25"), "Time between two heartbeats of Engine.IO."),
+        variable("PING_TIMEOUT", Kind::DURATION, Value("20"), "How long the answer to a heartbeat may take."),
+        variable("MAX_CONNECTIONS", Kind::COUNT, Value("10000"), "Sessions of this instance; more get 503. 0: no limit. `/health` and `/ready` always answer."),
+        variable("MAX_HTTP_BUFFER_SIZE", Kind::BYTES, Value("1000000"), "Largest polling payload, either way."),
+        variable("MAX_MESSAGE_BYTES", Kind::BYTES, Value("65536"), "Largest packet from a client."),
+        variable("SLOW_CLIENT_TIMEOUT", Kind::DURATION, Value("30"), "A connection that takes nothing for so long is closed."),
+        variable("MAX_ROOMS", Kind::COUNT, Value("200"), "Rooms of one connection. 0: no limit."),
+        variable("ENGINEIO_V3", Kind::SWITCH, Value("false"), "Serves clients of Socket.IO 2.").ignored(),
+        variable("BIND_SID", Kind::SWITCH, Value("false"), "Binds a polling session to its first address and agent.").rejected(),
     ]),
     ("Limits", &[
-        variable("MAX_CONNECTIONS_PER_ADDRESS", Count, Value("200"), "0: no limit.").ignored(),
-        variable("HANDSHAKES_PER_SECOND_PER_ADDRESS", Count, Value("50"), "0: no limit.").ignored(),
-        variable("LIMIT_LOOPBACK", Bool, Value("false"), "Applies the limits per address to loopback too.").ignored(),
-        variable("MAX_CONNECTIONS_PER_USER", Count, Value("20"), "0: no limit.").ignored(),
-        variable("MAX_CONNECTIONS_PER_ORGANISATION", Count, Value("0"), "0: no limit.").ignored(),
-        variable("COMMANDS_PER_SECOND", Count, Value("20"), "Commands of one connection, with bursts of 100. 0: no limit.").ignored(),
-        variable("MAX_RSS", Bytes, Unset, "Memory of the process from which on load is shed.").ignored(),
+        variable("MAX_CONNECTIONS_PER_ADDRESS", Kind::COUNT, Value("200"), "0: no limit.").ignored(),
+        variable("HANDSHAKES_PER_SECOND_PER_ADDRESS", Kind::COUNT, Value("50"), "0: no limit.").ignored(),
+        variable("LIMIT_LOOPBACK", Kind::SWITCH, Value("false"), "Applies the limits per address to loopback too.").ignored(),
+        variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Value("20"), "0: no limit.").ignored(),
+        variable("MAX_CONNECTIONS_PER_ORGANISATION", Kind::COUNT, Value("0"), "0: no limit.").ignored(),
+        variable("COMMANDS_PER_SECOND", Kind::COUNT, Value("20"), "Commands of one connection, with bursts of 100. 0: no limit.").ignored(),
+        variable("MAX_RSS", Kind::BYTES, Unset, "Memory of the process from which on load is shed.").ignored(),
     ]),
     ("Proxies and TLS", &[
-        variable("TLS_CERT_FILE", Text, Unset, "PEM file with the certificate chain.").rejected(),
-        variable("TLS_KEY_FILE", Text, Unset, "PEM file with the key.").rejected(),
-        variable("PROXY_PROTOCOL", Bool, Value("false"), "Expects the PROXY protocol on the public listener.").rejected(),
-        variable("TRUSTED_PROXIES", List, Unset, "Networks whose `X-Forwarded-For` is believed.").ignored(),
-        variable("PUBLIC_API", Bool, Value("false"), "Serves the publishing API on the public listener.").ignored(),
-        variable("GITHUB_WEBHOOK_SECRET", Secret, Unset, "Secret of GitHub webhooks.").ignored(),
-        variable("REDIS_URL", Url, Unset, "Redis, for what instances share.").ignored(),
+        variable("TLS_CERT_FILE", Kind::TEXT, Unset, "PEM file with the certificate chain.").rejected(),
+        variable("TLS_KEY_FILE", Kind::TEXT, Unset, "PEM file with the key.").rejected(),
+        variable("PROXY_PROTOCOL", Kind::SWITCH, Value("false"), "Expects the PROXY protocol on the public listener.").rejected(),
+        variable("TRUSTED_PROXIES", Kind::LIST, Unset, "Networks whose `X-Forwarded-For` is believed.").ignored(),
+        variable("PUBLIC_API", Kind::SWITCH, Value("false"), "Serves the publishing API on the public listener.").ignored(),
+        variable("GITHUB_WEBHOOK_SECRET", Kind::SECRET, Unset, "Secret of GitHub webhooks.").ignored(),
+        variable("REDIS_URL", Kind::URL, Unset, "Redis, for what instances share.").ignored(),
     ]),
     ("Service topics", &[
-        variable("KAFKA_CREATE_TOPICS", Bool, Value("false"), "Makes missing topics at the start.").ignored(),
-        variable("PUBLISH_TOPIC", Text, Value("fleetcast.publish"), "Events published over HTTP.").ignored(),
-        variable("DEAD_LETTER_TOPIC", Text, Unset, "Dead letters. Unset: they are counted only.").ignored(),
-        variable("RECEIPTS_TOPIC", Text, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
-        variable("REVOCATIONS_TOPIC", Text, Unset, "Revoked tokens and users.").rejected(),
-        variable("AUDIT_TOPIC", Text, Unset, "Audit log.").rejected(),
+        variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes missing topics at the start.").ignored(),
+        variable("PUBLISH_TOPIC", Kind::TEXT, Value("fleetcast.publish"), "Events published over HTTP.").ignored(),
+        variable("DEAD_LETTER_TOPIC", Kind::TEXT, Unset, "Dead letters. Unset: they are counted only.").ignored(),
+        variable("RECEIPTS_TOPIC", Kind::TEXT, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
+        variable("REVOCATIONS_TOPIC", Kind::TEXT, Unset, "Revoked tokens and users.").rejected(),
+        variable("AUDIT_TOPIC", Kind::TEXT, Unset, "Audit log.").rejected(),
     ]),
     ("The process", &[
-        variable("FLEETCAST_CONFIG", Text, Unset, "TOML file with settings; `--config FILE` does the same and wins."),
-        variable("DRAIN_SECONDS", Duration, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: whoever kills it must wait longer than all three."),
-        variable("LOG_LEVEL", LogFilter, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
-        variable("LOG_FORMAT", OneOf(&["auto", "json", "pretty"]), Value("auto"), "`auto` is `pretty` on a terminal, else `json`."),
-        variable("OTEL_EXPORTER_OTLP_ENDPOINT", Url, Unset, "Where traces go.").ignored(),
+        variable("FLEETCAST_CONFIG", Kind::TEXT, Unset, "TOML file with settings; `--config FILE` does the same and wins."),
+        variable("DRAIN_SECONDS", Kind::DURATION, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: a supervisor must wait longer than all three before it kills it."),
+        variable("LOG_LEVEL", Kind::LOG_FILTER, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
+        variable("LOG_FORMAT", Kind::LOG_FORMAT, Value("auto"), "`auto` is `pretty` on a terminal, else `json`."),
+        variable("OTEL_EXPORTER_OTLP_ENDPOINT", Kind::URL, Unset, "Where traces go.").ignored(),
     ]),
 ];
 
@@ -257,7 +246,7 @@ mod tests {
     fn every_default_fits_its_own_kind() {
         for variable in variables() {
             if let Some(text) = variable.default_text().filter(|text| !text.is_empty()) {
-                assert!(variable.kind.canonical(text).is_ok(), "{}", variable.name);
+                assert!((variable.kind.canonical)(text).is_ok(), "{}", variable.name);
             }
         }
     }

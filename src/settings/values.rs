@@ -1,127 +1,98 @@
 //! From text to values. The name of the variable and its text are added to what is wrong by the reader.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::http::Uri;
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
+use url::{Host, Url};
 
+use super::CorsOrigins;
 use super::origin::Origin;
 use crate::auth::JwksSource;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// What a value must look like.
+#[derive(Debug, Clone, Copy)]
+pub struct ValueKind {
+    /// How to write one, for the documentation and for what is wrong with a value.
+    pub form: &'static str,
+    pub shape: Shape,
+    /// The text in one spelling of several (`30s` and `30`), to compare two. Fails if the text does not fit.
+    pub canonical: fn(&str) -> Result<String, Wrong>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueKind {
+pub enum Shape {
     Text,
     /// Masked wherever settings are shown.
     Secret,
-    Host,
-    Port,
-    Bool,
-    Count,
-    Duration,
-    Bytes,
-    Origins,
-    Brokers,
-    /// Comma-separated.
-    List,
+    /// User, password and query are masked.
     Url,
-    /// A JWKS.
-    FileOrUrl,
-    LogFilter,
-    OneOf(&'static [&'static str]),
+    /// A TOML file may have it without quotes.
+    Number,
+    /// A TOML file may have `true` and `false`.
+    Switch,
+    /// Comma-separated. A TOML file may have a list.
+    List,
 }
 
 /// What is wrong with a value, for a sentence such as `cannot use PORT="80a": …`.
 pub type Wrong = String;
 
-const HOST: &str = "IP address or `localhost`";
-const PORT: &str = "port from 0 to 65535";
-const BOOL: &str = "`true` or `false`";
-const COUNT: &str = "whole number";
-const DURATION: &str = "seconds, or `500ms`, `30s`, `5m`, `1h`";
-const BYTES: &str = "bytes, or `64KiB`, `256MiB`, `1GiB`, `1MB`";
-
-/// `expected port from 0 to 65535`: the same words as in the documentation, which marks code with backticks.
-pub fn expected(form: &str) -> Wrong {
-    format!("expected {}", form.replace('`', ""))
+#[rustfmt::skip]
+impl ValueKind {
+    pub const TEXT: Self = Self::new("text", Shape::Text, |text| Ok(text.to_owned()));
+    pub const SECRET: Self = Self::new("secret", Shape::Secret, |text| Ok(text.to_owned()));
+    pub const HOST: Self = Self::new("IP address or `localhost`", Shape::Text, |text| shown(host(text)));
+    pub const PORT: Self = Self::new("port from 0 to 65535", Shape::Number, |text| shown(port(text)));
+    pub const SWITCH: Self = Self::new("`true` or `false`", Shape::Switch, |text| shown(boolean(text)));
+    pub const COUNT: Self = Self::new("whole number", Shape::Number, |text| shown(count(text)));
+    pub const DURATION: Self = Self::new("seconds, or `500ms`, `30s`, `5m`, `1h`", Shape::Number, |text| shown(duration(text)));
+    pub const BYTES: Self = Self::new("bytes, or `64KiB`, `256MiB`, `1GiB`, `1MB`", Shape::Number, |text| shown(bytes(text)));
+    pub const ORIGINS: Self = Self::new("list of origins", Shape::List, |text| shown(cors_origins(text)));
+    pub const BROKERS: Self = Self::new("list of `host:port`", Shape::List, brokers);
+    pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
+    pub const URL: Self = Self::new("URL", Shape::Url, url);
+    pub const JWKS: Self = Self::new("path or URL", Shape::Url, |text| shown(jwks(text)));
+    pub const LOG_FILTER: Self = Self::new("level", Shape::Text, |text| shown(log_filter(text)));
+    pub const LOG_FORMAT: Self = Self::new("`auto`, `json`, `pretty`", Shape::Text, |text| shown(log_format(text)));
+    pub const KAFKA_MODE: Self = Self::new("`broadcast`, `group`", Shape::Text, kafka_mode);
 }
 
 impl ValueKind {
-    /// The text in one spelling of several (`30s` and `30`), to compare two. Fails if the text does not fit.
-    pub fn canonical(self, text: &str) -> Result<String, Wrong> {
-        fn shown<T: Debug>(value: Result<T, Wrong>) -> Result<String, Wrong> {
-            value.map(|value| format!("{value:?}"))
-        }
-        match self {
-            Self::Text | Self::List | Self::Secret => Ok(text.to_owned()),
-            Self::Host => shown(host(text)),
-            Self::Port => shown(port(text)),
-            Self::Bool => shown(boolean(text)),
-            Self::Count => shown(count(text)),
-            Self::Duration => shown(duration(text)),
-            Self::Bytes => shown(bytes(text)),
-            Self::Origins if text == "*" => Ok(text.to_owned()),
-            Self::Origins => shown(origins(text)),
-            Self::Brokers => brokers(text),
-            Self::Url => url(text),
-            Self::FileOrUrl => shown(jwks(text)),
-            Self::LogFilter => shown(log_filter(text)),
-            Self::OneOf(words) => words
-                .iter()
-                .find(|word| word.eq_ignore_ascii_case(text))
-                .map(|word| (*word).to_owned())
-                .ok_or_else(|| expected(&self.form())),
+    const fn new(
+        form: &'static str,
+        shape: Shape,
+        canonical: fn(&str) -> Result<String, Wrong>,
+    ) -> Self {
+        Self {
+            form,
+            shape,
+            canonical,
         }
     }
 
-    /// A TOML file may have it without quotes.
-    pub fn is_number(self) -> bool {
-        matches!(
-            self,
-            Self::Port | Self::Count | Self::Duration | Self::Bytes
-        )
+    /// `expected port from 0 to 65535`: without the backticks of the documentation.
+    pub fn expected(self) -> Wrong {
+        format!("expected {}", self.form.replace('`', ""))
     }
 
-    /// A TOML file may have it as a list.
-    pub fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Brokers | Self::List)
-    }
-
-    /// How to write one, for the documentation.
-    pub fn form(self) -> String {
-        let form = match self {
-            Self::Text => "text",
-            Self::Secret => "secret",
-            Self::Host => HOST,
-            Self::Port => PORT,
-            Self::Bool => BOOL,
-            Self::Count => COUNT,
-            Self::Duration => DURATION,
-            Self::Bytes => BYTES,
-            Self::Origins => "list of origins",
-            Self::Brokers => "list of `host:port`",
-            Self::List => "list",
-            Self::Url => "URL",
-            Self::FileOrUrl => "path or URL",
-            Self::LogFilter => "level",
-            Self::OneOf(words) => return format!("`{}`", words.join("`, `")),
-        };
-        form.to_owned()
-    }
-
-    /// The text without what must not be shown: a secret, or user, password and query of a URL.
+    /// The text without what must not be shown.
     pub fn masked(self, text: &str) -> String {
-        match self {
-            Self::Secret if !text.is_empty() => MASK.to_owned(),
-            Self::Url | Self::FileOrUrl => without_password(text),
+        match self.shape {
+            Shape::Secret if !text.is_empty() => MASK.to_owned(),
+            Shape::Url => without_password(text),
             _ => text.to_owned(),
         }
     }
+}
+
+fn shown<T: Debug>(value: Result<T, Wrong>) -> Result<String, Wrong> {
+    value.map(|value| format!("{value:?}"))
 }
 
 /// What stands for a secret.
@@ -147,25 +118,25 @@ pub fn host(text: &str) -> Result<IpAddr, Wrong> {
         None if text.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
         None => text.parse().ok(),
     };
-    address.ok_or_else(|| expected(HOST))
+    address.ok_or_else(|| ValueKind::HOST.expected())
 }
 
 pub fn port(text: &str) -> Result<u16, Wrong> {
     let number = digits(text).and_then(|text| text.parse().ok());
-    number.ok_or_else(|| expected(PORT))
+    number.ok_or_else(|| ValueKind::PORT.expected())
 }
 
 pub fn boolean(text: &str) -> Result<bool, Wrong> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(expected(BOOL)),
+        _ => Err(ValueKind::SWITCH.expected()),
     }
 }
 
 pub fn count(text: &str) -> Result<usize, Wrong> {
     let number = digits(text).and_then(|text| text.parse().ok());
-    number.ok_or_else(|| expected(COUNT))
+    number.ok_or_else(|| ValueKind::COUNT.expected())
 }
 
 /// 0 is no limit.
@@ -186,7 +157,7 @@ pub fn duration(text: &str) -> Result<Duration, Wrong> {
         ("min", 60_000),
         ("h", 3_600_000),
     ];
-    let milliseconds = quantity(text, &UNITS).ok_or_else(|| expected(DURATION))?;
+    let milliseconds = quantity(text, &UNITS).ok_or_else(|| ValueKind::DURATION.expected())?;
     Some(Duration::from_millis(milliseconds))
         .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| "must be at most a week".to_owned())
@@ -210,7 +181,7 @@ pub fn bytes(text: &str) -> Result<u64, Wrong> {
         ("mib", 1 << 20),
         ("gib", 1 << 30),
     ];
-    Some(quantity(text, &UNITS).ok_or_else(|| expected(BYTES))?)
+    Some(quantity(text, &UNITS).ok_or_else(|| ValueKind::BYTES.expected())?)
         .filter(|bytes| *bytes <= 1 << 46)
         .ok_or_else(|| "must be at most 65536 GiB".to_owned())
 }
@@ -240,7 +211,11 @@ pub fn topic_prefix(text: &str) -> Result<String, Wrong> {
         })
 }
 
-pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
+/// Exact ones, or `*` for any.
+pub fn cors_origins(text: &str) -> Result<CorsOrigins, Wrong> {
+    if text == "*" {
+        return Ok(CorsOrigins::Any);
+    }
     let list: Vec<&str> = list(text).collect();
     if list.contains(&"*") {
         return Err("* cannot be combined with other origins".to_owned());
@@ -251,10 +226,8 @@ pub fn origins(text: &str) -> Result<Vec<Origin>, Wrong> {
         let bad: Vec<Wrong> = bad.into_iter().filter_map(Result::err).collect();
         return Err(bad.join("; "));
     }
-    let mut origins: Vec<Origin> = good.into_iter().flatten().collect();
-    origins.sort();
-    origins.dedup();
-    Ok(origins)
+    let origins: BTreeSet<Origin> = good.into_iter().flatten().collect();
+    Ok(CorsOrigins::Exact(origins.into_iter().collect()))
 }
 
 /// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated.
@@ -279,32 +252,33 @@ pub fn brokers(text: &str) -> Result<String, Wrong> {
 }
 
 pub fn url(text: &str) -> Result<String, Wrong> {
-    text.parse::<Uri>()
-        .ok()
-        .filter(|uri| uri.scheme().is_some() && uri.host().is_some_and(|host| !host.is_empty()))
-        .map(|_| text.to_owned())
+    parse_url(text).map(|_| text.to_owned())
+}
+
+fn parse_url(text: &str) -> Result<Url, Wrong> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()))
         .ok_or_else(|| "invalid URL".to_owned())
 }
 
 /// What has a scheme is a URL. Keys decide who may come in, so they travel encrypted or not at all.
 pub fn jwks(text: &str) -> Result<JwksSource, Wrong> {
-    let Some((scheme, _)) = text.split_once("://") else {
+    if !text.contains("://") {
         return Ok(JwksSource::File(PathBuf::from(text)));
-    };
-    let uri: Uri = url(text)?.parse().map_err(|_| "invalid URL".to_owned())?;
-    let host = uri.host().unwrap_or_default();
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    if authority.contains('@') {
-        return Err("user and password in the URL are not supported".to_owned());
     }
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback());
-    match scheme.to_ascii_lowercase().as_str() {
+    let url = parse_url(text)?;
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("user and password in the URL are not supported".to_owned())
+        }
         "https" => Ok(JwksSource::Url(text.to_owned())),
-        "http" if loopback => Ok(JwksSource::Url(text.to_owned())),
+        "http" if is_loopback => Ok(JwksSource::Url(text.to_owned())),
         "http" => Err("must be https (http is for loopback only)".to_owned()),
         _ => Err("must be a path, or begin with https://".to_owned()),
     }
@@ -318,19 +292,15 @@ pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
 
 /// Names of signature algorithms; `none` is not one of them.
 pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, Wrong> {
-    const ALL: [&str; 12] = [
-        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-        "ES384", "EdDSA",
-    ];
-    let wrong = |name: &str| format!("expected {}; found {name}", ALL.join(", "));
-    let algorithms = list(text)
-        .map(|name| {
-            let known = ALL.iter().find(|known| known.eq_ignore_ascii_case(name));
-            known
-                .and_then(|known| known.parse().ok())
-                .ok_or_else(|| wrong(name))
-        })
-        .collect::<Result<Vec<Algorithm>, _>>()?;
+    const ALL: &str =
+        "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    let wrong = |found: &str| format!("expected {ALL}; found {found}");
+    let algorithm = |name: &str| {
+        let known = list(ALL).find(|known| known.eq_ignore_ascii_case(name));
+        let known = known.and_then(|known| known.parse().ok());
+        known.ok_or_else(|| wrong(name))
+    };
+    let algorithms: Vec<Algorithm> = list(text).map(algorithm).collect::<Result<_, _>>()?;
     if algorithms.is_empty() {
         return Err(wrong("none"));
     }
@@ -346,7 +316,16 @@ pub fn log_format(text: &str) -> Result<LogFormat, Wrong> {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
         "pretty" => Ok(LogFormat::Pretty),
-        _ => Err(expected("auto, json, pretty")),
+        _ => Err(ValueKind::LOG_FORMAT.expected()),
+    }
+}
+
+/// Only read to reject what is not available yet.
+fn kafka_mode(text: &str) -> Result<String, Wrong> {
+    let mode = text.to_ascii_lowercase();
+    match mode.as_str() {
+        "broadcast" | "group" => Ok(mode),
+        _ => Err(ValueKind::KAFKA_MODE.expected()),
     }
 }
 

@@ -74,6 +74,25 @@ fn properties_pass_through_unless_they_break_a_promise() {
 }
 
 #[test]
+fn tools_that_read_only_the_part_of_kafka_reject_its_properties_too() {
+    let environment = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        ("KAFKA_PROPERTIES_SASL_USRNAME", "reader"),
+        ("PORT", "80a"),
+    ];
+    let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let problems = Settings::kafka_from_map(&environment.into())
+        .unwrap_err()
+        .all;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0]
+            .0
+            .starts_with("KAFKA_PROPERTIES_SASL_USRNAME may not set")
+    );
+}
+
+#[test]
 fn the_group_is_set_by_its_own_variable() {
     let settings = good(&[("KAFKA_GROUP_ID", "staging")]);
     assert_eq!(settings.kafka.group_id, "staging");

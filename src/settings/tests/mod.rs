@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
 
-use super::values::ValueKind;
+use super::values::Shape;
 use super::*;
 use crate::settings::table::{Availability, variables};
 
@@ -173,7 +173,7 @@ fn kubernetes_variables_are_ignored_and_the_port_of_ours_is_not() {
         ("FLEETCAST_PORT_8001_TCP_ADDR", "10.96.0.12"),
         ("PORT", "8003"),
     ]);
-    assert_eq!((settings.listen.port, settings.of_kubernetes), (8003, 4));
+    assert_eq!((settings.listen.port, settings.injected), (8003, 4));
     assert_eq!(good(&[("FLEETCAST_PORT", "8002")]).listen.port, 8002);
 }
 
@@ -202,13 +202,12 @@ fn what_this_version_lacks_is_never_silent() {
         if variable.availability == Availability::Available {
             continue;
         }
-        let asked = match variable.kind {
-            ValueKind::Bool => "true",
-            ValueKind::Count | ValueKind::Duration => "77",
-            ValueKind::Bytes => "77MiB",
-            ValueKind::Url => "redis://redis:6379",
-            ValueKind::OneOf(words) => words[1],
-            _ => "something",
+        let asked = match variable.kind.shape {
+            _ if variable.name == "KAFKA_MODE" => "group",
+            Shape::Switch => "true",
+            Shape::Number => "77",
+            Shape::Url => "redis://redis:6379",
+            Shape::Text | Shape::Secret | Shape::List => "something",
         };
         match variable.availability {
             Availability::Rejected => {

@@ -304,7 +304,10 @@ fn check_names(builder: &mut Builder<'_>, spec: &TableSpec) {
 fn rooms(builder: &mut Builder<'_>, at: &At, specs: &[RoomSpec]) -> Vec<RoomRoute> {
     let at = at.then("rooms");
     if specs.is_empty() {
-        builder.complain(&at, "a route has no room, so nobody would hear of it");
+        builder.complain(
+            &at,
+            "route has no rooms, so no client would receive its events",
+        );
     }
     let mut rooms = Vec::new();
     for (number, spec) in specs.iter().enumerate() {
