@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_it_is_it_sets_nothing_and_uncommented_it_sets_every_default() {
+    fn the_example_sets_nothing_and_uncommented_it_sets_every_default() {
         let page = toml();
         let written = SettingsFile::parse(&page, "example");
         assert_eq!((written.broken, written.unknown), (vec![], vec![]));

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_kubernetes_injects_is_told_from_what_is_ours() {
+    fn kubernetes_variables_are_distinguished_from_ours() {
         for (name, text) in [
             ("FLEETCAST_PORT", "tcp://10.96.0.12:8001"),
             ("FLEETCAST_SERVICE_HOST", "10.96.0.12"),

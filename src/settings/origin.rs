@@ -61,6 +61,8 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("http://my_host:8001", "http://my_host:8001"),
+            ("https://Bücher.example", "https://xn--bcher-kva.example"),
         ] {
             assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), Ok(origin));
         }

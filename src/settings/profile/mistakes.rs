@@ -231,7 +231,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
 }
 
 #[test]
-fn s4_07_slips_of_every_kind_are_told_at_once_with_what_was_meant() {
+fn s4_07_misspelt_words_of_every_kind_are_reported_at_once_with_suggestions() {
     let text = WHOLE
         .replacen("headers = [\"ce_type\"]", "headrs = [\"ce_type\"]", 1)
         .replacen("class = \"critical\"", "class = \"critcal\"", 1)

@@ -310,7 +310,7 @@ fn complaints(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn mistakes_are_told_with_file_and_line() {
+fn mistakes_are_reported_with_file_and_line() {
     let line = |text: &str| {
         let before = DISPATCH.split(text).next().unwrap_or_default();
         before.matches('\n').count() + 1
@@ -396,7 +396,7 @@ fn mistakes_are_told_with_file_and_line() {
 }
 
 #[test]
-fn one_organisation_for_all_records_yields_to_the_one_that_a_record_names() {
+fn a_default_organisation_yields_to_the_one_that_a_record_names() {
     let old = DISPATCH.find("[organisation]").expect("there");
     let end = DISPATCH.find("# Other names that").expect("there");
     let text = format!(
@@ -442,7 +442,7 @@ fn one_organisation_for_all_records_yields_to_the_one_that_a_record_names() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+fn all_mistakes_are_reported_at_once_in_file_order() {
     let text = DISPATCH
         .replace("[\"alert_acknowledged\"]", "[\"error\"]")
         .replace("[\"task\", \"tasks\"]", "[\"a/b\"]")

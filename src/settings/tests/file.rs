@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_file_stands_between_the_environment_and_what_the_subcommand_sets() {
+fn environment_overrides_file_and_file_overrides_presets() {
     let text = format!(
         "port = 8005\nmax_rooms = 7\n[jwt]\nsecret = \"{SECRET}\"\n[kafka]\nbootstrap_servers = \"file:1\"\n\
          [kafka.properties]\n\"sasl.username\" = \"file\"\n\"sasl.password\" = \"hush\"\n"
@@ -65,7 +65,7 @@ fn problems_of_the_file_and_of_the_environment_are_reported_at_once_with_their_l
 }
 
 #[test]
-fn a_slip_in_the_name_of_what_is_required_is_told_beside_it() {
+fn a_misspelt_required_variable_is_reported_beside_the_problem() {
     let environment = [
         ("JWT_SECERT", SECRET),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
@@ -86,7 +86,7 @@ fn a_slip_in_the_name_of_what_is_required_is_told_beside_it() {
 }
 
 #[test]
-fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
+fn a_world_readable_file_with_secrets_is_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("f.toml");
     let warnings = |text: String, mode: u32| {
@@ -111,7 +111,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_a_warning() {
 }
 
 #[test]
-fn what_has_changed_and_takes_a_restart_is_named_and_the_profile_keeps_to_what_is_in_force() {
+fn a_reload_names_changes_that_need_a_restart_and_keeps_prefix_and_event_limit() {
     let mut running = good(&[]);
     let environment = |changes: &[(&str, &str)]| {
         let needed = [

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn properties_that_would_break_a_promise_stop_the_start_wherever_they_stand() {
+fn forbidden_properties_of_environment_and_file_are_rejected() {
     for (property, value) in [
         ("group.id", "x"),
         ("enable.auto.commit", "true"),
@@ -36,7 +36,7 @@ fn properties_that_would_break_a_promise_stop_the_start_wherever_they_stand() {
 }
 
 #[test]
-fn properties_pass_through_unless_they_break_a_promise() {
+fn properties_pass_through_unless_forbidden() {
     let settings = good(&[
         ("KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
         ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush"),
@@ -100,7 +100,7 @@ fn the_group_is_set_by_its_own_variable() {
 }
 
 #[test]
-fn service_topics_that_nothing_uses_are_wanted_only_by_name_and_told() {
+fn unused_service_topics_are_made_only_if_set_and_reported() {
     let wanted = |pairs: &[(&str, &str)]| {
         let needed = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
         let environment = needed

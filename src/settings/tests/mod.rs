@@ -64,7 +64,7 @@ fn with_file(text: &str, more: &[(&str, &str)]) -> Result<Settings, Vec<String>>
 }
 
 #[test]
-fn with_the_two_required_ones_everything_else_has_its_default() {
+fn everything_but_the_two_required_variables_has_a_default() {
     let settings = good(&[]);
     assert_eq!(settings.listen.host.to_string(), "0.0.0.0");
     assert_eq!(
@@ -89,7 +89,7 @@ fn with_the_two_required_ones_everything_else_has_its_default() {
 }
 
 #[test]
-fn without_the_required_ones_both_are_named_at_once() {
+fn missing_required_variables_are_reported_at_once() {
     let problems = load_only(&[]).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:#?}");
     assert!(problems[0].starts_with("JWT_SECRET is required"));
@@ -125,7 +125,7 @@ fn all_problems_are_reported_at_once() {
 }
 
 #[test]
-fn the_long_name_wins_and_a_loser_that_differs_is_told() {
+fn the_prefixed_name_wins_and_a_different_plain_value_is_a_warning() {
     let settings = good(&[("PORT", "8000"), ("FLEETCAST_PORT", "9000")]);
     assert_eq!(settings.listen.port, 9000);
     assert_eq!(
@@ -165,7 +165,7 @@ fn an_empty_value_is_not_set() {
 }
 
 #[test]
-fn kubernetes_variables_are_ignored_and_the_port_of_ours_is_not() {
+fn kubernetes_variables_are_ignored_but_our_port_is_not() {
     let settings = good(&[
         ("FLEETCAST_PORT", "tcp://10.96.0.12:8001"),
         ("FLEETCAST_SERVICE_HOST", "10.96.0.12"),
@@ -178,7 +178,7 @@ fn kubernetes_variables_are_ignored_and_the_port_of_ours_is_not() {
 }
 
 #[test]
-fn unknown_names_of_ours_stop_the_start_and_plain_slips_are_warnings() {
+fn unknown_prefixed_names_are_errors_and_misspelt_plain_names_are_warnings() {
     assert_eq!(
         problem(&[("FLEETCAST_SOMETHING_ELSE_ALTOGETHER", "1")]),
         "unknown variable FLEETCAST_SOMETHING_ELSE_ALTOGETHER"
@@ -197,7 +197,7 @@ fn unknown_names_of_ours_stop_the_start_and_plain_slips_are_warnings() {
 }
 
 #[test]
-fn what_this_version_lacks_is_never_silent() {
+fn unavailable_variables_are_rejected_or_reported() {
     for variable in variables() {
         if variable.availability == Availability::Available {
             continue;
@@ -326,7 +326,7 @@ fn no_url_is_quoted_with_its_password() {
 }
 
 #[test]
-fn any_origin_takes_two_switches() {
+fn any_origin_requires_two_switches() {
     assert!(problem(&[("CORS_ORIGINS", "*")]).contains("FLEETCAST_CORS_ANY=true"));
     let settings = good(&[("CORS_ORIGINS", "*"), ("FLEETCAST_CORS_ANY", "true")]);
     assert_eq!(settings.listen.cors_origins, CorsOrigins::Any);
