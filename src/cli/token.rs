@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::claims::{ClaimRules, Claims, FIXED_CLAIMS};
 use serde_json::{Map, Value};
 
 use super::{Exit, bad_configuration, plain, print};
@@ -54,6 +54,9 @@ pub(super) struct Mint {
     /// Incidents that a scoped role may join
     #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
     incidents: Vec<String>,
+    /// Ids in a claim that the profile names, such as projects=1,2; may be given more than once
+    #[arg(long, value_name = "CLAIM=ID,ID", value_parser = claim_ids)]
+    ids: Vec<(String, Vec<String>)>,
     /// A scope, such as publish; may be given more than once
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
@@ -72,13 +75,15 @@ pub(super) fn run(
     command: TokenCommand,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
-    let settings = match Settings::auth_from_map(environment) {
-        Ok(settings) => settings,
-        Err(problems) => return Ok(bad_configuration(&problems)),
-    };
     match command {
-        TokenCommand::Mint(arguments) => run_mint(&settings, *arguments),
-        TokenCommand::Inspect(arguments) => run_inspect(&settings, arguments),
+        TokenCommand::Mint(arguments) => match Settings::auth_from_map(environment) {
+            Ok(settings) => run_mint(&settings, *arguments),
+            Err(problems) => Ok(bad_configuration(&problems)),
+        },
+        TokenCommand::Inspect(arguments) => match Settings::token_rules_from_map(environment) {
+            Ok((settings, rules)) => run_inspect(&settings, rules, arguments),
+            Err(problems) => Ok(bad_configuration(&problems)),
+        },
     }
 }
 
@@ -87,7 +92,8 @@ fn run_mint(settings: &AuthSettings, arguments: Mint) -> anyhow::Result<Exit> {
         ("channels", arguments.channels),
         ("assets", arguments.assets),
         ("incidents", arguments.incidents),
-    ];
+    ]
+    .map(|(claim, ids)| (claim.to_owned(), ids));
     let grant = Grant {
         user: arguments.sub,
         organisation: arguments.org,
@@ -96,7 +102,7 @@ fn run_mint(settings: &AuthSettings, arguments: Mint) -> anyhow::Result<Exit> {
         ids: listed
             .into_iter()
             .filter(|(_, ids)| !ids.is_empty())
-            .map(|(claim, ids)| (claim.to_owned(), ids))
+            .chain(arguments.ids)
             .collect::<BTreeMap<_, _>>(),
         scopes: arguments.scope,
     };
@@ -106,7 +112,11 @@ fn run_mint(settings: &AuthSettings, arguments: Mint) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-fn run_inspect(settings: &AuthSettings, arguments: Inspect) -> anyhow::Result<Exit> {
+fn run_inspect(
+    settings: &AuthSettings,
+    rules: ClaimRules,
+    arguments: Inspect,
+) -> anyhow::Result<Exit> {
     let token = match arguments.token {
         Some(token) if token != "-" => token,
         _ => from_standard_input()?,
@@ -115,6 +125,7 @@ fn run_inspect(settings: &AuthSettings, arguments: Inspect) -> anyhow::Result<Ex
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
     let now = now();
     let verifier = Verifier::open(settings)?;
+    verifier.set_claim_rules(rules);
     // There is nothing else to do while it answers.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -137,6 +148,16 @@ fn run_inspect(settings: &AuthSettings, arguments: Inspect) -> anyhow::Result<Ex
     } else {
         Exit::Failed
     })
+}
+
+/// `projects=1,2`
+fn claim_ids(text: &str) -> Result<(String, Vec<String>), String> {
+    let (claim, ids) = text.split_once('=').ok_or("expected CLAIM=ID,ID")?;
+    if FIXED_CLAIMS.contains(&claim) {
+        return Err(format!("{claim} has another meaning: it lists no ids"));
+    }
+    let ids = ids.split(',').filter(|id| !id.is_empty());
+    Ok((claim.to_owned(), ids.map(str::to_owned).collect()))
 }
 
 fn from_standard_input() -> anyhow::Result<String> {
@@ -217,6 +238,20 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_given_by_claim_and_fixed_claims_have_none() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        for (text, expected) in [
+            ("projects=1,p2", Some(("projects", ids(&["1", "p2"])))),
+            ("projects=", Some(("projects", ids(&[])))),
+            ("projects", None),
+            ("exp=1", None),
+        ] {
+            let expected = expected.map(|(claim, ids)| (claim.to_owned(), ids));
+            assert_eq!(claim_ids(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn times_are_told_in_words() {

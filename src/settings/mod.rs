@@ -22,6 +22,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::claims::ClaimRules;
+
 pub use origin::Origin;
 pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problems, SettingProblem};
@@ -179,6 +181,16 @@ impl Settings {
     /// Only what tokens are checked and made with: the command line does not need brokers for that.
     pub fn auth_from_map(environment: &BTreeMap<String, String>) -> Result<AuthSettings, Problems> {
         SettingsReader::part(environment, |reader| Some(reader.auth()))
+    }
+
+    /// Only what tokens are verified by: keys, and what the profile says about claims.
+    pub fn token_rules_from_map(
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(AuthSettings, ClaimRules), Problems> {
+        SettingsReader::part(environment, |reader| {
+            let auth = reader.auth();
+            Some((auth, reader.claim_rules()?))
+        })
     }
 
     /// Only which brokers there are and how to reach them.

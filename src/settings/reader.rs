@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fleetcast_core::domain::claims::ClaimRules;
 use secrecy::SecretString;
 
 use super::input::Input;
@@ -295,6 +296,13 @@ impl SettingsReader {
     }
 
     /// No pattern matches a topic of our own: those that are written, and those that are in force until a restart.
+    pub(super) fn claim_rules(&mut self) -> Option<ClaimRules> {
+        let prefix: String = self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix);
+        let largest = self.value("MAX_EVENT_BYTES", values::buffer);
+        let profile = self.profile(&prefix, largest, None)?;
+        Some(profile.claim_rules())
+    }
+
     fn profile(
         &mut self,
         prefix: &str,

@@ -243,6 +243,31 @@ fn a_minted_token_is_explained_and_a_foreign_one_refused() {
 }
 
 #[test]
+fn tokens_are_minted_and_inspected_by_the_claims_of_the_profile() {
+    let secret = ("JWT_SECRET", SECRET);
+    let dispatch = out(&run(&["profile", "show", "dispatch"], &[]));
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&profile, dispatch.replace("\"channels\"", "\"projects\"")).unwrap();
+    let path = profile.path().to_str().unwrap();
+    let mint = |ids: &str| {
+        let subject = ["token", "mint", "--sub", "u1", "--org", "o1", "--ids", ids];
+        run(&subject, &[secret])
+    };
+    let minted = mint("projects=7,8");
+    assert_eq!(code(&minted), 0, "{}", err(&minted));
+    let token = out(&minted);
+    let variables = [secret, ("FLEETCAST_PROFILE", path)];
+    let inspected = run(&["token", "inspect", token.trim_end()], &variables);
+    assert_eq!(code(&inspected), 0, "{}", out(&inspected));
+    assert!(out(&inspected).contains("projects: [\"7\",\"8\"]"));
+
+    assert_eq!(code(&mint("exp=1")), 2, "a claim with another meaning");
+    let variables = [secret, ("FLEETCAST_PROFILE", "/no/such/profile.toml")];
+    let inspected = run(&["token", "inspect", token.trim_end()], &variables);
+    assert_eq!(code(&inspected), 78, "{}", out(&inspected));
+}
+
+#[test]
 fn what_no_server_would_accept_is_not_minted() {
     let secret = [("JWT_SECRET", SECRET)];
     let output = run(
