@@ -18,7 +18,7 @@ use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 
 use crate::kafka;
 use crate::lifecycle::Lifecycle;
-use crate::session::Rules;
+use crate::session::SessionRules;
 use crate::settings::{Problems, Profile, Settings};
 use crate::telemetry::Metrics;
 
@@ -53,8 +53,8 @@ pub async fn run(
 }
 
 /// What the profile says about sessions.
-fn session_rules(profile: &Profile) -> Rules {
-    Rules {
+fn session_rules(profile: &Profile) -> SessionRules {
+    SessionRules {
         policy: profile.policy.clone(),
         envelope: profile.envelope,
     }

@@ -37,7 +37,7 @@ pub use connect::{AdmittedSession, ConnectRequest, Resumption};
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
 pub use registry::OpenSessions;
-pub use rules::{Revoked, Rules};
+pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
 
@@ -56,7 +56,7 @@ pub struct Sessions {
     readiness: ReadinessCheck,
     /// Read under the hub's lock where a room is joined, so that new rules take effect at one moment: see
     /// [`Sessions::set_rules`].
-    rules: ArcSwap<Rules>,
+    rules: ArcSwap<SessionRules>,
     limits: SessionLimits,
     /// Transports that hold an [`AdmissionSlot`].
     admitted: Arc<AtomicUsize>,
@@ -73,7 +73,7 @@ pub struct SessionParts {
     pub verifier: Arc<Verifier>,
     pub log: Arc<dyn LogSource>,
     pub readiness: ReadinessCheck,
-    pub rules: Rules,
+    pub rules: SessionRules,
     pub limits: SessionLimits,
     pub receipts: Arc<dyn Receipts>,
     pub metrics: Metrics,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleetcast_core::domain::envelope::Envelope;
+use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::RevokeReason;
 use fleetcast_core::domain::room::Room;
@@ -14,9 +14,9 @@ const SLICE: usize = 64;
 
 /// What the profile says about sessions.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SessionRules {
     pub policy: Arc<Policy>,
-    pub envelope: Envelope,
+    pub envelope: EventEnvelope,
 }
 
 /// What a change of the policy took away.
@@ -29,7 +29,7 @@ pub struct Revoked {
 impl Sessions {
     /// From now on these rules decide. Connections leave the rooms that the policy does not allow them, and are notified; of all
     /// other rooms they continue to receive events. When this returns, no connection holds a room that is not allowed.
-    pub async fn set_rules(&self, rules: Rules) -> Revoked {
+    pub async fn set_rules(&self, rules: SessionRules) -> Revoked {
         self.rules.store(Arc::new(rules));
         // A room is joined under the hub's lock, by the policy that is read there. A session that joined by the old policy has
         // released the lock, and is among these.

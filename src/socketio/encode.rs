@@ -147,7 +147,7 @@ impl<'a> Outgoing<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use fleetcast_core::domain::envelope::Envelope;
+    use fleetcast_core::domain::envelope::EventEnvelope;
     use fleetcast_core::domain::id::Id;
     use fleetcast_core::domain::protocol::{Reason, ResyncReason};
     use fleetcast_core::domain::publication::{Class, Ephemeral};
@@ -161,7 +161,7 @@ mod tests {
 
     fn session() -> Arc<Session> {
         let claims = json!({"sub": "u1", "org_id": "o1", "roles": ["admin", "q\"uote"], "exp": 2_000_000_000});
-        session_of(&claims, Envelope::default())
+        session_of(&claims, EventEnvelope::default())
     }
 
     fn publication(payload: &str, key: Option<&str>) -> Arc<Publication> {

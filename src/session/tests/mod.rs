@@ -1,5 +1,7 @@
 //! A second transport, in memory, that uses nothing but this module: what every transport may rely on.
 
+mod closing;
+mod connecting;
 mod memory;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::{ClaimRules, Claims};
-use fleetcast_core::domain::envelope::Envelope;
+use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::protocol::{CloseReason, ResyncReason};
@@ -24,8 +26,8 @@ use tokio::sync::mpsc;
 
 use super::receipts::CountOnly;
 use super::{
-    ConnectRequest, LogSource, Resumption, Rules, Session, SessionLimits, SessionParts, Sessions,
-    SharedHub,
+    ConnectRequest, LogSource, Resumption, Session, SessionLimits, SessionParts, SessionRules,
+    Sessions, SharedHub,
 };
 use crate::auth::{AuthSettings, Grant, KeySources, Verifier, mint};
 use crate::clock;
@@ -78,7 +80,7 @@ fn policy(kinds: &[&str]) -> Arc<Policy> {
 }
 
 /// A session that is not connected to anything, for tests of what a transport makes of events.
-pub(crate) fn session_of(claims: &Value, envelope: Envelope) -> Arc<Session> {
+pub(crate) fn session_of(claims: &Value, envelope: EventEnvelope) -> Arc<Session> {
     let ready = Arc::new(AtomicBool::new(true));
     let lifecycle = Lifecycle::new();
     let sessions = sessions_with(envelope, usize::MAX, &ready, Arc::default(), &lifecycle);
@@ -88,7 +90,7 @@ pub(crate) fn session_of(claims: &Value, envelope: Envelope) -> Arc<Session> {
 }
 
 fn sessions_with(
-    envelope: Envelope,
+    envelope: EventEnvelope,
     max_connections: usize,
     ready: &Arc<AtomicBool>,
     log: Arc<TestLog>,
@@ -120,7 +122,7 @@ fn sessions_with(
                 Err(RejectReason::Draining)
             }
         }),
-        rules: Rules { policy, envelope },
+        rules: SessionRules { policy, envelope },
         limits: SessionLimits {
             max_connections,
             max_rooms: 200,
@@ -145,7 +147,7 @@ impl TestServer {
     async fn start(max_connections: usize) -> Self {
         let lifecycle = Lifecycle::new();
         let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
-        let envelope = Envelope::default();
+        let envelope = EventEnvelope::default();
         let sessions = sessions_with(envelope, max_connections, &ready, log.clone(), &lifecycle);
         let (feed, fed) = mpsc::channel(16);
         let (hub, stop) = (sessions.hub().clone(), lifecycle.stopping());
@@ -276,294 +278,4 @@ fn with_cursor(cursor: Option<&String>) -> ConnectRequest {
 fn numbers(received: &[Received]) -> Vec<i64> {
     let published = received.iter().filter(|it| it.event == "incident_created");
     published.filter_map(|it| it.body.as_i64()).collect()
-}
-
-#[tokio::test]
-async fn a_token_connects_and_the_welcome_is_first() {
-    let mut server = TestServer::start(10).await;
-    let (client, resumption) = server.connect(anybody()).await;
-    assert_eq!(resumption, Resumption::Fresh);
-    let welcome = &client.receive(1).await[0];
-    assert_eq!(welcome.event, "connection_established");
-    let data = &welcome.body["data"];
-    assert_eq!(data["resume"], "fresh");
-    assert_eq!(data["connection_id"], client.session.connection_id());
-    assert_eq!(data["rooms"], json!(["org:o1", "user:u1:org:o1"]));
-    assert!(welcome.body["timestamp"].is_string());
-    server.publish(3).await;
-    let received = client.receive(4).await;
-    assert_eq!(numbers(&received), [0, 1, 2]);
-    assert!(received.iter().all(|event| event.cursor.is_some()));
-    assert_eq!(server.open_connections(), "1");
-    client.end();
-    assert_eq!(server.open_connections(), "0");
-    let text = server.sessions.metrics().render();
-    assert!(
-        text.contains(r#"fleetcast_connects_total{transport="memory"} 1"#),
-        "{text}"
-    );
-    assert!(text.contains(r#"fleetcast_disconnects_total{reason="client_left"} 1"#));
-}
-
-#[tokio::test]
-async fn a_cursor_resumes_and_nothing_is_lost_or_sent_twice() {
-    let mut server = TestServer::start(10).await;
-    let (client, _) = server.connect(anybody()).await;
-    server.publish(2).await;
-    let cursor = client.receive(3).await[2].cursor.clone();
-    client.end();
-    server.publish(3).await;
-    let (client, resumption) = server.connect(with_cursor(cursor.as_ref())).await;
-    assert_eq!(resumption, Resumption::Resumed);
-    server.publish(1).await;
-    let received = client.receive(5).await;
-    assert_eq!(received[0].body["data"]["resume"], "resumed");
-    assert_eq!(numbers(&received), [2, 3, 4, 5]);
-    let text = server.sessions.metrics().render();
-    assert!(
-        text.contains(r#"fleetcast_resumes_total{outcome="resumed"} 1"#),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_cursor_that_cannot_be_read_is_a_resync_before_any_event() {
-    let mut server = TestServer::start(10).await;
-    let (client, resumption) = server
-        .connect(with_cursor(Some(&"nonsense".to_owned())))
-        .await;
-    assert_eq!(resumption, Resumption::Resync(ResyncReason::CursorInvalid));
-    server.publish(1).await;
-    let received = client.receive(3).await;
-    let events: Vec<_> = received.iter().map(|it| it.event.as_str()).collect();
-    let expected = [
-        "connection_established",
-        "resync_required",
-        "incident_created",
-    ];
-    assert_eq!(events, expected);
-    assert_eq!(
-        server.log.asked.load(Ordering::Relaxed),
-        0,
-        "nothing to look up"
-    );
-    let text = server.sessions.metrics().render();
-    assert!(
-        text.contains(r#"fleetcast_resumes_total{outcome="bad_cursor"} 1"#),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_slow_transport_is_sent_everything_once_it_takes_more() {
-    let mut server = TestServer::start(10).await;
-    let connected = MemoryTransport::connect(&server.sessions, anybody(), 3).await;
-    let (client, _) = connected.expect("admitted");
-    server.publish(200).await;
-    client.blocked().await;
-    assert_eq!(client.receive(3).await.len(), 3);
-    for _ in 0..4 {
-        client.take_more(10);
-        tokio::task::yield_now().await;
-    }
-    client.take_more(1000);
-    let received = client.receive(201).await;
-    assert_eq!(numbers(&received), (0..200).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn rooms_of_the_handshake_are_joined_by_policy_and_the_others_are_reported() {
-    let server = TestServer::start(10).await;
-    let field_unit = Grant {
-        roles: vec!["field_unit".to_owned()],
-        ids: [("channels".to_owned(), vec!["7".to_owned()])].into(),
-        ..Grant::default()
-    };
-    let request = ConnectRequest {
-        rooms: Some(json!(["channel:7", "channel:8", 5])),
-        ..token(field_unit)
-    };
-    let (client, _) = server.connect(request).await;
-    let received = client.receive(3).await;
-    let rooms = json!(["org:o1", "user:u1:org:o1", "channel:7:org:o1"]);
-    assert_eq!(received[0].body["data"]["rooms"], rooms);
-    let errors: Vec<(&Value, &Value)> = received[1..]
-        .iter()
-        .map(|it| (&it.body["data"]["about"], &it.body["data"]["reason"]))
-        .collect();
-    let expected = [
-        (&json!("channel:8"), &json!("forbidden")),
-        (&json!("5"), &json!("bad_request")),
-    ];
-    assert_eq!(errors, expected);
-}
-
-#[tokio::test]
-async fn rejections_are_final_or_temporary_and_counted() {
-    let server = TestServer::start(1).await;
-    let none = ConnectRequest {
-        token: None,
-        ..anybody()
-    };
-    let missing = server.try_connect(none).await.err().expect("no token");
-    assert_eq!(
-        (missing.refusal().is_some(), missing),
-        (true, RejectReason::TokenMissing)
-    );
-    server.ready.store(false, Ordering::Relaxed);
-    let draining = server.try_connect(anybody()).await.err().expect("draining");
-    assert_eq!(
-        (draining.refusal(), draining.close_reason()),
-        (None, CloseReason::Draining)
-    );
-    server.ready.store(true, Ordering::Relaxed);
-    let (_client, _) = server.connect(anybody()).await;
-    assert_eq!(server.sessions.admitted(), 1);
-    let full = server
-        .try_connect(anybody())
-        .await
-        .err()
-        .expect("one is the most");
-    assert_eq!((full.refusal(), full), (None, RejectReason::MaxConnections));
-    let text = server.sessions.metrics().render();
-    for reason in ["token_missing", "draining", "max_connections"] {
-        let line = format!("fleetcast_refused_total{{reason=\"{reason}\"}} 1");
-        assert!(text.contains(&line), "{line} is missing in:\n{text}");
-    }
-}
-
-#[tokio::test]
-async fn a_session_is_closed_by_reason_and_by_expiry() {
-    let server = TestServer::start(10).await;
-    let (kicked, _) = server.connect(anybody()).await;
-    let (expiring, _) = server.connect(anybody()).await;
-    kicked.session.close(CloseReason::Kicked);
-    assert_eq!(kicked.close_reason(), Some(CloseReason::Kicked));
-    let now = clock::wall_ms() / 1000;
-    server.sessions.close_expired(now + 58);
-    assert_eq!(expiring.close_reason(), None);
-    server.sessions.close_expired(now + 61);
-    assert_eq!(expiring.close_reason(), Some(CloseReason::TokenExpired));
-    assert_eq!(
-        kicked.close_reason(),
-        Some(CloseReason::Kicked),
-        "the first reason stays"
-    );
-    kicked.end();
-    expiring.end();
-    let text = server.sessions.metrics().render();
-    for reason in ["kicked", "token_expired"] {
-        let line = format!("fleetcast_disconnects_total{{reason=\"{reason}\"}} 1");
-        assert!(text.contains(&line), "{line} is missing in:\n{text}");
-    }
-}
-
-#[tokio::test]
-async fn sessions_are_found_by_connection_user_and_organisation_until_they_end() {
-    let server = TestServer::start(10).await;
-    let id = |text| Id::parse(text).expect("an id");
-    let of = |user: &str, organisation: &str| {
-        let grant = Grant {
-            user: user.to_owned(),
-            organisation: organisation.to_owned(),
-            ..Grant::default()
-        };
-        let token = mint(&auth(), &grant, clock::wall_ms() / 1000, 60).expect("a good grant");
-        ConnectRequest {
-            token: Some(SecretString::from(token)),
-            cursor: None,
-            rooms: None,
-        }
-    };
-    let mut clients = Vec::new();
-    for (user, organisation) in [("u1", "o1"), ("u1", "o1"), ("u2", "o1"), ("u1", "o2")] {
-        clients.push(server.connect(of(user, organisation)).await.0);
-    }
-    let open = server.sessions.open();
-    let counts = || {
-        let users = [("o1", "u1"), ("o1", "u2"), ("o2", "u1"), ("o2", "u2")];
-        let users = users.map(|(org, user)| open.of_user(&id(org), &id(user)).len());
-        let organisations = ["o1", "o2", "o3"].map(|org| open.of_organisation(&id(org)).len());
-        (users, organisations)
-    };
-    assert_eq!(counts(), ([2, 1, 1, 0], [3, 1, 0]));
-    let connection_id = clients[3].session.connection_id().to_owned();
-    let found = open.by_connection_id(&connection_id).expect("it is open");
-    found.close(CloseReason::Kicked);
-    assert_eq!(clients[3].close_reason(), Some(CloseReason::Kicked));
-    for session in open.of_user(&id("o1"), &id("u1")) {
-        session.close(CloseReason::Dismissed);
-    }
-    let reasons: Vec<_> = clients.iter().map(Client::close_reason).collect();
-    let dismissed = Some(CloseReason::Dismissed);
-    assert_eq!(
-        reasons,
-        [dismissed, dismissed, None, Some(CloseReason::Kicked)]
-    );
-    for (client, left) in clients.into_iter().zip([3, 2, 1, 0]) {
-        client.end();
-        assert_eq!(open.len(), left);
-    }
-    assert_eq!(counts(), ([0; 4], [0; 3]));
-    assert!(open.by_connection_id(&connection_id).is_none());
-}
-
-#[tokio::test]
-async fn a_new_policy_revokes_rooms_in_the_connections_own_feed() {
-    let server = TestServer::start(10).await;
-    let dispatcher = Grant {
-        roles: vec!["dispatcher".to_owned()],
-        ..Grant::default()
-    };
-    let request = ConnectRequest {
-        rooms: Some(json!(["channel:7"])),
-        ..token(dispatcher)
-    };
-    let (client, _) = server.connect(request).await;
-    client.receive(1).await;
-    let rules = Rules {
-        policy: policy(&["asset"]),
-        envelope: Envelope::Plain,
-    };
-    let revoked = server.sessions.set_rules(rules).await;
-    assert_eq!((revoked.connections, revoked.rooms), (1, 1));
-    let told = &client.receive(2).await[1];
-    assert_eq!(told.event, "room_revoked");
-    // The envelope changes together with the policy.
-    assert_eq!(told.body["rooms"], json!(["channel:7:org:o1"]));
-    assert!(told.body["timestamp"].is_string());
-}
-
-#[tokio::test]
-async fn draining_closes_every_session() {
-    let server = TestServer::start(10).await;
-    let mut clients = Vec::new();
-    for _ in 0..5 {
-        clients.push(server.connect(anybody()).await.0);
-    }
-    let hurry = server.lifecycle.killed();
-    server
-        .sessions
-        .drain(Duration::from_millis(20), &hurry)
-        .await;
-    for client in &clients {
-        assert_eq!(client.close_reason(), Some(CloseReason::Draining));
-    }
-}
-
-#[tokio::test]
-async fn a_command_is_carried_out_and_its_error_has_the_envelope_of_the_profile() {
-    let server = TestServer::start(10).await;
-    let (client, _) = server.connect(anybody()).await;
-    let room = RawValue::from_string(r#"{"room": "channel:7"}"#.to_owned()).expect("JSON");
-    let super::Reply::Now(answer) = client.session.execute("subscribe", Some(&room)) else {
-        panic!("it is answered at once");
-    };
-    let failure = answer.failure().expect("forbidden");
-    let event = client.session.error_event(failure, "subscribe");
-    let body: Value = serde_json::from_str(event.body.expect("a body").get()).expect("JSON");
-    assert_eq!(
-        (event.name, &body["data"]["about"]),
-        ("error", &json!("subscribe"))
-    );
 }

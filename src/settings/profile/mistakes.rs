@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fleetcast_core::domain::envelope::Envelope;
+use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::id::Id;
 
 use super::{Profile, ProfileFile};
@@ -81,7 +81,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         whole.routes.default_organisation().map(Id::as_str),
         Some("acme")
     );
-    assert_eq!(whole.envelope, Envelope::Plain);
+    assert_eq!(whole.envelope, EventEnvelope::Plain);
     let rules = whole.claim_rules();
     assert_eq!(
         rules.listed,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::claims::ClaimRules;
 use fleetcast_core::domain::decode::Format;
-use fleetcast_core::domain::envelope::Envelope;
+use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::domain::spec::{
@@ -30,7 +30,7 @@ pub struct Profile {
     pub name: String,
     pub routes: Arc<RouteTable>,
     pub policy: Arc<Policy>,
-    pub envelope: Envelope,
+    pub envelope: EventEnvelope,
 }
 
 /// All that is wrong with a profile, one line each, in the order of the file.
@@ -62,7 +62,7 @@ struct ProfileFile {
     #[serde(default)]
     policy: BTreeMap<String, KindPolicy>,
     #[serde(default)]
-    envelope: Envelope,
+    envelope: EventEnvelope,
 }
 
 impl Profile {

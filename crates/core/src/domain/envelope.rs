@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Chosen by the profile: `envelope = "data_timestamp"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Envelope {
+pub enum EventEnvelope {
     /// `{"data": {…}, "timestamp": "…"}`
     #[default]
     DataTimestamp,
@@ -28,7 +28,7 @@ pub enum Enveloped<T> {
     },
 }
 
-impl Envelope {
+impl EventEnvelope {
     /// `data` is serialized as an object without a field `timestamp`; `timestamp` is RFC 3339.
     pub fn wrap<T: Serialize>(self, data: T, timestamp: String) -> Enveloped<T> {
         match self {
@@ -48,10 +48,10 @@ mod tests {
     fn each_envelope_holds_the_data_and_the_timestamp() {
         for (envelope, expected) in [
             (
-                Envelope::DataTimestamp,
+                EventEnvelope::DataTimestamp,
                 r#"{"data":{"a":1},"timestamp":"T"}"#,
             ),
-            (Envelope::Plain, r#"{"a":1,"timestamp":"T"}"#),
+            (EventEnvelope::Plain, r#"{"a":1,"timestamp":"T"}"#),
         ] {
             let wrapped = envelope.wrap(json!({"a": 1}), "T".to_owned());
             assert_eq!(
