@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// What an HTTP client is told when it does not get what it asked for. Never internals, never what it sent.
+/// What an HTTP client receives instead of what it asked for. Never internals, never what it sent.
 #[derive(Debug, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]

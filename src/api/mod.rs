@@ -27,7 +27,7 @@ pub struct Probes {
 #[serde(rename_all = "lowercase")]
 pub enum ReadyStatus {
     Ready,
-    /// Serving, but a part is not well.
+    /// Serving, but a part is unhealthy.
     Degraded,
     Starting,
     Draining,
@@ -60,21 +60,21 @@ pub struct Component {
 }
 
 impl Component {
-    pub fn well(remark: Option<String>) -> Self {
+    pub fn healthy(remark: Option<String>) -> Self {
         Self {
             status: "ok",
             reason: remark,
         }
     }
 
-    pub fn ill(reason: String) -> Self {
+    pub fn unhealthy(reason: String) -> Self {
         Self {
             status: "failing",
             reason: Some(reason),
         }
     }
 
-    pub fn is_well(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.status == "ok"
     }
 }
@@ -86,13 +86,13 @@ pub struct ReadyReport {
 }
 
 impl ReadyReport {
-    /// What is wrong with the first part that is not well.
+    /// What is wrong with the first unhealthy part.
     pub fn why(&self) -> Option<&str> {
-        let ill = self
+        let unhealthy = self
             .components
             .iter()
-            .find(|(_, component)| !component.is_well())?;
-        ill.1.reason.as_deref()
+            .find(|(_, component)| !component.is_healthy())?;
+        unhealthy.1.reason.as_deref()
     }
 }
 

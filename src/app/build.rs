@@ -83,6 +83,7 @@ impl App {
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let descriptors = net::raise_descriptor_limit();
+        // First the demo's broker: the settings name it from here on.
         let demo = match mode {
             Mode::Serve => None,
             Mode::Demo => Some(embedded_broker(&mut settings)?),
@@ -107,6 +108,7 @@ impl App {
         let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
         let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
 
+        // What holds for every transport, then the transport.
         let sessions = Sessions::new(SessionParts {
             hub: hub.clone(),
             verifier: verifier.clone(),

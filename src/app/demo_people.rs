@@ -10,7 +10,7 @@ use crate::demo::Demo;
 use crate::demo::people::people_json;
 use crate::settings::{AuthSettings, Profile};
 
-/// A working day: whoever leaves the page open overnight starts the demo anew.
+/// A working day: a page left open overnight needs a restart of the demo.
 const TOKEN_SECONDS: u64 = 12 * 3600;
 
 /// A record that everybody of the first organisation sees.
@@ -78,7 +78,7 @@ impl DemoPeople {
             SAMPLE,
             "'\n  Tokens of your own: set JWT_SECRET, for the demo and for fleetcast token mint\n\n",
         ]);
-        // Nobody may be reading.
+        // The output may be closed.
         drop(std::io::stdout().write_all(text.as_bytes()));
     }
 }

@@ -136,7 +136,7 @@ impl Routes {
         self.table.store(table.clone());
     }
 
-    /// Of the reader's thread, which waits for nobody but a reload.
+    /// Taken by the reader's thread, which waits only for a reload.
     fn counters(&self) -> MutexGuard<'_, TopicCounters> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }

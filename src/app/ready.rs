@@ -1,4 +1,4 @@
-//! `/ready`: whether new connections are let in, and why not.
+//! `/ready`: whether new connections are admitted, and why not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
     verifier: Arc<Verifier>,
-    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to send anybody away, because the
+    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to refuse connections, because the
     /// other instances have the same Kafka.
     started: watch::Sender<bool>,
     draining: AtomicBool,
@@ -61,16 +61,16 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until connections are let in; for ever, if they never are.
+    /// Waits until connections are admitted; for ever, if they never are.
     pub(super) async fn started(&self) {
-        // The sender lives in `self`, so there is always somebody to wait for.
+        // The sender lives in `self`, so it cannot be gone.
         drop(self.started.subscribe().wait_for(|started| *started).await);
     }
 
-    /// Waits for the end of the start, then tells each change.
+    /// Waits for the end of the start, then logs each change.
     pub(super) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
         let start = clock::monotonic_ms();
-        let mut told = ReadyStatus::Starting;
+        let mut logged = ReadyStatus::Starting;
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
@@ -85,9 +85,12 @@ impl Readiness {
                 ticks = tokio::time::interval(Duration::from_millis(250));
             }
             let report = self.report();
-            if report.status != told {
-                told = report.status;
-                events::readiness(told.as_str(), report.why().unwrap_or("all parts are well"));
+            if report.status != logged {
+                logged = report.status;
+                events::readiness(
+                    logged.as_str(),
+                    report.why().unwrap_or("all parts are healthy"),
+                );
             }
         }
     }
@@ -105,7 +108,7 @@ impl Readiness {
         let status = match self.admits() {
             Err(RejectReason::Draining) => ReadyStatus::Draining,
             Err(_) => ReadyStatus::Starting,
-            Ok(()) if kafka.is_well() && keys.is_well() => ReadyStatus::Ready,
+            Ok(()) if kafka.is_healthy() && keys.is_healthy() => ReadyStatus::Ready,
             Ok(()) => ReadyStatus::Degraded,
         };
         ReadyReport {
@@ -126,39 +129,39 @@ impl Readiness {
             let error = diagnosis
                 .or(status.last_error.as_deref())
                 .unwrap_or("no broker has answered yet");
-            return Component::ill(format!("no contact: {error}"));
+            return Component::unhealthy(format!("no contact: {error}"));
         }
         if !status.leaderless.is_empty() {
             let (topic, number) = &status.leaderless[0];
             let count = status.leaderless.len();
-            return Component::ill(format!(
+            return Component::unhealthy(format!(
                 "{count} partitions have no leader, first {topic}/{number}"
             ));
         }
         let routes = self.log.routes();
         let missing = status.missing_of(routes.topic_groups());
         if missing.is_empty() {
-            Component::well(None)
+            Component::healthy(None)
         } else {
-            Component::well(Some(format!("no such topics yet: {}", missing.join(", "))))
+            Component::healthy(Some(format!("no such topics yet: {}", missing.join(", "))))
         }
     }
 
-    /// What is not protected against while topics are known by their names alone. No reason to send anybody away.
+    /// What is not protected against while topics are known by their names alone. No reason to refuse connections.
     fn topic_ids(&self) -> Component {
         const SHOWN: usize = 3;
         let status = self.log.status();
         let unknown = &status.unidentified;
         if unknown.is_empty() {
-            return Component::well(None);
+            return Component::healthy(None);
         }
         let (first, rest) = unknown.split_at(unknown.len().min(SHOWN));
         let more = match rest.len() {
             0 => String::new(),
             count => format!(" and {count} more"),
         };
-        Component::well(Some(format!(
-            "the brokers do not tell those of {}{more}: a topic that is deleted and made anew at once is noticed only if its new log is shorter",
+        Component::healthy(Some(format!(
+            "the brokers do not report those of {}{more}: a topic that is deleted and recreated at once is noticed only if its new log is shorter",
             first.join(", ")
         )))
     }
@@ -166,18 +169,18 @@ impl Readiness {
     fn keys(&self) -> Component {
         let keys = self.verifier.keys();
         match keys.trouble {
-            Some(trouble) => Component::ill(trouble),
-            None if keys.known => Component::well(None),
-            None => Component::ill("waiting for the key server".to_owned()),
+            Some(trouble) => Component::unhealthy(trouble),
+            None if keys.known => Component::healthy(None),
+            None => Component::unhealthy("waiting for the key server".to_owned()),
         }
     }
 
     fn window(&self) -> Component {
         let status = self.log.status();
         if *self.started.borrow() {
-            Component::well(None)
+            Component::healthy(None)
         } else {
-            Component::ill(format!(
+            Component::unhealthy(format!(
                 "loading: {} of {} records",
                 status.loaded, status.to_load
             ))

@@ -18,7 +18,7 @@ use crate::telemetry::events::{self, Reloaded};
 /// Files that take longer to read are as good as not there.
 const READ: Duration = Duration::from_secs(10);
 
-/// Reads everything anew, for a server that runs with these settings. Blocks.
+/// Reads everything again, for a server that runs with these settings. Blocks.
 pub type Reread = Arc<dyn Fn(&Settings) -> Result<Settings, Problems> + Send + Sync>;
 
 /// The parts that a reload reaches.
@@ -76,7 +76,7 @@ impl Reload {
         } = &self.settings;
         self.verifier.set_secrets(&auth.keys.secrets);
         self.verifier.reload();
-        // Before the policy: whoever connects from now on has the ids that it asks for.
+        // Before the policy: connections made from now on have the ids that it asks for.
         self.verifier.set_claim_rules(profile.claim_rules());
         self.origins.store(Arc::new(Origins::new(listen)));
         // Before the routes: what they newly send to a room is for those only whom the new policy lets in.

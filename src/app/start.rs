@@ -4,22 +4,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::hub::feed::Feed;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use super::build::{App, BuiltDemo, Over};
-use super::demo_people::DemoPeople;
 use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
-use super::reload::Reload;
-use super::reload::Reread;
+use super::reload::{Reload, Reread};
 use super::stats::{Scrape, ScrapeSources, delivery_times};
 use crate::api::{self, Probes};
 use crate::demo::Demo;
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
 use crate::net::ConnectionTable;
-use crate::session::Sessions;
+use crate::session::{OnDelivered, Sessions, SharedHub};
 use crate::socketio::Engine;
-use crate::telemetry::events;
+use crate::telemetry::{Metrics, events};
 
 /// What is needed to stop in good order.
 pub(super) struct RunningApp {
@@ -76,13 +78,13 @@ impl App {
         internal.serve("internal listener", router, stop, lifecycle);
         events::listening(addresses.0, addresses.1);
 
-        let delivered = delivery_times(event_counters.clone());
-        let stop = over.token.clone();
-        lifecycle.critical("hub", async move {
-            let stopped = hub.drive(feed, delivered, stop).await;
-            anyhow::ensure!(stopped, "the reader of Kafka has ended");
-            Ok(())
-        });
+        let drive = HubDrive {
+            hub,
+            feed,
+            delivered: delivery_times(event_counters.clone()),
+            stop: over.token.clone(),
+        };
+        lifecycle.critical("hub", drive.run());
         let spread = settings.sockets.drain;
         let reload = Reload {
             reread,
@@ -98,16 +100,7 @@ impl App {
         lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
         lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
-        let demo = demo.map(|built| {
-            let BuiltDemo {
-                demo,
-                driver,
-                people,
-            } = built;
-            print_when_started(people, addresses.0, readiness.clone(), lifecycle);
-            lifecycle.spawn("city", driver.run(metrics, lifecycle.stopping()));
-            demo
-        });
+        let demo = demo.map(|demo| demo.start(addresses.0, &readiness, metrics, lifecycle));
         RunningApp {
             over,
             log,
@@ -143,18 +136,40 @@ impl App {
     }
 }
 
-fn print_when_started(
-    people: DemoPeople,
-    address: SocketAddr,
-    readiness: Arc<Readiness>,
-    lifecycle: &Lifecycle,
-) {
-    let stopping = lifecycle.stopping();
-    lifecycle.spawn("people", async move {
-        // A browser that opens the address before that would be refused.
-        let started = stopping.run_until_cancelled(readiness.started()).await;
-        if started.is_some() {
-            people.print(address);
-        }
-    });
+/// Applies what the log's reader sends to the hub, until `stop`.
+struct HubDrive {
+    hub: Arc<SharedHub>,
+    feed: mpsc::Receiver<Vec<Feed>>,
+    delivered: OnDelivered,
+    stop: CancellationToken,
+}
+
+impl HubDrive {
+    async fn run(self) -> anyhow::Result<()> {
+        let stopped = self.hub.drive(self.feed, self.delivered, self.stop).await;
+        anyhow::ensure!(stopped, "the reader of Kafka has ended");
+        Ok(())
+    }
+}
+
+impl BuiltDemo {
+    /// The people are printed once their tokens are accepted, and the city writes to the broker, which is given back.
+    fn start(
+        self,
+        address: SocketAddr,
+        readiness: &Arc<Readiness>,
+        metrics: Metrics,
+        lifecycle: &Lifecycle,
+    ) -> Demo {
+        let (people, readiness, stopping) = (self.people, readiness.clone(), lifecycle.stopping());
+        lifecycle.spawn("people", async move {
+            // A browser that opens the address before that would be refused.
+            let started = stopping.run_until_cancelled(readiness.started()).await;
+            if started.is_some() {
+                people.print(address);
+            }
+        });
+        lifecycle.spawn("city", self.driver.run(metrics, lifecycle.stopping()));
+        self.demo
+    }
 }

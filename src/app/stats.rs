@@ -1,4 +1,4 @@
-//! What is counted by parts that know nothing of metrics, shown when somebody asks.
+//! What is counted by parts that know nothing of metrics, shown on request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -220,7 +220,7 @@ fn rooms(snapshot: &HubStatistics) -> Value {
     Value::Object(rooms.collect())
 }
 
-/// Times deliveries from the append in Kafka: once per publication that somebody got.
+/// Times deliveries from the append in Kafka: once per publication that reached a client.
 pub(super) fn delivery_times(events: Arc<EventCounters>) -> OnDelivered {
     Box::new(move |event, timestamp| {
         if let Some(metrics) = events.by_event.load().get(event) {

@@ -1,5 +1,5 @@
 //! What became of the records of each topic. The profile's own topics have counters of their own; of those that a pattern finds only
-//! so many, since nobody knows how many there will be, and a series that is there stays.
+//! so many, since their number is unknown, and a series that is there stays.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ mod tests {
              [[routes]]\nevents = [\"told\"]\nrooms = [{{ kind = \"org\" }}]\n"
         );
         let profile = Profile::parse(&text, "some.toml", "", 1000, &[]).expect("good");
-        Arc::into_inner(profile.routes).expect("nobody else has it")
+        Arc::into_inner(profile.routes).expect("the only handle")
     }
 
     #[test]

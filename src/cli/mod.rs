@@ -189,7 +189,7 @@ fn bad_configuration(problems: &Problems) -> Exit {
     Exit::BadConfiguration
 }
 
-/// To standard output. Whoever reads it may leave early (`| head`), which is no failure.
+/// To standard output. The reader may leave early (`| head`), which is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match output
@@ -201,12 +201,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// To standard error. If nobody can be told, the exit code still tells.
+/// To standard error. If that is closed, the exit code still tells.
 fn complain(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
-/// What somebody else wrote must not steer the terminal.
+/// Text from outside must not steer the terminal.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -223,7 +223,7 @@ fn plain(text: &str) -> String {
 fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it is no NAME=VALUE".to_owned()),
+        _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
 

@@ -111,7 +111,7 @@ pub struct PollIntervals {
     /// Between two looks at the brokers. New partitions are found within this and the time of the next refresh of librdkafka's
     /// own metadata (5 s).
     pub look: Duration,
-    /// The same after a failure, or while something is unsettled.
+    /// The same after a failure, or while an answer is incomplete.
     pub retry: Duration,
     /// No answer for so long: contact is lost.
     pub silence: Duration,

@@ -10,7 +10,7 @@ use rdkafka::util::Timeout;
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
 
-/// Records that wait for the brokers, and their bytes in KiB. Full: the caller is told at once.
+/// Records that wait for the brokers, and their bytes in KiB. Full: the caller gets an error at once.
 const QUEUE: (&str, &str) = ("50000", "65536");
 
 /// What one record is. Nothing is checked: broken ones are sent as they are.

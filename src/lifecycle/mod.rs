@@ -86,7 +86,7 @@ impl Lifecycle {
         });
     }
 
-    /// For tasks that come by the thousand and are told apart by nobody, such as connections: they are waited for all the same.
+    /// For tasks that come by the thousand and need no names, such as connections: they are waited for all the same.
     pub fn tasks(&self) -> TaskTracker {
         self.shared.tasks.clone()
     }
@@ -141,7 +141,7 @@ impl Lifecycle {
         self.shared.hard.clone()
     }
 
-    /// Waits until SIGHUP asks to read the settings again. Several while nobody waits count as one.
+    /// Waits until SIGHUP asks to read the settings again. Several before the next wait count as one.
     pub async fn reload_asked(&self) {
         self.shared.reload.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What is told of a panic.
+//! What is logged of a panic.
 
 use std::panic;
 

@@ -42,7 +42,7 @@ pub(super) const CONNECTS: Declared = declare(
     "fleetcast_connects_total",
     C,
     &["transport"],
-    "Connections that were let in.",
+    "Connections that were admitted.",
 );
 pub(super) const DISCONNECTS: Declared = declare(
     "fleetcast_disconnects_total",
@@ -162,7 +162,7 @@ pub(super) const LATEST_EVICTED: Declared = declare(
     "fleetcast_latest_evicted_total",
     C,
     &[],
-    "Newest records of class latest that had to give way for lack of space.",
+    "Newest records of class latest that were evicted for lack of space.",
 );
 pub(super) const ERRORS: Declared = declare(
     "fleetcast_errors_total",

@@ -50,24 +50,24 @@ pub fn kafka_down(metrics: &Metrics, why: &str) {
     warn!(why, "kafka is not reachable: going on without new records");
 }
 
-/// Credentials or certificates do not fit: somebody has to act. Told when it changes.
+/// The brokers reject us, or we them, and a person has to act. Logged when the reason changes.
 pub fn kafka_refused(metrics: &Metrics, why: &str) {
     metrics.errors.increment(Component::Kafka);
     error!(
         why,
-        "there is no connection to kafka, and waiting will not bring one"
+        "Kafka rejected our credentials or certificate; retrying will not help"
     );
 }
 
-/// A partition is not read any more: its topic is gone, or was made anew.
+/// A partition is not read any more: its topic was deleted or recreated.
 pub fn partition_gone(topic: &str, partition: i32) {
     info!(topic, partition, "a partition is gone");
 }
 
-/// Another topic stands behind a name: everybody is told to resync, and it is read from its beginning.
+/// Another topic stands behind a name: all its clients receive a resync, and it is read from its beginning.
 pub fn topic_recreated(metrics: &Metrics, topic: &str, partitions: usize) {
     metrics.errors.increment(Component::Kafka);
-    warn!(topic, partitions, "a topic was deleted and made anew");
+    warn!(topic, partitions, "a topic was deleted and recreated");
 }
 
 /// No route wants the partition's topic any more.
@@ -78,18 +78,18 @@ pub fn partition_unwanted(topic: &str, partition: i32) {
     );
 }
 
-/// The end of a log lies below what was read of it, or did before it grew again: everybody is told to resync.
-pub fn log_cut(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
+/// The end of a log lies below what was read of it, or did before it grew again: all its clients receive a resync.
+pub fn log_replaced(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(
         topic,
-        partition, position, end, "the log is not the one that was read: made anew, or cut"
+        partition, position, end, "the log is not the one that was read: recreated or truncated"
     );
 }
 
-/// The consumer is made anew, at the positions that it had reached.
+/// The consumer is recreated, at the positions that it had reached.
 pub fn kafka_restart(why: &str) {
-    info!(why, "making the Kafka client anew");
+    info!(why, "recreating the Kafka client");
 }
 
 /// Everything that Kafka had at the start has been read.
@@ -101,7 +101,7 @@ pub fn caught_up(partitions: usize, took: Duration) {
     );
 }
 
-/// Records between two offsets are gone; organisations that had some in it are told to resync.
+/// Records between two offsets are gone; organisations that had some in it receive a resync.
 pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(
@@ -110,7 +110,7 @@ pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64)
     );
 }
 
-/// A record reaches nobody. Throttled by outcome.
+/// A record reaches no client. Throttled by outcome.
 pub fn record_skipped(
     metrics: &Metrics,
     counters: &TopicMetrics,
@@ -123,7 +123,7 @@ pub fn record_skipped(
     if let Some(suppressed) = metrics.may_log("record", outcome.as_str()) {
         warn!(
             reason = outcome.as_str(),
-            topic, partition, offset, suppressed, "record skipped: it reaches nobody"
+            topic, partition, offset, suppressed, "record skipped: it reaches no client"
         );
     }
 }
@@ -254,7 +254,7 @@ pub fn key_server_down(server: &str, why: &str, has_keys: bool) {
     } else {
         warn!(
             server,
-            why, "the key server gives no keys: nobody can be let in yet"
+            why, "the key server gives no keys: no token can be verified yet"
         );
     }
 }

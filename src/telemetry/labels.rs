@@ -57,7 +57,7 @@ pub struct ConnectionLabels {
 }
 
 labels! {
-    /// What became of a record: routed, or why it reaches nobody.
+    /// What became of a record: routed, or why it reaches no client.
     RecordOutcome as "outcome" {
         Routed = "routed",
         Tombstone = "tombstone",

@@ -1,5 +1,5 @@
 //! The lag of the partitions that are read now, rendered from nothing else: a recorder keeps every series for ever, and one of a
-//! partition that nobody reads any more would hold its last value, and an alert open.
+//! partition that is not read any more would hold its last value, and an alert open.
 
 use metrics::Recorder as _;
 use metrics_exporter_prometheus::PrometheusBuilder;

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Between two lines of one key, if nothing else is said.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Keys that are told apart. Beyond that, lines of further keys are suppressed and not counted.
+/// Distinct keys. Beyond that, lines of further keys are suppressed and not counted.
 const MAX_KEYS: usize = 128;
 
 /// What the line is about and its reason. Both are words of ours, never input, so the map stays small.

@@ -74,7 +74,7 @@ pub(super) fn run(arguments: ClientArguments) -> anyhow::Result<Exit> {
 fn leave(text: &str) -> Result<(String, Duration), String> {
     let (room, time) = text
         .rsplit_once('@')
-        .ok_or_else(|| "it is no KIND:ID@TIME".to_owned())?;
+        .ok_or_else(|| "expected KIND:ID@TIME".to_owned())?;
     Ok((room.to_owned(), values::duration(time)?))
 }
 

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Admin, AdminError, Cluster, Existing, UNANSWERED};
 
-/// The brokers' own default, for counts that nobody has given.
+/// The brokers' own default, for counts that are not given.
 const BROKERS_DEFAULT: i32 = -1;
 
 /// A topic as it should be.
@@ -189,7 +189,7 @@ impl Admin {
             .collect();
         if !unknown.is_empty() {
             let names = unknown.join(", ");
-            // Nothing at all is shown to whoever may not ask: rust-rdkafka drops that error as well.
+            // Nothing at all is shown without permission to ask: rust-rdkafka drops that error as well.
             let hidden = config.is_none_or(|config| config.entries.is_empty());
             notes.push(if hidden {
                 "the brokers do not show its settings (is DescribeConfigs allowed?): none was changed"

@@ -63,7 +63,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Asks nobody yet. Each question takes at most `timeout`.
+    /// Sends no request yet. Each question takes at most `timeout`.
     pub fn new(settings: &ConsumerSettings, timeout: Duration) -> Result<Self, AdminError> {
         let config = client::common(settings)?;
         let client = config
@@ -106,7 +106,7 @@ impl Admin {
         })
     }
 
-    /// Why nobody answers.
+    /// Why no broker answers.
     fn unreachable(&self, error: &KafkaError) -> AdminError {
         let servers = self.settings.bootstrap_servers.clone();
         match diagnose(&self.settings, self.timeout) {

@@ -153,7 +153,7 @@ fn where_a_log_ends_counts_from_when_the_brokers_were_asked() {
     };
     let mut partitions = ReadPartitions::default();
     partition(&mut partitions, 5);
-    // Looks may come and go: while nobody leads the partition, they have no word of it.
+    // Looks may come and go: while the partition has no leader, they have no word of it.
     assert_eq!((end(&partitions, 0), end(&partitions, 1)), (Some(5), None));
     let partition = partitions.get("incident", 0).unwrap();
     partition.judge(Bounds { low: 0, high: 9 }, 7, 8, STALL);

@@ -190,7 +190,7 @@ impl Reader {
                 let start = if cut { bounds.high } else { start };
                 let (topic, number, position) =
                     (&partition.topic, partition.number, partition.next);
-                events::log_cut(&self.metrics, topic, number, position, bounds.high);
+                events::log_replaced(&self.metrics, topic, number, position, bounds.high);
                 if start > 0 {
                     self.end(place, |partition| Feed::Truncated { partition });
                 } else {

@@ -1,4 +1,4 @@
-//! Topics that are deleted and made anew at once, which only their ids tell.
+//! Topics that are deleted and recreated at once, which only their ids tell.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ fn a_topic_made_anew_that_outgrows_the_old_one_is_read_from_its_beginning() {
     let second = values("second", 200);
     produce(&real.producer(), &topic, 0, &second);
     rig.until("the new log", |rig| {
-        let anew = |seen: &super::rig::Seen| !seen.gone && seen.values == second;
-        rig.indexes.values().any(anew)
+        let recreated = |seen: &super::rig::Seen| !seen.gone && seen.values == second;
+        rig.indexes.values().any(recreated)
     });
     let old: Vec<_> = rig.indexes.values().filter(|seen| seen.gone).collect();
     let new: Vec<_> = rig.indexes.values().filter(|seen| !seen.gone).collect();
@@ -68,7 +68,7 @@ fn a_topic_that_is_wanted_again_goes_on_where_it_was_left() {
     rig.until("let go", |rig| {
         rig.indexes.values().any(|seen| seen.unwanted)
     });
-    // Written while nobody wanted it, and young enough to be in the window.
+    // Written while no route wanted it, and young enough to be in the window.
     let meanwhile = values("meanwhile", 5);
     produce(&producer, &other, 0, &meanwhile);
     produce(&producer, &kept, 0, &values("kept", 1));

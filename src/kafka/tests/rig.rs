@@ -89,7 +89,7 @@ pub(super) struct Rig {
     threads: Vec<JoinHandle<()>>,
     pub(super) indexes: BTreeMap<u32, Seen>,
     pub(super) contacts: Vec<bool>,
-    /// How many records were shown to the router, also of batches that nobody has taken yet.
+    /// How many records were shown to the router, also of batches that were not taken yet.
     pub(super) routed: Arc<AtomicU64>,
 }
 

@@ -81,7 +81,7 @@ fn the_wanted_ones_change_while_running() {
             && rig.has_exactly("task", &values("task", 3))
     });
     assert_eq!(rig.status().missing.len(), 1);
-    // What is not wanted is neither gone nor lost, and nobody notices anything of the change.
+    // What is not wanted is neither gone nor lost, and no client notices the change.
     assert!(rig.indexes.values().all(|seen| !seen.gone));
     assert_eq!(rig.contacts, [true]);
 

@@ -116,7 +116,7 @@ codes! {
 }
 
 codes! {
-    /// Why a client must load its state anew, in `resync_required`.
+    /// Why a client must load its state again, in `resync_required`.
     ResyncReason {
         /// It does not parse, or its checksum is wrong.
         CursorInvalid = 601, "cursor_invalid", "the cursor is not valid";
@@ -125,7 +125,7 @@ codes! {
         CursorExpired = 603, "cursor_expired", "the cursor is older than the window";
         /// The byte cap pushed out records that the cursor does not cover.
         Evicted = 604, "evicted", "events were pushed out of the window";
-        TopicRecreated = 605, "topic_recreated", "a topic was made anew";
+        TopicRecreated = 605, "topic_recreated", "a topic was recreated";
         /// The end of the log lies below the cursor: the log was cut.
         LogTruncated = 606, "log_truncated", "the log ends before the cursor";
         /// Retention deleted records before they were read.
