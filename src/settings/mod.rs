@@ -98,12 +98,9 @@ pub struct KafkaSettings {
 /// Topics of our own, by their full names; the prefix is for those of the profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceTopics {
-    pub publish: Option<String>,
-    pub dead_letter: Option<String>,
-    pub receipts: Option<String>,
-    pub revocations: Option<String>,
-    pub audit: Option<String>,
-    /// Variables of the above that are set, although nothing in this version uses their topics.
+    /// By the variables that name them; those that are set, not those that have a default.
+    pub names: BTreeMap<&'static str, String>,
+    /// Variables of the above, although nothing in this version uses their topics.
     pub without_effect: Vec<String>,
 }
 

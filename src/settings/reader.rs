@@ -228,23 +228,17 @@ impl SettingsReader {
     /// What decides which topics there should be.
     pub(super) fn topics(&mut self) -> Option<(KafkaSettings, Profile, ServiceTopics)> {
         let kafka = self.kafka();
-        let is_unavailable = |name: &str| declared(name).availability != Availability::Available;
-        let mut topic = |name| self.optional(name, values::topic);
-        let mut service = ServiceTopics {
-            publish: topic("PUBLISH_TOPIC"),
-            dead_letter: topic("DEAD_LETTER_TOPIC"),
-            receipts: topic("RECEIPTS_TOPIC"),
-            revocations: topic("REVOCATIONS_TOPIC"),
-            audit: topic("AUDIT_TOPIC"),
-            without_effect: SERVICE_TOPICS
-                .into_iter()
-                .filter(|name| is_unavailable(name))
-                .filter_map(|name| Some(self.input.get(name)?.source.name(name)))
-                .collect(),
-        };
-        // Nothing uses it yet, so it is made only if it is named, not by its default.
-        if self.input.get("PUBLISH_TOPIC").is_none() {
-            service.publish = None;
+        let mut service = ServiceTopics::default();
+        for name in SERVICE_TOPICS {
+            let Some(found) = self.input.get(name) else {
+                continue;
+            };
+            if declared(name).availability != Availability::Available {
+                service.without_effect.push(found.source.name(name));
+            }
+            if let Some(topic) = self.optional(name, values::topic) {
+                service.names.insert(name, topic);
+            }
         }
         let max_event_bytes = self.value("MAX_EVENT_BYTES", values::buffer);
         let profile = self.profile(&kafka.topic_prefix, max_event_bytes, None)?;

@@ -119,21 +119,22 @@ pub(super) fn run(
 }
 
 /// As the contract has them.
-fn service_topics(names: &ServiceTopics) -> Vec<Topic> {
-    type Row<'a> = (&'a Option<String>, i32, &'a [(&'a str, String)]);
+fn service_topics(topics: &ServiceTopics) -> Vec<Topic> {
+    type Row<'a> = (&'a str, i32, &'a [(&'a str, String)]);
     const DAY: u64 = 24 * 60 * 60 * 1_000;
     let kept = |days: u64| [("retention.ms", (days * DAY).to_string())];
     let compacted = [("cleanup.policy", "compact".to_owned())];
     let rows: [Row<'_>; 5] = [
-        (&names.publish, 6, &kept(1)),
-        (&names.dead_letter, 1, &kept(30)),
-        (&names.receipts, 3, &kept(30)),
-        (&names.revocations, 1, &compacted),
-        (&names.audit, 3, &kept(90)),
+        ("PUBLISH_TOPIC", 6, &kept(1)),
+        ("DEAD_LETTER_TOPIC", 1, &kept(30)),
+        ("RECEIPTS_TOPIC", 3, &kept(30)),
+        ("REVOCATIONS_TOPIC", 1, &compacted),
+        ("AUDIT_TOPIC", 3, &kept(90)),
     ];
     rows.into_iter()
-        .filter_map(|(name, partitions, config)| {
-            Some(new_topic(name.as_deref()?, Some(partitions), config))
+        .filter_map(|(variable, partitions, config)| {
+            let name = topics.names.get(variable)?;
+            Some(new_topic(name, Some(partitions), config))
         })
         .collect()
 }
@@ -206,12 +207,16 @@ mod tests {
 
     #[test]
     fn service_topics_are_those_of_the_contract() {
+        let names = [
+            ("PUBLISH_TOPIC", "fleetcast.publish"),
+            ("DEAD_LETTER_TOPIC", "dead"),
+            ("REVOCATIONS_TOPIC", "revoked"),
+            ("AUDIT_TOPIC", "audit"),
+        ];
         let topics = service_topics(&ServiceTopics {
-            publish: Some("fleetcast.publish".to_owned()),
-            dead_letter: Some("dead".to_owned()),
-            receipts: None,
-            revocations: Some("revoked".to_owned()),
-            audit: Some("audit".to_owned()),
+            names: names
+                .map(|(variable, name)| (variable, name.to_owned()))
+                .into(),
             without_effect: Vec::new(),
         });
         let shown: Vec<_> = topics

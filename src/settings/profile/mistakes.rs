@@ -318,6 +318,30 @@ fn s4_07_wrong_types_and_missing_fields_of_several_parts_are_reported_at_once() 
 }
 
 #[test]
+fn reading_stops_after_a_hundred_mistakes() {
+    use std::fmt::Write;
+    let mut text = WHOLE.to_owned();
+    for number in 0..120 {
+        writeln!(text, "dispatcher_{number} = true").unwrap();
+    }
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[]);
+    assert_eq!(errors.expect_err("unknown fields").0.len(), 100);
+    // Keys with dots have lines of their own.
+    let text = WHOLE.replacen("format = \"json\"\n", "organisation.agre = true\n", 1);
+    let text = text.replacen("[organisation]\n", "[organisations]\n", 1);
+    let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
+        .expect_err("two mistakes")
+        .0;
+    for expected in [
+        "w.toml:2: unknown field `agre`: did you mean agree?",
+        "unknown field `organisations`: did you mean organisation?",
+    ] {
+        let found = errors.iter().any(|error| error.contains(expected));
+        assert!(found, "{expected} is missing in {errors:#?}");
+    }
+}
+
+#[test]
 fn the_words_are_those_that_serde_knows() {
     let listed = |message: &str| -> BTreeSet<String> {
         let (_, list) = message.split_once("expected").expect("a list");

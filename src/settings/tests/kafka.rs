@@ -116,9 +116,12 @@ fn unused_service_topics_are_made_only_if_set_and_reported() {
         ("DEAD_LETTER_TOPIC", "dead"),
         ("RECEIPTS_TOPIC", "receipts"),
     ]);
-    assert_eq!(named.publish.as_deref(), Some("fleetcast.publish"));
-    assert_eq!(named.dead_letter.as_deref(), Some("dead"));
-    assert_eq!(named.receipts.as_deref(), Some("receipts"));
+    let names = [
+        ("PUBLISH_TOPIC", "fleetcast.publish".to_owned()),
+        ("DEAD_LETTER_TOPIC", "dead".to_owned()),
+        ("RECEIPTS_TOPIC", "receipts".to_owned()),
+    ];
+    assert_eq!(named.names, names.into());
     assert_eq!(
         named.without_effect,
         ["FLEETCAST_PUBLISH_TOPIC", "DEAD_LETTER_TOPIC"]
