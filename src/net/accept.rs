@@ -18,8 +18,10 @@ use tokio_util::task::TaskTracker;
 use super::NetSettings;
 use super::guard::{CloseReason, Guard};
 use super::request::Entrance;
+use super::socket::layered;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
+use super::writer::FrameWriter;
 use crate::telemetry::events;
 use crate::telemetry::throttle::Throttle;
 
@@ -97,14 +99,10 @@ impl Door {
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         self.settings.apply(&socket)?;
         let full = self.table.len() >= self.settings.max_connections;
-        let socket = Arc::new(socket);
-        let guard = self.table.insert(peer, &socket);
-        let stream = GuardedStream::new(
-            socket,
-            guard.clone(),
-            self.table.clone(),
-            self.settings.slow_client_timeout,
-        );
+        let socket = layered(socket);
+        let writer = FrameWriter::new(socket.clone(), self.settings.slow_client_timeout);
+        let guard = self.table.insert(peer, writer);
+        let stream = GuardedStream::new(socket, guard.clone(), self.table.clone());
         if full {
             self.table.count_refused();
             self.reserve.retain(|guard| guard.close_reason().is_none());

@@ -1,11 +1,11 @@
-//! Where the bytes that go out stand between WebSocket frames.
+//! WebSocket frames, as far as a server that sends them needs to know: their start, and where the bytes that go out stand
+//! between them.
 //!
-//! The library writes HTTP, then one `101` head, then unmasked frames; nobody tells the stream which is which. This parser
-//! follows the bytes that the kernel has taken, so a frame is reported once its last byte is on its way, however the writes
-//! were cut. [`Frames::at_boundary`] is what a second writer (the lane) will need: only there may it put frames of its own.
+//! The library writes HTTP, then one `101` head, then unmasked frames; the stream is not told which is which. [`Frames`]
+//! follows the bytes that the kernel has taken, so a frame is reported once its last byte is with the kernel, however the
+//! writes were cut.
 
-/// How many payload bytes of a frame are kept for the report: enough to tell the packets of Engine.IO and Socket.IO apart.
-pub const HEAD_BYTES: usize = 16;
+use super::observer::{FrameHead, HEAD_BYTES};
 
 /// The start of the status line that ends HTTP on this connection. Its first byte comes nowhere else in it, so a mismatch
 /// never has to look back further than one byte.
@@ -14,19 +14,13 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 /// Two bytes and the longest form of the length.
 const MAX_HEADER: usize = 10;
 
-/// One frame, complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    /// 0 continuation, 1 text, 2 binary, 8 close, 9 ping, 10 pong.
-    pub(super) opcode: u8,
-    /// The first payload bytes, at most [`HEAD_BYTES`].
-    pub(super) head: &'a [u8],
-    /// All payload bytes.
-    pub(super) payload_len: usize,
-}
+/// Set in the first byte of the last frame of a message.
+pub(super) const FIN: u8 = 0x80;
+const OPCODE: u8 = 0x0f;
+const CLOSE: u8 = 8;
 
 #[derive(Debug, Clone, Copy)]
-enum At {
+enum FramePosition {
     /// HTTP responses; nothing is looked at.
     Http,
     /// A `101` is on its way; so many bytes of its status line have passed.
@@ -41,7 +35,7 @@ enum At {
 
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
-    at: At,
+    at: FramePosition,
     header: [u8; MAX_HEADER],
     head: [u8; HEAD_BYTES],
     head_len: usize,
@@ -51,7 +45,7 @@ pub(super) struct Frames {
 impl Frames {
     pub(super) fn new() -> Self {
         Self {
-            at: At::Http,
+            at: FramePosition::Http,
             header: [0; MAX_HEADER],
             head: [0; HEAD_BYTES],
             head_len: 0,
@@ -61,7 +55,7 @@ impl Frames {
 
     /// Nothing but HTTP so far and no `101` announced: bytes need not be shown to [`advance`](Self::advance).
     pub(super) fn is_http(&self) -> bool {
-        matches!(self.at, At::Http)
+        matches!(self.at, FramePosition::Http)
     }
 
     /// A `101` response has been handed to hyper. Answers to pipelined requests may still stand before it in hyper's buffer,
@@ -69,17 +63,12 @@ impl Frames {
     /// and spoil the counts of the very connection that asked for it, nothing else.
     pub(super) fn expect_upgrade(&mut self) {
         if self.is_http() {
-            self.at = At::StatusLine(0);
+            self.at = FramePosition::StatusLine(0);
         }
     }
 
-    /// Between two frames: the only place where another writer may put frames of its own.
-    pub(super) fn at_boundary(&self) -> bool {
-        matches!(self.at, At::Header(0))
-    }
-
     /// Follows bytes that the kernel has taken and reports each frame that they complete.
-    pub(super) fn advance(&mut self, mut bytes: &[u8], report: &mut impl FnMut(Frame<'_>)) {
+    pub(super) fn advance(&mut self, mut bytes: &[u8], report: &mut impl FnMut(FrameHead<'_>)) {
         while !bytes.is_empty() {
             let (used, frame) = self.next(bytes);
             bytes = &bytes[used..];
@@ -89,67 +78,54 @@ impl Frames {
         }
     }
 
-    /// Looks ahead at bytes that are about to be written: where the first frame begins that must not go out, and what
-    /// `forbid` says of it. A frame of which a part is out already is let through.
-    pub(super) fn find_forbidden<T>(
-        &self,
-        bytes: &[u8],
-        mut forbid: impl FnMut(Frame<'_>) -> Option<T>,
-    ) -> Option<(usize, T)> {
-        let mut ahead = self.clone();
-        let mut start = ahead.at_boundary().then_some(0);
-        let mut at = 0;
-        while at < bytes.len() {
-            let (used, frame) = ahead.next(&bytes[at..]);
-            at += used;
-            if let Some(frame) = frame {
-                if let (Some(start), Some(why)) = (start, forbid(frame)) {
-                    return Some((start, why));
-                }
-                start = Some(at);
-            } else if start.is_none() && ahead.at_boundary() {
-                start = Some(at);
+    /// How many of these bytes, which are about to be written, still belong to HTTP or to the `101` head.
+    pub(super) fn head_len(&self, bytes: &[u8]) -> usize {
+        match self.at {
+            FramePosition::Http => bytes.len(),
+            FramePosition::StatusLine(_) | FramePosition::Head(_) => {
+                let (used, _) = self.clone().next(bytes);
+                used
             }
+            FramePosition::Header(_) | FramePosition::Payload(_) => 0,
         }
-        None
     }
 
     /// Follows bytes up to the end of the next frame, or all of them. Returns how many, at least one if there are any.
-    fn next(&mut self, bytes: &[u8]) -> (usize, Option<Frame<'_>>) {
+    fn next(&mut self, bytes: &[u8]) -> (usize, Option<FrameHead<'_>>) {
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {
             match self.at {
-                At::Http => return (bytes.len(), None),
-                At::StatusLine(matched) => {
+                FramePosition::Http => return (bytes.len(), None),
+                FramePosition::StatusLine(matched) => {
                     used += 1;
                     self.at = match follow(STATUS_LINE, matched, byte) {
-                        Some(matched) => At::StatusLine(matched),
-                        None => At::Head(0),
+                        Some(matched) => FramePosition::StatusLine(matched),
+                        None => FramePosition::Head(0),
                     };
                 }
-                At::Head(matched) => {
+                FramePosition::Head(matched) => {
                     used += 1;
                     if let Some(matched) = follow(END_OF_HEAD, matched, byte) {
-                        self.at = At::Head(matched);
+                        self.at = FramePosition::Head(matched);
                     } else {
-                        self.at = At::Header(0);
+                        self.at = FramePosition::Header(0);
                         return (used, None);
                     }
                 }
-                At::Header(seen) => {
+                FramePosition::Header(seen) => {
                     used += 1;
                     self.header[seen] = byte;
-                    self.at = At::Header(seen + 1);
+                    self.at = FramePosition::Header(seen + 1);
                     if let Some(length) = payload_length(&self.header[..=seen]) {
                         self.payload_len = length;
                         self.head_len = 0;
-                        self.at = At::Payload(length);
+                        self.at = FramePosition::Payload(length);
                         if length == 0 {
                             return (used, Some(self.complete()));
                         }
                     }
                 }
-                At::Payload(left) => {
+                FramePosition::Payload(left) => {
                     let rest = &bytes[used..];
                     let here =
                         usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
@@ -160,7 +136,7 @@ impl Frames {
                         .copy_from_slice(&payload[..keep]);
                     self.head_len += keep;
                     let left = left - here as u64;
-                    self.at = At::Payload(left);
+                    self.at = FramePosition::Payload(left);
                     if left == 0 {
                         return (used, Some(self.complete()));
                     }
@@ -170,14 +146,116 @@ impl Frames {
         (used, None)
     }
 
-    fn complete(&mut self) -> Frame<'_> {
-        self.at = At::Header(0);
-        Frame {
-            opcode: self.header[0] & 0x0f,
+    fn complete(&mut self) -> FrameHead<'_> {
+        self.at = FramePosition::Header(0);
+        FrameHead {
+            opcode: self.header[0] & OPCODE,
             head: &self.head[..self.head_len],
             payload_len: usize::try_from(self.payload_len).unwrap_or(usize::MAX),
         }
     }
+}
+
+/// The start of a frame, once its header is whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameStart<'a> {
+    first: u8,
+    header_len: usize,
+    payload_len: u64,
+    /// The first payload bytes, as many as there are of [`HEAD_BYTES`].
+    head: &'a [u8],
+}
+
+impl<'a> FrameStart<'a> {
+    /// `None`: more bytes are needed, see [`header_needed`](Self::header_needed).
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let header_len = Self::header_needed(bytes);
+        let payload_len = payload_length(bytes.get(..header_len)?)?;
+        let head = clamped_len(payload_len, HEAD_BYTES);
+        let payload = &bytes[header_len..];
+        Some(Self {
+            first: bytes[0],
+            header_len,
+            payload_len,
+            head: &payload[..head.min(payload.len())],
+        })
+    }
+
+    /// The length of the header that begins like this; as far as can be told yet.
+    pub(super) fn header_needed(bytes: &[u8]) -> usize {
+        match bytes.get(1).map(|second| second & 0x7f) {
+            Some(126) => 4,
+            Some(127) => MAX_HEADER,
+            Some(_) | None => 2,
+        }
+    }
+
+    pub(super) fn first(&self) -> u8 {
+        self.first
+    }
+
+    pub(super) fn opcode(&self) -> u8 {
+        self.first & OPCODE
+    }
+
+    /// Ends the stream: a control frame is never fragmented, and no extension has set a bit of ours.
+    pub(super) fn is_close(&self) -> bool {
+        self.first == FIN | CLOSE
+    }
+
+    pub(super) fn payload_len(&self) -> u64 {
+        self.payload_len
+    }
+
+    /// Of the frame, its header included.
+    pub(super) fn total(&self) -> u64 {
+        self.payload_len.saturating_add(self.header_len as u64)
+    }
+
+    /// Header and head.
+    pub(super) fn with_head(&self) -> usize {
+        self.header_len + clamped_len(self.payload_len, HEAD_BYTES)
+    }
+
+    pub(super) fn head_is_whole(&self) -> bool {
+        self.header_len + self.head.len() == self.with_head()
+    }
+
+    pub(super) fn head(&self) -> FrameHead<'a> {
+        FrameHead {
+            opcode: self.opcode(),
+            head: self.head,
+            payload_len: clamped_len(self.payload_len, usize::MAX),
+        }
+    }
+
+    /// Of the frame that these bytes hold.
+    pub(super) fn payload<'b>(&self, frame: &'b [u8]) -> &'b [u8] {
+        &frame[self.header_len..]
+    }
+}
+
+/// A whole, unmasked frame.
+pub(super) fn frame_of(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(MAX_HEADER + payload.len());
+    bytes.push(FIN | opcode);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ ..126), _) => bytes.push(short),
+        (_, Ok(middle)) => {
+            bytes.push(126);
+            bytes.extend_from_slice(&middle.to_be_bytes());
+        }
+        _ => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn clamped_len(bytes: u64, most: usize) -> usize {
+    usize::try_from(bytes).map_or(most, |bytes| bytes.min(most))
 }
 
 /// How many bytes of `pattern` stand matched after `byte`; `None`: all of them.
@@ -206,28 +284,12 @@ fn payload_length(header: &[u8]) -> Option<u64> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::frame_of as frame;
     use super::*;
 
     const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
 
     type Seen = (u8, Vec<u8>, usize);
-
-    fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0x80 | opcode];
-        match payload.len() {
-            short @ ..126 => bytes.push(u8::try_from(short).unwrap()),
-            middle @ ..65536 => {
-                bytes.push(126);
-                bytes.extend_from_slice(&u16::try_from(middle).unwrap().to_be_bytes());
-            }
-            long => {
-                bytes.push(127);
-                bytes.extend_from_slice(&(long as u64).to_be_bytes());
-            }
-        }
-        bytes.extend_from_slice(payload);
-        bytes
-    }
 
     fn expected(frames: &[(u8, Vec<u8>)]) -> Vec<Seen> {
         frames
@@ -240,21 +302,46 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_frame_is_found_where_it_begins() {
-        let close = |frame: Frame<'_>| (frame.head == b"1").then_some(());
-        let written = [frame(1, b"42[]"), frame(1, b"1"), frame(8, b"")].concat();
-        let (_, mut parser) = run([UPGRADE]);
-        assert_eq!(parser.find_forbidden(&written, close), Some((6, ())));
-        assert_eq!(parser.find_forbidden(&written[..6], close), None);
-        // Half of it is out: too late.
-        parser.advance(&written[..8], &mut |_| {});
-        assert_eq!(parser.find_forbidden(&written[8..], close), None);
+    fn start_of_a_frame_says_what_it_is_once_its_header_is_whole() {
+        for (payload_len, header_len) in [
+            (0, 2),
+            (1, 2),
+            (125, 2),
+            (126, 4),
+            (65_535, 4),
+            (65_536, 10),
+        ] {
+            let bytes = frame(1, &vec![b'x'; payload_len]);
+            assert_eq!(bytes.len(), header_len + payload_len);
+            for cut in 0..bytes.len().min(40) {
+                let start = FrameStart::parse(&bytes[..cut]);
+                assert_eq!(start.is_some(), cut >= header_len, "{payload_len} {cut}");
+                let Some(start) = start else { continue };
+                assert_eq!(start.total(), bytes.len() as u64);
+                let whole = cut - header_len >= payload_len.min(HEAD_BYTES);
+                assert_eq!(start.head_is_whole(), whole, "{payload_len} {cut}");
+                assert_eq!(start.head().payload_len, payload_len);
+            }
+        }
+        assert!(FrameStart::parse(&frame(CLOSE, b"")).unwrap().is_close());
+        assert!(!FrameStart::parse(&frame(1, b"")).unwrap().is_close());
+        // Not of ours.
+        assert!(!FrameStart::parse(b"\x08\x00").unwrap().is_close());
+    }
+
+    #[test]
+    fn head_of_the_upgrade_ends_where_the_first_frame_begins() {
         let (_, parser) = run([&UPGRADE[..20]]);
-        let rest = [&UPGRADE[20..], &written].concat();
-        assert_eq!(
-            parser.find_forbidden(&rest, close),
-            Some((UPGRADE.len() - 20 + 6, ()))
-        );
+        let rest = [&UPGRADE[20..], &frame(1, b"0")].concat();
+        assert_eq!(parser.head_len(&rest), UPGRADE.len() - 20);
+        assert_eq!(parser.head_len(&rest[..7]), 7);
+        let (_, parser) = run([UPGRADE]);
+        assert_eq!(parser.head_len(b"x"), 0);
+        assert_eq!(Frames::new().head_len(b"x"), 1);
+    }
+
+    fn at_boundary(parser: &Frames) -> bool {
+        matches!(parser.at, FramePosition::Header(0))
     }
 
     fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Frames) {
@@ -274,7 +361,7 @@ mod tests {
         let mut parser = Frames::new();
         parser.advance(&frame(1, b"0"), &mut |_| panic!("HTTP holds no frame"));
         assert!(parser.is_http());
-        assert!(!parser.at_boundary());
+        assert!(!at_boundary(&parser));
     }
 
     #[test]
@@ -284,7 +371,7 @@ mod tests {
         bytes.extend_from_slice(&frame(1, b"40"));
         let (seen, parser) = run(bytes.chunks(1));
         assert_eq!(seen, [(1, b"40".to_vec(), 2)]);
-        assert!(parser.at_boundary());
+        assert!(at_boundary(&parser));
     }
 
     #[test]
@@ -299,16 +386,16 @@ mod tests {
         let whole = [UPGRADE, &frame(1, b"42[\"a\"]")].concat();
         let (cut, last) = whole.split_at(whole.len() - 1);
         let (seen, parser) = run([cut]);
-        assert!(seen.is_empty() && !parser.at_boundary());
+        assert!(seen.is_empty() && !at_boundary(&parser));
         let (seen, parser) = run([cut, last]);
-        assert!(seen.len() == 1 && parser.at_boundary());
+        assert!(seen.len() == 1 && at_boundary(&parser));
     }
 
     #[test]
     fn a_length_beyond_all_memory_is_only_a_number() {
         let huge = [UPGRADE, &[0x82, 127], &[0xff; 8], &[7; 100]].concat();
         let (seen, parser) = run([&huge[..]]);
-        assert!(seen.is_empty() && !parser.at_boundary());
+        assert!(seen.is_empty() && !at_boundary(&parser));
     }
 
     proptest! {
@@ -340,7 +427,7 @@ mod tests {
             }
             let (seen, parser) = run(pieces);
             prop_assert_eq!(seen, expected(&frames));
-            prop_assert!(parser.at_boundary());
+            prop_assert!(at_boundary(&parser));
         }
 
         #[test]

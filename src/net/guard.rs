@@ -1,28 +1,13 @@
 //! One per TCP connection: what the rest of the program knows of it, and the handle that closes it.
 
-use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
+use super::observer::Observer;
+use super::writer::FrameWriter;
 use crate::clock;
-
-/// Told by the stream, on the task that writes and inside its write: never blocks, never writes to the same connection.
-pub trait Observer: Send + Sync {
-    /// The kernel has taken the last byte of a frame. `head` is the start of its payload, at most
-    /// [`HEAD_BYTES`](super::frames::HEAD_BYTES).
-    fn frame_written(&self, opcode: u8, head: &[u8], payload_len: usize);
-    /// Asked before a frame goes out: a reason closes the connection in its place.
-    fn forbids(&self, _opcode: u8, _head: &[u8], _payload_len: usize) -> Option<&'static str> {
-        None
-    }
-    /// The connection is closed; nothing follows.
-    fn closed(&self) {}
-}
 
 /// Why a connection ended; the first cause stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,34 +51,31 @@ impl CloseReason {
 
 /// One accepted TCP connection. Every request of it carries an `Arc<Guard>` in its extensions.
 ///
-/// It may outlive the connection (a polling session keeps the parts of its first request): it holds no file descriptor.
+/// It may outlive the connection (a polling session keeps the parts of its first request): its writer lets the file
+/// descriptor go with the stream.
 pub struct Guard {
     id: u64,
-    peer: SocketAddr,
-    /// Weak, so that the descriptor is closed with the stream and not with the last guard.
-    socket: Weak<TcpStream>,
+    tcp_peer: SocketAddr,
+    /// Where a proxy says that the connection comes from.
+    client: OnceLock<SocketAddr>,
+    writer: FrameWriter,
     ended: AtomicBool,
     reason: OnceLock<CloseReason>,
     upgraded: AtomicBool,
-    write_blocked: AtomicBool,
-    bytes_written: AtomicU64,
-    frames_out: AtomicU64,
     last_heard: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
 }
 
 impl Guard {
-    pub(super) fn new(id: u64, peer: SocketAddr, socket: &Arc<TcpStream>) -> Self {
+    pub(super) fn new(id: u64, tcp_peer: SocketAddr, writer: FrameWriter) -> Self {
         Self {
             id,
-            peer,
-            socket: Arc::downgrade(socket),
+            tcp_peer,
+            client: OnceLock::new(),
+            writer,
             ended: AtomicBool::new(false),
             reason: OnceLock::new(),
             upgraded: AtomicBool::new(false),
-            write_blocked: AtomicBool::new(false),
-            bytes_written: AtomicU64::new(0),
-            frames_out: AtomicU64::new(0),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
             observer: Mutex::new(None),
         }
@@ -102,29 +84,27 @@ impl Guard {
     /// Closes the transport now, whatever the peer does and whoever waits in a read or a write: both fail at once, so the
     /// library runs its disconnect handlers. Stock clients take it for a lost connection and come back.
     ///
-    /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is thrown away.
+    /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is thrown away. Never
+    /// to be called by an [`Observer`] of this connection, which answers
+    /// [`Close`](super::FrameAnswer::Close) instead.
     pub fn kick(&self, reason: &'static str) {
         self.end(CloseReason::Kicked(reason));
     }
 
-    /// The other end of the TCP connection; behind a proxy that is the proxy.
+    /// The client, if a proxy in front has said who that is; else the other end of the TCP connection.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.client.get().copied().unwrap_or(self.tcp_peer)
+    }
+
+    /// What the proxy says of the client, in a header that comes after the accept and before the first request. Only the
+    /// first call counts.
+    pub fn set_peer(&self, client: SocketAddr) {
+        self.client.get_or_init(|| client);
     }
 
     /// Unique within its [`ConnectionTable`](super::ConnectionTable), never reused; says nothing to clients.
     pub fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Bytes that the kernel has taken.
-    pub fn bytes_written(&self) -> u64 {
-        self.bytes_written.load(Ordering::Relaxed)
-    }
-
-    /// WebSocket frames whose last byte the kernel has taken.
-    pub fn frames_out(&self) -> u64 {
-        self.frames_out.load(Ordering::Relaxed)
     }
 
     /// How long nothing that the peer sent has been read.
@@ -133,9 +113,9 @@ impl Guard {
         Duration::from_millis(clock::monotonic_ms().saturating_sub(heard))
     }
 
-    /// A write waits for the peer to read.
+    /// A write waits for the peer to read, or a part of one.
     pub fn write_blocked(&self) -> bool {
-        self.write_blocked.load(Ordering::Relaxed)
+        self.writer.is_blocked()
     }
 
     /// HTTP is over: a `101` was answered.
@@ -148,8 +128,8 @@ impl Guard {
         self.reason.get().copied()
     }
 
-    /// Sets who is told of frames from now on, in place of any observer before. All namespaces of a WebSocket share the
-    /// stream and hence the one observer. It is let go of when the connection ends, so it may hold this guard.
+    /// Sets who is notified of frames from now on, in place of any observer before. All namespaces of a WebSocket share the
+    /// stream and hence the one observer. It is dropped when the connection ends, so it may hold this guard.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         let mut current = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         // Checked under the lock: `clear_observer` comes after the reason.
@@ -175,17 +155,12 @@ impl Guard {
         self.reason.set(reason).ok();
     }
 
-    /// Ends both directions, so that whoever reads learns of a write that failed, and the other way round.
+    /// Ends both directions, so that the reading task learns of a write that failed, and the other way round. Takes the
+    /// writer's lock.
     pub(super) fn end(&self, reason: CloseReason) {
         self.note(reason);
         self.ended.store(true, Ordering::Release);
-        let Some(socket) = self.socket.upgrade() else {
-            return;
-        };
-        // Shutting down both directions wakes whoever waits for the socket: epoll reports a hang-up even with a full window.
-        if let Err(error) = SockRef::from(&*socket).shutdown(Shutdown::Both)
-            && error.kind() != io::ErrorKind::NotConnected
-        {
+        if let Err(error) = self.writer.abort() {
             let reason = reason.label();
             tracing::debug!(%error, reason, "cannot shut a connection down; its next read or write fails");
         }
@@ -197,24 +172,16 @@ impl Guard {
 
     pub(super) fn set_upgraded(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
+        self.writer.expect_upgrade();
     }
 
-    pub(super) fn set_write_blocked(&self, blocked: bool) {
-        self.write_blocked.store(blocked, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_written(&self, bytes: usize) {
-        self.bytes_written
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn writer(&self) -> &FrameWriter {
+        &self.writer
     }
 
     pub(super) fn heard(&self) {
         self.last_heard
             .store(clock::monotonic_ms(), Ordering::Relaxed);
-    }
-
-    pub(super) fn count_frame(&self) {
-        self.frames_out.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -222,7 +189,7 @@ impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard")
             .field("id", &self.id)
-            .field("peer", &self.peer)
+            .field("peer", &self.peer())
             .field("reason", &self.reason.get())
             .finish_non_exhaustive()
     }

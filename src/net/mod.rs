@@ -2,15 +2,19 @@
 //!
 //! - `accept`: the loop; caps, back-off, hyper per connection
 //! - `request`: what is done to each request before the router sees it
-//! - `stream`: the TCP stream below hyper, with its write deadline
+//! - `stream`: the stream below hyper and the library
+//! - `writer`: the one writer of a connection, with its queue and its deadline
+//! - `observer`: who is notified of frames, and may stop or change some
+//! - `frames`: WebSocket frames in what goes out
+//! - `socket`: what bytes are read from and written to; the place of TLS and PROXY protocol
 //! - `guard`: the handle that closes a connection, in the extensions of its requests
 //! - `table`: all open connections, for the drain and for metrics
-//! - `frames`: finds the WebSocket frames in what goes out
 //! - `descriptors`: how many connections the process can hold at all
 //!
 //! ```text
 //! accept ── ConnectionTable ── Guard ◄── request extensions, sessions, drain (kick)
-//!    └─ hyper ── GuardedStream ── Frames ──► Observer (outlet: what is on its way, room again)
+//!    └─ hyper ── GuardedStream ──┴─ FrameWriter ──► Socket
+//!                                        └──► Observer (send budget: what has left, close packets)
 //! ```
 //!
 //! `axum::serve` would not do: it sets no deadline for request heads, no limits, and gives no handle to a connection.
@@ -19,11 +23,16 @@ mod accept;
 mod descriptors;
 mod frames;
 mod guard;
+#[cfg(test)]
+mod memory;
+mod observer;
 mod request;
+mod socket;
 mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +43,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub use accept::serve;
 pub use descriptors::raise_descriptor_limit;
-pub use frames::HEAD_BYTES;
-pub use guard::{CloseReason, Guard, Observer};
+pub use guard::{CloseReason, Guard};
+pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 
 /// Connections that the kernel keeps for us while the loop is busy: a whole fleet comes back at once after a deploy.

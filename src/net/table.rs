@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpStream;
-
 use super::guard::{CloseReason, Guard};
+use super::writer::FrameWriter;
 
 /// What a listener has seen since the start. The caller shows it as metrics when it is asked for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,9 +64,9 @@ impl ConnectionTable {
         }
     }
 
-    pub(super) fn insert(&self, peer: SocketAddr, socket: &Arc<TcpStream>) -> Arc<Guard> {
+    pub(super) fn insert(&self, tcp_peer: SocketAddr, writer: FrameWriter) -> Arc<Guard> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
-        let guard = Arc::new(Guard::new(id, peer, socket));
+        let guard = Arc::new(Guard::new(id, tcp_peer, writer));
         self.open().insert(id, guard.clone());
         guard
     }

@@ -6,6 +6,7 @@ mod library;
 mod stall;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ConnectionTable, Guard, NetSettings, Observer, bind, serve};
+use super::{ConnectionTable, FrameHead, Guard, NetSettings, Observer, bind, serve};
 
 /// What the tests wait for at most, on a busy machine.
 const LONG: Duration = Duration::from_secs(10);
@@ -150,6 +151,7 @@ fn guard_of(request: &Request) -> Arc<Guard> {
 
 #[derive(Default)]
 struct Recorder {
+    bytes: AtomicUsize,
     frames: Mutex<Vec<(u8, Vec<u8>, usize)>>,
 }
 
@@ -157,11 +159,19 @@ impl Recorder {
     fn frames(&self) -> Vec<(u8, Vec<u8>, usize)> {
         self.frames.lock().unwrap().clone()
     }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl Observer for Recorder {
-    fn frame_written(&self, opcode: u8, head: &[u8], payload_len: usize) {
-        let frame = (opcode, head.to_vec(), payload_len);
+    fn bytes_written(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn frame_written(&self, frame: FrameHead<'_>) {
+        let frame = (frame.opcode, frame.head.to_vec(), frame.payload_len);
         self.frames.lock().unwrap().push(frame);
     }
 }

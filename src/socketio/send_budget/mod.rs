@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::drain_rate::{DrainRate, START};
 pub(super) use self::reservation::Reservation;
 use super::inbound::packets;
-use crate::net::Observer;
+use crate::net::{FrameAnswer, FrameHead, Observer};
 use crate::session::{AdmissionSlot, SharedHub};
 
 /// A WebSocket may have so many packets between the hub and the kernel. The library's own queue (4,096 packets) is larger,
@@ -316,15 +316,23 @@ const CLOSE: &[u8] = b"1";
 const LIBRARY_CLOSES: &str = "library";
 
 impl Observer for SendBudget {
-    /// A client that receives the close packet never comes back (python-socketio) or not for long (Java); one whose
-    /// transport is closed is back within a second.
-    fn forbids(&self, opcode: u8, head: &[u8], _payload_len: usize) -> Option<&'static str> {
-        (opcode == TEXT && head == CLOSE).then_some(LIBRARY_CLOSES)
+    fn frame_written(&self, frame: FrameHead<'_>) {
+        if frame.opcode == TEXT && is_counted(frame.head) {
+            self.settle(1);
+        }
     }
 
-    fn frame_written(&self, opcode: u8, head: &[u8], _payload_len: usize) {
-        if opcode == TEXT && is_counted(head) {
-            self.settle(1);
+    fn wants(&self, frame: FrameHead<'_>) -> bool {
+        frame.opcode == TEXT && frame.head == CLOSE
+    }
+
+    /// A client that receives the close packet never comes back (python-socketio) or not for long (Java); one whose
+    /// transport is closed is back within a second.
+    fn inspect(&self, _opcode: u8, payload: &[u8]) -> FrameAnswer {
+        if payload == CLOSE {
+            FrameAnswer::Close(LIBRARY_CLOSES)
+        } else {
+            FrameAnswer::Pass
         }
     }
 

@@ -43,6 +43,14 @@ fn fill(budget: &SendBudget, size: usize, transport: TransportType) -> usize {
         .count()
 }
 
+fn frame(opcode: u8, head: &[u8]) -> FrameHead<'_> {
+    FrameHead {
+        opcode,
+        head,
+        payload_len: head.len(),
+    }
+}
+
 fn in_flight(budget: &SendBudget) -> (usize, usize) {
     let state = budget.lock();
     (state.in_flight.len(), state.bytes)
@@ -80,7 +88,7 @@ fn packets_are_settled_in_the_order_in_which_they_were_reserved() {
     }
     take_answer(&budget, 4_000, Websocket);
     for expected in [(3, 4_320), (2, 4_300), (1, 4_000), (0, 0), (0, 0)] {
-        budget.frame_written(TEXT, b"42[\"a\"]", 7);
+        budget.frame_written(frame(TEXT, b"42[\"a\"]"));
         assert_eq!(in_flight(&budget), expected);
     }
 }
@@ -130,7 +138,7 @@ fn only_events_and_acknowledgements_count() {
     for (opcode, head, expected) in frames {
         take_answer(&budget, 1, Websocket);
         let before = in_flight(&budget).0;
-        budget.frame_written(opcode, head, head.len());
+        budget.frame_written(frame(opcode, head));
         assert_eq!(before - in_flight(&budget).0, expected, "{head:?}");
     }
 }
@@ -163,14 +171,16 @@ fn a_poll_settles_what_its_body_holds() {
 #[test]
 fn close_packet_is_forbidden_and_nothing_else() {
     let budget = budget(true);
-    assert_eq!(budget.forbids(TEXT, b"1", 1), Some(LIBRARY_CLOSES));
+    assert!(budget.wants(frame(TEXT, b"1")));
+    let answer = budget.inspect(TEXT, b"1");
+    assert_eq!(answer, FrameAnswer::Close(LIBRARY_CLOSES));
     for (opcode, head) in [
         (TEXT, b"2".as_slice()),
         (TEXT, b"1x"),
         (8, b"1"),
         (TEXT, b""),
     ] {
-        assert_eq!(budget.forbids(opcode, head, head.len()), None);
+        assert!(!budget.wants(frame(opcode, head)), "{head:?}");
     }
 }
 

@@ -1,0 +1,146 @@
+//! A socket in memory whose kernel takes as many bytes as a test says.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::ReadBuf;
+
+use super::socket::Socket;
+
+#[derive(Default)]
+pub(super) struct MemorySocket {
+    state: Mutex<MemoryState>,
+}
+
+#[derive(Default)]
+struct MemoryState {
+    /// How many bytes the next writes take; 0: the kernel is full. Afterwards it is full for ever.
+    takes: VecDeque<usize>,
+    /// Not writable until the next entry of `takes`.
+    full: bool,
+    written: Vec<u8>,
+    writes: usize,
+    writer: Option<Waker>,
+    incoming: VecDeque<u8>,
+    reader: Option<Waker>,
+    shut: Option<Shutdown>,
+    reset: bool,
+}
+
+impl MemorySocket {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The next writes take so many bytes each.
+    pub(super) fn allow(&self, takes: impl IntoIterator<Item = usize>) {
+        let mut state = self.lock();
+        state.takes.extend(takes);
+        state.full = false;
+        state.writer.take().inspect(Waker::wake_by_ref);
+    }
+
+    pub(super) fn receive(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        state.incoming.extend(bytes);
+        state.reader.take().inspect(Waker::wake_by_ref);
+    }
+
+    pub(super) fn written(&self) -> Vec<u8> {
+        self.lock().written.clone()
+    }
+
+    /// Calls to the kernel that took something.
+    pub(super) fn writes(&self) -> usize {
+        self.lock().writes
+    }
+
+    pub(super) fn shut(&self) -> Option<Shutdown> {
+        self.lock().shut
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.lock().reset
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Socket for MemorySocket {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if !state.incoming.is_empty() || state.shut == Some(Shutdown::Both) {
+            return Poll::Ready(Ok(()));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let mut state = self.lock();
+        if state.incoming.is_empty() && state.shut != Some(Shutdown::Both) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = buf.remaining().min(state.incoming.len());
+        let bytes: Vec<u8> = state.incoming.drain(..read).collect();
+        buf.put_slice(&bytes);
+        Ok(read)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if !state.full {
+            return Poll::Ready(Ok(()));
+        }
+        if state.takes.is_empty() {
+            state.writer = Some(cx.waker().clone());
+        } else {
+            // Writable again, as soon as the task has waited once.
+            state.full = false;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut state = self.lock();
+        if state.shut.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let Some(mut left @ 1..) = state.takes.pop_front() else {
+            state.full = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let before = state.written.len();
+        for buf in bufs {
+            let here = left.min(buf.len());
+            state.written.extend_from_slice(&buf[..here]);
+            left -= here;
+        }
+        state.writes += 1;
+        Ok(state.written.len() - before)
+    }
+
+    fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write(bufs)
+    }
+
+    fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+        let mut state = self.lock();
+        state.shut = Some(how);
+        for waker in [state.reader.take(), state.writer.take()] {
+            waker.inspect(Waker::wake_by_ref);
+        }
+        Ok(())
+    }
+
+    fn reset_on_close(&self) -> io::Result<()> {
+        self.lock().reset = true;
+        Ok(())
+    }
+}

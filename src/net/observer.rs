@@ -1,0 +1,54 @@
+//! Who is notified of what goes out over a connection, and may stop or change some of it.
+
+/// How many payload bytes of a frame are shown: enough to tell the packets of Engine.IO and Socket.IO apart.
+pub const HEAD_BYTES: usize = 16;
+
+/// The largest payload that is held back for [`Observer::inspect`]; a longer one goes out unseen, whatever its kind.
+pub const MOST_INSPECTED: usize = 4096;
+
+/// A WebSocket frame by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHead<'a> {
+    /// 0 continuation, 1 text, 2 binary, 8 close, 9 ping, 10 pong.
+    pub opcode: u8,
+    /// The first payload bytes, at most [`HEAD_BYTES`].
+    pub head: &'a [u8],
+    /// All payload bytes.
+    pub payload_len: usize,
+}
+
+/// What becomes of a frame that was inspected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FrameAnswer {
+    Pass,
+    /// The connection is closed in place of the frame, for this reason. What went before it has gone out.
+    Close(&'static str),
+    /// This payload goes out in place of the frame's own. Reports are of what goes out.
+    Replace(Vec<u8>),
+}
+
+/// Notified by the stream, on the task that writes and under the lock of its writer: it never blocks, and never writes to
+/// or closes the same connection but by its answer.
+pub trait Observer: Send + Sync {
+    /// The kernel has taken so many bytes, of HTTP or of frames: the only progress of a transport without frames (SSE, the
+    /// body of a poll).
+    fn bytes_written(&self, _bytes: usize) {}
+
+    /// The kernel has taken the last byte of a frame. In the order of the wire, each frame once.
+    fn frame_written(&self, _frame: FrameHead<'_>) {}
+
+    /// Whether [`inspect`](Self::inspect) is to see this frame before it goes out. The answer depends on nothing but the
+    /// frame: it may be asked for repeatedly, and never for a payload of more than [`MOST_INSPECTED`] bytes, nor for a part
+    /// of a fragmented message (the library does not fragment).
+    fn wants(&self, _frame: FrameHead<'_>) -> bool {
+        false
+    }
+
+    /// A whole frame of a wanted kind, before it goes out and once.
+    fn inspect(&self, _opcode: u8, _payload: &[u8]) -> FrameAnswer {
+        FrameAnswer::Pass
+    }
+
+    /// The connection is closed; nothing follows.
+    fn closed(&self) {}
+}

@@ -1,0 +1,169 @@
+//! From the writer into the kernel: what is taken, what is reported of it, and how long a wait may be.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::super::frames::Frames;
+use super::super::observer::Observer;
+use super::super::socket::Socket;
+use super::WriterError;
+use super::one_sided::OneSided;
+use super::stall::StallClock;
+
+pub(super) struct Outflow {
+    /// None once the stream is dropped.
+    socket: Option<Arc<dyn Socket>>,
+    aborted: bool,
+    /// Follows the bytes that the kernel has taken.
+    frames: Frames,
+    stall: StallClock,
+    one_sided: OneSided,
+}
+
+impl Outflow {
+    pub(super) fn new(socket: Arc<dyn Socket>, deadline: Duration) -> Self {
+        Self {
+            socket: Some(socket),
+            aborted: false,
+            frames: Frames::new(),
+            stall: StallClock::new(deadline),
+            one_sided: OneSided::default(),
+        }
+    }
+
+    pub(super) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    pub(super) fn expect_upgrade(&mut self) {
+        self.frames.expect_upgrade();
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.socket.is_some() && !self.aborted
+    }
+
+    /// A write waits for the peer.
+    pub(super) fn waits(&self) -> bool {
+        self.stall.is_running()
+    }
+
+    /// Whether a write is worth a try. The library asks again for each ping that it answers, and what waits must not be
+    /// looked through each time.
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (Some(socket), true) = (&self.socket, self.stall.is_running()) else {
+            return Poll::Ready(Ok(()));
+        };
+        match socket.poll_write_ready(cx) {
+            Poll::Pending => self.stall.poll_look(cx).map(Ok),
+            ready @ Poll::Ready(_) => ready,
+        }
+    }
+
+    /// Writes what goes now, at least one byte, or waits until that is possible.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        observer: Option<&dyn Observer>,
+    ) -> Poll<Result<usize, WriterError>> {
+        loop {
+            let (Some(socket), false) = (&self.socket, self.aborted) else {
+                return Poll::Ready(Err(WriterError::Aborted));
+            };
+            match socket.try_write(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(self.sent(bufs, result, observer)),
+            }
+            if let Poll::Ready(ready) = socket.poll_write_ready(cx) {
+                ready?;
+                continue;
+            }
+            ready!(self.stall.poll_look(cx));
+            // Past the readiness that tokio remembers.
+            let result = match socket.try_write_unready(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.stall.look_failed() {
+                        continue;
+                    }
+                    Err(io::ErrorKind::TimedOut.into())
+                }
+                result => result,
+            };
+            return Poll::Ready(self.sent(bufs, result, observer));
+        }
+    }
+
+    /// Writes what goes now. `WouldBlock` counts as nothing.
+    pub(super) fn try_send(
+        &mut self,
+        bufs: &[IoSlice<'_>],
+        observer: Option<&dyn Observer>,
+    ) -> Result<usize, WriterError> {
+        let (Some(socket), false) = (&self.socket, self.aborted) else {
+            return Err(WriterError::Aborted);
+        };
+        match socket.try_write(bufs) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => self.sent(bufs, result, observer),
+        }
+    }
+
+    fn sent(
+        &mut self,
+        bufs: &[IoSlice<'_>],
+        result: io::Result<usize>,
+        observer: Option<&dyn Observer>,
+    ) -> Result<usize, WriterError> {
+        let taken = result?;
+        if taken > 0 {
+            self.stall.stop();
+            self.one_sided.taken(taken);
+            if let Some(observer) = observer {
+                observer.bytes_written(taken);
+            }
+            self.follow(bufs, taken, observer);
+        }
+        Ok(taken)
+    }
+
+    fn follow(&mut self, bufs: &[IoSlice<'_>], taken: usize, observer: Option<&dyn Observer>) {
+        if self.frames.is_http() {
+            return;
+        }
+        let mut left = taken;
+        for buf in bufs {
+            let here = left.min(buf.len());
+            self.frames.advance(&buf[..here], &mut |frame| {
+                if let Some(observer) = observer {
+                    observer.frame_written(frame);
+                }
+            });
+            left -= here;
+        }
+    }
+
+    /// Bytes came from the peer. True: it sends on and on, and takes too little.
+    pub(super) fn received(&mut self, bytes: usize) -> bool {
+        !self.frames.is_http() && self.one_sided.received(bytes)
+    }
+
+    pub(super) fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+        self.socket
+            .as_ref()
+            .map_or(Ok(()), |socket| socket.shut_down(how))
+    }
+
+    /// Nothing more goes out.
+    pub(super) fn abort(&mut self) -> io::Result<()> {
+        self.aborted = true;
+        self.shut_down(Shutdown::Both)
+    }
+
+    pub(super) fn take_socket(&mut self) -> Option<Arc<dyn Socket>> {
+        self.socket.take()
+    }
+}
