@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 const ASSETS: i64 = 100_000;
 const RECORD: usize = 300;
 
-struct Nobody;
+struct IgnoringOutlet;
 
-impl Outlet for Nobody {
+impl Outlet for IgnoringOutlet {
     fn offer(&mut self, _: Item<'_>) -> Offered {
         Offered::Taken
     }
@@ -62,7 +62,7 @@ fn resident() -> usize {
 #[test]
 #[ignore = "a measurement"]
 fn a_hundred_thousand_assets() {
-    let mut hub: Hub<Nobody> = Hub::new(HubSettings {
+    let mut hub: Hub<IgnoringOutlet> = Hub::new(HubSettings {
         window_ms: 1_000,
         window_bytes: 1 << 20,
         latest_bytes: 1 << 30,

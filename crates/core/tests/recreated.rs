@@ -1,7 +1,7 @@
-//! The real hub against a world in which the topic is deleted and made anew, again and again: instances notice it late and at
+//! The real hub against a world in which the topic is deleted and recreated, again and again: instances notice it late and at
 //! different times, and read the new log from the old position until then; others start afterwards and never knew the old one.
-//! Clients move between them. Whoever has seen something of an old topic must be told before the new one counts, and then gets
-//! all of it exactly once; whoever has not must not be told anything.
+//! Clients move between them. A client that has seen something of an old topic must be resynced before the new one counts, and
+//! then gets all of it exactly once; a client that has not must not be resynced.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -116,7 +116,7 @@ struct Outcome {
     recreated: usize,
     outgrown: usize,
     resumed: usize,
-    told: usize,
+    resynced: usize,
     refused: usize,
 }
 
@@ -336,7 +336,7 @@ impl World {
             let topic = instance.topics[0];
             if instance.topics.iter().all(|other| *other == topic) && of(topic) {
                 let good = matches!(judged, Inspection::Resume(_));
-                assert!(good, "seed {}: told for nothing: {judged:?}", self.seed);
+                assert!(good, "seed {}: resynced for nothing: {judged:?}", self.seed);
             }
             if judged == Inspection::Unknown && self.random.chance(80) {
                 instance.notice(self.topic, usize::MAX, now);
@@ -370,7 +370,7 @@ impl World {
             match sent {
                 Sent::Interval { resumed, cursor } => {
                     if !resumed {
-                        self.outcome.told += usize::from(client.since.is_some());
+                        self.outcome.resynced += usize::from(client.since.is_some());
                         client.since = Some(cursor.clone());
                         client.got.clear();
                     }
@@ -446,7 +446,7 @@ fn publication(place: Place) -> Publication {
 }
 
 #[test]
-fn nobody_goes_on_from_an_old_topic_into_the_new_one_without_a_word() {
+fn no_client_goes_on_from_a_deleted_topic_into_the_recreated_one_without_a_resync() {
     let mut total = Outcome::default();
     for seed in 0..60 {
         let mut world = World::new(seed);
@@ -459,12 +459,12 @@ fn nobody_goes_on_from_an_old_topic_into_the_new_one_without_a_word() {
         total.recreated += outcome.recreated;
         total.outgrown += outcome.outgrown;
         total.resumed += outcome.resumed;
-        total.told += outcome.told;
+        total.resynced += outcome.resynced;
         total.refused += outcome.refused;
     }
     // The model must have exercised what it claims to check.
     assert!(total.received > 20_000, "{total:?}");
     assert!(total.recreated > 150 && total.outgrown > 100, "{total:?}");
     assert!(total.resumed > 1_500 && total.refused > 50, "{total:?}");
-    assert!(total.told > 300, "{total:?}");
+    assert!(total.resynced > 300, "{total:?}");
 }

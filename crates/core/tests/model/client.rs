@@ -107,7 +107,7 @@ impl Client {
     pub(crate) fn may_hear(&self, place: Place, written: &Written, seed: u64) {
         assert_eq!(
             written.organisation, self.organisation,
-            "seed {seed}: {place:?} is somebody else's"
+            "seed {seed}: {place:?} belongs to another client"
         );
         let heard = |room: &usize| written.is_heard_in(*room) && !self.leaving.contains(room);
         assert!(
@@ -157,7 +157,7 @@ impl Client {
         }
     }
 
-    /// It was welcomed without a past, or told to resync.
+    /// It was welcomed fresh, or resynced.
     pub(crate) fn begins_anew(&mut self, tables: &[Table]) {
         self.since = self.cursor.as_deref().map(|text| decode(text, tables));
         self.got.clear();

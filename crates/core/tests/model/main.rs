@@ -1,8 +1,8 @@
 //! The real hub against a model of the world: several instances with clocks of their own read the same log in different
 //! interleavings, stall, lose contact, restart, run out of space and find new partitions at different times, while clients
 //! read slowly, join and leave rooms, are cut off and come back to any of them. Each record of a client's rooms must arrive
-//! exactly once, or the client must have been told to resync. Of class `latest` the newest of each key must arrive, never
-//! an older one behind it, and who asks how things stand must get all of it.
+//! exactly once, or the client must have been resynced. Of class `latest` the newest of each key must arrive, never an older
+//! one behind it, and a client that asks for a snapshot must get all of it.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -50,7 +50,7 @@ fn play(seeds: std::ops::Range<u64>) -> Outcome {
 }
 
 #[test]
-fn each_record_arrives_once_or_the_client_is_told() {
+fn each_record_arrives_once_or_the_client_is_resynced() {
     let total = play(0..300);
     // The model must have exercised what it claims to check.
     assert!(total.received > 40_000, "{total:?}");

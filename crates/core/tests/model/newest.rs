@@ -1,4 +1,4 @@
-//! What a client must have of class `latest`: the newest of each key, and how things stand where it asked.
+//! What a client must have of class `latest`: the newest of each key, and the snapshots that it asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub(crate) struct Newest {
     asked: BTreeMap<usize, Asked>,
 }
 
-/// How things stand was asked in a room.
+/// The snapshot of a room was asked for.
 struct Asked {
     /// Tells one question from the next.
     nth: usize,

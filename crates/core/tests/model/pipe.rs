@@ -22,14 +22,14 @@ pub(crate) enum Sent {
     /// The room of this number was joined (the how-manieth joining it was) or left when this was the newest item.
     Joined(usize, usize),
     Left(usize),
-    /// How things stand in this room was asked when this was the newest item.
+    /// The snapshot of this room was asked for when this was the newest item.
     Asked(usize, usize),
 }
 
 pub(crate) struct Pipe {
     pub(crate) room_for: usize,
     pub(crate) queue: VecDeque<Sent>,
-    pub(crate) hungry: bool,
+    pub(crate) waiting: bool,
 }
 
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Outlet for TestOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.0.borrow_mut();
         if pipe.queue.len() >= pipe.room_for {
-            pipe.hungry = true;
+            pipe.waiting = true;
             return Offered::Full;
         }
         pipe.queue.push_back(match item {

@@ -1,4 +1,4 @@
-//! What a lagging connection is spared, and what it is not.
+//! Conflation: which records a lagging connection is not sent, and which it is.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn other_classes_are_never_conflated() {
 }
 
 #[test]
-fn only_what_the_connection_may_see_takes_the_place_of_something() {
+fn conflation_uses_only_records_that_the_connection_may_see() {
     let mut rig = Rig::new(1);
     let mut one = full(&mut rig, &["1"]);
     let mut whole = full(&mut rig, &["*"]);
@@ -62,7 +62,7 @@ fn only_what_the_connection_may_see_takes_the_place_of_something() {
 }
 
 #[test]
-fn who_may_leave_one_of_two_rooms_keeps_the_newest_of_the_other() {
+fn conflation_requires_a_newer_record_in_every_held_room() {
     let mut rig = Rig::new(1);
     let mut client = full(&mut rig, &["1", "2"]);
     rig.update(0, "o1", &["1", "2"], "a");
@@ -74,7 +74,7 @@ fn who_may_leave_one_of_two_rooms_keeps_the_newest_of_the_other() {
 }
 
 #[test]
-fn what_goes_out_before_its_turn_carries_the_connections_own_cursor_and_comes_again_after_a_resume()
+fn a_record_that_is_sent_early_carries_the_connections_own_cursor_and_is_sent_again_after_a_resume()
 {
     let mut rig = Rig::new(1);
     let mut client = full(&mut rig, &["1"]);
@@ -102,7 +102,7 @@ fn what_goes_out_before_its_turn_carries_the_connections_own_cursor_and_comes_ag
 }
 
 #[test]
-fn a_key_that_changes_faster_than_the_client_reads_is_not_put_off() {
+fn a_key_that_changes_faster_than_the_client_reads_is_not_deferred() {
     let mut rig = Rig::new(1);
     let mut client = full(&mut rig, &["1"]);
     client.room_for(1);
@@ -122,7 +122,7 @@ fn a_key_that_changes_faster_than_the_client_reads_is_not_put_off() {
 }
 
 #[test]
-fn more_keys_than_can_be_noted_come_in_their_own_turn() {
+fn keys_beyond_the_limit_of_early_records_are_sent_in_their_own_place() {
     let mut rig = Rig::new(1);
     let mut client = full(&mut rig, &["1"]);
     for _ in 0..3 {
@@ -138,7 +138,7 @@ fn more_keys_than_can_be_noted_come_in_their_own_turn() {
 
 /// The sockets of everybody wait while one connection has its turn.
 #[test]
-fn what_is_spared_has_its_share_of_a_turn() {
+fn conflated_entries_count_towards_the_budget_of_a_turn() {
     let mut rig = Rig::new(1);
     let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -148,7 +148,7 @@ fn cursors_are_as_old_as_what_is_read() {
 }
 
 #[test]
-fn partitions_of_long_ago_are_left_out() {
+fn cursors_omit_partitions_that_were_silent_for_long() {
     let mut rig = Rig::new(3);
     let mut client = rig.live(&["1"]);
     rig.publish(1, "o1", &["1"]);
@@ -193,7 +193,7 @@ fn a_partition_that_was_read_from_the_middle_is_named_until_enough_of_it_is_know
 
 /// Two instances read a quiet partition late, and one of them so long ago that its cursors do not name it any more.
 #[test]
-fn what_two_instances_read_late_and_apart_does_not_come_twice() {
+fn a_record_that_two_instances_read_late_is_not_sent_twice() {
     let (mut early, mut late) = (Rig::new(2), Rig::new(2));
     for rig in [&mut early, &mut late] {
         rig.pass(WINDOW_MS);
@@ -216,7 +216,7 @@ fn what_two_instances_read_late_and_apart_does_not_come_twice() {
 }
 
 #[test]
-fn what_all_instances_read_late_is_new_to_who_was_cut_off_before() {
+fn a_record_that_all_instances_read_late_is_new_to_a_client_that_left_before() {
     let mut rig = Rig::new(2);
     rig.pass(WINDOW_MS);
     let client = rig.live(&["1"]);
@@ -230,9 +230,9 @@ fn what_all_instances_read_late_is_new_to_who_was_cut_off_before() {
     assert_eq!(back.records(), [(0, 0), (1, 0)]);
 }
 
-/// Two instances let go of a topic at different offsets, so who moves between them merges for good.
+/// Two instances stopped reading a topic at different offsets, so a client that moves between them merges for good.
 #[test]
-fn a_quiet_connection_that_merges_for_long_is_given_cursors_that_are_new() {
+fn a_quiet_connection_that_merges_for_long_gets_newer_cursors() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);

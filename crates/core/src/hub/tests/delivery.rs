@@ -47,7 +47,7 @@ fn records_come_in_the_order_of_the_log_live_and_replayed() {
 }
 
 #[test]
-fn a_record_that_comes_again_is_not_handed_out_again() {
+fn a_record_that_is_read_again_is_not_delivered_again() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -58,7 +58,7 @@ fn a_record_that_comes_again_is_not_handed_out_again() {
 }
 
 #[test]
-fn whoever_is_full_lags_and_is_caught_up_without_a_loss() {
+fn a_connection_with_a_full_outlet_lags_and_catches_up_without_a_loss() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     client.room_for(3);
@@ -138,7 +138,7 @@ fn a_turn_is_short_and_live_offers_go_first() {
 }
 
 impl Rig {
-    /// A live client, while somebody else has turns waiting that stay so.
+    /// A live client, while turns of another connection are queued and stay so.
     fn live_beside(&mut self, rooms: &[&str]) -> Client {
         let mut client = self.connect("o1", rooms, Start::Fresh);
         let mut turns = std::mem::take(&mut self.hub.turns);
@@ -168,7 +168,7 @@ fn the_welcome_comes_first_and_a_resync_before_any_event() {
 }
 
 #[test]
-fn a_gap_is_told_before_any_later_cursor() {
+fn the_resync_of_a_gap_comes_before_any_later_cursor() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     let mut unwelcome = rig.connect("o1", &["1"], Start::Fresh);
@@ -218,7 +218,7 @@ fn a_cursor_is_an_item_of_the_feed_and_never_overtakes_it() {
 }
 
 #[test]
-fn a_cursor_in_a_backlog_names_what_was_given_no_more_and_no_less() {
+fn a_cursor_in_a_backlog_covers_exactly_what_was_sent() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     client.room_for(2);
@@ -348,7 +348,7 @@ fn quiet_connections_get_a_cursor_and_busy_ones_do_not() {
 }
 
 #[test]
-fn lost_contact_is_told_once_and_to_newcomers_too() {
+fn lost_contact_is_announced_once_and_to_new_connections_too() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     let mut slow = rig.live(&["1"]);

@@ -1,4 +1,4 @@
-//! What leaves the window, who gives way, and that nothing grows for ever.
+//! Eviction: what leaves the window, which organisation loses it, and that nothing grows for ever.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn bytes_evict_from_the_largest_organisation_only() {
 }
 
 #[test]
-fn the_welcome_tells_the_window_that_is_left() {
+fn the_welcome_states_the_window_that_is_left() {
     let mut rig = Rig::with_bytes(1, 20_000);
     rig.publish_sized(0, "o1", &["1"], 15_000);
     rig.pass(20_000);
@@ -51,7 +51,7 @@ fn the_welcome_tells_the_window_that_is_left() {
     rig.pass(5_000);
     let mut client = rig.connect("o1", &["1"], Start::Fresh);
     rig.turns();
-    // The first one, of 25 s ago, had to go: whoever left before is not resumed.
+    // The first one, of 25 s ago, was evicted: a client that left before is not resumed.
     assert_eq!(client.read(), [Welcome(Resumed::Fresh, 25)]);
     rig.pass(200_000);
     let mut client = rig.connect("o1", &["1"], Start::Fresh);
@@ -60,7 +60,7 @@ fn the_welcome_tells_the_window_that_is_left() {
 }
 
 #[test]
-fn whoever_is_overtaken_by_eviction_is_told_and_goes_on() {
+fn a_connection_that_is_overtaken_by_eviction_is_resynced_at_the_head() {
     // Whether the evicted records were of its rooms decides.
     for (name, expected) in [
         (
@@ -158,7 +158,7 @@ impl Rig {
 }
 
 #[test]
-fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_tell_who_lost_what() {
+fn a_noisy_organisation_leaves_the_others_their_fair_share_and_floors_show_what_each_lost() {
     let mut rig = Rig::with_bytes(2, 100_000);
     // Three organisations: a third is 33 kB, less what is evicted ahead. Each quiet one takes nearly that.
     let mut quiet = [0; 2];

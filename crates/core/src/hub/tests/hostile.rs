@@ -1,4 +1,4 @@
-//! Cursors that nobody issued, at the hub: whatever they say, nobody gets what is not theirs, and nothing stands still.
+//! Forged cursors at the hub: whatever they say, no client gets what is not its own, and nothing stalls.
 
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ fn more(rig: &mut Rig) {
 
 proptest! {
     #[test]
-    fn whoever_shows_a_made_up_cursor_gets_what_it_does_not_cover_and_nothing_of_others(
+    fn a_forged_cursor_yields_what_it_does_not_cover_and_nothing_of_other_organisations(
         cursor in any_cursor(),
     ) {
         let mut rig = rig();

@@ -217,7 +217,7 @@ impl Rig {
         self.pass_while(ms, Self::confirm);
     }
 
-    /// The same while nobody can say where the log ends.
+    /// The same while the ends of the log are unknown.
     fn pass_unconfirmed(&mut self, ms: u64) {
         self.pass_while(ms, |_| ());
     }
@@ -235,14 +235,14 @@ impl Rig {
         }
     }
 
-    /// Turns, until nobody wants one.
+    /// Turns, until none is queued.
     fn turns(&mut self) {
         for _ in 0..100_000 {
             if !self.hub.turn(self.now) {
                 return;
             }
         }
-        panic!("somebody always wants another turn");
+        panic!("turns never end");
     }
 
     /// Appends a record for these rooms of an organisation.
@@ -375,7 +375,7 @@ impl Rig {
     }
 }
 
-/// Of the topic whose id nobody has told.
+/// Of the topic whose id is unknown.
 fn mark(partition: i32, next: i64) -> Mark {
     Mark {
         hash: partition_hash(TOPIC, partition),

@@ -44,7 +44,7 @@ fn a_client_that_comes_back_gets_what_it_missed_once() {
 }
 
 #[test]
-fn the_welcome_of_a_resumed_connection_tells_where_it_resumes_from() {
+fn the_welcome_of_a_resumed_connection_carries_the_cursor_that_it_resumes_from() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -122,8 +122,8 @@ fn each_cursor_is_judged() {
 }
 
 #[test]
-fn floors_tell_what_the_window_has_lost() {
-    // Evicted at once: offsets 0 to 3 of partition 0, for want of space.
+fn floors_show_what_the_window_has_evicted() {
+    // Evicted at once: offsets 0 to 3 of partition 0, over the cap.
     let mut rig = Rig::with_bytes(2, 12_000);
     rig.publish_sized(1, "o1", &["1"], 100);
     rig.pass(50_000);
@@ -189,7 +189,7 @@ fn window_moves_before_the_welcome(missed: usize, subscribes: bool) -> (Vec<Seen
 }
 
 #[test]
-fn what_the_window_lets_go_of_before_the_first_turn_matters_only_if_the_client_missed_it() {
+fn eviction_before_the_first_turn_matters_only_if_the_client_missed_the_record() {
     for subscribes in [false, true] {
         let (seen, known) = window_moves_before_the_welcome(1, subscribes);
         let mut expected = vec![Welcome(Resumed::Resumed, 0)];
@@ -203,7 +203,7 @@ fn what_the_window_lets_go_of_before_the_first_turn_matters_only_if_the_client_m
 }
 
 #[test]
-fn what_grows_too_old_before_the_first_turn_was_not_missed() {
+fn a_record_that_expires_before_the_first_turn_was_not_missed() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -219,7 +219,7 @@ fn what_grows_too_old_before_the_first_turn_was_not_missed() {
 }
 
 #[test]
-fn a_hole_that_was_never_read_is_a_gap_for_everybody_before_it() {
+fn records_that_were_never_read_are_a_gap_for_every_older_cursor() {
     let mut rig = Rig::new(2);
     let before = text(rig.now.wall, &[(0, 3)]);
     let unnamed = text(rig.now.wall, &[]);
@@ -264,7 +264,7 @@ fn what_was_written_before_the_start_is_not_here() {
 }
 
 #[test]
-fn a_topic_made_anew_ends_what_was_seen_of_the_old_one() {
+fn a_recreated_topic_invalidates_cursors_of_the_former_one() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -293,7 +293,7 @@ fn a_topic_made_anew_ends_what_was_seen_of_the_old_one() {
 }
 
 #[test]
-fn what_the_client_is_ahead_of_is_skipped_when_it_comes() {
+fn a_record_that_the_cursor_vector_covers_is_skipped_when_it_is_read() {
     let mut rig = Rig::new(2);
     let ahead = text(rig.now.wall, &[(0, 3)]);
     let Inspection::Resume(cursor) = rig.inspect("o1", &ahead) else {
@@ -312,7 +312,7 @@ fn what_the_client_is_ahead_of_is_skipped_when_it_comes() {
 }
 
 #[test]
-fn records_of_a_topic_that_is_gone_are_not_replayed() {
+fn records_of_a_deleted_topic_are_not_replayed() {
     let mut rig = Rig::new(2);
     let mut slow = rig.live(&["1"]);
     slow.room_for(0);
@@ -328,7 +328,7 @@ fn records_of_a_topic_that_is_gone_are_not_replayed() {
     assert_eq!(back.records(), [(1, 0)]);
 }
 
-/// Whoever may make topics that a pattern matches can find such names.
+/// A user who may create topics that a pattern matches can find such names.
 #[test]
 fn two_partitions_of_one_hash_are_a_resync_and_no_loss() {
     const TWINS: [&str; 2] = ["fleet.vvekwlpxlsfh", "fleet.duxbdagnvvkn"];
@@ -362,7 +362,7 @@ fn two_partitions_of_one_hash_are_a_resync_and_no_loss() {
 }
 
 #[test]
-fn brokers_that_were_away_for_longer_than_the_window_make_no_cursor_expire() {
+fn cursors_do_not_expire_while_brokers_are_away_for_longer_than_the_window() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -408,7 +408,7 @@ fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
 }
 
 #[test]
-fn a_storm_of_returns_into_a_full_window_takes_a_while_and_nobody_is_told_to_resync() {
+fn many_resumes_at_once_into_a_full_window_take_a_while_without_a_resync() {
     const BACK: usize = 500;
     /// Some have had their turn within a second, most have not.
     const SERVED: usize = BACK / 3;
@@ -429,7 +429,7 @@ fn a_storm_of_returns_into_a_full_window_takes_a_while_and_nobody_is_told_to_res
     for _ in 0..SERVED {
         rig.hub.turn(rig.now);
     }
-    // The window lets go of something that all of them have, before the others have had their turn.
+    // The window evicts something that all of them have, before the others have had their turn.
     rig.pass(1_000);
     for client in &mut back {
         assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);

@@ -1,4 +1,4 @@
-//! Rooms that are taken away.
+//! Rooms that are revoked.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn revoked(names: &[&str]) -> Seen {
 }
 
 #[test]
-fn a_live_connection_is_told_at_once_and_hears_on_of_its_other_rooms() {
+fn a_live_connection_is_notified_at_once_and_keeps_its_other_rooms() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1", "2", "3"]);
     rig.publish(0, "o1", &["1"]);
@@ -36,7 +36,7 @@ fn a_live_connection_is_told_at_once_and_hears_on_of_its_other_rooms() {
 }
 
 #[test]
-fn nothing_revoked_is_no_news() {
+fn revoking_rooms_that_are_not_held_sends_nothing() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     assert_eq!(rig.revoke(&client, &["9"]), 0);
@@ -68,7 +68,7 @@ fn a_slow_connection_gets_nothing_more_of_the_room_and_all_of_the_others() {
 }
 
 #[test]
-fn whoever_has_not_been_welcomed_yet_is_welcomed_without_the_room_and_told() {
+fn before_the_welcome_a_revocation_changes_its_rooms_and_is_announced_behind_it() {
     let mut rig = Rig::new(1);
     let mut client = rig.connect("o1", &["1", "2"], Start::Fresh);
     rig.revoke(&client, &["1"]);
@@ -77,7 +77,7 @@ fn whoever_has_not_been_welcomed_yet_is_welcomed_without_the_room_and_told() {
 }
 
 #[test]
-fn a_resync_does_not_swallow_it_and_the_cursor_stays_behind_what_is_owed() {
+fn a_resync_keeps_a_pending_revocation_and_the_cursor_covers_only_what_was_sent() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1", "2"]);
     client.room_for(0);

@@ -1,4 +1,4 @@
-//! How things stand, for who joins: the newest of each key, past the window too.
+//! Snapshots for subscriptions: the newest record of each key, past the window too.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn newest(read: Vec<Seen>) -> Vec<i64> {
 }
 
 #[test]
-fn who_joins_first_gets_the_newest_of_each_key_then_what_comes() {
+fn a_subscription_gets_the_snapshot_first_and_then_what_is_appended() {
     let mut rig = Rig::new(1);
     for of in ["a", "b", "a", "c", "b"] {
         rig.update(0, "o1", &["1"], of);
@@ -34,7 +34,7 @@ fn who_joins_first_gets_the_newest_of_each_key_then_what_comes() {
 
 /// Of one key there is something in three rooms; two were asked for, and by the third the connection was given a newer one.
 #[test]
-fn nothing_older_comes_behind_what_was_given_by_another_room_and_then_replaced() {
+fn no_older_record_follows_one_that_was_sent_by_another_room_and_then_replaced() {
     let mut rig = Rig::new(1);
     for name in ["1", "2", "3"] {
         rig.update(0, "o1", &[name], "a");
@@ -52,7 +52,7 @@ fn nothing_older_comes_behind_what_was_given_by_another_room_and_then_replaced()
 }
 
 #[test]
-fn the_newest_are_kept_past_the_window_and_the_cursor_stands_still() {
+fn snapshots_outlive_the_window_and_the_cursor_stands_still_meanwhile() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "b");
@@ -109,7 +109,7 @@ fn a_hundred_thousand_keys_go_out_at_the_pace_of_the_client() {
 }
 
 #[test]
-fn who_holds_a_whole_kind_and_a_room_of_it_gets_each_event_once() {
+fn a_member_of_a_whole_kind_and_of_a_room_of_it_gets_each_event_once() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1"], "a");
     let mut live = rig.live(&["*", "1"]);
@@ -139,7 +139,7 @@ fn who_holds_a_whole_kind_and_a_room_of_it_gets_each_event_once() {
 }
 
 #[test]
-fn nothing_old_comes_behind_something_newer() {
+fn no_older_record_follows_a_newer_one() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1", "2"], "a");
     rig.update(0, "o1", &["1"], "a");
@@ -154,12 +154,12 @@ fn nothing_old_comes_behind_something_newer() {
     assert_eq!(
         newest(one.read()),
         [0],
-        "which who is not in room 1 must not see"
+        "a client outside room 1 must not see the newer one"
     );
 }
 
 #[test]
-fn asking_again_gives_all_again_also_what_was_given_before_its_turn() {
+fn a_repeated_snapshot_includes_records_that_were_sent_early() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.update(0, "o1", &["1"], "a");
@@ -185,7 +185,7 @@ fn asking_again_gives_all_again_also_what_was_given_before_its_turn() {
 }
 
 #[test]
-fn leaving_a_room_ends_its_newest_and_a_resync_does_not() {
+fn leaving_a_room_cancels_its_snapshot_and_a_resync_does_not() {
     let mut rig = Rig::new(1);
     for key in 0..5 {
         rig.update(0, "o1", &["1", "2"], &key.to_string());
@@ -217,7 +217,7 @@ fn leaving_a_room_ends_its_newest_and_a_resync_does_not() {
 }
 
 #[test]
-fn who_comes_from_elsewhere_and_joins_gets_what_its_cursor_covers_too() {
+fn a_snapshot_after_a_resume_includes_what_the_cursor_vector_covers() {
     // `there` has read more than `here`.
     let (mut here, mut there) = (Rig::new(1), Rig::new(1));
     for rig in [&mut here, &mut there] {
@@ -249,7 +249,7 @@ fn who_comes_from_elsewhere_and_joins_gets_what_its_cursor_covers_too() {
 }
 
 #[test]
-fn deleted_keys_and_topics_that_are_gone_have_no_newest() {
+fn deleted_keys_and_topics_leave_the_snapshot() {
     let mut rig = Rig::new(2);
     for of in ["a", "b"] {
         rig.update(0, "o1", &["1"], of);
@@ -276,7 +276,7 @@ fn deleted_keys_and_topics_that_are_gone_have_no_newest() {
 }
 
 #[test]
-fn the_organisation_that_takes_most_loses_what_was_updated_longest_ago() {
+fn the_largest_snapshot_loses_what_was_updated_longest_ago() {
     let mut rig = Rig::with_space(1, NO_LIMIT, 100_000);
     for key in 0..20 {
         rig.update(0, "quiet", &["1"], &key.to_string());
@@ -304,7 +304,7 @@ fn the_organisation_that_takes_most_loses_what_was_updated_longest_ago() {
 }
 
 #[test]
-fn without_space_nothing_is_kept_and_all_is_delivered() {
+fn with_a_cap_of_zero_nothing_is_kept_and_all_is_delivered() {
     let mut rig = Rig::with_space(1, NO_LIMIT, 0);
     let mut client = rig.live(&["1"]);
     client.room_for(0);

@@ -39,7 +39,7 @@ fn begin() -> Now {
 }
 
 #[test]
-fn a_record_stamped_an_hour_ago_is_not_left_out_without_a_word() {
+fn a_record_stamped_an_hour_ago_is_not_lost_silently() {
     let mut early = loaded(rig(begin(), &[0, 0]));
     let mut client = early.live(&["1"]);
     early.publish(0, "o1", &["1"]);
@@ -59,7 +59,7 @@ fn a_record_stamped_an_hour_ago_is_not_left_out_without_a_word() {
 }
 
 #[test]
-fn a_record_stamped_in_the_future_does_not_come_twice() {
+fn a_record_stamped_in_the_future_is_not_sent_twice() {
     let mut early = loaded(rig(begin(), &[0, 0]));
     let mut client = early.live(&["1"]);
     early.publish(1, "o1", &["1"]);
@@ -79,7 +79,7 @@ fn a_record_stamped_in_the_future_does_not_come_twice() {
 }
 
 #[test]
-fn of_a_partition_that_was_added_since_nothing_may_be_missing_at_its_beginning() {
+fn a_partition_that_was_added_since_is_resumed_only_from_its_beginning() {
     let mut early = loaded(rig(begin(), &[0]));
     let mut client = early.live(&["1"]);
     early.publish(0, "o1", &["1"]);

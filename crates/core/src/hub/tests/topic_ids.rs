@@ -1,4 +1,4 @@
-//! Instances that know the ids of topics, instances that do not, and topics that are made anew.
+//! Instances that know the ids of topics, instances that do not, and topics that are recreated.
 
 use super::*;
 use crate::domain::protocol::ResyncReason::TopicRecreated;
@@ -6,7 +6,7 @@ use crate::domain::protocol::ResyncReason::TopicRecreated;
 const OLD: [u8; 16] = [1; 16];
 const NEW: [u8; 16] = [2; 16];
 
-fn anew(index: u32, topic_id: Option<[u8; 16]>) -> Feed {
+fn recreated(index: u32, topic_id: Option<[u8; 16]>) -> Feed {
     Feed::Partition {
         index,
         topic: TOPIC.into(),
@@ -21,7 +21,7 @@ impl Rig {
     fn of(topic_id: Option<[u8; 16]>) -> Self {
         let mut rig = Self::new(0);
         rig.next.push(0);
-        rig.apply(anew(0, topic_id));
+        rig.apply(recreated(0, topic_id));
         // Cursors are short again.
         rig.pass(WINDOW_MS);
         rig
@@ -38,7 +38,7 @@ impl Rig {
 }
 
 #[test]
-fn who_knows_the_id_and_who_does_not_read_each_others_cursors() {
+fn instances_with_and_without_the_id_read_each_others_cursors() {
     for (here, there) in [
         (None, None),
         (Some(OLD), None),
@@ -69,7 +69,7 @@ fn who_knows_the_id_and_who_does_not_read_each_others_cursors() {
 }
 
 #[test]
-fn an_id_that_is_learned_late_changes_nothing_for_anybody() {
+fn an_id_that_is_learned_late_changes_nothing_for_clients() {
     let (mut rig, other) = (Rig::of(None), Rig::of(None));
     let mut client = rig.live(&["1"]);
     let mut slow = rig.live(&["1"]);
@@ -115,20 +115,20 @@ fn a_cursor_of_the_old_topic_is_refused_by_an_instance_that_never_read_it() {
     let ahead = new.cursor_in_hand();
     assert_eq!(old.inspect("o1", &ahead), Inspection::Unknown);
     old.apply(Feed::TopicDeleted { partition: 0 });
-    old.apply(anew(1, Some(NEW)));
+    old.apply(recreated(1, Some(NEW)));
     old.next.push(0);
     assert!(matches!(old.inspect("o1", &ahead), Inspection::Resume(_)));
 }
 
 #[test]
-fn the_topic_that_stood_here_before_is_recognised_without_asking() {
+fn a_cursor_of_the_former_topic_is_recognised_by_its_id() {
     let mut rig = Rig::of(Some(OLD));
     let mut client = rig.live(&["1"]);
     let before = rig.cursor_in_hand();
     client.read();
     let long = rig.decode(&before).encode(None);
     rig.apply(Feed::TopicDeleted { partition: 0 });
-    rig.apply(anew(1, Some(NEW)));
+    rig.apply(recreated(1, Some(NEW)));
     rig.next = vec![1, 0];
     rig.turns();
     assert_eq!(client.read(), [Seen::Resync(TopicRecreated)]);
@@ -143,11 +143,11 @@ fn the_topic_that_stood_here_before_is_recognised_without_asking() {
 }
 
 #[test]
-fn a_log_that_was_cut_short_is_the_same_topic_and_another_log() {
+fn a_truncated_log_is_the_same_topic_and_another_log() {
     let mut rig = Rig::of(Some(OLD));
     let before = rig.cursor_in_hand();
     rig.apply(Feed::TopicDeleted { partition: 0 });
-    rig.apply(anew(1, Some(OLD)));
+    rig.apply(recreated(1, Some(OLD)));
     rig.next = vec![1, 0];
     let judged = rig.inspect("o1", &before);
     assert_eq!(judged, Inspection::Resync(TopicRecreated));
@@ -155,7 +155,7 @@ fn a_log_that_was_cut_short_is_the_same_topic_and_another_log() {
 
 /// Two partitions, found to be gone one by one.
 #[test]
-fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_since() {
+fn a_further_deleted_partition_is_announced_only_if_it_was_read_since_the_first() {
     for read_between in [false, true] {
         let mut rig = Rig::new(2);
         let mut client = rig.live(&["1"]);
@@ -168,7 +168,7 @@ fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_
         let told = [Seen::Resync(TopicRecreated)];
         assert_eq!(client.read(), told);
         let mut fresh = rig.live(&["1"]);
-        rig.apply(anew(2, None));
+        rig.apply(recreated(2, None));
         rig.next.push(0);
         rig.publish(2, "o1", &["1"]);
         if read_between {
@@ -184,7 +184,7 @@ fn who_was_told_of_the_first_partition_is_told_of_another_only_if_that_was_read_
             (client.read(), fresh.read()),
             (expected.to_vec(), expected.to_vec())
         );
-        // Made anew once more, it is told again, however quiet it was.
+        // Recreated once more, it is announced again, however quiet it was.
         rig.apply(Feed::TopicDeleted { partition: 2 });
         rig.turns();
         assert_eq!(client.read(), told);

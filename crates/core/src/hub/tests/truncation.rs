@@ -1,15 +1,15 @@
-//! Logs that lost their end, and cursors that were made in a longer one.
+//! Truncated logs, and cursors that were issued over a longer one.
 
 use super::resumption::text;
 use super::*;
 use crate::domain::protocol::ResyncReason::{LogTruncated, TopicRecreated};
 
 #[test]
-fn each_log_that_lost_its_end_is_told_to_everybody() {
+fn each_truncated_log_resyncs_every_connection() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     for (partition, index) in [(0, 2), (1, 3)] {
-        // Of the second one too, although nothing was read of it since the first: what it held was left out.
+        // Of the second one too, although nothing was read of it since the first: what it held was skipped.
         rig.apply(Feed::Truncated { partition });
         rig.apply(Feed::Partition {
             index,
@@ -24,7 +24,7 @@ fn each_log_that_lost_its_end_is_told_to_everybody() {
 }
 
 #[test]
-fn an_end_that_has_been_passed_since_is_old_news() {
+fn an_end_that_has_been_passed_since_is_ignored() {
     let mut rig = Rig::new(1);
     let ahead = text(rig.now.wall, &[(0, 5)]);
     let mut client = rig.resumed(&["1"], &ahead);

@@ -25,7 +25,7 @@ fn a_topic_that_is_not_wanted_any_more_simply_stops() {
     client.read();
     rig.apply(Feed::Unwanted { partition: 0 });
     rig.turns();
-    assert_eq!(client.read(), [], "nobody is told to resync");
+    assert_eq!(client.read(), [], "no resync");
     // What was read is owed all the same.
     slow.room_for(NO_LIMIT);
     rig.ready(&slow);
@@ -33,7 +33,7 @@ fn a_topic_that_is_not_wanted_any_more_simply_stops() {
     let mut back = rig.resumed(&["1"], &before);
     rig.turns();
     assert_eq!(back.records(), [(0, 1)]);
-    // And it does not come twice to who has it.
+    // And a client that has it does not get it twice.
     rig.publish(1, "o1", &["1"]);
     client.read();
     let mut back = rig.resumed(&["1"], &client.cursor);
@@ -42,12 +42,12 @@ fn a_topic_that_is_not_wanted_any_more_simply_stops() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_makes_no_cursor_old() {
+fn an_unwanted_topic_makes_no_cursor_expire() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
     rig.apply(Feed::Unwanted { partition: 0 });
-    // Nobody confirms its end from now on.
+    // Its end is not confirmed from now on.
     for _ in 0..2 * WINDOW_MS / 1000 {
         rig.now.monotonic += 1_000;
         rig.now.wall += 1_000;
@@ -134,7 +134,7 @@ fn many_partitions_that_come_and_go_leave_the_cursors_of_before_readable() {
 }
 
 #[test]
-fn a_key_that_is_deleted_after_the_topic_is_wanted_again_has_no_newest() {
+fn a_key_that_is_deleted_after_the_topic_is_wanted_again_leaves_the_snapshot() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "b");
@@ -151,9 +151,9 @@ fn a_key_that_is_deleted_after_the_topic_is_wanted_again_has_no_newest() {
     assert_eq!(client.read(), [Snapshot(0, 1), Seen::Cursor]);
 }
 
-/// The topic is made anew while nobody wants it, or after it is wanted again; its id is known, or only where it begins.
+/// The topic is recreated while it is unwanted, or after it is wanted again; its id is known, or only where it begins.
 #[test]
-fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
+fn a_recreated_topic_ends_what_was_read_of_it_under_every_index() {
     const OLD: [u8; 16] = [1; 16];
     const NEW: [u8; 16] = [2; 16];
     for (wanted_before, known) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -188,7 +188,7 @@ fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
         rig.turns();
         let told = [Seen::Resync(ResyncReason::TopicRecreated)];
         assert_eq!(client.read(), told);
-        // Who is given a cursor long after that is behind nothing.
+        // A client that gets a cursor long after that is behind nothing.
         rig.pass(WINDOW_MS / 2);
         rig.publish(index, "o1", &["1"]);
         client.read();
@@ -204,7 +204,7 @@ fn a_topic_made_anew_ends_what_was_read_of_it_under_every_index() {
 
 /// It comes from an instance that still reads the topic.
 #[test]
-fn who_is_ahead_in_a_topic_that_is_not_wanted_here_is_told_its_cursor_all_the_same() {
+fn a_connection_that_is_ahead_in_an_unwanted_topic_still_gets_its_cursor() {
     let mut rig = Rig::new(2);
     rig.pass(WINDOW_MS);
     let mut client = rig.live(&["1"]);

@@ -1,5 +1,4 @@
-//! What one record, deletion or turn costs: it must not grow with what is gone, nor with what others have. Everybody waits
-//! for it.
+//! What one record, tombstone or turn costs: it must not grow with what was deleted, nor with what other organisations have.
 
 use super::*;
 
@@ -15,7 +14,7 @@ fn job(number: u32, index: u32, start: i64) -> Feed {
 }
 
 #[test]
-fn topics_that_are_gone_are_not_gone_through() {
+fn deleted_topics_cost_no_work() {
     const MANY: u32 = 2_000;
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
@@ -50,7 +49,7 @@ fn topics_that_are_gone_are_not_gone_through() {
 }
 
 #[test]
-fn what_is_read_up_to_is_that_of_the_slowest_that_is_there_and_wanted() {
+fn read_up_to_is_that_of_the_slowest_partition_that_exists_and_is_wanted() {
     let mut rig = Rig::new(3);
     rig.now.wall += 100;
     let mut end = |partition, asked: u64| {
@@ -103,7 +102,7 @@ impl Rig {
 }
 
 #[test]
-fn a_deletion_looks_at_the_organisations_that_have_the_record() {
+fn a_tombstone_costs_work_only_for_organisations_that_have_the_record() {
     let mut rig = Rig::new(2);
     for nth in 0..1_000 {
         let organisation = format!("o{nth}");
@@ -127,7 +126,7 @@ fn a_deletion_looks_at_the_organisations_that_have_the_record() {
 }
 
 #[test]
-fn who_has_a_record_is_known_for_as_long_as_it_is_had() {
+fn the_record_index_follows_the_snapshots() {
     let mut rig = Rig::with_space(3, NO_LIMIT, 60_000);
     for nth in 0..600_u32 {
         let organisation = format!("o{}", nth % 3);

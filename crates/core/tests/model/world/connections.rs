@@ -54,8 +54,8 @@ impl World {
         }
     }
 
-    /// A cursor that is no older than the window is refused only where there is no space for the window, by who was long without
-    /// the log, and by who did not load what it still misses: it was cut off in the midst of a replay after an outage.
+    /// A cursor that is no older than the window is refused only by an instance that has no space for the window, was long without
+    /// the log, or did not load what the client still misses: the client was cut off in the midst of a replay after an outage.
     fn may_refuse(&self, at: usize, text: &str, reason: ResyncReason) {
         let instance = &self.instances[at];
         let cursor = decode(text, &self.tables);
@@ -70,7 +70,7 @@ impl World {
         let lacks_space = self.bytes < 1_000_000;
         assert!(
             is_old || lacks_space || is_before || self.was_late(instance),
-            "seed {}: told for nothing: {reason:?}",
+            "seed {}: resynced for nothing: {reason:?}",
             self.seed
         );
     }
@@ -82,7 +82,7 @@ impl World {
         let pipe = Rc::new(RefCell::new(Pipe {
             room_for: 1 + self.random.below(6),
             queue: VecDeque::new(),
-            hungry: false,
+            waiting: false,
         }));
         let rooms = client.rooms.keys();
         let rooms = rooms
@@ -230,8 +230,8 @@ impl World {
                 }
             }
         }
-        let hungry = std::mem::take(&mut connected.pipe.borrow_mut().hungry);
-        if hungry {
+        let waiting = std::mem::take(&mut connected.pipe.borrow_mut().waiting);
+        if waiting {
             self.instances[connected.instance].hub.ready(connected.key);
         }
         client.connected = Some(connected);

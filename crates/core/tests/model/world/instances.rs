@@ -1,4 +1,4 @@
-//! Instances with clocks of their own: they read, stall, lose contact, find partitions, and boot anew.
+//! Instances with clocks of their own: they read, stall, lose contact, find partitions, and restart.
 
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::{Hub, HubSettings, Now};
@@ -18,7 +18,7 @@ pub(super) struct Instance {
     /// By partition that it knows: what it reads next, and what it read first.
     pub(super) next: Vec<i64>,
     pub(super) first: Vec<i64>,
-    /// It has been told the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
+    /// It knows the topic's id. Until then, and for ever with some brokers, it goes by the name alone.
     knows_id: bool,
     pub(super) stalled: usize,
     /// Steps until the brokers answer again.
@@ -173,7 +173,7 @@ impl World {
         self.outcome.stale += 1;
     }
 
-    /// The brokers answer nobody for a while.
+    /// The brokers do not answer for a while.
     pub(super) fn outage(&mut self) {
         let steps = 2 + self.random.below(150);
         for at in 0..self.instances.len() {

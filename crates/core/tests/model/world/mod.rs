@@ -246,7 +246,7 @@ impl World {
             let snapshot = instance.hub.statistics(instance.time(self.now));
             assert_eq!(
                 snapshot.lagging, 0,
-                "seed {}: somebody never caught up",
+                "seed {}: a connection never caught up",
                 self.seed
             );
             self.outcome.slowed += snapshot.counts.slowed;
