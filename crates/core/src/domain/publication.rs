@@ -52,6 +52,11 @@ impl Publication {
         audience(&self.rooms)
     }
 
+    /// How many rooms [`audience`](Self::audience) gives.
+    pub fn audience_len(&self) -> usize {
+        self.rooms.len() + first_of_whole_kinds(&self.rooms).count()
+    }
+
     /// For class `latest`: what it is the newest of, within its organisation.
     pub fn latest_key(&self) -> Option<(&Arc<str>, &Arc<str>)> {
         let of = self.latest_of.as_ref()?;
@@ -78,9 +83,46 @@ impl Ephemeral {
 }
 
 fn audience(rooms: &[Room]) -> impl Iterator<Item = Room> + '_ {
-    let wholes = rooms.iter().enumerate().filter_map(|(at, room)| {
-        let first = rooms.iter().position(|other| other.kind == room.kind);
-        (first == Some(at)).then(|| room.whole()).flatten()
-    });
+    let wholes = first_of_whole_kinds(rooms).filter_map(Room::whole);
     rooms.iter().cloned().chain(wholes)
+}
+
+/// One room of each kind that has a whole.
+fn first_of_whole_kinds(rooms: &[Room]) -> impl Iterator<Item = &Room> {
+    let first = |(at, room): &(usize, &Room)| {
+        let same_kind = rooms.iter().position(|other| other.kind == room.kind);
+        same_kind == Some(*at) && room.kind.has_whole()
+    };
+    rooms.iter().enumerate().filter(first).map(|(_, room)| room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::{Kind, Which};
+    use super::*;
+
+    #[test]
+    fn the_audience_is_the_rooms_and_the_whole_of_each_kind_once() {
+        let organisation = Id::parse("o1").unwrap();
+        let room = |(kind, id): &(&str, &str)| Room {
+            organisation: organisation.clone(),
+            kind: Kind::parse(kind).unwrap(),
+            which: Which::parse(id).unwrap(),
+        };
+        for (rooms, wholes) in [
+            (&[("org", "o1")][..], 0),
+            (&[("org", "o1"), ("user", "u1")], 0),
+            (&[("channel", "1")], 1),
+            (&[("channel", "1"), ("channel", "2"), ("user", "u1")], 1),
+            (&[("channel", "1"), ("asset", "1"), ("channel", "2")], 2),
+        ] {
+            let rooms: Vec<_> = rooms.iter().map(room).collect();
+            let heard: Vec<_> = audience(&rooms).collect();
+            assert_eq!(heard[..rooms.len()], rooms);
+            let whole = heard.iter().filter(|room| room.which == Which::All);
+            assert_eq!(whole.count(), wholes);
+            assert_eq!(heard.len(), rooms.len() + wholes);
+            assert_eq!(first_of_whole_kinds(&rooms).count(), wholes);
+        }
+    }
 }

@@ -21,11 +21,11 @@ use crate::hub::{ConnectionKey, Hub, Now};
 
 /// Topics of which some partitions were deleted, and others still exist.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct PartlyDeleted(HashMap<Arc<str>, Notice>);
+pub(in crate::hub) struct PartlyDeleted(HashMap<Arc<str>, DeletionNotice>);
 
 /// When the connections were notified about a topic.
 #[derive(Debug, Clone, Copy)]
-struct Notice {
+struct DeletionNotice {
     /// The newest index that there was then: what comes under a later one is of another topic.
     index: u32,
     /// The newest append then.
@@ -60,7 +60,7 @@ impl<O: Outlet> Hub<O> {
 
         // The first notice is the one to compare with, for as long as partitions of that topic are left.
         if self.positions.has_up_to(&topic, newest_index) {
-            let notice = notice.unwrap_or(Notice {
+            let notice = notice.unwrap_or(DeletionNotice {
                 index: newest_index,
                 appends: self.appends,
             });

@@ -28,7 +28,7 @@ impl Entry {
         cursor: Arc<str>,
         appended: Now,
     ) -> Self {
-        let rooms = publication.audience().count();
+        let rooms = publication.audience_len();
         let key = publication.key.as_ref().map_or(0, |key| key.len());
         Self {
             cost: publication.payload.get().len()
