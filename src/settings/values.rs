@@ -158,15 +158,12 @@ pub fn duration(text: &str) -> Result<Duration, Wrong> {
         ("h", 3_600_000),
     ];
     let milliseconds = quantity(text, &UNITS).ok_or_else(|| ValueKind::DURATION.expected())?;
-    Some(Duration::from_millis(milliseconds))
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "must be at most a week".to_owned())
+    let duration = Duration::from_millis(milliseconds);
+    valid(duration, |it| *it <= LONGEST, "must be at most a week")
 }
 
 pub fn positive_duration(text: &str) -> Result<Duration, Wrong> {
-    Some(duration(text)?)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "must be more than 0".to_owned())
+    valid(duration(text)?, |it| !it.is_zero(), "must be more than 0")
 }
 
 /// `1000000`, `64KiB`, `256MiB`, `1GiB`, and the decimal `kB`, `MB`, `GB`.
@@ -181,34 +178,28 @@ pub fn bytes(text: &str) -> Result<u64, Wrong> {
         ("mib", 1 << 20),
         ("gib", 1 << 30),
     ];
-    Some(quantity(text, &UNITS).ok_or_else(|| ValueKind::BYTES.expected())?)
-        .filter(|bytes| *bytes <= 1 << 46)
-        .ok_or_else(|| "must be at most 65536 GiB".to_owned())
+    let bytes = quantity(text, &UNITS).ok_or_else(|| ValueKind::BYTES.expected())?;
+    valid(bytes, |it| *it <= 1 << 46, "must be at most 65536 GiB")
 }
 
 /// Bytes that one buffer may hold: enough for the smallest packets, and within what a length field of 32 bits can say.
 pub fn buffer(text: &str) -> Result<usize, Wrong> {
-    usize::try_from(bytes(text)?)
-        .ok()
-        .filter(|bytes| (1_024..=1 << 30).contains(bytes))
-        .ok_or_else(|| "must be from 1024 bytes to 1 GiB".to_owned())
+    let bytes = usize::try_from(bytes(text)?).unwrap_or(usize::MAX);
+    let fits = |it: &usize| (1_024..=1 << 30).contains(it);
+    valid(bytes, fits, "must be from 1024 bytes to 1 GiB")
 }
 
 /// A Kafka topic, as the brokers have it.
 pub fn topic(text: &str) -> Result<String, Wrong> {
-    Some(text.to_owned())
-        .filter(|name| is_topic_name(name))
-        .ok_or_else(|| format!("invalid topic name: expected {TOPIC_NAME_RULE}"))
+    let wrong = format!("invalid topic name: expected {TOPIC_NAME_RULE}");
+    valid(text.to_owned(), |it| is_topic_name(it), &wrong)
 }
 
 /// What the names of topics begin with; may be empty.
 pub fn topic_prefix(text: &str) -> Result<String, Wrong> {
-    Some(text.to_owned())
-        .filter(|prefix| prefix.len() <= 128 && has_topic_characters(prefix))
-        .ok_or_else(|| {
-            "invalid topic prefix: expected up to 128 characters of A-Z, a-z, 0-9, ., _ and -"
-                .to_owned()
-        })
+    let wrong = "invalid topic prefix: expected up to 128 characters of A-Z, a-z, 0-9, ., _ and -";
+    let fits = |it: &String| it.len() <= 128 && has_topic_characters(it);
+    valid(text.to_owned(), fits, wrong)
 }
 
 /// Exact ones, or `*` for any.
@@ -285,9 +276,8 @@ pub fn jwks(text: &str) -> Result<JwksSource, Wrong> {
 }
 
 pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
-    Some(list(text).map(PathBuf::from).collect())
-        .filter(|paths: &Vec<_>| !paths.is_empty())
-        .ok_or_else(|| "expected at least one file".to_owned())
+    let paths: Vec<PathBuf> = list(text).map(PathBuf::from).collect();
+    valid(paths, |it| !it.is_empty(), "expected at least one file")
 }
 
 /// Names of signature algorithms; `none` is not one of them.
@@ -329,6 +319,14 @@ fn kafka_mode(text: &str) -> Result<String, Wrong> {
     }
 }
 
+fn valid<T>(value: T, is_valid: impl Fn(&T) -> bool, otherwise: &str) -> Result<T, Wrong> {
+    if is_valid(&value) {
+        Ok(value)
+    } else {
+        Err(otherwise.to_owned())
+    }
+}
+
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
@@ -340,8 +338,8 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
-/// A whole number with one of these units (in lower case), times what the unit stands for. A number too large for 64 bits is
-/// the largest, which every caller refuses as too large.
+/// A whole number with one of these units (in lower case), times what the unit stands for. A product beyond 64 bits becomes the
+/// largest number, which every caller refuses as too large.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
