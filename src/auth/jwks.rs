@@ -1,5 +1,5 @@
 //! From a JWKS document (RFC 7517) to keys. Pure. One entry that cannot be used does not spoil the others: key sets hold
-//! encryption keys and key types that nobody here has heard of.
+//! encryption keys and key types that are unknown here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -4,7 +4,7 @@
 //! values of claims. `now` is passed in, so the check is a function of its arguments and of the keys that are known.
 //!
 //! A client that is refused never comes back by itself, so a token is refused only once everybody who might know its key was
-//! asked and has answered. Until then the answer is `Unsettled`.
+//! asked and has answered. Until then the answer is `KeyUnavailable`.
 
 mod files;
 mod jwks;
@@ -37,7 +37,7 @@ use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
 use keyring::{Keyring, Outlook, RefreshIntervals};
-use token::Unopened;
+use token::UnverifiedToken;
 
 /// A longer token is not looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -46,7 +46,7 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 const IAT_AHEAD: Duration = Duration::from_mins(5);
 
 /// A token is good for no longer than this after `exp`, whatever the leeway: a connection is to end soon after its token has
-/// expired, and who would be cut off at once must not be let in.
+/// expired, and a client that would be closed at once must not be accepted.
 const EXPIRY_GRACE: Duration = Duration::from_secs(4);
 
 /// How long a client waits for a key that is being looked up.
@@ -67,23 +67,23 @@ pub struct Verifier {
 
 /// Why there are no claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denied {
+pub enum TokenError {
     /// For good: no retry mends the token.
     Rejected(Rejected),
     /// Whether the token is good cannot be told now, because its key is not at hand: the client must try again.
-    Unsettled,
+    KeyUnavailable,
 }
 
 /// Why a token was refused: the code for the client, the reason for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub code: Refusal,
-    pub why: Why,
+    pub why: TokenDefect,
 }
 
 /// For the log and for `token inspect`. Names what is wrong, never quotes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
+pub enum TokenDefect {
     #[error("no token was given")]
     Missing,
     #[error("the token is longer than 16 KiB")]
@@ -119,10 +119,10 @@ pub enum Why {
 }
 
 impl Rejected {
-    fn new(why: Why) -> Self {
+    fn new(why: TokenDefect) -> Self {
         let code = match why {
-            Why::Missing => Refusal::TokenMissing,
-            Why::Expired => Refusal::TokenExpired,
+            TokenDefect::Missing => Refusal::TokenMissing,
+            TokenDefect::Expired => Refusal::TokenExpired,
             _ => Refusal::TokenInvalid,
         };
         Self { code, why }
@@ -172,7 +172,7 @@ impl Verifier {
         lifecycle.spawn("key server", server);
     }
 
-    /// Has all sources read again, soon. What is bad leaves the old keys in place and is told in the log.
+    /// Has all sources read again, soon. What cannot be used leaves the old keys in place and is logged.
     pub fn reload(&self) {
         self.keyring.reload();
     }
@@ -198,14 +198,14 @@ impl Verifier {
 
     /// The claims of a token that is good at `now_unix` (seconds). If its key is not known, this looks for it, and waits at
     /// most a second.
-    pub async fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, Denied> {
-        let reject = |why| Denied::Rejected(Rejected::new(why));
-        let mut unopened = match self.check(token, now_unix) {
+    pub async fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, TokenError> {
+        let reject = |why| TokenError::Rejected(Rejected::new(why));
+        let mut unverified = match self.check(token, now_unix) {
             Ok(claims) => return Ok(claims),
-            Err(unopened) => unopened,
+            Err(unverified) => unverified,
         };
-        let Unopened::NoKey(_, algorithm) = unopened else {
-            return Err(reject(unopened.why()));
+        let UnverifiedToken::NoKey(_, algorithm) = unverified else {
+            return Err(reject(unverified.why()));
         };
         // What no key can mend needs no look-up: old tokens outlive their keys.
         token::unsigned(token)
@@ -219,52 +219,56 @@ impl Verifier {
             let now = *progress.borrow_and_update();
             match self.check(token, now_unix) {
                 Ok(claims) => return Ok(claims),
-                Err(error) => unopened = error,
+                Err(error) => unverified = error,
             }
-            let Unopened::NoKey(why, algorithm) = unopened else {
-                return Err(reject(unopened.why()));
+            let UnverifiedToken::NoKey(why, algorithm) = unverified else {
+                return Err(reject(unverified.why()));
             };
             match self.keyring.outlook(algorithm, first, now) {
                 Outlook::Settled => return Err(reject(why)),
-                Outlook::Later => return Err(Denied::Unsettled),
+                Outlook::Later => return Err(TokenError::KeyUnavailable),
                 Outlook::Wait => {}
             }
             match timeout_at(deadline, progress.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(Denied::Unsettled),
+                Ok(Err(_)) | Err(_) => return Err(TokenError::KeyUnavailable),
             }
         }
     }
 
     /// As `verify`, when a client may have sent none. An empty text is none.
-    pub async fn verify_given(&self, token: Option<&str>, now_unix: u64) -> Result<Claims, Denied> {
+    pub async fn verify_given(
+        &self,
+        token: Option<&str>,
+        now_unix: u64,
+    ) -> Result<Claims, TokenError> {
         self.verify(token.unwrap_or_default(), now_unix).await
     }
 
     /// Decides with the keys that are known, and looks for none.
     pub fn verify_now(&self, token: &str, now_unix: u64) -> Result<Claims, Rejected> {
         self.check(token, now_unix)
-            .map_err(|unopened| Rejected::new(unopened.why()))
+            .map_err(|unverified| Rejected::new(unverified.why()))
     }
 
-    /// From this second on (since the Unix epoch) nobody is let in by this token, and whoever was is let go.
+    /// From this second on (since the Unix epoch) the token is rejected, and sessions that it began are closed.
     pub fn ends(&self, claims: &Claims) -> u64 {
         claims.expires.saturating_add(self.expiry_grace)
     }
 
-    fn check(&self, token: &str, now: u64) -> Result<Claims, Unopened> {
+    fn check(&self, token: &str, now: u64) -> Result<Claims, UnverifiedToken> {
         if token.is_empty() {
-            return Err(Why::Missing.into());
+            return Err(TokenDefect::Missing.into());
         }
         if token.len() > MAX_TOKEN {
-            return Err(Why::TooLong.into());
+            return Err(TokenDefect::TooLong.into());
         }
         let claims = token::open(token, &self.keyring.keys())?;
         Ok(self.accept(&claims, now)?)
     }
 
     /// Everything but the signature.
-    fn accept(&self, claims: &Map<String, Value>, now: u64) -> Result<Claims, Why> {
+    fn accept(&self, claims: &Map<String, Value>, now: u64) -> Result<Claims, TokenDefect> {
         let iat_ahead = IAT_AHEAD.as_secs();
         token::check_times(claims, now, self.leeway, self.expiry_grace, iat_ahead)?;
         if let Some(longest) = self.max_lifetime {
@@ -276,7 +280,7 @@ impl Verifier {
         if let Some(audience) = &self.audience {
             token::check_audience(claims, audience)?;
         }
-        Claims::from_json(claims, &self.rules.load()).map_err(Why::Claims)
+        Claims::from_json(claims, &self.rules.load()).map_err(TokenDefect::Claims)
     }
 }
 

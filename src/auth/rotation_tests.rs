@@ -139,9 +139,9 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("never: {what}");
 }
 
-fn rejected(outcome: Result<Claims, Denied>) -> Why {
+fn rejected(outcome: Result<Claims, TokenError>) -> TokenDefect {
     match outcome {
-        Err(Denied::Rejected(rejected)) => rejected.why,
+        Err(TokenError::Rejected(rejected)) => rejected.why,
         other => panic!("not refused but {other:?}"),
     }
 }
@@ -180,7 +180,7 @@ async fn every_kind_of_key_verifies_its_tokens_from_pem_and_from_jwks() {
                 let mut forged = token.clone();
                 forged.replace_range(token.len() - 8..token.len() - 4, "AAAA");
                 let why = verifier.verify_now(&forged, NOW).unwrap_err().why;
-                assert_eq!(why, Why::Signature);
+                assert_eq!(why, TokenDefect::Signature);
             }
         }
         for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
@@ -192,7 +192,7 @@ async fn every_kind_of_key_verifies_its_tokens_from_pem_and_from_jwks() {
         let header = jsonwebtoken::Header::new(Algorithm::HS256);
         let confused = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
         let why = verifier.verify_now(&confused, NOW).unwrap_err().why;
-        assert_eq!(why, Why::Algorithm);
+        assert_eq!(why, TokenDefect::Algorithm);
 
         let narrowed = KeySources {
             algorithms: Some(vec![Algorithm::RS512, Algorithm::EdDSA]),
@@ -202,7 +202,7 @@ async fn every_kind_of_key_verifies_its_tokens_from_pem_and_from_jwks() {
             let verifier = Verifier::open(&settings(narrowed)).unwrap();
             let token = issuers[0].token(None, &claims());
             let why = verifier.verify_now(&token, NOW).unwrap_err().why;
-            assert_eq!(why, Why::Algorithm);
+            assert_eq!(why, TokenDefect::Algorithm);
             let token = issuers[0].token_with(Algorithm::RS512, None, &claims());
             assert!(verifier.verify_now(&token, NOW).is_ok());
         } else {
@@ -307,8 +307,8 @@ async fn a_rotation_under_load_refuses_no_good_token() {
         };
         match verifier.verify(&token, NOW).await {
             Ok(_) => good += 1,
-            Err(Denied::Unsettled) => retried += 1,
-            Err(Denied::Rejected(rejected)) => panic!("{nth}: {rejected}"),
+            Err(TokenError::KeyUnavailable) => retried += 1,
+            Err(TokenError::Rejected(rejected)) => panic!("{nth}: {rejected}"),
         }
     }
     assert_eq!(good + retried, 600);
@@ -345,7 +345,10 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
         let token = known.token(Some("known"), &claims());
         assert!(verifier.verify(&token, NOW).await.is_ok(), "{mood:?}");
         let token = unknown.token(Some("unknown"), &claims());
-        assert_eq!(verifier.verify(&token, NOW).await, Err(Denied::Unsettled));
+        assert_eq!(
+            verifier.verify(&token, NOW).await,
+            Err(TokenError::KeyUnavailable)
+        );
     }
     server.set(well);
     eventually("all is well", || verifier.keys().trouble.is_none()).await;
@@ -353,7 +356,9 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
     let refused = async {
         loop {
             match verifier.verify(&token, NOW).await {
-                Err(Denied::Unsettled) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(TokenError::KeyUnavailable) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 other => return rejected(other),
             }
         }
@@ -362,7 +367,7 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
         .await
         .unwrap();
     // No key of the server is for its algorithm.
-    assert_eq!(why, Why::Algorithm);
+    assert_eq!(why, TokenDefect::Algorithm);
 }
 
 #[tokio::test]
@@ -378,7 +383,7 @@ async fn a_slow_key_server_holds_a_client_up_for_a_second_at_most() {
     let token = unknown.token(Some("unknown"), &claims());
     let outcome = verifier.verify(&token, NOW).await;
     let took = start.elapsed();
-    assert_eq!(outcome, Err(Denied::Unsettled));
+    assert_eq!(outcome, Err(TokenError::KeyUnavailable));
     assert!(took >= LOOK_UP && took < LOOK_UP * 2, "{took:?}");
     let start = Instant::now();
     let token = known.token(Some("known"), &claims());
@@ -395,7 +400,10 @@ async fn a_key_server_that_is_away_at_the_start_is_waited_for() {
     eventually("it says so", || verifier.keys().trouble.is_some()).await;
     assert!(!verifier.keys().known);
     let token = issuer.token(Some("1"), &claims());
-    assert_eq!(verifier.verify(&token, NOW).await, Err(Denied::Unsettled));
+    assert_eq!(
+        verifier.verify(&token, NOW).await,
+        Err(TokenError::KeyUnavailable)
+    );
     server.set(Mood::Well(jwks(&[issuer.jwk(Some("1"))])));
     eventually("keys are known", || verifier.keys().known).await;
     assert!(verifier.verify(&token, NOW).await.is_ok());
@@ -409,10 +417,13 @@ async fn only_an_answer_that_is_newer_than_the_token_refuses_it() {
     let verifier = verifier(&server.url, RELUCTANT, &lifecycle);
     eventually("keys are known", || verifier.keys().known).await;
     let asked = server.asked();
-    // The server was asked at the start, so nobody may have it asked again for a while.
+    // The server was asked at the start, so it is not asked again for a while.
     let token = other.token(Some("unknown"), &claims());
     for _ in 0..20 {
-        assert_eq!(verifier.verify(&token, NOW).await, Err(Denied::Unsettled));
+        assert_eq!(
+            verifier.verify(&token, NOW).await,
+            Err(TokenError::KeyUnavailable)
+        );
     }
     assert_eq!(server.asked(), asked);
     // What no key can mend is refused all the same.
@@ -423,25 +434,28 @@ async fn only_an_answer_that_is_newer_than_the_token_refuses_it() {
             .verify(&other.token(Some("unknown"), &expired), NOW)
             .await,
     );
-    assert_eq!(why, Why::Expired);
+    assert_eq!(why, TokenDefect::Expired);
     let forged = other.token(Some("known"), &claims());
     assert_eq!(
         rejected(verifier.verify(&forged, NOW).await),
-        Why::Signature
+        TokenDefect::Signature
     );
     verifier.reload();
     eventually("it was asked", || server.asked() > asked).await;
     eventually_refused(&verifier, &token).await;
     // A token that came after that answer is none that it could have told of.
     let later = other.token(Some("later"), &claims());
-    assert_eq!(verifier.verify(&later, NOW).await, Err(Denied::Unsettled));
+    assert_eq!(
+        verifier.verify(&later, NOW).await,
+        Err(TokenError::KeyUnavailable)
+    );
 }
 
 async fn eventually_refused(verifier: &Verifier, token: &str) {
     for _ in 0..100 {
         match verifier.verify(token, NOW).await {
-            Err(Denied::Unsettled) => tokio::time::sleep(Duration::from_millis(10)).await,
-            other => return assert_eq!(rejected(other), Why::UnknownKey),
+            Err(TokenError::KeyUnavailable) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => return assert_eq!(rejected(other), TokenDefect::UnknownKey),
         }
     }
     panic!("it is never refused");
@@ -458,7 +472,7 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
         public_key_files: vec![path.clone()],
         ..KeySources::default()
     };
-    // Nobody waits for the next look: a token whose key is not known has the file looked at.
+    // There is no wait for the next look: a token whose key is not known has the file looked at.
     let pace = RefreshIntervals {
         files_every: Duration::from_mins(10),
         ..PACE
@@ -469,7 +483,7 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
     assert!(verifier.verify(&by_old, NOW).await.is_ok());
     assert_eq!(
         rejected(verifier.verify(&by_new, NOW).await),
-        Why::Signature
+        TokenDefect::Signature
     );
 
     let both = format!("{}{}", old.public_pem, new.public_pem);
@@ -480,7 +494,10 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
 
     std::fs::write(&path, "no key at all").unwrap();
     let unknown = Issuer::ec().token(None, &claims());
-    assert_eq!(verifier.verify(&unknown, NOW).await, Err(Denied::Unsettled));
+    assert_eq!(
+        verifier.verify(&unknown, NOW).await,
+        Err(TokenError::KeyUnavailable)
+    );
     let trouble = verifier.keys().trouble.unwrap();
     assert!(trouble.contains("JWT_PUBLIC_KEY_FILE"), "{trouble}");
     assert!(verifier.verify(&by_old, NOW).await.is_ok());
@@ -491,6 +508,6 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
     assert!(verifier.verify(&by_new, NOW).await.is_ok());
     assert_eq!(
         rejected(verifier.verify(&by_old, NOW).await),
-        Why::Signature
+        TokenDefect::Signature
     );
 }

@@ -11,7 +11,7 @@ use super::files::MAX_DOCUMENT;
 use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 
-/// Nobody waits for it: who does, waits for less.
+/// No client waits that long.
 const FETCH: Duration = Duration::from_secs(5);
 
 /// How long an answer holds that does not say so itself, and between which bounds it may say it.
@@ -57,11 +57,15 @@ impl KeyServer {
         url.into()
     }
 
-    /// `anew`: caches on the way must not answer.
-    pub(super) async fn fetch(&self, allowed: &Allowed, anew: bool) -> Result<FetchedKeys, String> {
+    /// `bypass_caches`: caches on the way must not answer.
+    pub(super) async fn fetch(
+        &self,
+        allowed: &Allowed,
+        bypass_caches: bool,
+    ) -> Result<FetchedKeys, String> {
         let mut request = self.client.get(self.url.clone());
         request = request.header(ACCEPT, "application/jwk-set+json, application/json");
-        if anew {
+        if bypass_caches {
             request = request.header(CACHE_CONTROL, "no-cache");
         }
         let mut response = request.send().await.map_err(|error| plain(&error))?;

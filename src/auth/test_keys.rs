@@ -13,7 +13,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-/// Somebody who signs tokens.
+/// An issuer of tokens.
 pub(super) struct Issuer {
     pub(super) algorithm: Algorithm,
     key: EncodingKey,

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetcast_core::domain::id::Id;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ fn refused(token: &str) -> Rejected {
 #[test]
 fn a_good_token_gives_its_claims() {
     let token = token(
-        &json!({"name": "Ada", "channels": [7, "8"], "nbf": NOW, "iat": NOW, "aud": "whoever"}),
+        &json!({"name": "Ada", "channels": [7, "8"], "nbf": NOW, "iat": NOW, "aud": "another service"}),
     );
     let claims = verifier().verify_now(&token, NOW).unwrap();
     assert_eq!(
@@ -99,26 +100,38 @@ fn a_good_token_gives_its_claims() {
 #[test]
 fn wrong_claims_are_refused_each_for_its_reason() {
     for (changes, why) in [
-        (json!({"exp": null}), Why::MissingClaim("exp")),
-        (json!({"exp": "1900000000"}), Why::NotATime("exp")),
-        (json!({"exp": 1_900_000_000.5}), Why::NotATime("exp")),
-        (json!({"exp": 1_900_000_000.0}), Why::NotATime("exp")),
-        (json!({"exp": -1}), Why::NotATime("exp")),
-        (json!({"exp": true}), Why::NotATime("exp")),
-        (json!({"exp": [NOW + 600]}), Why::NotATime("exp")),
-        (json!({"exp": NOW - 10}), Why::Expired),
-        (json!({"exp": 0}), Why::Expired),
-        (json!({"nbf": NOW + 11}), Why::NotYet),
-        (json!({"nbf": (NOW - 1).to_string()}), Why::NotATime("nbf")),
-        (json!({"iat": 4_070_908_800_u64}), Why::IssuedInFuture),
-        (json!({"iat": "now"}), Why::NotATime("iat")),
+        (json!({"exp": null}), TokenDefect::MissingClaim("exp")),
+        (json!({"exp": "1900000000"}), TokenDefect::NotATime("exp")),
+        (
+            json!({"exp": 1_900_000_000.5}),
+            TokenDefect::NotATime("exp"),
+        ),
+        (
+            json!({"exp": 1_900_000_000.0}),
+            TokenDefect::NotATime("exp"),
+        ),
+        (json!({"exp": -1}), TokenDefect::NotATime("exp")),
+        (json!({"exp": true}), TokenDefect::NotATime("exp")),
+        (json!({"exp": [NOW + 600]}), TokenDefect::NotATime("exp")),
+        (json!({"exp": NOW - 10}), TokenDefect::Expired),
+        (json!({"exp": 0}), TokenDefect::Expired),
+        (json!({"nbf": NOW + 11}), TokenDefect::NotYet),
+        (
+            json!({"nbf": (NOW - 1).to_string()}),
+            TokenDefect::NotATime("nbf"),
+        ),
+        (
+            json!({"iat": 4_070_908_800_u64}),
+            TokenDefect::IssuedInFuture,
+        ),
+        (json!({"iat": "now"}), TokenDefect::NotATime("iat")),
         (
             json!({"sub": null}),
-            Why::Claims(ClaimsError::Missing("sub")),
+            TokenDefect::Claims(ClaimsError::Missing("sub")),
         ),
         (
             json!({"organization_id": null}),
-            Why::Claims(ClaimsError::Missing("organization_id")),
+            TokenDefect::Claims(ClaimsError::Missing("organization_id")),
         ),
     ] {
         assert_eq!(refused(&token(&changes)).why, why, "{changes}");
@@ -133,7 +146,10 @@ fn wrong_claims_are_refused_each_for_its_reason() {
         json!(1.5),
     ] {
         let refused = refused(&token(&json!({"organization_id": organisation})));
-        assert!(matches!(refused.why, Why::Claims(_)), "{organisation}");
+        assert!(
+            matches!(refused.why, TokenDefect::Claims(_)),
+            "{organisation}"
+        );
         assert_eq!(refused.code, Refusal::TokenInvalid);
     }
 }
@@ -144,22 +160,34 @@ fn only_the_pinned_algorithm_and_the_right_key_are_accepted() {
     let payload = URL_SAFE_NO_PAD.encode(good.to_string());
     let unsigned = |header: &str| format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(header));
     for (token, why) in [
-        (sign(Algorithm::HS256, OTHER_SECRET, &good), Why::Signature),
-        (sign(Algorithm::HS384, SECRET, &good), Why::Algorithm),
-        (sign(Algorithm::HS512, SECRET, &good), Why::Algorithm),
-        (unsigned(r#"{"alg":"none"}"#), Why::Algorithm),
-        (unsigned(r#"{"alg":"None"}"#), Why::Algorithm),
-        (unsigned(r#"{"alg":"RS256"}"#), Why::Algorithm),
-        (unsigned(r#"{"alg":["HS256"]}"#), Why::Algorithm),
-        (unsigned("{}"), Why::Algorithm),
-        (unsigned(HS256), Why::Signature),
-        (raw(r#"{"alg":"hs256"}"#, &good.to_string()), Why::Algorithm),
+        (
+            sign(Algorithm::HS256, OTHER_SECRET, &good),
+            TokenDefect::Signature,
+        ),
+        (
+            sign(Algorithm::HS384, SECRET, &good),
+            TokenDefect::Algorithm,
+        ),
+        (
+            sign(Algorithm::HS512, SECRET, &good),
+            TokenDefect::Algorithm,
+        ),
+        (unsigned(r#"{"alg":"none"}"#), TokenDefect::Algorithm),
+        (unsigned(r#"{"alg":"None"}"#), TokenDefect::Algorithm),
+        (unsigned(r#"{"alg":"RS256"}"#), TokenDefect::Algorithm),
+        (unsigned(r#"{"alg":["HS256"]}"#), TokenDefect::Algorithm),
+        (unsigned("{}"), TokenDefect::Algorithm),
+        (unsigned(HS256), TokenDefect::Signature),
+        (
+            raw(r#"{"alg":"hs256"}"#, &good.to_string()),
+            TokenDefect::Algorithm,
+        ),
         (
             raw(
                 r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
                 &good.to_string(),
             ),
-            Why::Critical,
+            TokenDefect::Critical,
         ),
     ] {
         assert_eq!(refused(&token).why, why, "{token}");
@@ -263,19 +291,25 @@ fn a_token_may_not_live_longer_than_the_longest_lifetime() {
     for (changes, expected) in [
         (json!({"iat": NOW, "exp": NOW + 600}), Ok(())),
         (json!({"iat": NOW - 300, "exp": NOW + 300}), Ok(())),
-        (json!({"iat": NOW, "exp": NOW + 601}), Err(Why::Lifetime)),
+        (
+            json!({"iat": NOW, "exp": NOW + 601}),
+            Err(TokenDefect::Lifetime),
+        ),
         (
             json!({"iat": NOW - 302, "exp": NOW + 300}),
-            Err(Why::Lifetime),
+            Err(TokenDefect::Lifetime),
         ),
         (
             json!({"iat": NOW - 700, "exp": NOW - 11}),
-            Err(Why::Expired),
+            Err(TokenDefect::Expired),
         ),
         (json!({"exp": NOW + 610}), Ok(())),
-        (json!({"exp": NOW + 611}), Err(Why::Lifetime)),
-        (json!({"iat": 0, "exp": NOW + 1}), Err(Why::Lifetime)),
-        (json!({"exp": u64::MAX}), Err(Why::Lifetime)),
+        (json!({"exp": NOW + 611}), Err(TokenDefect::Lifetime)),
+        (
+            json!({"iat": 0, "exp": NOW + 1}),
+            Err(TokenDefect::Lifetime),
+        ),
+        (json!({"exp": u64::MAX}), Err(TokenDefect::Lifetime)),
     ] {
         let outcome = verifier.verify_now(&token(&changes), NOW).map(drop);
         assert_eq!(
@@ -284,7 +318,7 @@ fn a_token_may_not_live_longer_than_the_longest_lifetime() {
             "{changes}"
         );
         if let Err(why) = expected
-            && why == Why::Lifetime
+            && why == TokenDefect::Lifetime
         {
             assert_eq!(Rejected::new(why).code, Refusal::TokenInvalid);
         }
@@ -335,21 +369,36 @@ fn issuer_and_audience_are_required_once_they_are_configured() {
         Ok(())
     );
     for (changes, why) in [
-        (json!({"aud": "fleetcast"}), Why::MissingClaim("iss")),
-        (json!({"iss": "issuer"}), Why::MissingClaim("aud")),
-        (json!({"iss": "other", "aud": "fleetcast"}), Why::Issuer),
-        (json!({"iss": ["issuer"], "aud": "fleetcast"}), Why::Issuer),
-        (json!({"iss": "issuer", "aud": "other"}), Why::Audience),
-        (json!({"iss": "issuer", "aud": []}), Why::Audience),
+        (
+            json!({"aud": "fleetcast"}),
+            TokenDefect::MissingClaim("iss"),
+        ),
+        (json!({"iss": "issuer"}), TokenDefect::MissingClaim("aud")),
+        (
+            json!({"iss": "other", "aud": "fleetcast"}),
+            TokenDefect::Issuer,
+        ),
+        (
+            json!({"iss": ["issuer"], "aud": "fleetcast"}),
+            TokenDefect::Issuer,
+        ),
+        (
+            json!({"iss": "issuer", "aud": "other"}),
+            TokenDefect::Audience,
+        ),
+        (json!({"iss": "issuer", "aud": []}), TokenDefect::Audience),
         (
             json!({"iss": "issuer", "aud": ["fleetcast", 7]}),
-            Why::Audience,
+            TokenDefect::Audience,
         ),
         (
             json!({"iss": "issuer", "aud": {"fleetcast": true}}),
-            Why::Audience,
+            TokenDefect::Audience,
         ),
-        (json!({"iss": "Issuer", "aud": "fleetcast"}), Why::Issuer),
+        (
+            json!({"iss": "Issuer", "aud": "fleetcast"}),
+            TokenDefect::Issuer,
+        ),
     ] {
         assert_eq!(check(changes.clone()), Err(why), "{changes}");
     }
@@ -403,4 +452,18 @@ fn a_refusal_is_counted_by_its_code() {
             .render()
             .contains(r#"fleetcast_refused_total{reason="token_invalid"} 2"#)
     );
+}
+
+#[test]
+fn claim_rules_apply_from_the_moment_they_are_set() {
+    let verifier = verifier();
+    let token = token(&json!({"organization_id": null, "channels": "7", "projects": ["p1"]}));
+    assert!(verifier.verify_now(&token, NOW).is_err());
+    verifier.set_claim_rules(ClaimRules {
+        default_organisation: Id::parse("acme").ok(),
+        listed: ["projects".to_owned()].into(),
+    });
+    let claims = verifier.verify_now(&token, NOW).unwrap();
+    assert_eq!(claims.organisation.as_str(), "acme");
+    assert_eq!(claims.ids.keys().collect::<Vec<_>>(), ["projects"]);
 }

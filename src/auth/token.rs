@@ -9,62 +9,62 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use serde_json::{Map, Value};
 
-use super::Why;
+use super::TokenDefect;
 use super::keys::{Key, KeySet, Selection};
 
 /// Why there are no claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unopened {
-    Refused(Why),
+pub(super) enum UnverifiedToken {
+    Refused(TokenDefect),
     /// No key that is known has signed it; one that is not known may have. If there is none, it is refused with this reason.
-    NoKey(Why, Algorithm),
+    NoKey(TokenDefect, Algorithm),
 }
 
-impl Unopened {
+impl UnverifiedToken {
     /// The reason, if no other key turns up.
-    pub(super) fn why(self) -> Why {
+    pub(super) fn why(self) -> TokenDefect {
         match self {
             Self::Refused(why) | Self::NoKey(why, _) => why,
         }
     }
 }
 
-impl From<Why> for Unopened {
-    fn from(why: Why) -> Self {
+impl From<TokenDefect> for UnverifiedToken {
+    fn from(why: TokenDefect) -> Self {
         Self::Refused(why)
     }
 }
 
 /// The claims of a token that one of the keys has signed.
-pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unopened> {
+pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, UnverifiedToken> {
     let parts = Parts::of(token)?;
     let header: Map<String, Value> = json(parts.header)?;
     // RFC 7515, 4.1.11: who does not understand an extension must refuse it. We understand none.
     if header.contains_key("crit") {
-        return Err(Why::Critical.into());
+        return Err(TokenDefect::Critical.into());
     }
     let algorithm: Algorithm = header
         .get("alg")
         .and_then(Value::as_str)
         .and_then(|name| name.parse().ok())
-        .ok_or(Why::Algorithm)?;
+        .ok_or(TokenDefect::Algorithm)?;
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) => Some(kid.as_str()),
-        Some(_) => return Err(Why::Malformed.into()),
+        Some(_) => return Err(TokenDefect::Malformed.into()),
     };
     let (candidates, otherwise) = match keys.select(algorithm, kid) {
-        Selection::WrongAlgorithm => return Err(Why::Algorithm.into()),
-        Selection::Named(keys) => (keys, Why::Signature.into()),
+        Selection::WrongAlgorithm => return Err(TokenDefect::Algorithm.into()),
+        Selection::Named(keys) => (keys, TokenDefect::Signature.into()),
         Selection::Unnamed(tried) => {
             let why = if !keys.can(algorithm) {
-                Why::Algorithm
+                TokenDefect::Algorithm
             } else if tried.is_empty() {
-                Why::UnknownKey
+                TokenDefect::UnknownKey
             } else {
-                Why::Signature
+                TokenDefect::Signature
             };
-            (tried, Unopened::NoKey(why, algorithm))
+            (tried, UnverifiedToken::NoKey(why, algorithm))
         }
     };
     for key in candidates {
@@ -75,8 +75,8 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Uno
     Err(otherwise)
 }
 
-/// What the token says of itself, whoever has signed it: good for refusing it early, and for nothing else.
-pub(super) fn unsigned(token: &str) -> Result<Map<String, Value>, Why> {
+/// What the token says, without a look at its signature: good for rejecting it early, and for nothing else.
+pub(super) fn unsigned(token: &str) -> Result<Map<String, Value>, TokenDefect> {
     json(Parts::of(token)?.payload)
 }
 
@@ -89,11 +89,11 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(token: &'a str) -> Result<Self, Why> {
-        let (message, signature) = token.rsplit_once('.').ok_or(Why::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Why::Malformed)?;
+    fn of(token: &'a str) -> Result<Self, TokenDefect> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenDefect::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenDefect::Malformed)?;
         if payload.contains('.') {
-            return Err(Why::Malformed);
+            return Err(TokenDefect::Malformed);
         }
         Ok(Self {
             header,
@@ -103,21 +103,23 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn is_signed_with(&self, key: &Key, algorithm: Algorithm) -> Result<bool, Why> {
+    fn is_signed_with(&self, key: &Key, algorithm: Algorithm) -> Result<bool, TokenDefect> {
         let message = self.message.as_bytes();
         match jsonwebtoken::crypto::verify(self.signature, message, &key.verifying, algorithm) {
             Ok(good) => Ok(good),
             Err(error) => match error.kind() {
-                ErrorKind::Base64(_) => Err(Why::Malformed),
+                ErrorKind::Base64(_) => Err(TokenDefect::Malformed),
                 _ => Ok(false),
             },
         }
     }
 }
 
-fn json(part: &str) -> Result<Map<String, Value>, Why> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Why::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_| Why::Malformed)
+fn json(part: &str) -> Result<Map<String, Value>, TokenDefect> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| TokenDefect::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| TokenDefect::Malformed)
 }
 
 /// `exp` is required; `nbf` and `iat` are checked if they are there. All in Unix seconds.
@@ -127,19 +129,19 @@ pub(super) fn check_times(
     leeway: u64,
     expiry_grace: u64,
     iat_ahead: u64,
-) -> Result<(), Why> {
-    let expires = time(claims, "exp")?.ok_or(Why::MissingClaim("exp"))?;
+) -> Result<(), TokenDefect> {
+    let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
     let not_before = time(claims, "nbf")?;
     let issued = time(claims, "iat")?;
     if expires.saturating_add(expiry_grace) <= now {
-        return Err(Why::Expired);
+        return Err(TokenDefect::Expired);
     }
     if not_before.is_some_and(|time| time > now.saturating_add(leeway)) {
-        return Err(Why::NotYet);
+        return Err(TokenDefect::NotYet);
     }
     let latest_issue = now.saturating_add(leeway).saturating_add(iat_ahead);
     if issued.is_some_and(|time| time > latest_issue) {
-        return Err(Why::IssuedInFuture);
+        return Err(TokenDefect::IssuedInFuture);
     }
     Ok(())
 }
@@ -150,40 +152,47 @@ pub(super) fn check_lifetime(
     now: u64,
     leeway: u64,
     longest: u64,
-) -> Result<(), Why> {
-    let expires = time(claims, "exp")?.ok_or(Why::MissingClaim("exp"))?;
+) -> Result<(), TokenDefect> {
+    let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
     let begins = time(claims, "iat")?.unwrap_or_else(|| now.saturating_add(leeway));
     if expires.saturating_sub(begins) > longest {
-        return Err(Why::Lifetime);
+        return Err(TokenDefect::Lifetime);
     }
     Ok(())
 }
 
 /// A whole number: a text or a fraction where a time belongs is how tokens have been made that never expire.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Why> {
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, TokenDefect> {
     match claims.get(name) {
         None => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or(Why::NotATime(name)),
+        Some(value) => value.as_u64().map(Some).ok_or(TokenDefect::NotATime(name)),
     }
 }
 
-pub(super) fn check_issuer(claims: &Map<String, Value>, issuer: &str) -> Result<(), Why> {
+pub(super) fn check_issuer(claims: &Map<String, Value>, issuer: &str) -> Result<(), TokenDefect> {
     match claims.get("iss") {
-        None => Err(Why::MissingClaim("iss")),
+        None => Err(TokenDefect::MissingClaim("iss")),
         Some(Value::String(text)) if text == issuer => Ok(()),
-        Some(_) => Err(Why::Issuer),
+        Some(_) => Err(TokenDefect::Issuer),
     }
 }
 
 /// One audience or a list of them (RFC 7519, 4.1.3), of which we must be one.
-pub(super) fn check_audience(claims: &Map<String, Value>, audience: &str) -> Result<(), Why> {
+pub(super) fn check_audience(
+    claims: &Map<String, Value>,
+    audience: &str,
+) -> Result<(), TokenDefect> {
     let named = match claims.get("aud") {
-        None => return Err(Why::MissingClaim("aud")),
+        None => return Err(TokenDefect::MissingClaim("aud")),
         Some(Value::String(text)) => text == audience,
         Some(Value::Array(list)) => {
             list.iter().all(Value::is_string) && list.iter().any(|one| one == audience)
         }
         Some(_) => false,
     };
-    if named { Ok(()) } else { Err(Why::Audience) }
+    if named {
+        Ok(())
+    } else {
+        Err(TokenDefect::Audience)
+    }
 }

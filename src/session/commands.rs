@@ -28,7 +28,7 @@ struct Done {
     rooms: Vec<String>,
     /// How many keys the newest records were asked of, if they were.
     latest: Option<usize>,
-    /// The connection's position has a new meaning, or the newest records go out: it is told its cursor behind them.
+    /// The connection's position has a new meaning, or the newest records go out: a `cursor` event follows them.
     moved: bool,
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 use super::handshake_rooms::{HandshakeRooms, RejectedRoom};
 use super::{AnyOutlet, Session, Sessions, TransportHandle};
-use crate::auth::Denied;
+use crate::auth::TokenError;
 use crate::clock;
 use crate::telemetry::events;
 use crate::telemetry::labels::{ConnectionLabels, RejectReason, ResumeOutcome};
@@ -95,11 +95,11 @@ impl Sessions {
         let token = token.map(ExposeSecret::expose_secret);
         let verified = self.verifier.verify_given(token, clock::wall_ms() / 1000);
         verified.await.map_err(|denied| match denied {
-            Denied::Unsettled => {
+            TokenError::KeyUnavailable => {
                 let why = "the key of the token is not known yet";
                 self.reject(RejectReason::KeysPending, why)
             }
-            Denied::Rejected(rejected) => {
+            TokenError::Rejected(rejected) => {
                 rejected.report(&self.metrics);
                 rejected.code.into()
             }

@@ -1,4 +1,4 @@
-//! The rooms that a client asks for when it connects: which are joined, and what it is told about the others.
+//! The rooms that a client asks for when it connects: which are joined, and why the others are not.
 
 use fleetcast_core::domain::protocol::Reason;
 use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};

@@ -32,7 +32,7 @@ const MAX_EVENT: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReceiptKind {
-    /// The client sent the command `ack`: somebody has seen it.
+    /// The client sent the command `ack`: a user has seen it.
     Ack,
     /// The client's library acknowledged the event: the device has it.
     Received,

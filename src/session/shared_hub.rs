@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Ways out of any transport.
 pub type AnyOutlet = Box<dyn Outlet + Send>;
 
-/// Told once for each publication that somebody got, with the event and its Kafka timestamp in milliseconds.
+/// Called once for each publication that reached a connection, with the event and its Kafka timestamp in milliseconds.
 pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
 
 /// The hub, shared by the sockets' tasks and the one that feeds it. The lock is never held across an await, and an

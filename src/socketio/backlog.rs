@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of commands that may wait in one Engine.IO session, in both namespaces together. Whoever sends more while nothing
-/// of what is on its way out leaves is cut off.
+/// Bytes of commands that may wait in one Engine.IO session, in both namespaces together. A client that sends more while nothing
+/// that is in flight to it leaves is closed.
 const MOST: usize = 256 * 1024;
 
 /// The commands of a session that wait, by their bytes.

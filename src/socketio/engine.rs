@@ -63,7 +63,7 @@ struct Known {
     by_sid: HashMap<String, Weak<EngineSession>>,
 }
 
-/// What a client showed with the HTTP request that began its session, for want of `auth.token`.
+/// What a client showed with the HTTP request that began its session, used where there is no `auth.token`.
 #[derive(Default)]
 pub(super) struct Credentials {
     pub(super) bearer: Option<SecretString>,
@@ -271,9 +271,9 @@ impl Engine {
     pub(super) fn end_in_library(self: Arc<Self>, sid: &str) {
         let uri = format!("/?EIO=4&transport=polling&sid={sid}");
         self.lifecycle.clone().spawn("close", async move {
-            let goodbye = Request::post(uri).body(Body::from("1"));
-            let goodbye = goodbye.expect("a session id is plain text");
-            drop(self.call(goodbye).await);
+            let close = Request::post(uri).body(Body::from("1"));
+            let close = close.expect("a session id is plain text");
+            drop(self.call(close).await);
         });
     }
 

@@ -17,7 +17,7 @@ use crate::net::{self, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
 use crate::telemetry::labels::ConnectionLabels;
 
-/// Looked at so often while a transport changes: the library tells nobody when it is done.
+/// Checked so often while a transport changes: the library does not report when it is done.
 const UPGRADE_LOOK: Duration = Duration::from_millis(20);
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
@@ -100,7 +100,7 @@ impl EngineSession {
         self.sid.get_or_init(|| sid.to_owned());
     }
 
-    /// Ends the session so that stock clients come back: the transport is closed, no packet says goodbye. A polling
+    /// Ends the session so that stock clients come back: the transport is closed, without a close packet. A polling
     /// session's requests are answered with 400 from now on.
     pub(super) fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_err() {
@@ -187,7 +187,7 @@ impl EngineSession {
         self.carrier().guard = None;
     }
 
-    /// Waits for the end of an upgrade, which the library reports to nobody.
+    /// Waits for the end of an upgrade, which the library does not report.
     pub(super) async fn finish_upgrade(self: Arc<Self>) {
         loop {
             tokio::time::sleep(UPGRADE_LOOK).await;
@@ -233,7 +233,7 @@ impl EngineSession {
         }
     }
 
-    /// Given up by the library for want of a pong, and still there: the library waits for its writer before it tells anybody, and
+    /// Given up by the library because no pong came, and still open: the library waits for its writer before it reports that, and
     /// the writer waits for the peer. Meanwhile the library reads nothing, which is how to know.
     fn is_dead(&self, heartbeat: Duration) -> bool {
         /// The library comes first, and a busy thread is no reason.

@@ -144,7 +144,7 @@ fn connect_request(auth: &mut Map<String, Json>, engine: &EngineSession) -> Conn
     let given = match auth.remove("token") {
         Some(Json::String(token)) => Some(SecretString::from(token)),
         Some(Json::Null) | None => None,
-        // Whatever it is, it is no token; as text it is rejected as one.
+        // Not a token; as text it is rejected as an invalid one.
         Some(other) => Some(SecretString::from(other.to_string())),
     };
     let credentials = &engine.credentials;

@@ -14,7 +14,7 @@ pub(super) fn packets(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     payload.split(|byte| *byte == SEPARATOR)
 }
 
-/// Packets of one payload. Stock clients send what they have at once; nobody has so much to ask.
+/// Packets of one payload. Stock clients send what they have at once, which is far less.
 const MAX_PACKETS: usize = 1024;
 
 /// Why a payload is not given to the library.
@@ -64,7 +64,7 @@ fn connects_to(packet: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    // A short wrong name is a mistake, and is told so by the library.
+    // A short wrong name is a mistake, and the library answers it.
     name.len() <= MAX_NAMESPACE || NAMESPACES.iter().any(|ours| ours.as_bytes() == name)
 }
 

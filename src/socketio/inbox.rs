@@ -188,7 +188,7 @@ impl Inbox {
         }
     }
 
-    /// Nobody is left to be answered.
+    /// There is no client left to answer.
     fn is_gone(&self, socket: &SocketRef) -> bool {
         self.engine.is_closed() || !socket.connected()
     }

@@ -77,7 +77,7 @@ pub const LABELS: [ConnectionLabels; 4] = {
 /// For a burst between the hub and the writer's task: more than a send budget allows.
 const LIBRARY_QUEUE: usize = 4096;
 
-/// No command carries attachments. A few are let in, so that whoever sends one is told what was wrong.
+/// No command carries attachments. A few are accepted, so that a client that sends one gets an answer.
 const ATTACHMENTS: usize = 4;
 const ATTACHMENTS_TIMEOUT: Duration = Duration::from_secs(5);
 

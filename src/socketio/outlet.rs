@@ -90,7 +90,7 @@ impl SocketOutlet {
     fn not_sent(&self, error: &SendError) {
         let metrics = self.session.metrics();
         match error {
-            // It is closing: whoever comes back comes with a cursor from before this item.
+            // It is closing: a client that reconnects has a cursor from before this item.
             SendError::Socket(SocketError::Closed) => {
                 events::undelivered(metrics, Undelivered::Closed, 1);
             }

@@ -1,4 +1,4 @@
-//! Key files, read again when they have changed: not while somebody writes them, and not for ever if the disk hangs.
+//! Key files, read again when they have changed: not while they are being written, and not for ever if the disk hangs.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::telemetry::{Metrics, events};
 const SETTLE_TRIES: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(25);
 
-/// A disk that takes longer is told of.
+/// A disk that takes longer is logged.
 const READ: Duration = Duration::from_secs(5);
 
 impl Keyring {
@@ -92,7 +92,7 @@ impl Keyring {
         }
     }
 
-    /// The content once two looks have seen the same: whoever writes a file in place is not done in one stroke.
+    /// The content once two looks have seen the same: a file that is written in place is incomplete for a while.
     async fn settled(&self, index: usize, metrics: &Metrics) -> Result<Vec<u8>, String> {
         let mut content = self.read(index, metrics).await;
         for _ in 0..SETTLE_TRIES {

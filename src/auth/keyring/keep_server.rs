@@ -52,14 +52,14 @@ impl Keyring {
 
     /// One question to the server, for how long its answer is good. The command line asks once, too.
     async fn ask_once(&self, server: &KeyServer, metrics: &Metrics) -> Option<Duration> {
-        let anew = {
+        let bypass_caches = {
             let mut state = self.lock();
             state.of_server.last_begun = Some(Instant::now());
             std::mem::take(&mut state.of_server.wanted)
         };
         self.progress
             .send_modify(|progress| progress.server.begun += 1);
-        let answer = server.fetch(&self.allowed, anew).await;
+        let answer = server.fetch(&self.allowed, bypass_caches).await;
         let good_for = self.take(server, answer, metrics);
         self.progress.send_modify(|progress| {
             progress.server.ended = progress.server.begun;

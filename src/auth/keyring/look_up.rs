@@ -31,11 +31,11 @@ pub(in crate::auth) struct Progress {
 /// What can be said of a token whose key is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Outlook {
-    /// Everybody who might know the key was asked after the token came, and answered: nobody knows it.
+    /// All sources were asked after the token came, and answered: none knows the key.
     Settled,
-    /// Somebody is being asked.
+    /// A source is being asked.
     Wait,
-    /// Somebody should be asked, but does not answer or must not be asked yet.
+    /// A source should be asked, but does not answer or must not be asked yet.
     Later,
 }
 

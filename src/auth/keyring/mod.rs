@@ -1,5 +1,5 @@
 //! The keys that are known now, and how they stay current: files are read again when they change, the key server is asked
-//! before its answer is stale and when a token names a key that nobody knows. What goes wrong leaves the old keys in place.
+//! before its answer is stale and when a token names an unknown key. What goes wrong leaves the old keys in place.
 //!
 //! - here: what is known, and how it is
 //! - `look_up`: a token whose key is not known: who is asked, and whether an answer is to be expected
@@ -67,7 +67,7 @@ pub(super) struct Keyring {
     progress: watch::Sender<Progress>,
     look_at_files: Notify,
     ask_server: Notify,
-    /// Remembers contents and tokens by hashes that nobody outside can compute.
+    /// Remembers contents and tokens by hashes that cannot be computed outside.
     hasher: RandomState,
 }
 
