@@ -27,7 +27,7 @@ use crate::telemetry::throttle::Throttle;
 
 /// hyper's buffer, and with it the limit of a request head.
 const MAX_HEAD: usize = 16 * 1024;
-/// Over the cap nobody is given long.
+/// Over the cap a connection has little time.
 const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_millis(500);
@@ -133,7 +133,7 @@ impl Door {
         Ok(())
     }
 
-    /// Closes the oldest connection over the cap. A probe is answered within milliseconds, so whoever sits there longer is
+    /// Closes the oldest connection over the cap. A probe is answered within milliseconds, so a connection that stays longer is
     /// none.
     fn make_room(&mut self) {
         while let Some(oldest) = self.reserve.pop_front() {

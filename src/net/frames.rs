@@ -1,23 +1,16 @@
-//! WebSocket frames, as far as a server that sends them needs to know: their start, and where the bytes that go out stand
-//! between them.
+//! Where the bytes that go out stand between WebSocket frames.
 //!
-//! The library writes HTTP, then one `101` head, then unmasked frames; the stream is not told which is which. [`Frames`]
+//! The library writes HTTP, then one `101` head, then unmasked frames; the stream is not told which is which. This parser
 //! follows the bytes that the kernel has taken, so a frame is reported once its last byte is with the kernel, however the
 //! writes were cut.
 
+use super::frame_start::{MAX_HEADER, OPCODE, payload_length};
 use super::observer::{FrameHead, HEAD_BYTES};
 
 /// The start of the status line that ends HTTP on this connection. Its first byte comes nowhere else in it, so a mismatch
 /// never has to look back further than one byte.
 const STATUS_LINE: &[u8] = b"HTTP/1.1 101 ";
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-/// Two bytes and the longest form of the length.
-const MAX_HEADER: usize = 10;
-
-/// Set in the first byte of the last frame of a message.
-pub(super) const FIN: u8 = 0x80;
-const OPCODE: u8 = 0x0f;
-const CLOSE: u8 = 8;
 
 #[derive(Debug, Clone, Copy)]
 enum FramePosition {
@@ -156,108 +149,6 @@ impl Frames {
     }
 }
 
-/// The start of a frame, once its header is whole.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FrameStart<'a> {
-    first: u8,
-    header_len: usize,
-    payload_len: u64,
-    /// The first payload bytes, as many as there are of [`HEAD_BYTES`].
-    head: &'a [u8],
-}
-
-impl<'a> FrameStart<'a> {
-    /// `None`: more bytes are needed, see [`header_needed`](Self::header_needed).
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let header_len = Self::header_needed(bytes);
-        let payload_len = payload_length(bytes.get(..header_len)?)?;
-        let head = clamped_len(payload_len, HEAD_BYTES);
-        let payload = &bytes[header_len..];
-        Some(Self {
-            first: bytes[0],
-            header_len,
-            payload_len,
-            head: &payload[..head.min(payload.len())],
-        })
-    }
-
-    /// The length of the header that begins like this; as far as can be told yet.
-    pub(super) fn header_needed(bytes: &[u8]) -> usize {
-        match bytes.get(1).map(|second| second & 0x7f) {
-            Some(126) => 4,
-            Some(127) => MAX_HEADER,
-            Some(_) | None => 2,
-        }
-    }
-
-    pub(super) fn first(&self) -> u8 {
-        self.first
-    }
-
-    pub(super) fn opcode(&self) -> u8 {
-        self.first & OPCODE
-    }
-
-    /// Ends the stream: a control frame is never fragmented, and no extension has set a bit of ours.
-    pub(super) fn is_close(&self) -> bool {
-        self.first == FIN | CLOSE
-    }
-
-    pub(super) fn payload_len(&self) -> u64 {
-        self.payload_len
-    }
-
-    /// Of the frame, its header included.
-    pub(super) fn total(&self) -> u64 {
-        self.payload_len.saturating_add(self.header_len as u64)
-    }
-
-    /// Header and head.
-    pub(super) fn with_head(&self) -> usize {
-        self.header_len + clamped_len(self.payload_len, HEAD_BYTES)
-    }
-
-    pub(super) fn head_is_whole(&self) -> bool {
-        self.header_len + self.head.len() == self.with_head()
-    }
-
-    pub(super) fn head(&self) -> FrameHead<'a> {
-        FrameHead {
-            opcode: self.opcode(),
-            head: self.head,
-            payload_len: clamped_len(self.payload_len, usize::MAX),
-        }
-    }
-
-    /// Of the frame that these bytes hold.
-    pub(super) fn payload<'b>(&self, frame: &'b [u8]) -> &'b [u8] {
-        &frame[self.header_len..]
-    }
-}
-
-/// A whole, unmasked frame.
-pub(super) fn frame_of(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAX_HEADER + payload.len());
-    bytes.push(FIN | opcode);
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(short @ ..126), _) => bytes.push(short),
-        (_, Ok(middle)) => {
-            bytes.push(126);
-            bytes.extend_from_slice(&middle.to_be_bytes());
-        }
-        _ => {
-            bytes.push(127);
-            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-fn clamped_len(bytes: u64, most: usize) -> usize {
-    usize::try_from(bytes).map_or(most, |bytes| bytes.min(most))
-}
-
 /// How many bytes of `pattern` stand matched after `byte`; `None`: all of them.
 fn follow(pattern: &[u8], matched: usize, byte: u8) -> Option<usize> {
     let matched = if byte == pattern[matched] {
@@ -268,23 +159,11 @@ fn follow(pattern: &[u8], matched: usize, byte: u8) -> Option<usize> {
     (matched < pattern.len()).then_some(matched)
 }
 
-/// The payload length, once the header is whole. The mask bit is not looked at: a server never sets it.
-fn payload_length(header: &[u8]) -> Option<u64> {
-    match header {
-        [_, short] if short & 0x7f < 126 => Some(u64::from(short & 0x7f)),
-        [_, form, high, low] if form & 0x7f == 126 => {
-            Some(u64::from(u16::from_be_bytes([*high, *low])))
-        }
-        [_, _, long @ ..] => long.try_into().ok().map(u64::from_be_bytes),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::frame_of as frame;
+    use super::super::frame_start::frame_of as frame;
     use super::*;
 
     const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
@@ -299,34 +178,6 @@ mod tests {
                 (*opcode, head, payload.len())
             })
             .collect()
-    }
-
-    #[test]
-    fn start_of_a_frame_says_what_it_is_once_its_header_is_whole() {
-        for (payload_len, header_len) in [
-            (0, 2),
-            (1, 2),
-            (125, 2),
-            (126, 4),
-            (65_535, 4),
-            (65_536, 10),
-        ] {
-            let bytes = frame(1, &vec![b'x'; payload_len]);
-            assert_eq!(bytes.len(), header_len + payload_len);
-            for cut in 0..bytes.len().min(40) {
-                let start = FrameStart::parse(&bytes[..cut]);
-                assert_eq!(start.is_some(), cut >= header_len, "{payload_len} {cut}");
-                let Some(start) = start else { continue };
-                assert_eq!(start.total(), bytes.len() as u64);
-                let whole = cut - header_len >= payload_len.min(HEAD_BYTES);
-                assert_eq!(start.head_is_whole(), whole, "{payload_len} {cut}");
-                assert_eq!(start.head().payload_len, payload_len);
-            }
-        }
-        assert!(FrameStart::parse(&frame(CLOSE, b"")).unwrap().is_close());
-        assert!(!FrameStart::parse(&frame(1, b"")).unwrap().is_close());
-        // Not of ours.
-        assert!(!FrameStart::parse(b"\x08\x00").unwrap().is_close());
     }
 
     #[test]

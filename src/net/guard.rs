@@ -14,7 +14,7 @@ use crate::clock;
 pub enum CloseReason {
     /// The other side closed or reset it.
     Peer,
-    /// We had nothing more to say: the last response is out, or the library let go of it.
+    /// We had nothing more to say: the last response is out, or the library dropped it.
     Server,
     /// No complete request head in time, or an idle connection after its last request.
     HeaderTimeout,
@@ -81,7 +81,7 @@ impl Guard {
         }
     }
 
-    /// Closes the transport now, whatever the peer does and whoever waits in a read or a write: both fail at once, so the
+    /// Closes the transport now, whatever the peer does and whichever task waits in a read or a write: both fail at once, so the
     /// library runs its disconnect handlers. Stock clients take it for a lost connection and come back.
     ///
     /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is thrown away. Never
@@ -91,7 +91,7 @@ impl Guard {
         self.end(CloseReason::Kicked(reason));
     }
 
-    /// The client, if a proxy in front has said who that is; else the other end of the TCP connection.
+    /// The client, if a proxy in front has named it; else the other end of the TCP connection.
     pub fn peer(&self) -> SocketAddr {
         self.client.get().copied().unwrap_or(self.tcp_peer)
     }
@@ -128,7 +128,7 @@ impl Guard {
         self.reason.get().copied()
     }
 
-    /// Sets who is notified of frames from now on, in place of any observer before. All namespaces of a WebSocket share the
+    /// Notifies this observer of frames from now on, in place of any before. All namespaces of a WebSocket share the
     /// stream and hence the one observer. It is dropped when the connection ends, so it may hold this guard.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         let mut current = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,5 +192,22 @@ impl std::fmt::Debug for Guard {
             .field("peer", &self.peer())
             .field("reason", &self.reason.get())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemorySocket;
+    use super::*;
+
+    #[test]
+    fn peer_is_the_tcp_peer_until_a_proxy_names_the_client() {
+        let [tcp, client, other] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let writer = FrameWriter::new(MemorySocket::new(), Duration::from_secs(1));
+        let guard = Guard::new(0, tcp, writer);
+        assert_eq!(guard.peer(), tcp);
+        guard.set_peer(client);
+        guard.set_peer(other);
+        assert_eq!(guard.peer(), client, "the first call counts");
     }
 }

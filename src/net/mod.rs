@@ -4,8 +4,8 @@
 //! - `request`: what is done to each request before the router sees it
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
-//! - `observer`: who is notified of frames, and may stop or change some
-//! - `frames`: WebSocket frames in what goes out
+//! - `observer`: is notified of frames, and may stop or change some
+//! - `frames`, `frame_start`: WebSocket frames in what goes out
 //! - `socket`: what bytes are read from and written to; the place of TLS and PROXY protocol
 //! - `guard`: the handle that closes a connection, in the extensions of its requests
 //! - `table`: all open connections, for the drain and for metrics
@@ -21,6 +21,7 @@
 
 mod accept;
 mod descriptors;
+mod frame_start;
 mod frames;
 mod guard;
 #[cfg(test)]

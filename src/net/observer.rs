@@ -1,4 +1,4 @@
-//! Who is notified of what goes out over a connection, and may stop or change some of it.
+//! The interface by which other parts see what goes out over a connection, and stop or change some of it.
 
 /// How many payload bytes of a frame are shown: enough to tell the packets of Engine.IO and Socket.IO apart.
 pub const HEAD_BYTES: usize = 16;

@@ -133,6 +133,10 @@ impl AsyncWrite for GuardedStream {
 
     /// HTTP is not held back, so this waits for the peer only after the upgrade.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is queued, and no lock is needed to know that.
+        if !self.guard.write_blocked() {
+            return Poll::Ready(Ok(()));
+        }
         let observer = self.guard.observer();
         let flushed = ready!(self.guard.writer().poll_flush(cx, observer.as_deref()));
         Poll::Ready(self.written(flushed))

@@ -250,7 +250,7 @@ async fn a_full_listener_answers_probes_and_refuses_the_rest() {
     assert!(other.contains("\"code\":\"max_connections\""), "{other}");
     assert!(net.table.len() <= 5);
     assert_eq!(net.table.stats().refused, 26);
-    // Whoever was there first is still there; room is used again.
+    // The first connections are still there; free places are used again.
     drop(held);
     eventually("room again", || net.table.is_empty()).await;
     let root = net

@@ -1,5 +1,7 @@
 //! The stock library on top: what the guard promises must hold through hyper, tungstenite and socketioxide.
 
+use std::net::Shutdown;
+
 use futures_util::{SinkExt, StreamExt};
 use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
@@ -8,10 +10,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::super::frames::frame_of;
+use super::super::frame_start::frame_of;
 use super::super::memory::MemorySocket;
 use super::super::stream::GuardedStream;
 use super::super::writer::FrameWriter;
+use super::super::{CloseReason, FrameAnswer};
 use super::*;
 
 #[derive(Default)]
@@ -229,6 +232,33 @@ async fn half_a_pong_goes_out_though_the_library_only_reads() {
             .unwrap()
             .is_err()
     );
+}
+
+struct ClosesAtOne;
+
+impl Observer for ClosesAtOne {
+    fn wants(&self, frame: FrameHead<'_>) -> bool {
+        frame.head == b"1"
+    }
+
+    fn inspect(&self, _opcode: u8, _payload: &[u8]) -> FrameAnswer {
+        FrameAnswer::Close("one")
+    }
+}
+
+/// The connection is ended when the writer's lock is free again.
+#[tokio::test]
+async fn answer_of_an_observer_closes_the_connection_in_place_of_the_frame() {
+    let socket = MemorySocket::new();
+    let (mut websocket, guard) = websocket(&socket).await;
+    guard.set_observer(Arc::new(ClosesAtOne));
+    socket.allow([usize::MAX; 4]);
+    websocket.send(Message::text("2")).await.unwrap();
+    websocket.send(Message::text("1")).await.unwrap_err();
+    assert_eq!(guard.close_reason(), Some(CloseReason::Kicked("one")));
+    assert_eq!(socket.shut(), Some(Shutdown::Both));
+    assert_eq!(socket.written()[HEAD.len()..], frame_of(1, b"2"));
+    assert!(!socket.is_reset() && !guard.write_blocked());
 }
 
 /// With a window of a few KB the kernel takes a part of nearly every frame.

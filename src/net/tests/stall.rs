@@ -109,7 +109,7 @@ async fn a_peer_that_stops_reading_is_closed_at_the_deadline() {
     net.finish().await;
 }
 
-/// The kernel calls the socket writable only when there is much more room than that, so nobody hears of it.
+/// The kernel calls the socket writable only when much more of its buffer is free than that, so no waker is called.
 #[tokio::test]
 async fn a_peer_that_reads_its_last_just_after_a_write_began_to_wait_is_not_given_the_time_twice() {
     const PATIENCE: Duration = Duration::from_secs(3);

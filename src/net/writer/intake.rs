@@ -1,6 +1,6 @@
 //! From the library into the writer: where the library stands in its own frames, and which of them are held back.
 
-use super::super::frames::{FIN, FrameStart, frame_of};
+use super::super::frame_start::{FIN, FrameStart, frame_of};
 use super::super::observer::{FrameAnswer, MOST_INSPECTED, Observer};
 
 pub(super) struct Intake {
@@ -101,7 +101,7 @@ impl Intake {
         buf: &[u8],
         observer: Option<&dyn Observer>,
     ) -> (usize, HeldBytes) {
-        debug_assert!(self.at_boundary(), "held bytes have none before them");
+        debug_assert!(self.at_boundary(), "a frame is held back from its start");
         let mut used = 0;
         loop {
             // The next question about the frame can be answered with so many bytes of it.

@@ -19,6 +19,10 @@
 //!   drops the queue. What has to end the connection is returned as a [`WriterError`], and the caller ends it when the
 //!   lock is free.
 //!
+//! A second source of frames (the lane) will queue finished, shared frames here while [`Intake::at_boundary`] holds, bounded by
+//! the send budget, with fences behind packets of the library that have to pass first; and a task will write the queue out
+//! when the library has nothing to flush.
+//!
 //! Fast path: nothing held, nothing queued, the kernel takes all: one call to the kernel and no allocation.
 
 mod intake;
@@ -75,10 +79,8 @@ pub(super) struct FrameWriter {
 
 struct WriterState {
     intake: Intake,
-    /// The rest of a frame that the kernel took a part of, then frames that were held back: at the start of each, and behind
-    /// the last, stands a boundary, but that the first may have been cut by the kernel. At most two pieces, both of the
-    /// library: it has to wait for them. (Shared frames of other writers will be queued here too, bounded by the session's
-    /// send budget, and a task will write them out when the library has nothing to flush.)
+    /// Whole frames, but for the first, which the kernel may have taken a part of. At most one as long as the library alone
+    /// writes, because it waits for it.
     queue: VecDeque<Bytes>,
     outflow: Outflow,
 }
