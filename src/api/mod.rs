@@ -53,13 +53,13 @@ impl ReadyStatus {
 
 /// What `/ready` says of one part.
 #[derive(Debug, Clone, Serialize)]
-pub struct Component {
+pub struct ComponentHealth {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl Component {
+impl ComponentHealth {
     pub fn healthy(remark: Option<String>) -> Self {
         Self {
             status: "ok",
@@ -82,7 +82,7 @@ impl Component {
 #[derive(Debug, Clone)]
 pub struct ReadyReport {
     pub status: ReadyStatus,
-    pub components: Vec<(&'static str, Component)>,
+    pub components: Vec<(&'static str, ComponentHealth)>,
 }
 
 impl ReadyReport {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log_reader::LogReader;
-use crate::api::{Component, ReadyReport, ReadyStatus};
+use crate::api::{ComponentHealth, ReadyReport, ReadyStatus};
 use crate::auth::Verifier;
 use crate::clock;
 use crate::session::SharedHub;
@@ -122,65 +122,65 @@ impl Readiness {
         }
     }
 
-    fn kafka(&self) -> Component {
+    fn kafka(&self) -> ComponentHealth {
         let status = self.log.status();
         if !status.contact {
             let diagnosis = status.diagnosis.as_deref();
             let error = diagnosis
                 .or(status.last_error.as_deref())
                 .unwrap_or("no broker has answered yet");
-            return Component::unhealthy(format!("no contact: {error}"));
+            return ComponentHealth::unhealthy(format!("no contact: {error}"));
         }
         if !status.leaderless.is_empty() {
             let (topic, number) = &status.leaderless[0];
             let count = status.leaderless.len();
-            return Component::unhealthy(format!(
+            return ComponentHealth::unhealthy(format!(
                 "{count} partitions have no leader, first {topic}/{number}"
             ));
         }
         let routes = self.log.routes();
         let missing = status.missing_of(routes.topic_groups());
         if missing.is_empty() {
-            Component::healthy(None)
+            ComponentHealth::healthy(None)
         } else {
-            Component::healthy(Some(format!("no such topics yet: {}", missing.join(", "))))
+            ComponentHealth::healthy(Some(format!("no such topics yet: {}", missing.join(", "))))
         }
     }
 
     /// What is not protected against while topics are known by their names alone. No reason to refuse connections.
-    fn topic_ids(&self) -> Component {
+    fn topic_ids(&self) -> ComponentHealth {
         const SHOWN: usize = 3;
         let status = self.log.status();
         let unknown = &status.unidentified;
         if unknown.is_empty() {
-            return Component::healthy(None);
+            return ComponentHealth::healthy(None);
         }
         let (first, rest) = unknown.split_at(unknown.len().min(SHOWN));
         let more = match rest.len() {
             0 => String::new(),
             count => format!(" and {count} more"),
         };
-        Component::healthy(Some(format!(
+        ComponentHealth::healthy(Some(format!(
             "the brokers do not report those of {}{more}: a topic that is deleted and recreated at once is noticed only if its new log is shorter",
             first.join(", ")
         )))
     }
 
-    fn keys(&self) -> Component {
+    fn keys(&self) -> ComponentHealth {
         let keys = self.verifier.keys();
         match keys.trouble {
-            Some(trouble) => Component::unhealthy(trouble),
-            None if keys.known => Component::healthy(None),
-            None => Component::unhealthy("waiting for the key server".to_owned()),
+            Some(trouble) => ComponentHealth::unhealthy(trouble),
+            None if keys.known => ComponentHealth::healthy(None),
+            None => ComponentHealth::unhealthy("waiting for the key server".to_owned()),
         }
     }
 
-    fn window(&self) -> Component {
+    fn window(&self) -> ComponentHealth {
         let status = self.log.status();
         if *self.started.borrow() {
-            Component::healthy(None)
+            ComponentHealth::healthy(None)
         } else {
-            Component::unhealthy(format!(
+            ComponentHealth::unhealthy(format!(
                 "loading: {} of {} records",
                 status.loaded, status.to_load
             ))

@@ -274,11 +274,11 @@ mod tests {
 
     #[test]
     fn the_listener_names_its_reasons_as_the_metrics_do() {
-        use crate::net::CloseReason;
+        use crate::net::ConnectionEnd;
         for (close, refused) in [
-            (CloseReason::HeaderTimeout, RejectReason::HeaderTimeout),
-            (CloseReason::HeaderLimit, RejectReason::HeaderLimit),
-            (CloseReason::BadHttp, RejectReason::BadHttp),
+            (ConnectionEnd::HeaderTimeout, RejectReason::HeaderTimeout),
+            (ConnectionEnd::HeaderLimit, RejectReason::HeaderLimit),
+            (ConnectionEnd::BadHttp, RejectReason::BadHttp),
         ] {
             assert_eq!(close.label(), refused.as_str());
         }

@@ -80,11 +80,11 @@ struct Cli {
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<String>,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the server (also when no subcommand is given)
     ///
     /// Reads the routed topics from Kafka and serves Socket.IO clients. SIGTERM or SIGINT drains: no new connections, the open
@@ -144,19 +144,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return usage(&error),
     };
     let environment = environment(cli.config);
-    let outcome = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(environment),
-        Command::Demo => serve::demo(environment),
-        Command::Check(arguments) => check::run(&arguments, &environment),
-        Command::Config(command) => config::run(&command),
-        Command::Profile(command) => profile::run(command),
-        Command::Topics(command) => topics::run(command, environment),
-        Command::Produce(arguments) => produce::run(*arguments, environment),
-        Command::Client(arguments) => client::run(*arguments),
-        Command::Completion { shell } => config::completion(shell),
-        Command::Token(command) => token::run(command, &environment),
-        Command::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
-        Command::Version => print(&Cli::command().render_version()).map(|()| Exit::Clean),
+    let outcome = match cli.command.unwrap_or(CliCommand::Serve) {
+        CliCommand::Serve => serve::serve(environment),
+        CliCommand::Demo => serve::demo(environment),
+        CliCommand::Check(arguments) => check::run(&arguments, &environment),
+        CliCommand::Config(command) => config::run(&command),
+        CliCommand::Profile(command) => profile::run(command),
+        CliCommand::Topics(command) => topics::run(command, environment),
+        CliCommand::Produce(arguments) => produce::run(*arguments, environment),
+        CliCommand::Client(arguments) => client::run(*arguments),
+        CliCommand::Completion { shell } => config::completion(shell),
+        CliCommand::Token(command) => token::run(command, &environment),
+        CliCommand::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
+        CliCommand::Version => print(&Cli::command().render_version()).map(|()| Exit::Clean),
     };
     outcome.unwrap_or_else(|error| {
         complain(&format!("fleetcast: {error:#}\n"));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::NetSettings;
-use super::guard::{CloseReason, Guard};
+use super::guard::{ConnectionEnd, Guard};
 use super::request::Entrance;
 use super::socket::layered;
 use super::stream::GuardedStream;
@@ -154,17 +154,17 @@ fn http(header_timeout: Duration) -> http1::Builder {
     http
 }
 
-fn reason_of(error: &hyper::Error) -> CloseReason {
+fn reason_of(error: &hyper::Error) -> ConnectionEnd {
     if error.is_timeout() {
-        CloseReason::HeaderTimeout
+        ConnectionEnd::HeaderTimeout
     } else if error.is_parse_too_large() {
-        CloseReason::HeaderLimit
+        ConnectionEnd::HeaderLimit
     } else if error.is_parse() {
-        CloseReason::BadHttp
+        ConnectionEnd::BadHttp
     } else if error.is_incomplete_message() || error.is_canceled() {
-        CloseReason::Peer
+        ConnectionEnd::Peer
     } else {
-        CloseReason::Server
+        ConnectionEnd::Server
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock;
 
 /// Why a connection ended; the first cause stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
+pub enum ConnectionEnd {
     /// The other side closed or reset it.
     Peer,
     /// We had nothing more to say: the last response is out, or the library dropped it.
@@ -32,7 +32,7 @@ pub enum CloseReason {
     Kicked(&'static str),
 }
 
-impl CloseReason {
+impl ConnectionEnd {
     /// The metric label: one of a closed list, as long as kicks name theirs from one.
     pub fn label(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ pub struct Guard {
     client: OnceLock<SocketAddr>,
     writer: FrameWriter,
     ended: AtomicBool,
-    reason: OnceLock<CloseReason>,
+    reason: OnceLock<ConnectionEnd>,
     upgraded: AtomicBool,
     last_heard: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
@@ -88,7 +88,7 @@ impl Guard {
     /// to be called by an [`Observer`] of this connection, which answers
     /// [`Close`](super::FrameAnswer::Close) instead.
     pub fn kick(&self, reason: &'static str) {
-        self.end(CloseReason::Kicked(reason));
+        self.end(ConnectionEnd::Kicked(reason));
     }
 
     /// The client, if a proxy in front has named it; else the other end of the TCP connection.
@@ -124,7 +124,7 @@ impl Guard {
     }
 
     /// `None` while it is open.
-    pub fn close_reason(&self) -> Option<CloseReason> {
+    pub fn close_reason(&self) -> Option<ConnectionEnd> {
         self.reason.get().copied()
     }
 
@@ -150,14 +150,14 @@ impl Guard {
     }
 
     /// Remembers a cause, unless there is one.
-    pub(super) fn note(&self, reason: CloseReason) {
+    pub(super) fn note(&self, reason: ConnectionEnd) {
         // A second cause is the consequence of the first.
         self.reason.set(reason).ok();
     }
 
     /// Ends both directions, so that the reading task learns of a write that failed, and the other way round. Takes the
     /// writer's lock.
-    pub(super) fn end(&self, reason: CloseReason) {
+    pub(super) fn end(&self, reason: ConnectionEnd) {
         self.note(reason);
         self.ended.store(true, Ordering::Release);
         if let Err(error) = self.writer.abort() {

@@ -44,7 +44,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub use accept::serve;
 pub use descriptors::raise_descriptor_limit;
-pub use guard::{CloseReason, Guard};
+pub use guard::{ConnectionEnd, Guard};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 

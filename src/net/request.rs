@@ -16,7 +16,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tower::Service;
 
-use super::guard::{CloseReason, Guard};
+use super::guard::{ConnectionEnd, Guard};
 use crate::problem::Problem;
 
 /// Seconds; a client that meets a full server should not come back in step with all others, stock ones add their own jitter.
@@ -139,7 +139,7 @@ impl hyper::body::Body for TimedBody {
             .deadline
             .get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(deadline.as_mut().poll(cx));
-        self.guard.note(CloseReason::BodyTimeout);
+        self.guard.note(ConnectionEnd::BodyTimeout);
         Poll::Ready(Some(Err(BodyError::Timeout)))
     }
 

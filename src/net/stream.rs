@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::guard::{CloseReason, Guard};
+use super::guard::{ConnectionEnd, Guard};
 use super::socket::Socket;
 use super::table::ConnectionTable;
 use super::writer::WriterError;
@@ -41,13 +41,13 @@ impl GuardedStream {
         match result {
             Ok(read) => {
                 if self.guard.writer().received(read) {
-                    self.guard.end(CloseReason::OneSided);
+                    self.guard.end(ConnectionEnd::OneSided);
                 }
                 // The flag again: what we have shut down reads as an end, too.
                 if read > 0 {
                     self.guard.heard();
                 } else if !self.guard.is_ended() {
-                    self.guard.note(CloseReason::Peer);
+                    self.guard.note(ConnectionEnd::Peer);
                 }
                 Ok(())
             }
@@ -55,9 +55,9 @@ impl GuardedStream {
                 // TCP_USER_TIMEOUT.
                 let timed_out = error.kind() == io::ErrorKind::TimedOut;
                 self.guard.note(if timed_out {
-                    CloseReason::WriteStall
+                    ConnectionEnd::WriteStall
                 } else {
-                    CloseReason::Peer
+                    ConnectionEnd::Peer
                 });
                 Err(error)
             }
@@ -70,9 +70,9 @@ impl GuardedStream {
             WriterError::Io(error) => {
                 // Our deadline, or TCP_USER_TIMEOUT.
                 if error.kind() == io::ErrorKind::TimedOut {
-                    self.guard.end(CloseReason::WriteStall);
+                    self.guard.end(ConnectionEnd::WriteStall);
                 } else {
-                    self.guard.note(CloseReason::Peer);
+                    self.guard.note(ConnectionEnd::Peer);
                 }
                 error
             }
@@ -152,7 +152,7 @@ impl AsyncWrite for GuardedStream {
 
 impl Drop for GuardedStream {
     fn drop(&mut self) {
-        self.guard.note(CloseReason::Server);
+        self.guard.note(ConnectionEnd::Server);
         if let Some(observer) = self.guard.observer() {
             observer.closed();
         }
@@ -163,6 +163,6 @@ impl Drop for GuardedStream {
 }
 
 fn closed_by_us(guard: &Guard) -> io::Error {
-    let reason = guard.close_reason().map_or("kicked", CloseReason::label);
+    let reason = guard.close_reason().map_or("kicked", ConnectionEnd::label);
     io::Error::new(io::ErrorKind::ConnectionAborted, reason)
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::guard::{CloseReason, Guard};
+use super::guard::{ConnectionEnd, Guard};
 use super::writer::FrameWriter;
 
 /// What a listener has seen since the start. The caller shows it as metrics when it is asked for them.
@@ -17,7 +17,7 @@ pub struct NetStats {
     pub refused: u64,
     /// Failures of `accept` itself, such as no file descriptor left.
     pub accept_errors: u64,
-    /// By [`CloseReason::label`].
+    /// By [`ConnectionEnd::label`].
     pub closed: BTreeMap<&'static str, u64>,
 }
 
@@ -74,7 +74,7 @@ impl ConnectionTable {
     /// The socket of this guard closes now.
     pub(super) fn remove(&self, guard: &Guard) {
         self.open().remove(&guard.id());
-        let reason = guard.close_reason().unwrap_or(CloseReason::Server);
+        let reason = guard.close_reason().unwrap_or(ConnectionEnd::Server);
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         *closed.entry(reason.label()).or_default() += 1;
     }

@@ -138,8 +138,8 @@ impl EngineSession {
         }
         self.closed.get().copied().or_else(|| {
             match self.carrier().guard.as_ref()?.close_reason()? {
-                net::CloseReason::WriteStall => Some(CloseReason::WriteStall),
-                net::CloseReason::OneSided => Some(CloseReason::MessageRate),
+                net::ConnectionEnd::WriteStall => Some(CloseReason::WriteStall),
+                net::ConnectionEnd::OneSided => Some(CloseReason::MessageRate),
                 _ => None,
             }
         })

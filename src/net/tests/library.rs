@@ -14,7 +14,7 @@ use super::super::frame_start::frame_of;
 use super::super::memory::MemorySocket;
 use super::super::stream::GuardedStream;
 use super::super::writer::FrameWriter;
-use super::super::{CloseReason, FrameAnswer};
+use super::super::{ConnectionEnd, FrameAnswer};
 use super::*;
 
 #[derive(Default)]
@@ -255,7 +255,7 @@ async fn answer_of_an_observer_closes_the_connection_in_place_of_the_frame() {
     socket.allow([usize::MAX; 4]);
     websocket.send(Message::text("2")).await.unwrap();
     websocket.send(Message::text("1")).await.unwrap_err();
-    assert_eq!(guard.close_reason(), Some(CloseReason::Kicked("one")));
+    assert_eq!(guard.close_reason(), Some(ConnectionEnd::Kicked("one")));
     assert_eq!(socket.shut(), Some(Shutdown::Both));
     assert_eq!(socket.written()[HEAD.len()..], frame_of(1, b"2"));
     assert!(!socket.is_reset() && !guard.write_blocked());

@@ -15,7 +15,7 @@ pub(super) struct Intake {
 }
 
 /// What is to be done with a frame by as much of it as there is.
-enum Kind {
+enum FrameInterest {
     /// Too little of it is there.
     Unknown,
     Wanted,
@@ -70,7 +70,7 @@ impl Intake {
             let Some(start) = FrameStart::parse(rest) else {
                 break;
             };
-            if !matches!(kind(&start, observer), Kind::Other) {
+            if !matches!(kind(&start, observer), FrameInterest::Other) {
                 break;
             }
             at += clamped(start.total(), rest.len());
@@ -108,9 +108,9 @@ impl Intake {
             let needed = match FrameStart::parse(&self.held) {
                 None => FrameStart::header_needed(&self.held),
                 Some(start) => match kind(&start, observer) {
-                    Kind::Unknown => start.with_head(),
-                    Kind::Wanted => clamped(start.total(), usize::MAX),
-                    Kind::Other => return (used, self.release()),
+                    FrameInterest::Unknown => start.with_head(),
+                    FrameInterest::Wanted => clamped(start.total(), usize::MAX),
+                    FrameInterest::Other => return (used, self.release()),
                 },
             };
             let more = needed.saturating_sub(self.held.len());
@@ -163,19 +163,19 @@ impl Intake {
     }
 }
 
-fn kind(start: &FrameStart<'_>, observer: Option<&dyn Observer>) -> Kind {
+fn kind(start: &FrameStart<'_>, observer: Option<&dyn Observer>) -> FrameInterest {
     let Some(observer) = observer else {
-        return Kind::Other;
+        return FrameInterest::Other;
     };
     let whole_message = start.first() & FIN != 0 && start.opcode() != 0;
     if !whole_message || start.payload_len() > MOST_INSPECTED as u64 || start.is_close() {
-        Kind::Other
+        FrameInterest::Other
     } else if !start.head_is_whole() {
-        Kind::Unknown
+        FrameInterest::Unknown
     } else if observer.wants(start.head()) {
-        Kind::Wanted
+        FrameInterest::Wanted
     } else {
-        Kind::Other
+        FrameInterest::Other
     }
 }
 

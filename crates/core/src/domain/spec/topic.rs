@@ -31,7 +31,8 @@ impl TopicSpec {
         }
     }
 
-    pub fn pattern(text: &str) -> Self {
+    #[cfg(test)]
+    pub(in crate::domain) fn pattern(text: &str) -> Self {
         Self {
             which: TopicChoice::Pattern(text.to_owned()),
             format: None,
