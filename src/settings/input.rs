@@ -238,7 +238,7 @@ impl Input {
 /// `FLEETCAST_INTERNAL_SERVICE_PORT`, …. `FLEETCAST_PORT=8001` is ours.
 fn is_injected(name: &str, text: &str) -> bool {
     static INJECTED: LazyLock<Regex> = LazyLock::new(|| {
-        let service = "([^=]*_)?SERVICE_(HOST|PORT(_[^=]*)?)=";
+        let service = "(SERVICE_[^=]*|[^=]*_SERVICE_(HOST|PORT(_[^=]*)?))=";
         let port = "([^=]*_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_[^=]*)?=|=(tcp|udp|sctp)://)";
         let pattern = format!("^{PREFIX}({service}|{port})");
         Regex::new(&pattern).expect("a test uses it")
@@ -257,6 +257,7 @@ mod tests {
             ("FLEETCAST_SERVICE_HOST", "10.96.0.12"),
             ("FLEETCAST_SERVICE_PORT", "8001"),
             ("FLEETCAST_SERVICE_PORT_HTTP", "8001"),
+            ("FLEETCAST_SERVICE_ACCOUNT", "default"),
             ("FLEETCAST_PORT_8001_TCP", "tcp://10.96.0.12:8001"),
             ("FLEETCAST_PORT_8001_TCP_PROTO", "tcp"),
             ("FLEETCAST_PORT_8001_TCP_ADDR", "10.96.0.12"),
