@@ -20,7 +20,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("bus", &[]),
     ("auth", &[]),
     ("session", &["auth"]),
-    ("socketio", &["auth", "net", "session"]),
+    ("socketio", &["net", "session"]),
     ("api", &["auth", "session"]),
     ("kafka", &[]),
     ("demo", &[]),

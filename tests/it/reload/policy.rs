@@ -236,3 +236,33 @@ async fn whoever_joins_while_the_policy_changes_holds_nothing_that_it_forbids() 
     drop(clients);
     app.empty().await;
 }
+
+#[tokio::test]
+async fn a_reload_changes_the_claims_that_list_ids_and_the_envelope() {
+    let kafka = Kafka::mock(&[]).await;
+    let files = Files::new();
+    let app = files.start(&kafka).await;
+    let claims = json!({
+        "sub": "u1", "organization_id": "o1", "roles": ["field_unit"], "channels": ["7"], "projects": ["9"],
+    });
+    let auth = json!({ "token": token(claims), "rooms": ["channel:7"] });
+    let mut early = Client::connect(app.public, &auth).await;
+    let room = |id: &str| json!({ "room": format!("channel:{id}") });
+    let answer = early.command("subscribe", &room("9")).await;
+    assert_eq!(answer["error"]["reason"], "forbidden", "{answer}");
+
+    let channels = "field_unit = \"channels\"";
+    assert!(DISPATCH.contains(channels));
+    let changed = DISPATCH.replace(channels, "field_unit = \"projects\"");
+    files.profile(&format!("envelope = \"plain\"\n{changed}"));
+    reload(&app, "applied").await;
+    // Its token was read for the claims of the profile before: it has no projects.
+    let event = early.expect("room_revoked").await;
+    assert_eq!(event.args[0]["rooms"], json!(["channel:7:org:o1"]));
+    assert!(event.args[0]["timestamp"].is_string(), "{event:?}");
+    let mut late = Client::connect(app.public, &auth).await;
+    let answer = late.command("subscribe", &room("9")).await;
+    assert_eq!(answer["success"], true, "{answer}");
+    let answer = late.command("subscribe", &room("7")).await;
+    assert_eq!(answer["error"]["reason"], "forbidden", "{answer}");
+}
