@@ -261,6 +261,14 @@ fn tokens_are_minted_and_inspected_by_the_claims_of_the_profile() {
     assert_eq!(code(&inspected), 0, "{}", out(&inspected));
     assert!(out(&inspected).contains("projects: [\"7\",\"8\"]"));
 
+    // A profile that serves one organisation asks no token for it: nor does the tool.
+    let serves_one = dispatch.replace("[organisation]", "[organisation]\ndefault = \"acme\"");
+    std::fs::write(&profile, serves_one).unwrap();
+    let bare = crate::harness::token(serde_json::json!({ "sub": "u1" }));
+    let inspected = run(&["token", "inspect", &bare], &variables);
+    let expected = "accepted: user u1 of organisation acme";
+    assert!(out(&inspected).contains(expected), "{}", out(&inspected));
+
     assert_eq!(code(&mint("exp=1")), 2, "a claim with another meaning");
     let variables = [secret, ("FLEETCAST_PROFILE", "/no/such/profile.toml")];
     let inspected = run(&["token", "inspect", token.trim_end()], &variables);
