@@ -31,8 +31,8 @@ impl RunningApp {
         self.sessions.drain(self.spread, cut_short).await;
         tokio::time::sleep(AFTERMATH).await;
         // Those that came in while the others left, and connections without a session.
-        for close in self.engine.closers() {
-            close(CloseReason::Draining);
+        for transport in self.engine.transports() {
+            transport.close(CloseReason::Draining);
         }
         for guard in self.tables.iter().flat_map(|table| table.snapshot()) {
             guard.kick(CloseReason::Draining.as_str());

@@ -25,7 +25,7 @@ use super::query::EngineQuery;
 use crate::lifecycle::Lifecycle;
 use crate::net::Guard;
 use crate::problem::Problem;
-use crate::session::{AdmissionSlot, Sessions};
+use crate::session::{AdmissionSlot, Sessions, TransportHandle};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Label, RejectReason};
 
@@ -87,22 +87,17 @@ impl Engine {
         })
     }
 
-    /// A handle for each open session, to close it: also of those on which no CONNECT has come.
-    pub fn closers(&self) -> Vec<Box<dyn FnOnce(CloseReason) + Send>> {
-        let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
-        all.into_iter()
-            .map(|session| -> Box<dyn FnOnce(CloseReason) + Send> {
-                Box::new(move |reason| session.close(reason))
-            })
-            .collect()
+    /// All transports that are open, also those on which no CONNECT has come.
+    pub fn transports(&self) -> Vec<Arc<dyn TransportHandle>> {
+        let all = self.open_sessions();
+        all.into_iter().map(|session| session as _).collect()
     }
 
     /// Closes what the library does not, until `stop`: polling that is not fetched, and dead transports.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let all: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
-            for session in all {
+            for session in self.open_sessions() {
                 session.look_after(&self.settings);
             }
         }
@@ -291,6 +286,11 @@ impl Engine {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+
+    fn open_sessions(&self) -> Vec<Arc<EngineSession>> {
+        let known = self.lock();
+        known.all.values().filter_map(Weak::upgrade).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
