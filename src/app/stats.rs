@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::hub::HubStatistics;
-use fleetcast_core::hub::outlet::Resumed;
+use fleetcast_core::hub::resume::Resumption;
 use serde_json::{Value, json};
 
 use super::log_reader::LogReader;
@@ -164,7 +164,7 @@ impl Scrape {
             "messages_sent": emitted,
             "messages_received": metrics.commands.total(),
             "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
-            "starts": Resumed::ALL.iter().map(|resumed| (resumed.as_str().to_owned(), json!(snapshot.counts.starts[*resumed as usize]))).collect::<serde_json::Map<_, _>>(),
+            "starts": Resumption::NAMES.iter().zip(snapshot.counts.starts).map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),
             "window": {
                 "seconds": snapshot.window_age_ms / 1000,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::room::Room;
-use fleetcast_core::hub::resume::Inspection;
+use fleetcast_core::hub::resume::{Inspection, Resumption};
 use fleetcast_core::hub::{Hub, Now, Start};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
@@ -29,36 +29,15 @@ pub struct ConnectRequest {
     pub rooms: Option<Json>,
 }
 
-/// What became of the cursor that a client came with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resumption {
-    /// There was none.
-    Fresh,
-    /// Everything after the cursor will be sent.
-    Resumed,
-    /// Something after the cursor is missing: the client must load its state again.
-    Resync(ResyncReason),
-}
-
-impl Resumption {
-    fn of(start: &Start) -> Self {
-        match start {
-            Start::Fresh => Self::Fresh,
-            Start::Resume(..) => Self::Resumed,
-            Start::Resync(reason) => Self::Resync(*reason),
+/// What a resumption is counted as; a client that starts fresh asked for nothing.
+fn outcome(resumption: Resumption) -> Option<ResumeOutcome> {
+    match resumption {
+        Resumption::Fresh => None,
+        Resumption::Resumed => Some(ResumeOutcome::Resumed),
+        Resumption::Resync(ResyncReason::CursorInvalid | ResyncReason::CursorForeign) => {
+            Some(ResumeOutcome::BadCursor)
         }
-    }
-
-    /// What it is counted as; a client that starts fresh asked for nothing.
-    fn outcome(self) -> Option<ResumeOutcome> {
-        match self {
-            Self::Fresh => None,
-            Self::Resumed => Some(ResumeOutcome::Resumed),
-            Self::Resync(ResyncReason::CursorInvalid | ResyncReason::CursorForeign) => {
-                Some(ResumeOutcome::BadCursor)
-            }
-            Self::Resync(_) => Some(ResumeOutcome::Resync),
-        }
+        Resumption::Resync(_) => Some(ResumeOutcome::Resync),
     }
 }
 
@@ -128,7 +107,7 @@ impl AdmittedSession {
             let (rooms, rejected) = self.judge_rooms();
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = self.judge_cursor(hub, now);
-            let resumption = Resumption::of(&start);
+            let resumption = start.resumption();
             let ahead = match &start {
                 Start::Resume(cursor, _) => hub.ahead(cursor),
                 Start::Fresh | Start::Resync(_) => Vec::new(),
@@ -145,7 +124,7 @@ impl AdmittedSession {
             }
             (key, resumption, ahead)
         });
-        if let Some(outcome) = resumption.outcome() {
+        if let Some(outcome) = outcome(resumption) {
             events::resume(&sessions.metrics, session.connection_id(), outcome);
         }
         if !ahead.is_empty() {

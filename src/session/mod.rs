@@ -33,7 +33,8 @@ use fleetcast_core::hub::ConnectionKey;
 
 pub use admission::{AdmissionSlot, ReadinessCheck};
 pub use commands::{Answer, Failure, Reply};
-pub use connect::{AdmittedSession, ConnectRequest, Resumption};
+pub use connect::{AdmittedSession, ConnectRequest};
+pub use fleetcast_core::hub::resume::Resumption;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
 pub use registry::OpenSessions;

@@ -89,12 +89,12 @@ impl Session {
         let (name, body, cursor) = match item {
             ControlItem::Cursor { cursor } => ("cursor", None, cursor),
             ControlItem::Welcome {
-                resumed,
+                resumption,
                 rooms,
                 window_seconds,
                 cursor,
             } => {
-                let body = self.welcome(resumed.as_str(), rooms, window_seconds);
+                let body = self.welcome(resumption.as_str(), rooms, window_seconds);
                 ("connection_established", Some(self.wrap(body)), cursor)
             }
             ControlItem::Resync {

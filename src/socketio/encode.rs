@@ -153,7 +153,8 @@ mod tests {
     use fleetcast_core::domain::publication::{Class, Ephemeral};
     use fleetcast_core::domain::room::Room;
     use fleetcast_core::hub::Now;
-    use fleetcast_core::hub::outlet::{ControlItem, Delivery, DeliveryCursor, Entry, Resumed};
+    use fleetcast_core::hub::outlet::{ControlItem, Delivery, DeliveryCursor, Entry};
+    use fleetcast_core::hub::resume::Resumption;
     use serde_json::{Value, json};
 
     use super::*;
@@ -216,8 +217,10 @@ mod tests {
                 cursor: &cursor,
             },
         ];
-        controls.extend(Resumed::ALL.map(|resumed| ControlItem::Welcome {
-            resumed,
+        let resync = Resumption::Resync(ResyncReason::Evicted);
+        let resumptions = [Resumption::Fresh, Resumption::Resumed, resync];
+        controls.extend(resumptions.map(|resumption| ControlItem::Welcome {
+            resumption,
             rooms: &rooms,
             window_seconds: u64::MAX,
             cursor: &cursor,

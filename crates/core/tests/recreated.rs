@@ -20,8 +20,8 @@ use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
-use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
-use fleetcast_core::hub::resume::Inspection;
+use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
+use fleetcast_core::hub::resume::{Inspection, Resumption};
 use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, NAMED_PARTITIONS, Now, Start};
 use serde_json::value::to_raw_value;
 
@@ -63,9 +63,9 @@ impl Outlet for TestOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let sent = match item {
             Item::Control(ControlItem::Welcome {
-                resumed, cursor, ..
+                resumption, cursor, ..
             }) => Sent::Interval {
-                resumed: resumed == Resumed::Resumed,
+                resumed: resumption == Resumption::Resumed,
                 cursor: cursor.clone(),
             },
             Item::Control(ControlItem::Resync { cursor, .. }) => Sent::Interval {

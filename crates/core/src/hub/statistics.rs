@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::outlet::{Outlet, Resumed};
+use super::outlet::Outlet;
+use super::resume::Resumption;
 use super::window::OrganisationLog;
 use super::{Hub, Now};
 use crate::domain::protocol::ResyncReason;
@@ -13,8 +14,8 @@ use crate::domain::protocol::ResyncReason;
 pub struct Counts {
     pub deliveries: BTreeMap<Arc<str>, u64>,
     pub publications: u64,
-    /// By [`Resumed`] as index.
-    pub starts: [u64; Resumed::ALL.len()],
+    /// By [`Resumption::index`].
+    pub starts: [u64; Resumption::NAMES.len()],
     /// By [`ResyncReason`] as index.
     pub resyncs: [u64; ResyncReason::ALL.len()],
     /// Records that came again, or of a partition that was removed: not delivered.

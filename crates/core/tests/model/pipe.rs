@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
+use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
+use fleetcast_core::hub::resume::Resumption;
 
 use super::log::Place;
 
@@ -44,9 +45,9 @@ impl Outlet for TestOutlet {
         }
         pipe.queue.push_back(match item {
             Item::Control(ControlItem::Welcome {
-                resumed, cursor, ..
+                resumption, cursor, ..
             }) => Sent::Interval {
-                resumed: resumed == Resumed::Resumed,
+                resumed: resumption == Resumption::Resumed,
                 cursor: cursor.clone(),
             },
             Item::Control(ControlItem::Resync { cursor, .. }) => Sent::Interval {

@@ -8,7 +8,8 @@ use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::room::Room;
-use crate::hub::outlet::{Outlet, Resumed};
+use crate::hub::outlet::Outlet;
+use crate::hub::resume::Resumption;
 use crate::hub::{ConnectionKey, Hub, Now};
 
 /// How a connection starts.
@@ -18,6 +19,16 @@ pub enum Start {
     /// From a cursor that [`Hub::inspect`] accepted, and its text.
     Resume(Cursor, Arc<str>),
     Resync(ResyncReason),
+}
+
+impl Start {
+    pub fn resumption(&self) -> Resumption {
+        match self {
+            Self::Fresh => Resumption::Fresh,
+            Self::Resume(..) => Resumption::Resumed,
+            Self::Resync(reason) => Resumption::Resync(*reason),
+        }
+    }
 }
 
 impl<O: Outlet> Hub<O> {
@@ -39,19 +50,16 @@ impl<O: Outlet> Hub<O> {
             cursor_vector,
             ..Lag::from(next)
         };
-        let (resumed, lag, last, reason) = match start {
+        let resumption = start.resumption();
+        let (lag, last) = match start {
             Start::Resume(cursor, text) => {
                 let first = log.first_after(&cursor, &self.positions);
-                (Resumed::Resumed, from(first, Some(cursor)), text, None)
+                (from(first, Some(cursor)), text)
             }
-            Start::Fresh => (Resumed::Fresh, from(head, None), Arc::from(""), None),
-            Start::Resync(reason) => {
-                let nowhere = Arc::from("");
-                (Resumed::Resync, from(head, None), nowhere, Some(reason))
-            }
+            Start::Fresh | Start::Resync(_) => (from(head, None), Arc::from("")),
         };
-        self.counts.starts[resumed as usize] += 1;
-        let mut controls = VecDeque::from([Control::Welcome(resumed)]);
+        self.counts.starts[resumption.index()] += 1;
+        let mut controls = VecDeque::from([Control::Welcome(resumption)]);
         if self.contact.stale {
             controls.push_back(Control::Stale);
         }
@@ -63,7 +71,7 @@ impl<O: Outlet> Hub<O> {
             controls,
             last,
             last_at: now.monotonic,
-            started_after: (resumed == Resumed::Fresh).then_some(self.appends),
+            started_after: (resumption == Resumption::Fresh).then_some(self.appends),
             revoked: Vec::new(),
             snapshots: Vec::new(),
             stamp: 0,
@@ -72,13 +80,11 @@ impl<O: Outlet> Hub<O> {
         for room in &self.connections[key].rooms {
             log.room(room).members.push(key);
         }
-        if let Some(reason) = reason {
-            self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
-        } else if resumed == Resumed::Fresh {
-            self.with_turn(key, now, |turn, connection| {
-                connection.last = turn.shared_cursor();
-            });
-        }
+        self.with_turn(key, now, |turn, connection| match resumption {
+            Resumption::Fresh => connection.last = turn.shared_cursor(),
+            Resumption::Resumed => {}
+            Resumption::Resync(reason) => turn.resync(connection, reason),
+        });
         self.schedule(key);
         key
     }

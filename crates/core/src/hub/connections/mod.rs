@@ -14,7 +14,7 @@ use crate::domain::room::Room;
 
 use crate::hub::OrganisationKey;
 use crate::hub::delivery::conflate::SentEarly;
-use crate::hub::outlet::Resumed;
+use resume::Resumption;
 
 pub use members::Start;
 
@@ -105,7 +105,7 @@ pub(in crate::hub) enum Schedule {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum Control {
-    Welcome(Resumed),
+    Welcome(Resumption),
     Resync(ResyncReason),
     /// The rooms are in [`Connection::revoked`].
     Revoked(RevokeReason),

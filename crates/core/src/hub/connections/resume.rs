@@ -24,6 +24,34 @@ pub enum Inspection {
     Resync(ResyncReason),
 }
 
+/// What became of the cursor that a client came with: as its welcome says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// There was none.
+    Fresh,
+    /// Everything after the cursor will be sent.
+    Resumed,
+    /// Something after the cursor is missing: the client must load its state again.
+    Resync(ResyncReason),
+}
+
+impl Resumption {
+    /// Its names, by [`index`](Self::index).
+    pub const NAMES: [&str; 3] = ["fresh", "resumed", "resync"];
+
+    pub fn index(self) -> usize {
+        match self {
+            Self::Fresh => 0,
+            Self::Resumed => 1,
+            Self::Resync(_) => 2,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
 impl<O> Hub<O> {
     pub fn inspect(&self, organisation: &Id, text: &str, now: Now) -> Inspection {
         let cursor = match self.positions.tables().decode(text) {

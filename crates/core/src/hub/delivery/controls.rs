@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
+use super::outlet::{ControlItem, Item, Offered, Outlet};
 use super::turn::{Stop, Turn};
 use crate::domain::protocol::ResyncReason;
 use crate::hub::connections::{Connection, ConnectionState, Control, Lag};
+use crate::hub::resume::Resumption;
 
 impl Turn<'_> {
     /// Moves the connection to the head and notifies it. From here on every cursor is past the hole, so nothing that carries one
@@ -22,16 +23,16 @@ impl Turn<'_> {
             .controls
             .iter()
             .find_map(|control| match control {
-                Control::Welcome(resumed) => Some(*resumed),
+                Control::Welcome(resumption) => Some(*resumption),
                 Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
             });
         let (stale, revoked) = connection.kept_on_resync();
         connection.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it starts here.
-            Some(Resumed::Fresh) => connection.push(Control::Welcome(Resumed::Fresh)),
-            Some(Resumed::Resumed | Resumed::Resync) => {
-                connection.push(Control::Welcome(Resumed::Resync));
+            Some(Resumption::Fresh) => connection.push(Control::Welcome(Resumption::Fresh)),
+            Some(Resumption::Resumed | Resumption::Resync(_)) => {
+                connection.push(Control::Welcome(Resumption::Resync(reason)));
                 connection.push(Control::Resync(reason));
             }
             None => connection.push(Control::Resync(reason)),
@@ -43,7 +44,7 @@ impl Turn<'_> {
             // The snapshots go on, and this says when they are complete.
             connection.push(Control::Cursor);
         }
-        if welcome != Some(Resumed::Fresh) {
+        if welcome != Some(Resumption::Fresh) {
             self.counts.resyncs[reason as usize] += 1;
         }
     }
@@ -62,8 +63,8 @@ impl Turn<'_> {
             let control = connection.controls[at];
             let cursor = self.cursor_of(connection);
             let item = match control {
-                Control::Welcome(resumed) => ControlItem::Welcome {
-                    resumed,
+                Control::Welcome(resumption) => ControlItem::Welcome {
+                    resumption,
                     rooms: &connection.rooms,
                     window_seconds: self.log.window(self.settings.window_ms, self.now) / 1000,
                     cursor: &cursor,

@@ -6,31 +6,8 @@ use crate::domain::protocol::{ResyncReason, RevokeReason};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::domain::room::Room;
 
+use crate::hub::resume::Resumption;
 pub use crate::hub::window::entry::Entry;
-
-/// How a connection began, as its welcome says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "the words of the contract: fresh, resumed, resync"
-)]
-pub enum Resumed {
-    Fresh,
-    Resumed,
-    Resync,
-}
-
-impl Resumed {
-    pub const ALL: [Self; 3] = [Self::Fresh, Self::Resumed, Self::Resync];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Resumed => "resumed",
-            Self::Resync => "resync",
-        }
-    }
-}
 
 /// One item of a connection's feed. Each but an ephemeral one carries the cursor that is true once the client has it.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +60,7 @@ impl<'a> Delivery<'a> {
 pub enum ControlItem<'a> {
     /// The first item of every connection.
     Welcome {
-        resumed: Resumed,
+        resumption: Resumption,
         rooms: &'a [Room],
         window_seconds: u64,
         cursor: &'a Arc<str>,

@@ -158,9 +158,9 @@ fn the_welcome_comes_first_and_a_resync_before_any_event() {
     let mut missed = rig.connect("o1", &["1"], Start::Resync(ResyncReason::CursorExpired));
     rig.publish(0, "o1", &["1"]);
     rig.turns();
-    assert_eq!(fresh.read(), [Welcome(Resumed::Fresh, 60), Record(0, 0)]);
+    assert_eq!(fresh.read(), [Welcome(Resumption::Fresh, 60), Record(0, 0)]);
     let expected = [
-        Welcome(Resumed::Resync, 60),
+        Welcome(Resumption::Resync(ResyncReason::CursorExpired), 60),
         Seen::Resync(ResyncReason::CursorExpired),
         Record(0, 0),
     ];
@@ -193,7 +193,7 @@ fn the_resync_of_a_gap_comes_before_any_later_cursor() {
     ];
     assert_eq!(client.read(), expected);
     // It has seen nothing, so it has missed nothing.
-    let expected = [Welcome(Resumed::Fresh, 60), Stale(true), Record(0, 50)];
+    let expected = [Welcome(Resumption::Fresh, 60), Stale(true), Record(0, 50)];
     assert_eq!(unwelcome.read(), expected);
 }
 
@@ -360,7 +360,10 @@ fn lost_contact_is_announced_once_and_to_new_connections_too() {
     assert_eq!(client.read(), [Stale(true)]);
     let mut newcomer = rig.connect("o1", &["1"], Start::Fresh);
     rig.turns();
-    assert_eq!(newcomer.read(), [Welcome(Resumed::Fresh, 60), Stale(true)]);
+    assert_eq!(
+        newcomer.read(),
+        [Welcome(Resumption::Fresh, 60), Stale(true)]
+    );
     rig.apply(Feed::Contact { up: true });
     rig.turns();
     assert_eq!(client.read(), [Stale(false)]);

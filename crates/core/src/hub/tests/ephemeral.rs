@@ -41,7 +41,7 @@ fn an_ephemeral_event_reaches_the_members_of_its_rooms_now() {
     assert_eq!(other.read(), []);
     assert_eq!(
         resumed.read(),
-        [Welcome(Resumed::Resumed, WINDOW_MS / 1000)]
+        [Welcome(Resumption::Resumed, WINDOW_MS / 1000)]
     );
 }
 
@@ -66,11 +66,14 @@ fn an_ephemeral_event_is_not_offered_before_the_welcome() {
     blocked.room_for(0);
     assert_eq!(rig.ephemeral("o1", &["one"]), 0);
     rig.turns();
-    assert_eq!(early.read(), [Welcome(Resumed::Fresh, WINDOW_MS / 1000)]);
+    assert_eq!(early.read(), [Welcome(Resumption::Fresh, WINDOW_MS / 1000)]);
     assert_eq!(
         resync.read(),
         [
-            Welcome(Resumed::Resync, WINDOW_MS / 1000),
+            Welcome(
+                Resumption::Resync(ResyncReason::CursorExpired),
+                WINDOW_MS / 1000
+            ),
             Seen::Resync(ResyncReason::CursorExpired)
         ]
     );
@@ -82,7 +85,7 @@ fn an_ephemeral_event_is_not_offered_before_the_welcome() {
     rig.ephemeral("o1", &["one"]);
     assert_eq!(
         blocked.read(),
-        [Welcome(Resumed::Fresh, WINDOW_MS / 1000), presence()]
+        [Welcome(Resumption::Fresh, WINDOW_MS / 1000), presence()]
     );
     assert_eq!(rig.hub.counts.volatile_dropped, 0);
 }

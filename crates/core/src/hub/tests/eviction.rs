@@ -37,7 +37,7 @@ fn bytes_evict_from_the_largest_organisation_only() {
     quiet.read();
     let mut back = rig.connect("o2", &["1"], Start::Fresh);
     rig.turns();
-    assert_eq!(back.read(), [Welcome(Resumed::Fresh, 60)]);
+    assert_eq!(back.read(), [Welcome(Resumption::Fresh, 60)]);
     let cursor = rig.cursor_before(1, "o2");
     assert!(matches!(rig.inspect("o2", &cursor), Inspection::Resume(_)));
 }
@@ -52,11 +52,11 @@ fn the_welcome_states_the_window_that_is_left() {
     let mut client = rig.connect("o1", &["1"], Start::Fresh);
     rig.turns();
     // The first one, of 25 s ago, was evicted: a client that left before is not resumed.
-    assert_eq!(client.read(), [Welcome(Resumed::Fresh, 25)]);
+    assert_eq!(client.read(), [Welcome(Resumption::Fresh, 25)]);
     rig.pass(200_000);
     let mut client = rig.connect("o1", &["1"], Start::Fresh);
     rig.turns();
-    assert_eq!(client.read(), [Welcome(Resumed::Fresh, 60)]);
+    assert_eq!(client.read(), [Welcome(Resumption::Fresh, 60)]);
 }
 
 #[test]

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::feed::Feed;
-use super::outlet::{ControlItem, Item, Offered, Outlet, Resumed};
-use super::resume::Inspection;
+use super::outlet::{ControlItem, Item, Offered, Outlet};
+use super::resume::{Inspection, Resumption};
 use super::{ConnectionKey, Hub, HubSettings, Now, Start};
 use crate::domain::cursor::{Cursor, Mark, Tag, partition_hash};
 use crate::domain::id::Id;
@@ -43,7 +43,7 @@ const NO_LIMIT: usize = usize::MAX / 2;
 /// What an outlet took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    Welcome(Resumed, u64),
+    Welcome(Resumption, u64),
     Resync(ResyncReason),
     Cursor,
     Stale(bool),
@@ -77,11 +77,11 @@ impl Outlet for Mock {
         }
         let (seen, cursor) = match item {
             Item::Control(ControlItem::Welcome {
-                resumed,
+                resumption,
                 window_seconds,
                 cursor,
                 ..
-            }) => (Welcome(resumed, window_seconds), cursor),
+            }) => (Welcome(resumption, window_seconds), cursor),
             Item::Control(ControlItem::Resync { reason, cursor, .. }) => {
                 (Seen::Resync(reason), cursor)
             }
@@ -329,7 +329,10 @@ impl Rig {
     fn live(&mut self, rooms: &[&str]) -> Client {
         let mut client = self.connect("o1", rooms, Start::Fresh);
         self.turns();
-        assert_eq!(client.read(), [Welcome(Resumed::Fresh, WINDOW_MS / 1000)]);
+        assert_eq!(
+            client.read(),
+            [Welcome(Resumption::Fresh, WINDOW_MS / 1000)]
+        );
         client
     }
 

@@ -34,7 +34,7 @@ fn a_client_that_comes_back_gets_what_it_missed_once() {
     rig.turns();
     rig.publish(0, "o1", &["1"]);
     let expected = [
-        Welcome(Resumed::Resumed, 60),
+        Welcome(Resumption::Resumed, 60),
         Record(1, 0),
         Record(0, 2),
         Record(1, 1),
@@ -53,7 +53,7 @@ fn the_welcome_of_a_resumed_connection_carries_the_cursor_that_it_resumes_from()
     let mut back = rig.resumed(&["1"], &client.cursor);
     back.room_for(1);
     rig.turns();
-    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
+    assert_eq!(back.read(), [Welcome(Resumption::Resumed, 60)]);
     assert_eq!(rig.position(&back.cursor, 0), Some(1));
 }
 
@@ -192,12 +192,15 @@ fn window_moves_before_the_welcome(missed: usize, subscribes: bool) -> (Vec<Seen
 fn eviction_before_the_first_turn_matters_only_if_the_client_missed_the_record() {
     for subscribes in [false, true] {
         let (seen, known) = window_moves_before_the_welcome(1, subscribes);
-        let mut expected = vec![Welcome(Resumed::Resumed, 0)];
+        let mut expected = vec![Welcome(Resumption::Resumed, 0)];
         expected.extend((known..known + 6).map(|offset| Record(0, offset)));
         assert_eq!(seen, expected, "{subscribes}");
 
         let (seen, _) = window_moves_before_the_welcome(9, subscribes);
-        let told = [Welcome(Resumed::Resync, 0), Seen::Resync(Evicted)];
+        let told = [
+            Welcome(Resumption::Resync(Evicted), 0),
+            Seen::Resync(Evicted),
+        ];
         assert_eq!(seen[..2], told, "{subscribes}");
     }
 }
@@ -215,7 +218,7 @@ fn a_record_that_expires_before_the_first_turn_was_not_missed() {
     rig.pass(1_000);
     back.room_for(NO_LIMIT);
     rig.ready(&back);
-    assert_eq!(back.read(), [Welcome(Resumed::Resumed, 60)]);
+    assert_eq!(back.read(), [Welcome(Resumption::Resumed, 60)]);
 }
 
 #[test]
@@ -302,7 +305,7 @@ fn a_record_that_the_cursor_vector_covers_is_skipped_when_it_is_read() {
     assert_eq!(rig.hub.ahead(&cursor), [0]);
     let mut client = rig.connect("o1", &["1"], Start::Resume(cursor, ahead.as_str().into()));
     rig.turns();
-    assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    assert_eq!(client.read(), [Welcome(Resumption::Resumed, 60)]);
     for partition in [0, 0, 1, 0, 0] {
         rig.publish(partition, "o1", &["1"]);
         rig.turns();
@@ -432,6 +435,6 @@ fn many_resumes_at_once_into_a_full_window_take_a_while_without_a_resync() {
     // The window evicts something that all of them have, before the others have had their turn.
     rig.pass(1_000);
     for client in &mut back {
-        assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+        assert_eq!(client.read(), [Welcome(Resumption::Resumed, 60)]);
     }
 }

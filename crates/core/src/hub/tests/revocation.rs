@@ -72,7 +72,7 @@ fn before_the_welcome_a_revocation_changes_its_rooms_and_is_announced_behind_it(
     let mut rig = Rig::new(1);
     let mut client = rig.connect("o1", &["1", "2"], Start::Fresh);
     rig.revoke(&client, &["1"]);
-    let welcome = Welcome(Resumed::Fresh, WINDOW_MS / 1000);
+    let welcome = Welcome(Resumption::Fresh, WINDOW_MS / 1000);
     assert_eq!(client.read(), [welcome, revoked(&["1"])]);
 }
 

@@ -33,7 +33,7 @@ fn an_end_that_has_been_passed_since_is_ignored() {
     }
     rig.hub.end_of_log(client.key, 0, 2, rig.now);
     rig.turns();
-    assert_eq!(client.read(), [Welcome(Resumed::Resumed, 60)]);
+    assert_eq!(client.read(), [Welcome(Resumption::Resumed, 60)]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_log_that_ends_below_the_cursor_is_another_log() {
         // Came when the brokers had been asked: their answer is older than what it has seen.
         let mut late = rig.resumed(&["1"], &ahead);
         rig.turns();
-        assert_eq!(late.read(), [Welcome(Resumed::Resumed, 60)]);
+        assert_eq!(late.read(), [Welcome(Resumption::Resumed, 60)]);
         for key in [client.key, other.key] {
             rig.hub.end_of_log(key, 0, high, rig.now);
         }
