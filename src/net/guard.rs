@@ -138,7 +138,8 @@ impl Guard {
         }
     }
 
-    pub(super) fn clear_observer(&self) {
+    /// Notifies no observer from now on, not even that the connection is closed.
+    pub fn clear_observer(&self) {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

@@ -184,7 +184,11 @@ impl EngineSession {
     /// The library does not want it: polling goes on.
     pub(super) fn upgrade_refused(&self) {
         self.budget.upgrade_failed();
-        self.carrier().guard = None;
+        let refused = self.carrier().guard.take();
+        if let Some(guard) = refused {
+            // What goes over that connection from now on is not of this session.
+            guard.clear_observer();
+        }
     }
 
     /// Waits for the end of an upgrade, which the library does not report.

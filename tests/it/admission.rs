@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Kafka, Polling, TestApp, auth, dispatcher, eventually, handshake, token,
+    Client, Kafka, Polling, TestApp, auth, dispatcher, eventually, handshake, request, token,
 };
 
 #[tokio::test]
@@ -37,6 +37,23 @@ async fn over_max_connections_newcomers_are_told_to_try_again() {
     third.post("1").await;
     second.cut();
     fourth.cut();
+    app.empty().await;
+}
+
+#[tokio::test]
+async fn polling_session_is_counted_after_a_refused_upgrade() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start_with(&kafka, &[("MAX_CONNECTIONS", "1")]).await;
+    let polling = Polling::connect(app.public, &auth("u1", "o1", &[])).await;
+    // No key: the library refuses it, and polling goes on. Its TCP connection is closed with the answer.
+    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid);
+    let headers = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
+    let refused = request(app.public, "GET", &target, &headers, "").await;
+    assert_eq!(refused.unwrap().status, 400);
+    polling.poll().await;
+    let (status, _) = handshake(app.public, "polling", &[]).await;
+    assert_eq!(status, 503, "the session is open");
+    polling.post("1").await;
     app.empty().await;
 }
 

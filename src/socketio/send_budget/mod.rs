@@ -337,7 +337,10 @@ impl Observer for SendBudget {
     }
 
     fn closed(&self) {
-        self.slot.release();
+        // The connection of an upgrade that failed is not the end of a session that still polls.
+        if matches!(self.lock().transport, TransportPhase::WebSocket) {
+            self.slot.release();
+        }
     }
 }
 

@@ -10,15 +10,23 @@ fn budget(websocket: bool) -> SendBudget {
 }
 
 fn budget_of(websocket: bool, max_payload: usize) -> SendBudget {
+    let slot = AdmissionSlot::take(&Arc::default(), 1).expect("a free slot");
+    budget_with(slot, websocket, max_payload)
+}
+
+fn budget_with(slot: AdmissionSlot, websocket: bool, max_payload: usize) -> SendBudget {
     let settings = HubSettings {
         window_ms: 60_000,
         window_bytes: 1_000_000,
         latest_bytes: 1_000_000,
         named_partitions: NAMED_PARTITIONS,
     };
-    let slot = AdmissionSlot::take(&Arc::default(), 1).expect("a free slot");
-    let slot = Arc::new(slot);
-    SendBudget::new(SharedHub::new(settings), slot, websocket, max_payload)
+    SendBudget::new(
+        SharedHub::new(settings),
+        Arc::new(slot),
+        websocket,
+        max_payload,
+    )
 }
 
 /// Whether the library may have a packet of this size; it takes it.
@@ -227,6 +235,30 @@ fn waiter_is_notified_once_when_half_of_the_budget_is_free() {
     assert_eq!(waiters(), 0);
     assert!(take(&budget, 1, Websocket, key));
     assert_eq!(waiters(), 0, "it got what it wanted");
+}
+
+#[test]
+fn slot_is_released_with_the_websocket_of_the_session_and_no_other_connection() {
+    for (phase, released) in [
+        (TransportPhase::WebSocket, true),
+        (TransportPhase::Polling, false),
+        (
+            TransportPhase::Upgrading {
+                since: Instant::now(),
+            },
+            false,
+        ),
+    ] {
+        let admitted = Arc::default();
+        let slot = AdmissionSlot::take(&admitted, 1).expect("a free slot");
+        let budget = budget_with(slot, false, MAX_PAYLOAD);
+        budget.lock().transport = phase;
+        budget.closed();
+        let free = AdmissionSlot::take(&admitted, 1).is_some();
+        assert_eq!(free, released, "{phase:?}");
+        drop(budget);
+        assert!(AdmissionSlot::take(&admitted, 1).is_some(), "{phase:?}");
+    }
 }
 
 /// As if something had been in flight for so long.
