@@ -112,6 +112,9 @@ impl SendBudget {
     /// Reserves `size` bytes for a packet that is about to be handed to the library. `None`: there is no capacity, and the
     /// hub is notified of `waiter` when there is. `transport` is what the library says now. With nothing in flight any one
     /// packet fits.
+    ///
+    /// A packet without a `waiter` is not offered again. It does not go before those that wait: a steady flow of them would
+    /// keep the budget above the mark at which waiters are notified.
     pub(super) fn reserve(
         &self,
         size: usize,
@@ -124,7 +127,8 @@ impl SendBudget {
         if waiter.is_some() {
             state.waiter_expected = false;
         }
-        if self.fits(&state, size, 0, now) {
+        let in_turn = waiter.is_some() || state.waiters.is_empty();
+        if in_turn && self.fits(&state, size, 0, now) {
             state.reserve(size, now);
             Some(Reservation::new(self, size))
         } else {

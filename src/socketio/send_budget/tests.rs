@@ -238,6 +238,21 @@ fn waiter_is_notified_once_when_half_of_the_budget_is_free() {
 }
 
 #[test]
+fn events_that_are_offered_once_do_not_keep_a_waiter_waiting() {
+    let budget = budget(true);
+    let key = Some(ConnectionKey::default());
+    fill(&budget, 1, Websocket);
+    assert!(!take(&budget, 1, Websocket, key));
+    // Each packet that leaves would be replaced at once.
+    for _ in 0..WEBSOCKET_PACKETS / 2 {
+        budget.settle(1);
+        take(&budget, 1, Websocket, None);
+    }
+    assert!(budget.lock().waiters.is_empty(), "it was notified");
+    assert!(take(&budget, 1, Websocket, None), "and nothing waits now");
+}
+
+#[test]
 fn slot_is_released_with_the_websocket_of_the_session_and_no_other_connection() {
     for (phase, released) in [
         (TransportPhase::WebSocket, true),
