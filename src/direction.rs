@@ -262,9 +262,12 @@ fn defined(code: &str) -> impl Iterator<Item = &str> {
     let first_word = |text| words(text).next().map(|(_, word)| word);
     let mut in_list = false;
     code.lines().filter_map(move |line| {
-        if std::mem::replace(&mut in_list, ["labels! {", "codes! {"].contains(&line)) {
+        // Attributes stand between the macro and the name.
+        if in_list && !line.starts_with("#[") {
+            in_list = false;
             return first_word(line);
         }
+        in_list |= ["labels! {", "codes! {"].contains(&line);
         let item = match line.strip_prefix("pub(") {
             Some(restricted) => restricted.split_once(") ")?.1,
             None => line.strip_prefix("pub ").unwrap_or(line),
@@ -312,9 +315,9 @@ fn unsafe_code_is_in_one_place() {
 #[test]
 fn definitions_are_found_in_the_product_and_not_in_tests() {
     let code = code_of(
-        "pub(in crate::a) struct One;\npub enum Two {\n}\nlet x = Three;\n// struct Four;\n",
+        "pub(in crate::a) struct One;\npub enum Two {\n}\nlet x = Three;\n// struct Four;\ncodes! {\n#[expect(a)]\nFive {\n}\n}\n",
     );
-    assert_eq!(defined(&code).collect::<Vec<_>>(), ["One", "Two"]);
+    assert_eq!(defined(&code).collect::<Vec<_>>(), ["One", "Two", "Five"]);
     let product = product(&src());
     let has = |path: &str| product.iter().any(|source| source.path == path);
     assert!(has("kafka/reader/act.rs") && has("lifecycle/mod.rs"));

@@ -218,8 +218,8 @@ impl Engine {
             let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
             match inbound::read(request, most, packet).await {
                 Ok(request) => request,
-                Err(refusal) => {
-                    if refusal == inbound::Refusal::Abuse {
+                Err(defect) => {
+                    if defect == inbound::PayloadDefect::Abuse {
                         session.close(CloseReason::Protocol);
                     }
                     return bad_request();

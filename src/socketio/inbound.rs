@@ -19,11 +19,11 @@ const MAX_PACKETS: usize = 1024;
 
 /// Why a payload is not given to the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum PayloadDefect {
     /// It is larger than a payload may be, or did not come whole.
     Unreadable,
     /// No client of ours sends this: too many packets, too large a one, or a namespace that is not there. The library would
-    /// echo the name of such a namespace, past the bound of what may be on its way out.
+    /// echo the name of such a namespace, past the bound of the send budget.
     Abuse,
 }
 
@@ -32,17 +32,17 @@ pub(super) async fn read(
     request: Request<Body>,
     max_payload: usize,
     max_packet: usize,
-) -> Result<Request<Body>, Refusal> {
+) -> Result<Request<Body>, PayloadDefect> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, max_payload)
         .collect()
         .await
-        .map_err(|_| Refusal::Unreadable)?
+        .map_err(|_| PayloadDefect::Unreadable)?
         .to_bytes();
     if fits(&body, max_packet) {
         Ok(Request::from_parts(parts, Body::from(body)))
     } else {
-        Err(Refusal::Abuse)
+        Err(PayloadDefect::Abuse)
     }
 }
 
