@@ -24,8 +24,8 @@ pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
     verifier: Arc<Verifier>,
-    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to refuse connections, because the
-    /// other instances have the same Kafka.
+    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to refuse
+    /// connections, because the other instances have the same Kafka.
     started: watch::Sender<bool>,
     draining: AtomicBool,
 }

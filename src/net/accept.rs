@@ -43,7 +43,7 @@ pub async fn serve(
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
-    let mut door = Door {
+    let mut acceptor = Acceptor {
         http: http(settings.header_timeout),
         reserve_http: http(settings.header_timeout.min(RESERVE_HEADER_TIMEOUT)),
         reserve: VecDeque::new(),
@@ -63,17 +63,17 @@ pub async fn serve(
         match accepted {
             Ok((socket, peer)) => {
                 back_off = FIRST_BACK_OFF;
-                if let Err(error) = door.admit(socket, peer) {
+                if let Err(error) = acceptor.admit(socket, peer) {
                     tracing::debug!(%error, %peer, "a connection was gone before it was served");
                 }
             }
-            Err(error) if concerns_one_connection(&error) => door.table.count_accept_error(),
+            Err(error) if concerns_one_connection(&error) => acceptor.table.count_accept_error(),
             Err(error) => {
                 // No descriptor or no memory, mostly: the connection stays in the backlog, and asking again at once would
                 // only burn the processor.
-                door.table.count_accept_error();
+                acceptor.table.count_accept_error();
                 events::accept_failed(&log, &error);
-                door.make_room();
+                acceptor.close_oldest_reserve();
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = sleep(back_off) => {}
@@ -84,7 +84,7 @@ pub async fn serve(
     }
 }
 
-struct Door {
+struct Acceptor {
     http: http1::Builder,
     reserve_http: http1::Builder,
     /// Connections over the cap, oldest first; some of them may have ended.
@@ -95,7 +95,7 @@ struct Door {
     tracker: TaskTracker,
 }
 
-impl Door {
+impl Acceptor {
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         self.settings.apply(&socket)?;
         let full = self.table.len() >= self.settings.max_connections;
@@ -107,7 +107,7 @@ impl Door {
             self.table.count_refused();
             self.reserve.retain(|guard| guard.close_reason().is_none());
             if self.reserve.len() >= self.settings.reserve {
-                self.make_room();
+                self.close_oldest_reserve();
             }
             self.reserve.push_back(guard.clone());
         }
@@ -135,7 +135,7 @@ impl Door {
 
     /// Closes the oldest connection over the cap. A probe is answered within milliseconds, so a connection that stays longer is
     /// none.
-    fn make_room(&mut self) {
+    fn close_oldest_reserve(&mut self) {
         while let Some(oldest) = self.reserve.pop_front() {
             if oldest.close_reason().is_none() {
                 oldest.kick("connection_limit");

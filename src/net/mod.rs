@@ -79,7 +79,7 @@ pub struct NetSettings {
     pub unsent: u32,
     /// Open TCP connections; over it only [`reserve_paths`](Self::reserve_paths) are answered.
     pub max_connections: usize,
-    /// Connections on top of `max_connections`. When they are taken, too, the oldest of them makes room.
+    /// Connections on top of `max_connections`. When they are taken, too, the oldest of them is closed.
     pub reserve: usize,
     /// What is answered over `max_connections`; anything else gets 503 with Retry-After.
     pub reserve_paths: &'static [&'static str],

@@ -13,7 +13,7 @@ use super::writer::FrameWriter;
 pub struct NetStats {
     pub open: usize,
     pub accepted: u64,
-    /// Answered 503 because the listener was full, or closed to make room for a later one.
+    /// Answered 503 because the listener was full, or closed in favour of a later one.
     pub refused: u64,
     /// Failures of `accept` itself, such as no file descriptor left.
     pub accept_errors: u64,

@@ -64,7 +64,7 @@ impl Answer {
 pub enum Reply {
     Now(Answer),
     /// The command has taken effect in its turn; whether it lasts is known later. What came of it goes to
-    /// [`Session::acknowledged`], when there is room for the answer: that is larger than all that is kept until then.
+    /// [`Session::acknowledged`], when there is capacity for the answer, which is larger than all that is kept until then.
     Later(Kept),
 }
 

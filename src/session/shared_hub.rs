@@ -18,7 +18,7 @@ const TURNS_PER_SLICE: usize = 16;
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// Ways out of any transport.
+/// An outlet of any transport.
 pub type AnyOutlet = Box<dyn Outlet + Send>;
 
 /// Called once for each publication that reached a connection, with the event and its Kafka timestamp in milliseconds.
@@ -51,14 +51,14 @@ impl SharedHub {
         done
     }
 
-    /// The outlet of this connection has room again.
+    /// The outlet of this connection has capacity again.
     pub fn ready(&self, key: ConnectionKey) {
         lock(&self.ready).push(key);
         self.work.notify_one();
     }
 
     /// Feeds the hub until `stop`: new items first, then turns of lagging connections, then whatever is due each second.
-    /// False if the consumer went away before.
+    /// False if the consumer ended before.
     pub async fn drive(
         &self,
         mut feed: mpsc::Receiver<Vec<Feed>>,
@@ -129,7 +129,7 @@ fn now() -> Now {
     }
 }
 
-/// A panic inside the hub is counted and logged by the panic hook; the state it leaves is checked by no one, but the
+/// A panic inside the hub is counted and logged by the panic hook; the state it leaves is not checked, but the
 /// alternative is to lose every connection.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

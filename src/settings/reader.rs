@@ -257,7 +257,7 @@ impl SettingsReader {
             max_rooms: self.value("MAX_ROOMS", values::limit),
             drain: self.value("DRAIN_SECONDS", values::duration),
         };
-        // Where a value is wrong its default stands in, which would be compared in vain.
+        // Where a value is wrong its default stands in, and to compare that would say nothing.
         if self.input.is_good() {
             let payload = sockets.max_http_buffer_size;
             let (event, message) = (sockets.max_event_bytes, sockets.max_message_bytes);
@@ -289,7 +289,7 @@ impl SettingsReader {
         window
     }
 
-    /// No pattern matches a topic of our own: those that are written, and those that are in force until a restart.
+    /// What the profile says about claims, for the command line.
     pub(super) fn claim_rules(&mut self) -> Option<ClaimRules> {
         let prefix: String = self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix);
         let largest = self.value("MAX_EVENT_BYTES", values::buffer);
@@ -297,6 +297,7 @@ impl SettingsReader {
         Some(profile.claim_rules())
     }
 
+    /// No pattern matches a topic of our own: those that are written, and those that are in force until a restart.
     fn profile(
         &mut self,
         prefix: &str,

@@ -52,7 +52,7 @@ mod tests {
                 .collect();
             assert_eq!(places.len(), expected, "{bytes}");
             places.pop();
-            assert!(backlog.place(bytes).is_some(), "room for one: {bytes}");
+            assert!(backlog.place(bytes).is_some(), "capacity for one: {bytes}");
             drop(places);
             assert!(backlog.place(MOST).is_some(), "nothing is left: {bytes}");
         }

@@ -32,7 +32,7 @@ const WAITING: usize = 256;
 const AT_ONCE: u32 = 32;
 const MOMENT_MS: u64 = 10;
 
-/// Refusals that wait to be told. A client that sends on although nothing comes back is cut off, and so is one whose
+/// Refusals that wait to be sent. A client that sends on although nothing comes back is cut off, and so is one whose
 /// commands are too large to wait: see [`Backlog`](super::backlog::Backlog).
 const REFUSED: usize = 256;
 
@@ -110,8 +110,8 @@ impl Queue {
 enum Waiting {
     Command(Received, Place),
     Refused(Asker),
-    /// It took effect in its turn, and by now it is known whether it lasts.
-    Settled(Asker, bool),
+    /// It took effect in its turn, and by now it is known whether its receipt is kept.
+    Acknowledged(Asker, bool),
 }
 
 impl Inbox {
@@ -147,7 +147,7 @@ impl Inbox {
         }
     }
 
-    /// As what a command waits behind so many others; `None`: as nothing, it is too much.
+    /// How a command waits behind so many others; `None`: not at all, they are too many.
     fn place(&self, others: usize, received: Received) -> Option<Waiting> {
         if others >= WAITING {
             return (others < WAITING + REFUSED).then_some(Waiting::Refused(received.asker));
@@ -215,7 +215,7 @@ impl Inbox {
                 let answer = self.session.refuse(Reason::RateLimited);
                 self.tell(socket, asker, &answer, "");
             }
-            Waiting::Settled(asker, kept) => {
+            Waiting::Acknowledged(asker, kept) => {
                 self.later.fetch_sub(1, Ordering::Relaxed);
                 self.tell(socket, asker, &self.session.acknowledged(kept), "ack");
             }
@@ -231,12 +231,12 @@ impl Inbox {
                     self.session.send_cursor();
                 }
             }
-            Reply::Later(kept) => self.settle(socket, received.asker, kept),
+            Reply::Later(kept) => self.answer_later(socket, received.asker, kept),
         }
     }
 
-    /// Answers when it is known what to, and when there is room: many may come to be known at once.
-    fn settle(self: &Arc<Self>, socket: &SocketRef, asker: Asker, kept: Kept) {
+    /// Answers once the outcome is known and there is capacity: many outcomes may become known at once.
+    fn answer_later(self: &Arc<Self>, socket: &SocketRef, asker: Asker, kept: Kept) {
         if self.later.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.later.fetch_sub(1, Ordering::Relaxed);
             let answer = self.session.refuse(Reason::RateLimited);
@@ -244,7 +244,7 @@ impl Inbox {
         }
         let (inbox, socket) = (self.clone(), socket.clone());
         self.lifecycle.tasks().spawn(async move {
-            let waiting = Waiting::Settled(asker, kept.await);
+            let waiting = Waiting::Acknowledged(asker, kept.await);
             let queue = inbox.lock();
             if !queue.running && inbox.has_capacity(&socket) {
                 drop(queue);
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_has_so_many_commands_and_the_next_one_begins_anew() {
+    fn commands_are_carried_out_at_once_up_to_a_limit_per_moment() {
         let mut queue = Queue::default();
         for moment in [1_000, 1_000 + MOMENT_MS, 50_000] {
             for command in 0..AT_ONCE {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn while_others_wait_none_goes_before_them() {
+    fn no_command_overtakes_commands_that_wait() {
         let mut queue = Queue {
             running: true,
             ..Queue::default()

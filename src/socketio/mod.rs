@@ -32,9 +32,9 @@ use socketioxide::handler::ConnectHandler;
 use socketioxide::{ParserConfig, SocketIo};
 use tower::util::BoxCloneSyncService;
 
-use crate::session::receipts::ASK_TIMEOUT;
 use tower::{Service, ServiceExt};
 
+use crate::session::receipts::ASK_TIMEOUT;
 use crate::telemetry::labels::ConnectionLabels;
 use engine::Library;
 pub use engine::{Engine, EngineSettings};
@@ -121,7 +121,7 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         let admit = move |socket: SocketRef, auth| handshake.clone().admit(socket, auth);
         io.ns(namespace, connected.with(admit));
     }
-    // Any other name. Left to itself the library answers with the whole name, past the bound of what may be on its way out.
+    // Any other name. Left to itself the library answers with the whole name, past the bound of the send budget.
     let elsewhere = async |io: SocketIo, socket: SocketRef| {
         io.delete_ns(socket.ns());
         Err::<(), _>(handshake::refuse_namespace(&socket))

@@ -332,8 +332,8 @@ pub fn service_variables_ignored(count: usize) {
 }
 
 /// Reports how many throttled lines were suppressed in storms that have passed.
-pub(super) fn settle(metrics: &Metrics) {
-    for ((about, reason), suppressed) in metrics.throttle().settle(clock::monotonic_ms()) {
+pub(super) fn report_suppressed(metrics: &Metrics) {
+    for ((about, reason), suppressed) in metrics.throttle().take_suppressed(clock::monotonic_ms()) {
         info!(
             about,
             reason, suppressed, "suppressed {suppressed} similar messages"

@@ -212,7 +212,7 @@ impl Metrics {
             let mut ticks = tokio::time::interval(UPKEEP);
             while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
                 metrics.shared.handle.run_upkeep();
-                super::events::settle(&metrics);
+                super::events::report_suppressed(&metrics);
             }
         });
     }

@@ -63,7 +63,7 @@ impl<K: Ord + Clone> Throttle<K> {
     }
 
     /// Keys whose storm has passed without a line that says how many were suppressed, with that number.
-    pub fn settle(&self, now_ms: u64) -> Vec<(K, u64)> {
+    pub fn take_suppressed(&self, now_ms: u64) -> Vec<(K, u64)> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines
             .iter_mut()
@@ -109,9 +109,9 @@ mod tests {
         let throttle = Throttle::default();
         throttle.allow(&BAD, 0);
         throttle.allow(&BAD, 1);
-        assert_eq!(throttle.settle(999), []);
-        assert_eq!(throttle.settle(1_000), [(BAD, 1)]);
-        assert_eq!(throttle.settle(9_000), []);
+        assert_eq!(throttle.take_suppressed(999), []);
+        assert_eq!(throttle.take_suppressed(1_000), [(BAD, 1)]);
+        assert_eq!(throttle.take_suppressed(9_000), []);
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl<'a> Reservation<'a> {
     }
 
     /// The library took the packet.
-    pub(in crate::socketio) fn commit(mut self) {
+    pub(super) fn commit(mut self) {
         self.size = None;
     }
 }
