@@ -168,8 +168,8 @@ impl Readiness {
 
     fn keys(&self) -> ComponentHealth {
         let keys = self.verifier.keys();
-        match keys.trouble {
-            Some(trouble) => ComponentHealth::unhealthy(trouble),
+        match keys.problem {
+            Some(problem) => ComponentHealth::unhealthy(problem),
             None if keys.known => ComponentHealth::healthy(None),
             None => ComponentHealth::unhealthy("waiting for the key server".to_owned()),
         }

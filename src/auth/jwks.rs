@@ -16,7 +16,7 @@ const MAX_KEYS: usize = 100;
 /// RSA keys outside of this are not accepted by the library that checks signatures, in bytes.
 const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// Who may read the document, and so what may stand in it.
+/// Whether the document is public, and so what it may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyOrigin {
     /// A file of this machine: shared secrets (`oct`) are welcome.
@@ -30,7 +30,7 @@ struct KeySetDocument {
     keys: Vec<Value>,
 }
 
-/// The keys that can be used. An error if there is none: a key server with a fault must not throw everybody out.
+/// The keys that can be used. An error if there is none: a key server with a fault must not invalidate every token.
 pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: KeyOrigin) -> Result<Vec<Key>, String> {
     let document: KeySetDocument = serde_json::from_slice(text)
         .map_err(|_| "it is not a JWKS: a JSON object with a list `keys`".to_owned())?;

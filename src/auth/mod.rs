@@ -3,7 +3,7 @@
 //! The outside gets one of three codes and nothing else; what exactly was wrong goes to the log, without the token and without
 //! values of claims. `now` is passed in, so the check is a function of its arguments and of the keys that are known.
 //!
-//! A client that is refused never comes back by itself, so a token is refused only once everybody who might know its key was
+//! A client that is rejected never comes back by itself, so a token is rejected only once every source that may have its key was
 //! asked and has answered. Until then the answer is `KeyUnavailable`.
 
 mod files;
@@ -284,7 +284,7 @@ impl Verifier {
     }
 }
 
-/// Keys are not for anybody's eyes.
+/// Keys are not shown.
 impl fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

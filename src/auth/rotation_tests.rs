@@ -289,7 +289,7 @@ async fn a_rotation_under_load_refuses_no_good_token() {
     let verifier = verifier(&server.url, PACE, &lifecycle);
     eventually("keys are known", || verifier.keys().known).await;
     let (mut good, mut retried) = (0, 0);
-    // 200 a second for 3 s. The server has trouble twice: before the rotation, and right after it.
+    // 200 a second for 3 s. The server fails twice: before the rotation, and right after it.
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     for nth in 0..600 {
         ticks.tick().await;
@@ -324,7 +324,7 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
     let server = Server::start(well.clone(), &lifecycle).await;
     let verifier = verifier(&server.url, PACE, &lifecycle);
     eventually("keys are known", || verifier.keys().known).await;
-    assert_eq!(verifier.keys().trouble, None);
+    assert_eq!(verifier.keys().problem, None);
     for (mood, why) in [
         (Mood::Fails, "500"),
         (Mood::Garbage, "not a JWKS"),
@@ -337,8 +337,8 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
         let says = || {
             verifier
                 .keys()
-                .trouble
-                .is_some_and(|trouble| trouble.contains(why))
+                .problem
+                .is_some_and(|problem| problem.contains(why))
         };
         eventually(why, says).await;
         assert!(verifier.keys().known);
@@ -351,7 +351,7 @@ async fn while_the_key_server_fails_known_keys_hold_and_unknown_ones_are_not_jud
         );
     }
     server.set(well);
-    eventually("all is well", || verifier.keys().trouble.is_none()).await;
+    eventually("all is well", || verifier.keys().problem.is_none()).await;
     let token = unknown.token(Some("unknown"), &claims());
     let refused = async {
         loop {
@@ -397,7 +397,7 @@ async fn a_key_server_that_is_away_at_the_start_is_waited_for() {
     let issuer = Issuer::ec();
     let server = Server::start(Mood::Fails, &lifecycle).await;
     let verifier = verifier(&server.url, PACE, &lifecycle);
-    eventually("it says so", || verifier.keys().trouble.is_some()).await;
+    eventually("it says so", || verifier.keys().problem.is_some()).await;
     assert!(!verifier.keys().known);
     let token = issuer.token(Some("1"), &claims());
     assert_eq!(
@@ -498,13 +498,13 @@ async fn files_are_read_again_when_they_change_and_bad_ones_change_nothing() {
         verifier.verify(&unknown, NOW).await,
         Err(TokenError::KeyUnavailable)
     );
-    let trouble = verifier.keys().trouble.unwrap();
-    assert!(trouble.contains("JWT_PUBLIC_KEY_FILE"), "{trouble}");
+    let problem = verifier.keys().problem.unwrap();
+    assert!(problem.contains("JWT_PUBLIC_KEY_FILE"), "{problem}");
     assert!(verifier.verify(&by_old, NOW).await.is_ok());
 
     std::fs::write(&path, &new.public_pem).unwrap();
     verifier.reload();
-    eventually("it is well again", || verifier.keys().trouble.is_none()).await;
+    eventually("it is well again", || verifier.keys().problem.is_none()).await;
     assert!(verifier.verify(&by_new, NOW).await.is_ok());
     assert_eq!(
         rejected(verifier.verify(&by_old, NOW).await),

@@ -268,7 +268,7 @@ fn the_leeway_counts_both_ways_and_ends_sharply() {
 }
 
 #[test]
-fn a52_nobody_is_let_in_by_a_token_whose_connections_are_cut_off() {
+fn a52_a_token_is_rejected_from_the_second_at_which_its_connections_are_closed() {
     for leeway in [0, 1, 4, 10, 300] {
         let mut settings = settings(None, None);
         settings.leeway = Duration::from_secs(leeway);

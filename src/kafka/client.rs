@@ -161,7 +161,7 @@ impl Context {
 
     /// One line of librdkafka, at most one per facility and ten seconds.
     pub(super) fn line(&self, level: i32, facility: &str, text: &str) {
-        // Syslog's 4 is "warning". A broker away is one such line per connection and try; the reader tells the change itself.
+        // Syslog's 4 is "warning". A broker away is one such line per connection and try; the reader logs the change itself.
         if level > 4 {
             debug!(target: "librdkafka", facility, "{}", self.masked(text));
         } else {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_give_way_to_the_operator() {
+    fn properties_of_the_operator_win_over_preferences() {
         let config = with(&[("fetch.wait.max.ms", "77")]).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("77"));
         assert_eq!(config.get("reconnect.backoff.max.ms"), Some("2000"));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_and_long_texts_cut() {
+    fn secrets_are_masked_and_long_texts_shortened() {
         let secrets = secrets(&BTreeMap::from([(
             "sasl.password".to_owned(),
             "hunter2".to_owned(),

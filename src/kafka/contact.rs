@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct BrokerContact {
     state: ContactState,
-    told_up: bool,
+    reported_up: bool,
     /// When the last question was asked that was answered, in monotonic milliseconds.
     last_answer_ms: Option<u64>,
 }
@@ -65,7 +65,7 @@ impl BrokerContact {
             }
         }
         let up = self.up();
-        (std::mem::replace(&mut self.told_up, up) != up).then_some(up)
+        (std::mem::replace(&mut self.reported_up, up) != up).then_some(up)
     }
 
     pub(super) fn up(&self) -> bool {

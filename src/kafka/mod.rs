@@ -161,7 +161,7 @@ pub struct LogConsumer {
 
 impl LogConsumer {
     /// Starts reading. Brokers that cannot be reached are no error: they are tried for ever. Both threads end within about a
-    /// second of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is gone.
+    /// second of `stop` (a few when a broker takes a question and does not answer), or when the feed's receiver is dropped.
     pub fn start(self, start_thread: StartThread<'_>) -> Result<Handle, StartError> {
         /// Reports that wait for the reader: a few, they repeat what matters.
         const REPORTS: usize = 4;

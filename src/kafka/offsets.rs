@@ -95,7 +95,7 @@ fn ask<C: ConsumerContext>(
         offsets.insert((Arc::clone(topic), element.partition()), offset);
     }
     if offsets.is_empty() {
-        // Everybody's leader refused: that is no answer at all.
+        // Every leader refused: that is no answer at all.
         return Err(answer
             .elements()
             .first()

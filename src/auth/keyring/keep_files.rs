@@ -58,7 +58,7 @@ impl Keyring {
             Ok(content) => {
                 let seen = self.hasher.hash_one(content);
                 if self.lock().of_files[index].seen == Some(seen) {
-                    return self.lock().of_files[index].trouble.is_none();
+                    return self.lock().of_files[index].problem.is_none();
                 }
                 file.parse(content, &self.allowed)
                     .map_err(|why| (why, Some(seen)))
@@ -73,18 +73,18 @@ impl Keyring {
                 let count = keys.len();
                 known.keys = keys.into_iter().map(Arc::new).collect();
                 known.seen = Some(seen);
-                known.trouble = None;
+                known.problem = None;
                 self.publish(&state);
                 events::keys_read(file.variable(), count);
                 true
             }
             Err((why, seen)) => {
-                let told = known.trouble.as_ref() == Some(&why);
+                let reported = known.problem.as_ref() == Some(&why);
                 known.seen = seen;
-                known.trouble = Some(why.clone());
+                known.problem = Some(why.clone());
                 drop(state);
                 metrics.errors.increment(Component::Keys);
-                if !told {
+                if !reported {
                     events::keys_kept(file.variable(), &why);
                 }
                 false
@@ -124,7 +124,7 @@ impl Keyring {
             metrics.errors.increment(Component::Keys);
             {
                 let known = &mut self.lock().of_files[index];
-                known.trouble = Some(why);
+                known.problem = Some(why);
                 known.seen = None;
             }
             // A second thread would hang as this one does.

@@ -80,11 +80,11 @@ impl Keyring {
         let known = &mut state.of_server;
         match answer {
             Ok(FetchedKeys { keys, good_for }) => {
-                let news = known.answered.is_none() || known.trouble.is_some();
+                let news = known.answered.is_none() || known.problem.is_some();
                 let count = keys.len();
                 known.keys = keys.into_iter().map(Arc::new).collect();
                 known.answered = Some(Instant::now());
-                known.trouble = None;
+                known.problem = None;
                 self.publish(&state);
                 if news {
                     events::key_server_up(&server.name(), count);
@@ -92,8 +92,8 @@ impl Keyring {
                 Some(good_for)
             }
             Err(why) => {
-                let (news, has_keys) = (known.trouble.is_none(), known.answered.is_some());
-                known.trouble = Some(why.clone());
+                let (news, has_keys) = (known.problem.is_none(), known.answered.is_some());
+                known.problem = Some(why.clone());
                 drop(state);
                 metrics.errors.increment(Component::Keys);
                 if news {
@@ -110,8 +110,8 @@ impl Keyring {
             return Ok(());
         };
         if self.ask_once(server, metrics).await.is_none() {
-            let trouble = self.lock().of_server.trouble.clone();
-            return Err(anyhow::anyhow!(trouble.unwrap_or_default()))
+            let problem = self.lock().of_server.problem.clone();
+            return Err(anyhow::anyhow!(problem.unwrap_or_default()))
                 .with_context(|| format!("the key server {} gave no keys", server.name()));
         }
         Ok(())

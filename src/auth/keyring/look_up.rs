@@ -1,4 +1,4 @@
-//! A token whose key is not known: who might know it is asked, and the token is refused only once all of them have answered.
+//! A token whose key is not known: the sources that may have it are asked, and the token is rejected only once all have answered.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -21,7 +21,7 @@ pub(super) struct Rounds {
     pub(super) good: u64,
 }
 
-/// Tells those who wait for a key how far the look-ups are.
+/// How far the look-ups are, for those that wait for a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::auth) struct Progress {
     pub(super) files: Rounds,
@@ -51,7 +51,7 @@ impl Keyring {
         self.progress.subscribe()
     }
 
-    /// Asks those who might know a key for this algorithm, as often as that is allowed. Gives the moment when this token first
+    /// Asks the sources that may have a key for this algorithm, as often as that is allowed. Gives the moment when this token first
     /// came: only what was asked later is an answer to it.
     pub(in crate::auth) fn ask(&self, token: &str, algorithm: Algorithm) -> Progress {
         let now = *self.progress.borrow();

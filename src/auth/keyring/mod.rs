@@ -2,7 +2,7 @@
 //! before its answer is stale and when a token names an unknown key. What goes wrong leaves the old keys in place.
 //!
 //! - here: what is known, and how it is
-//! - `look_up`: a token whose key is not known: who is asked, and whether an answer is to be expected
+//! - `look_up`: a token whose key is not known: which sources are asked, and whether an answer is to be expected
 //! - `keep_files`, `keep_server`: how each kind of source is kept current
 
 mod keep_files;
@@ -54,7 +54,7 @@ impl Default for RefreshIntervals {
 pub struct KeyHealth {
     /// False until every source has given its keys once.
     pub known: bool,
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 pub(super) struct Keyring {
@@ -82,14 +82,14 @@ struct FileState {
     keys: Vec<Arc<Key>>,
     /// Of the content that was judged last, good or bad.
     seen: Option<u64>,
-    trouble: Option<String>,
+    problem: Option<String>,
 }
 
 #[derive(Default)]
 struct ServerState {
     keys: Vec<Arc<Key>>,
     answered: Option<Instant>,
-    trouble: Option<String>,
+    problem: Option<String>,
     wanted: bool,
     last_begun: Option<Instant>,
 }
@@ -115,7 +115,7 @@ impl Keyring {
             of_files.push(FileState {
                 keys: keys.into_iter().map(Arc::new).collect(),
                 seen: Some(seen),
-                trouble: None,
+                problem: None,
             });
         }
         let server = sources.url().map(KeyServer::new).transpose()?;
@@ -150,15 +150,15 @@ impl Keyring {
     pub(super) fn health(&self) -> KeyHealth {
         let state = self.lock();
         let server = &state.of_server;
-        let mut trouble: Vec<String> = state
+        let mut problem: Vec<String> = state
             .of_files
             .iter()
             .zip(&self.files)
-            .filter_map(|(state, file)| Some((state.trouble.as_ref()?, file)))
+            .filter_map(|(state, file)| Some((state.problem.as_ref()?, file)))
             .map(|(why, file)| format!("{}: {why}; the keys from before hold", file.variable()))
             .collect();
-        if let Some(why) = &server.trouble {
-            trouble.push(match server.answered {
+        if let Some(why) = &server.problem {
+            problem.push(match server.answered {
                 None => format!("key server: {why}"),
                 Some(at) => {
                     let seconds = at.elapsed().as_secs();
@@ -168,7 +168,7 @@ impl Keyring {
         }
         KeyHealth {
             known: self.server.is_none() || server.answered.is_some(),
-            trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
+            problem: (!problem.is_empty()).then(|| problem.join("; ")),
         }
     }
 

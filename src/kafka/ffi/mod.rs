@@ -1,5 +1,5 @@
-//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics (`metadata_client.rs`), and hearing why
-//! brokers cannot be talked to (`probe.rs`).
+//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics
+//! (`metadata_client.rs`), and hearing why brokers cannot be reached (`probe.rs`).
 //!
 //! `BaseConsumer::poll` of rust-rdkafka 0.39 reports the end of a partition as `PartitionEOF(number)`: without the topic, so
 //! that `incident/0` and `task/0` look the same, and without the offset, which is the one place where librdkafka says how far

@@ -33,8 +33,8 @@ pub(super) struct Report {
     /// Monotonic milliseconds.
     pub(super) asked_ms: u64,
     pub(super) found: Vec<FoundPartition>,
-    /// Partitions that were there and are not any more.
-    pub(super) gone: Vec<TopicPartition>,
+    /// Partitions that existed and do not any more.
+    pub(super) deleted: Vec<TopicPartition>,
     /// Partitions that are there, of topics that are not wanted any more.
     pub(super) unwanted: Vec<TopicPartition>,
     /// The ids of topics, where the brokers have said.

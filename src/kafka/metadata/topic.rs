@@ -1,4 +1,4 @@
-//! What the brokers say of one topic: which partitions it has, and which are gone.
+//! What the brokers say of one topic: which partitions it has, and which were deleted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl MetadataPoller {
                 if self.wanted.is_named(topic) {
                     report.missing.push(Arc::clone(topic));
                 } else if !self.known.keys().any(|(known, _)| known == topic) {
-                    // A pattern found it, and it is gone: no route names it.
+                    // A pattern found it, and it was deleted: no route names it.
                     self.wanted.forget(topic);
                     self.first_counts.remove(topic);
                 }
@@ -91,9 +91,9 @@ impl MetadataPoller {
         Ok(())
     }
 
-    /// Counts the partitions that the answer about a topic does not name, and reports as gone those missed too often.
+    /// Counts the partitions that the answer about a topic does not name, and reports those as deleted that were missed too often.
     fn missed(&mut self, topic: &Arc<str>, seen: &BTreeSet<i32>, report: &mut Report) {
-        let mut gone = Vec::new();
+        let mut deleted = Vec::new();
         for (place, misses) in &mut self.known {
             if place.0 != *topic {
                 continue;
@@ -104,14 +104,14 @@ impl MetadataPoller {
                 *misses + 1
             };
             if *misses >= MISSES {
-                gone.push(place.clone());
+                deleted.push(place.clone());
             }
         }
-        for place in gone {
+        for place in deleted {
             self.known.remove(&place);
             // Should it come back, it is another log.
             self.first_counts.insert(Arc::clone(topic), 0);
-            report.gone.push(place);
+            report.deleted.push(place);
         }
     }
 

@@ -65,7 +65,7 @@ impl WantedTopics {
         self.named.contains(topic)
     }
 
-    /// It is gone, and no name of ours. Should it be in the next list, it has appeared, and is read from its beginning.
+    /// It was deleted, and no route names it. Should it be in the next list, it has appeared, and is read from its beginning.
     pub(super) fn forget(&mut self, topic: &str) {
         self.matched.remove(topic);
         if let Some(listed) = &mut self.listed {

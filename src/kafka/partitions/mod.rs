@@ -50,7 +50,7 @@ pub(super) enum PartitionVerdict {
     AtEnd,
     /// The log may be shorter than what was read: ask once more.
     Suspicious,
-    /// Everything from the partition's `next` up to this offset is gone.
+    /// Everything from the partition's `next` up to this offset was deleted.
     Gap(i64),
     /// The log is not the one that was read: the topic was recreated, or the log was truncated. To be read from here.
     Replaced(i64),
@@ -160,7 +160,7 @@ impl ReadPartition {
             }
             // The log of a recreated topic begins at 0 and is wholly new. One that has lost its first records to retention was
             // truncated by an election instead: what is left of it was read, and must not be delivered a second time. A young
-            // log that was truncated is told by its topic's id alone, see `ReadPartition::is_still`.
+            // log that was truncated is recognised by its topic's id alone, see `ReadPartition::is_still`.
             return PartitionVerdict::Replaced(if bounds.low == 0 { 0 } else { bounds.high });
         }
         self.beyond = 0;

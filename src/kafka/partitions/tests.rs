@@ -225,7 +225,7 @@ fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
 }
 
 #[test]
-fn a_topic_that_was_left_and_made_anew_is_found_out_when_its_id_comes_later() {
+fn a_topic_recreated_while_unwanted_is_recognised_when_its_id_comes_later() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();
     let found = FoundPartition {
@@ -257,7 +257,7 @@ fn a_topic_that_was_replaced_does_not_come_back() {
 }
 
 #[test]
-fn names_of_topics_that_are_gone_are_let_go_of() {
+fn names_of_closed_topics_do_not_accumulate() {
     let mut partitions = ReadPartitions::default();
     partition(&mut partitions, 5);
     let place = (Arc::from("incident"), 0);

@@ -36,9 +36,9 @@ impl Reader {
             now_ms,
             self.intervals.silence,
         );
-        for place in &report.gone {
+        for place in &report.deleted {
             if self.close(place) {
-                self.restart("a topic is gone");
+                self.restart("a topic was deleted");
             }
         }
         for place in &report.unwanted {
@@ -138,12 +138,12 @@ impl Reader {
         self.end(place, |partition| Feed::TopicDeleted { partition })
     }
 
-    fn end(&mut self, place: &TopicPartition, told: impl FnOnce(u32) -> Feed) -> bool {
+    fn end(&mut self, place: &TopicPartition, feed: impl FnOnce(u32) -> Feed) -> bool {
         let Some(partition) = self.partitions.close(place) else {
             return false;
         };
-        events::partition_gone(&partition.topic, partition.number);
-        self.batch.push(told(partition.index));
+        events::partition_ended(&partition.topic, partition.number);
+        self.batch.push(feed(partition.index));
         true
     }
 
@@ -185,9 +185,9 @@ impl Reader {
                 self.restart("records were deleted before they were read");
             }
             PartitionVerdict::Replaced(start) => {
-                // The same topic: its end was cut off, and what is left was read.
-                let cut = partition.is_still(report.ids.get(&place.0));
-                let start = if cut { bounds.high } else { start };
+                // The same topic: it was truncated, and what is left was read.
+                let truncated = partition.is_still(report.ids.get(&place.0));
+                let start = if truncated { bounds.high } else { start };
                 let (topic, number, position) =
                     (&partition.topic, partition.number, partition.next);
                 events::log_replaced(&self.metrics, topic, number, position, bounds.high);

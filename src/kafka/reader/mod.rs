@@ -130,7 +130,7 @@ impl Reader {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            self.tell_contact();
+            self.report_contact();
             if !self.hand_over(runtime, feed, stop) {
                 break;
             }
@@ -178,7 +178,8 @@ impl Reader {
         self.source = Some(source);
     }
 
-    /// Has the client recreated. Rare (a stall, a hole, a topic gone), and it leaves no stale record of the old positions in any queue.
+    /// Has the client recreated. Rare (a stall, a gap, a deleted topic), and it leaves no stale record of the old positions in any
+    /// queue.
     fn restart(&mut self, why: &str) {
         if self.source.take().is_some() {
             events::kafka_restart(why);
@@ -300,7 +301,7 @@ impl Reader {
         self.status.last_error = Some(text);
     }
 
-    fn tell_contact(&mut self) {
+    fn report_contact(&mut self) {
         let partitions = &self.partitions;
         if let Some(up) = self.contact.edge(|index, goal| {
             partitions
@@ -318,7 +319,7 @@ impl Reader {
         }
     }
 
-    /// False when the receiver is gone.
+    /// False when the receiver was dropped.
     fn hand_over(
         &mut self,
         runtime: &Runtime,

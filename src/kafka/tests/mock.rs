@@ -164,7 +164,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
 }
 
 #[test]
-fn the_end_is_told_again_by_each_look() {
+fn each_look_confirms_the_end() {
     let (cluster, mut settings) = cluster(&[("incident", 1)]);
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
@@ -247,7 +247,7 @@ fn a_full_feed_holds_the_reader_and_loses_nothing() {
 }
 
 #[test]
-fn a_reader_that_does_not_follow_is_made_anew() {
+fn a_client_that_does_not_move_on_is_recreated() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut rig = Rig::start(&settings, &["incident"]);
@@ -267,7 +267,7 @@ fn a_reader_that_does_not_follow_is_made_anew() {
 }
 
 #[test]
-fn it_ends_when_nobody_takes_the_feed() {
+fn the_reader_ends_when_the_feed_is_dropped() {
     let (_cluster, settings) = cluster(&[("incident", 1)]);
     let mut rig = Rig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
@@ -276,7 +276,7 @@ fn it_ends_when_nobody_takes_the_feed() {
 }
 
 #[test]
-fn a_log_that_was_cut_and_has_grown_again_is_another_log() {
+fn a_log_that_was_truncated_and_has_grown_again_is_another_log() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("old", 20));
@@ -288,7 +288,7 @@ fn a_log_that_was_cut_and_has_grown_again_is_another_log() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
     cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
     rig.until("another log", |rig| rig.indexes.len() == 2);
-    assert!(rig.indexes[&0].cut);
+    assert!(rig.indexes[&0].truncated);
     assert_eq!(rig.indexes[&1].start, 20);
     produce(&producer, "incident", 0, &values("new", 5));
     rig.until("what comes then", |rig| {
@@ -326,6 +326,6 @@ fn a_leader_that_moves_or_starts_costs_nothing() {
         rig.until("all", |rig| rig.has_exactly("incident", &all));
     }
     let seen = &rig.indexes[&0];
-    assert!(rig.indexes.len() == 1 && !seen.cut && seen.gaps.is_empty());
+    assert!(rig.indexes.len() == 1 && !seen.truncated && seen.gaps.is_empty());
     assert_eq!(rig.status().restarts, 0);
 }

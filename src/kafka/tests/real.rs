@@ -159,7 +159,7 @@ fn the_end_counts_transactions_and_their_markers() {
         (status.partitions[0].position, status.partitions[0].lag) == (12, 0)
     });
 
-    // Nothing of an open transaction comes, and it is no lag and no stall.
+    // Nothing of an open transaction comes, and it counts as neither lag nor stall.
     producer.begin_transaction().unwrap();
     produce(&producer, &topic, 0, &values("open", 3));
     let plain = real.producer();
@@ -208,7 +208,7 @@ fn records_deleted_before_they_were_read_are_a_gap() {
     });
     let seen = &rig.indexes[&0];
     assert_eq!(seen.gaps, [38]);
-    assert!(seen.values.len() < 40 && !seen.gone);
+    assert!(seen.values.len() < 40 && !seen.deleted);
     rig.until("caught up", |rig| rig.status().caught_up);
     produce(&producer, &topic, 0, &values("live", 1));
     rig.until("live", |rig| {
@@ -249,7 +249,7 @@ fn new_partitions_are_read_from_their_beginning() {
 
 #[test]
 #[ignore = "real Kafka"]
-fn a_topic_deleted_and_made_anew_is_read_under_a_new_index() {
+fn a_deleted_and_recreated_topic_is_read_under_a_new_index() {
     let real = Real::connect();
     let topic = unique("phoenix");
     real.create(&topic, 1);
@@ -259,7 +259,7 @@ fn a_topic_deleted_and_made_anew_is_read_under_a_new_index() {
     let mut rig = Rig::start(&real.settings(), &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.delete(&topic);
-    rig.until("gone", |rig| rig.indexes[&0].gone);
+    rig.until("deleted", |rig| rig.indexes[&0].deleted);
     rig.until("missing", |rig| rig.status().missing.len() == 1);
     assert_eq!(rig.contacts, [true]);
     real.create(&topic, 1);
@@ -277,7 +277,7 @@ fn a_topic_deleted_and_made_anew_is_read_under_a_new_index() {
 
 #[test]
 #[ignore = "real Kafka"]
-fn a_topic_made_anew_unseen_is_noticed_by_its_end() {
+fn a_topic_recreated_between_two_looks_is_noticed_by_its_end() {
     let real = Real::connect();
     let topic = unique("swapped");
     real.create(&topic, 1);
@@ -295,7 +295,7 @@ fn a_topic_made_anew_unseen_is_noticed_by_its_end() {
             .get(&1)
             .is_some_and(|seen| seen.values == second)
     });
-    assert!(rig.indexes[&0].gone);
+    assert!(rig.indexes[&0].deleted);
     assert_eq!(rig.indexes[&1].start, 0);
     assert_eq!(rig.indexes.len(), 2);
 }

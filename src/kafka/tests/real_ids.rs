@@ -7,7 +7,7 @@ use super::rig::{Rig, named, produce, values};
 
 #[test]
 #[ignore = "real Kafka"]
-fn ids_are_learned_at_the_start_and_hold_nobody_up() {
+fn ids_are_learned_at_the_start_without_delaying_the_reader() {
     let real = Real::connect();
     let topic = unique("known");
     real.create(&topic, 3);
@@ -23,7 +23,7 @@ fn ids_are_learned_at_the_start_and_hold_nobody_up() {
 /// The new log is longer than what was read of the old one, so that no offset tells.
 #[test]
 #[ignore = "real Kafka"]
-fn a_topic_made_anew_that_outgrows_the_old_one_is_read_from_its_beginning() {
+fn a_recreated_topic_that_outgrows_the_old_one_is_read_from_its_beginning() {
     let real = Real::connect();
     let topic = unique("outgrown");
     real.create(&topic, 2);
@@ -42,11 +42,11 @@ fn a_topic_made_anew_that_outgrows_the_old_one_is_read_from_its_beginning() {
     let second = values("second", 200);
     produce(&real.producer(), &topic, 0, &second);
     rig.until("the new log", |rig| {
-        let recreated = |seen: &super::rig::Seen| !seen.gone && seen.values == second;
+        let recreated = |seen: &super::rig::Seen| !seen.deleted && seen.values == second;
         rig.indexes.values().any(recreated)
     });
-    let old: Vec<_> = rig.indexes.values().filter(|seen| seen.gone).collect();
-    let new: Vec<_> = rig.indexes.values().filter(|seen| !seen.gone).collect();
+    let old: Vec<_> = rig.indexes.values().filter(|seen| seen.deleted).collect();
+    let new: Vec<_> = rig.indexes.values().filter(|seen| !seen.deleted).collect();
     assert_eq!((old.len(), new.len()), (2, 2));
     assert!(new.iter().all(|seen| seen.start == 0));
     assert!(new.iter().all(|seen| seen.topic_id != old[0].topic_id));

@@ -74,8 +74,8 @@ pub(super) struct Seen {
     pub(super) passed: Vec<i64>,
     pub(super) ends: Vec<i64>,
     pub(super) gaps: Vec<i64>,
-    pub(super) gone: bool,
-    pub(super) cut: bool,
+    pub(super) deleted: bool,
+    pub(super) truncated: bool,
     pub(super) unwanted: bool,
     pub(super) topic_id: Option<[u8; 16]>,
     next: i64,
@@ -240,8 +240,8 @@ impl Rig {
                 let seen = self.live(partition);
                 assert_eq!(seen.topic_id.replace(topic_id), None, "learned once");
             }
-            Feed::TopicDeleted { partition } => self.live(partition).gone = true,
-            Feed::Truncated { partition } => self.live(partition).cut = true,
+            Feed::TopicDeleted { partition } => self.live(partition).deleted = true,
+            Feed::Truncated { partition } => self.live(partition).truncated = true,
             Feed::Unwanted { partition } => self.live(partition).unwanted = true,
             Feed::Contact { up } => {
                 assert_ne!(self.contacts.last(), Some(&up), "edges only");
@@ -252,7 +252,7 @@ impl Rig {
 
     fn live(&mut self, index: u32) -> &mut Seen {
         let seen = self.indexes.get_mut(&index).expect("Partition comes first");
-        let ended = seen.gone || seen.cut || seen.unwanted;
+        let ended = seen.deleted || seen.truncated || seen.unwanted;
         assert!(!ended, "nothing comes after the end");
         seen
     }

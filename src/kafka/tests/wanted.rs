@@ -81,8 +81,8 @@ fn the_wanted_ones_change_while_running() {
             && rig.has_exactly("task", &values("task", 3))
     });
     assert_eq!(rig.status().missing.len(), 1);
-    // What is not wanted is neither gone nor lost, and no client notices the change.
-    assert!(rig.indexes.values().all(|seen| !seen.gone));
+    // What is not wanted is neither deleted nor lost, and no client notices the change.
+    assert!(rig.indexes.values().all(|seen| !seen.deleted));
     assert_eq!(rig.contacts, [true]);
 
     // And back again, without a record twice (`has_exactly` sees to it).
@@ -95,7 +95,7 @@ fn the_wanted_ones_change_while_running() {
 }
 
 #[test]
-fn topics_are_listed_once_a_second_and_whoever_asks_waits_for_the_next_list() {
+fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
     let (cluster, mut settings) = cluster(&["fleet-north"]);
     settings.intervals.look = Duration::from_mins(10);
     let listed = Arc::new(Mutex::new(Vec::new()));
