@@ -330,7 +330,7 @@ case "${1:-}" in
         bootstrap=$(sed -n 's/^FLEETCAST_TEST_KAFKA=//p' "$dir/environment")
         found=$(tool TopicCommand --bootstrap-server "$bootstrap" --describe --topic "${2:?which topic?}" |
           sed -nE "s/.*Partition: ${3:-0}[[:space:]]+Leader: ([0-9]+).*/\1/p")
-        [[ -n $found ]] || die "nobody leads $2/${3:-0}"
+        [[ -n $found ]] || die "no broker leads $2/${3:-0}"
         printf '%s\n' "$found"
         ;;
       broker)

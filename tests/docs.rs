@@ -206,7 +206,7 @@ fn completed(example: &str) -> String {
     let example: toml::Table =
         toml::from_str(example).unwrap_or_else(|error| panic!("{error}\n{example}"));
     profile.extend(example);
-    // Somebody may join each kind of room, unless the example is about just that.
+    // Some role may join each kind of room, unless the example is about just that.
     if !profile.contains_key("policy") {
         let routes = profile["routes"].as_array().expect("routes");
         let rooms = routes
@@ -270,7 +270,7 @@ fn the_routes_page_lists_every_word_of_the_format() {
     assert_eq!(formats.len(), 2);
 }
 
-/// A link that leads nowhere is found by whoever needed it.
+/// A link that leads nowhere is found when it is needed.
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

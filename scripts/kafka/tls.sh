@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Certificates for the secure listeners of scripts/kafka.sh, made anew each time.
+# Certificates for the secure listeners of scripts/kafka.sh, created again each time.
 #
 #   scripts/kafka/tls.sh DIRECTORY
 #

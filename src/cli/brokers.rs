@@ -33,7 +33,7 @@ impl Brokers {
     }
 }
 
-/// Runs one thing to its end; what hangs afterwards (a name that does not resolve) holds up nobody.
+/// Runs one thing to its end; what hangs afterwards (a name that does not resolve) delays nothing.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

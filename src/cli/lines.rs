@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use tokio::sync::mpsc;
 
-/// Lines that wait. Full: reading waits too, and whoever writes to us.
+/// Lines that wait. Full: reading waits too, and so does the writer of our standard input.
 const WAITING: usize = 64;
 
 /// Longer lines are an error: nothing that a broker takes by default is longer.

@@ -112,7 +112,7 @@ enum CliCommand {
     Topics(topics::TopicsCommand),
     /// Send records, and print where each one stands in the log
     ///
-    /// The value is sent as it is, also if it is no JSON. Without --value and --file each line of standard input is one record.
+    /// The value is sent as it is, also if it is not JSON. Without --value and --file each line of standard input is one record.
     #[command(after_help = produce::HELP)]
     Produce(Box<produce::ProduceArguments>),
     /// Connect as a client would: join rooms, follow events

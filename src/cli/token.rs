@@ -1,4 +1,4 @@
-//! `token mint` and `token inspect`: for trying things out, and for finding out why somebody is refused.
+//! `token mint` and `token inspect`: for trying things out, and for finding out why a token is rejected.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -174,7 +174,7 @@ fn from_standard_input() -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Header and claims as they stand there, whoever wrote them: for people, never for a decision.
+/// Header and claims as they stand there, unverified: for people, never for a decision.
 fn unverified(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     let mut parts = token.split('.').map(|part| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_words() {
+    fn times_are_shown_in_words() {
         for (at, words) in [
             (1_000_000, "in 0 s"),
             (1_000_060, "in 60 s"),

@@ -119,7 +119,7 @@ mod tests {
             };
             tokio::join!(driver.run(Metrics::new(), stopping.clone()), stop).1
         });
-        let records = running.await.expect("the driver ends when it is told to");
+        let records = running.await.expect("the driver ends when it is stopped");
         assert!(records.len() > ENOUGH, "{} records in 30 s", records.len());
         let topics: BTreeSet<_> = records.iter().map(|(topic, ..)| topic.as_str()).collect();
         assert_eq!(topics.len(), city::TOPICS.len(), "{topics:?}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Somebody who may connect to the demo.
+/// A person who may connect to the demo.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub name: &'static str,

@@ -252,7 +252,7 @@ fn parse_url(text: &str) -> Result<Url, Wrong> {
         .ok_or_else(|| "invalid URL".to_owned())
 }
 
-/// What has a scheme is a URL. Keys decide who may come in, so they travel encrypted or not at all.
+/// What has a scheme is a URL. Keys decide which tokens are accepted, so they travel encrypted or not at all.
 pub fn jwks(text: &str) -> Result<JwksSource, Wrong> {
     if !text.contains("://") {
         return Ok(JwksSource::File(PathBuf::from(text)));

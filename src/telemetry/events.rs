@@ -61,7 +61,10 @@ pub fn kafka_refused(metrics: &Metrics, why: &str) {
 
 /// A partition is not read any more: its topic was deleted or recreated, or its log was truncated.
 pub fn partition_ended(topic: &str, partition: i32) {
-    info!(topic, partition, "a partition is not read any more: its log was deleted, recreated or truncated");
+    info!(
+        topic,
+        partition, "a partition is not read any more: its log was deleted, recreated or truncated"
+    );
 }
 
 /// Another topic stands behind a name: all its clients receive a resync, and it is read from its beginning.

@@ -1,4 +1,4 @@
-//! Who is let in, and how the others are refused.
+//! Which connections are admitted, and how the others are rejected.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn over_max_connections_newcomers_are_told_to_try_again() {
+async fn over_max_connections_new_clients_are_rejected_with_retry_after() {
     let kafka = Kafka::mock(&[]).await;
     let app = TestApp::start_with(&kafka, &[("MAX_CONNECTIONS", "3")]).await;
     let first = Client::connect(app.public, &auth("u1", "o1", &[])).await;
@@ -28,7 +28,7 @@ async fn over_max_connections_newcomers_are_told_to_try_again() {
     );
 
     first.cut();
-    eventually("there is room again", async || {
+    eventually("there is capacity again", async || {
         let sessions = app.get("/stats").await.json()["sessions"].clone();
         (sessions == 2).then_some(())
     })

@@ -30,13 +30,13 @@ async fn brokers_that_were_away_cost_nothing_but_time(kafka: Kafka) {
     assert_eq!(
         app.get("/ready").await.status,
         200,
-        "nobody is sent away for it"
+        "no client is disconnected for it"
     );
     assert_eq!(app.metrics().await.value("fleetcast_kafka_up"), 0);
     let stale = client.expect("stale").await;
     assert_eq!(stale.args[0]["data"]["stale"], true);
     stream.produce(&kafka, 30).await;
-    // Newcomers are let in and told.
+    // New clients are admitted and receive `stale`.
     let mut late = Client::connect(app.public, &auth("u2", "o1", &["channel:7"])).await;
     assert_eq!(late.expect("stale").await.args[0]["data"]["stale"], true);
 
@@ -75,7 +75,7 @@ async fn brokers_that_say_nothing_are_noticed(kafka: Kafka) {
 }
 
 #[tokio::test]
-async fn without_brokers_nobody_is_let_in_until_they_come() {
+async fn without_brokers_connections_are_rejected_until_they_answer() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
     let wire = Proxy::to_broker(&kafka.address).await;
     wire.cut();
@@ -113,7 +113,7 @@ async fn without_brokers_nobody_is_let_in_until_they_come() {
 }
 
 #[tokio::test]
-async fn a_server_without_brokers_stops_when_it_is_told_to() {
+async fn a_server_without_brokers_stops_on_a_signal() {
     let kafka = Kafka::mock(&[]).await;
     let more = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
     let app = TestApp::launch(&kafka, &more).await;

@@ -1,4 +1,4 @@
-//! Brokers that are stopped, killed and frozen, and come back: nothing is lost, and nobody is sent away for it.
+//! Brokers that are stopped, killed and frozen, and come back: nothing is lost, and no client is disconnected for it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::harness::{Client, Cluster, Kafka, Stream, Tally, TestApp, auth};
 /// From the return of the brokers until everything has been handed out.
 const CAUGHT_UP: Duration = Duration::from_secs(30);
 
-/// Reads what is owed, which must come in time, and without a word of a hole or of goodbye.
+/// Reads what is owed, which must come in time, and without a resync or a disconnect.
 async fn catch_up(client: &mut Client, tally: &mut Tally, count: usize, what: &str) {
     let all = tokio::time::timeout(CAUGHT_UP, client.read_until(tally, count));
     assert!(all.await.is_ok(), "{what}: {} of {count}", tally.count);
@@ -35,7 +35,7 @@ async fn a_broker_that_comes_back_is_caught_up_with() {
         catch_up(&mut client, &mut tally, stream.total(), away).await;
         app.wait_for_status("ready").await;
         assert!(begin.elapsed() < CAUGHT_UP, "{away}: {:?}", begin.elapsed());
-        // Whoever connects now resumes from before.
+        // A client that connects now resumes from before.
         let mut resume = auth("u1", "o1", &["channel:7"]);
         resume["cursor"] = client.cursor().into();
         let again = Client::connect(app.public, &resume).await;
@@ -71,10 +71,10 @@ async fn a_leader_that_is_killed_is_replaced_without_a_loss() {
     app.wait_for_status("ready").await;
 }
 
-/// Those who are connected hear of it, and whoever comes back from before does too.
+/// Clients that are connected receive it, and so do clients that reconnect with a cursor from before.
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn a_log_that_lost_its_end_and_has_grown_again_is_told() {
+async fn a_log_that_was_truncated_and_has_grown_again_causes_a_resync() {
     let cluster = Cluster::start(1).await;
     let kafka = Kafka::of(&cluster, &[("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;

@@ -40,7 +40,7 @@ const NEEDED: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn wrong_settings_end_with_78_and_are_all_told() {
+fn wrong_settings_end_with_78_and_are_all_reported() {
     for arguments in [&["serve"][..], &[], &["check"]] {
         let output = run(
             arguments,
@@ -334,12 +334,12 @@ fn healthcheck_answers_with_its_exit_code() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port().to_string();
     let output = run(&["healthcheck", "--timeout", "200ms"], &[("PORT", &port)]);
-    assert_eq!(code(&output), 1, "nobody answers");
+    assert_eq!(code(&output), 1, "no answer");
     drop(silent);
     assert_eq!(
         code(&run(&["healthcheck"], &[("PORT", &port)])),
         1,
-        "nobody listens"
+        "nothing listens"
     );
     assert_eq!(
         code(&run(&["healthcheck"], &[("PORT", "0")])),

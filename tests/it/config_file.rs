@@ -30,7 +30,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn s4_08_every_mistake_of_file_and_environment_is_told_at_once() {
+fn s4_08_every_mistake_of_file_and_environment_is_reported_at_once() {
     let (_directory, path) = file("prot = 80\nport = \"80a\"\n[jwt]\nsecret = \"hush\"\n");
     let path = path.to_str().unwrap();
     for (arguments, variables) in [

@@ -95,7 +95,7 @@ fn entries(issuers: &[&Issuer]) -> Vec<Value> {
     issuers.iter().map(|issuer| issuer.jwk.clone()).collect()
 }
 
-/// What a client hears that is not let in: the code, or nothing but the end of its transport.
+/// What a rejected client receives: the code, or nothing but the end of its transport.
 async fn refused(app: &TestApp, auth: &Value) -> Option<String> {
     let mut client = Client::open(app.public).await;
     client.send(&format!("40{auth}")).await;
@@ -103,7 +103,7 @@ async fn refused(app: &TestApp, auth: &Value) -> Option<String> {
         match client.packet().await {
             None => return None,
             Some(Packet::ConnectError { message, .. }) => return Some(message),
-            Some(Packet::Connect { .. }) => panic!("it was let in"),
+            Some(Packet::Connect { .. }) => panic!("it was admitted"),
             Some(_) => {}
         }
     }
@@ -139,14 +139,14 @@ async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_ser
     let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
     let app = TestApp::start_with(&kafka, &more).await;
     Client::connect(app.public, &first.auth("u1")).await.cut();
-    // Asked a moment ago: not yet again, so nobody can say anything of these.
+    // Asked a moment ago: not yet again, so these cannot be judged.
     let (newcomer, stranger) = (second.auth("u2"), foreign.auth("u3"));
     server.set(None);
     for auth in [&newcomer, &stranger] {
         assert_eq!(refused(&app, auth).await, None);
     }
     // It is away by the time that it may be asked.
-    let report = eventually("the outage is told", async || {
+    let report = eventually("the outage is reported", async || {
         // The server is asked again after 10 s; no need to knock hundreds of times until then.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(refused(&app, &newcomer).await, None);
@@ -210,7 +210,7 @@ struct Admitted {
     refused: u64,
 }
 
-/// Comes and goes with good tokens, eight at a time, until it is told to stop.
+/// Comes and goes with good tokens, eight at a time, until it is stopped.
 async fn come_and_go(
     app: &TestApp,
     valid: &Mutex<Vec<Arc<Issuer>>>,
@@ -252,7 +252,7 @@ async fn s4_02_good_tokens_are_not_refused_while_keys_rotate_and_the_key_server_
             // The server has the new key before anybody signs with it; the old one stays for as long as its tokens live.
             server.set(Some(&[&issuers[next - 1], &issuers[next]]));
             *valid.lock().unwrap() = issuers[next - 1..=next].to_vec();
-            // Somebody is let in with it.
+            // A client is admitted with it.
             eventually("the new key is known", async || {
                 let auth = issuers[next].auth("probe");
                 let mut client = Client::open(app.public).await;
@@ -274,9 +274,9 @@ async fn s4_02_good_tokens_are_not_refused_while_keys_rotate_and_the_key_server_
     };
     let (all, ()) = tokio::join!(come_and_go(&app, &valid, &stop), rotate);
     println!(
-        "good tokens: {} let in, {} to try again, {} refused",
+        "good tokens: {} admitted, {} to try again, {} refused",
         all.connected, all.again, all.refused
     );
     assert_eq!(all.refused, 0);
-    assert!(all.connected > 100, "{} were let in", all.connected);
+    assert!(all.connected > 100, "{} were admitted", all.connected);
 }

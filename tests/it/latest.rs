@@ -1,4 +1,4 @@
-//! Class `latest`: clients that lag get the newest of each key, whoever joins gets how things stand.
+//! Class `latest`: clients that lag get the newest of each key, clients that join get a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ async fn a_slow_client_is_spared_what_is_outdated_and_misses_no_other_event() {
             .collect();
         batch.push((0, status(round)));
         kafka.produce_all(&kafka.topic("asset"), batch).await;
-        // The mock broker keeps 5 MiB of a partition, so the log must be read as it grows. And whoever has not read a round
+        // The mock broker keeps 5 MiB of a partition, so the log must be read as it grows. And a client that has not read a round
         // when the next one comes is not fast.
         for _ in 0..=ASSETS {
             fast.record().await;
@@ -83,7 +83,7 @@ async fn the_newest_are_there_after_the_window() {
             .produce("asset", position(number % 2, number, ""))
             .await;
     }
-    eventually("the window has let go of them", async || {
+    eventually("the window has evicted them", async || {
         let stats = app.get("/stats").await.json();
         (stats["latest"]["records"] == 2 && stats["window"]["publications"] == 0).then_some(())
     })

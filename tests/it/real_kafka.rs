@@ -67,7 +67,7 @@ async fn transactions_are_delivered_when_they_are_committed() {
 
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn records_deleted_before_they_were_read_are_told() {
+async fn records_deleted_before_they_were_read_cause_a_resync() {
     let kafka = Kafka::real(&[("transmission", 1)]).await;
     let wire = Proxy::to_broker(&kafka.address).await;
     let address = wire.address.to_string();
@@ -108,21 +108,21 @@ async fn records_deleted_before_they_were_read_are_told() {
     late.expect("resync_required").await;
 }
 
-/// Deleted and gone for a while, with more records afterwards than before.
+/// Deleted and absent for a while, with more records afterwards than before.
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn a_topic_deleted_and_made_anew_later_is_told_and_read() {
-    made_anew(30, true).await;
+async fn a_topic_recreated_later_causes_a_resync_and_is_read() {
+    recreated(30, true).await;
 }
 
-/// Made anew at once: its end lies below what was read.
+/// Recreated at once: its end lies below what was read.
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn a_topic_made_anew_at_once_is_told_and_read() {
-    made_anew(5, false).await;
+async fn a_topic_recreated_at_once_causes_a_resync_and_is_read() {
+    recreated(5, false).await;
 }
 
-async fn made_anew(records: usize, gone_for_a_while: bool) {
+async fn recreated(records: usize, absent_for_a_while: bool) {
     let mut kafka = Kafka::real(&[("incident", 1), ("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
@@ -131,7 +131,7 @@ async fn made_anew(records: usize, gone_for_a_while: bool) {
     client.read_until(&mut Tally::default(), 20).await;
     let before = client.cursor();
     kafka.delete_topic("transmission").await;
-    if gone_for_a_while {
+    if absent_for_a_while {
         let topic = json!(kafka.topic("transmission"));
         eventually("it is missed", async || {
             let stats = app.get("/stats").await.json();
@@ -143,7 +143,7 @@ async fn made_anew(records: usize, gone_for_a_while: bool) {
     }
     kafka.create_topic("transmission", 1).await;
     Stream::new(&kafka, 1, 50).produce(&kafka, records).await;
-    if !gone_for_a_while {
+    if !absent_for_a_while {
         client.expect("resync_required").await;
     }
     client.read_until(&mut Tally::default(), records).await;
@@ -159,10 +159,10 @@ async fn made_anew(records: usize, gone_for_a_while: bool) {
     late.expect("incident_created").await;
 }
 
-/// Made anew at once, and longer than what was read of the old one before anybody looks: only its id tells.
+/// Recreated at once, and longer than what was read of the old one before the next look: only its id tells.
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn a_topic_made_anew_that_outgrows_the_old_one_loses_nothing_in_silence() {
+async fn a_recreated_topic_that_outgrows_the_old_one_loses_nothing_in_silence() {
     let mut kafka = Kafka::real(&[("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;

@@ -1,4 +1,4 @@
-//! Records of every event reach the right rooms, once, and nobody else.
+//! Records of every event reach the right rooms, once, and no others.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ const POSITION: &str = "asset_position_updated";
 
 on_both_brokers! {
     each_event_reaches_its_rooms_once_and_no_other_organisation(super::TOPICS);
-    broken_records_between_good_ones_reach_nobody(&[("incident", 1)]);
+    broken_records_between_good_ones_reach_no_client(&[("incident", 1)]);
 }
 
 /// Everything up to a last record on each topic, by event.
@@ -141,7 +141,7 @@ async fn each_event_reaches_its_rooms_once_and_no_other_organisation(kafka: Kafk
     assert_eq!(metrics.sum("fleetcast_records_total"), 2 * (14 + 5));
 }
 
-async fn broken_records_between_good_ones_reach_nobody(kafka: Kafka) {
+async fn broken_records_between_good_ones_reach_no_client(kafka: Kafka) {
     let app = TestApp::start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
     let good = |number: u64| transmission("o1", "7", 0, number, "").to_string();

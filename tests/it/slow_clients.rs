@@ -34,7 +34,7 @@ fn slow(app: &TestApp) -> Way {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading_costs_nobody_anything_and_gets_all_in_the_end() {
+async fn a_client_that_stops_reading_slows_no_other_and_gets_all_in_the_end() {
     let (kafka, mut stream) = thirty_megabytes().await;
     let app = TestApp::start(&kafka).await;
     let mut fast = Vec::new();
@@ -146,13 +146,13 @@ async fn clients_that_stop_cost_at_most_a_mebibyte_each_in_the_process_and_the_k
 }
 
 #[tokio::test]
-async fn ten_thousand_commands_without_reading_hurt_nobody_else() {
+async fn ten_thousand_commands_without_reading_slow_no_other_client() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
     let mut flood = Client::connect(slow(&app), &auth("u2", "o1", &["channel:7"])).await;
     for id in 0..10_000 {
-        // Whoever sends on without reading may be cut off.
+        // A client that sends on without reading may be disconnected.
         if flood.try_send(&format!("42{id}[\"rooms\"]")).await.is_err() {
             break;
         }

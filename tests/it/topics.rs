@@ -45,7 +45,7 @@ async fn s0_27_topics_are_found_by_a_pattern_also_later_ones(kafka: Kafka) {
     let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
     client.subscribe("region:all").await;
     let storm = |n: u32| (json!({ "meta": { "type": "storm_warning" }, "n": n })).to_string();
-    // Where records go that somebody else could not use: no pattern matches it.
+    // Where records go that another consumer could not use: no pattern matches it.
     kafka
         .produce_keyed("fleet.north.dlq", "o1:7", &storm(0))
         .await;

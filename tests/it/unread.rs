@@ -59,7 +59,7 @@ async fn large_commands_that_wait_are_bounded_by_their_bytes() {
         }
         for number in 0..250 {
             let namespace = if number % 2 == 0 { "" } else { "/ws," };
-            // Whoever sends on without reading may be cut off.
+            // A client that sends on without reading may be disconnected.
             if client
                 .try_send(&format!("42{namespace}{large}"))
                 .await

@@ -40,7 +40,7 @@ async fn held(app: &TestApp) -> Held {
 }
 
 #[tokio::test]
-async fn whoever_vanishes_is_given_up_within_the_ping_timeout_and_leaves_nothing_behind() {
+async fn a_vanished_client_is_closed_within_the_ping_timeout_and_leaves_nothing_behind() {
     let kafka = Kafka::mock(&[("transmission", 2)]).await;
     let more = [("PING_INTERVAL", "2"), ("PING_TIMEOUT", "6")];
     let app = TestApp::start_with(&kafka, &more).await;

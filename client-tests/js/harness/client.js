@@ -48,7 +48,7 @@ export class Client {
   async refused() {
     this.socket.connect();
     await eventually(() => this.refusals.length > 0 || this.connects > 0, "a refusal");
-    if (this.refusals.length === 0) throw new Error("it was let in");
+    if (this.refusals.length === 0) throw new Error("it was admitted");
     return this.refusals[0];
   }
 

@@ -134,7 +134,7 @@ test("a52_a_connection_ends_with_its_token_and_the_same_token_does_not_bring_it_
   await eventually(() => client.refusals.length > 0, "a refusal after the end", 15_000);
   assert.deepEqual(client.refusals, ["token_expired"]);
   assert.deepEqual(client.disconnects, ["transport close"]);
-  assert.equal(client.connects, 1, "it is not let in to be cut off again");
+  assert.equal(client.connects, 1, "it is not admitted to be disconnected again");
 });
 
 test("s4_02_organisation_and_roles_have_two_spellings_each", async () => {

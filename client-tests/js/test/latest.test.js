@@ -1,4 +1,4 @@
-// How things stand, for who joins: the newest of each key, and whole kinds of rooms.
+// Snapshots for clients that join: the newest of each key, and whole kinds of rooms.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";

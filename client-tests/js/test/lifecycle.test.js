@@ -28,7 +28,7 @@ for (const signal of ["SIGTERM", "SIGINT"]) {
     }
     const asked = performance.now();
     server.process.child.kill(signal);
-    // While it drains it says so, and lets nobody in; a stock client would try again elsewhere.
+    // While it drains it says so, and admits no client; a stock client would try again elsewhere.
     await eventually(async () => {
       try {
         return (await fetch(`${server.url}/ready`)).status === 503;

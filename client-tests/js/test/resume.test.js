@@ -221,19 +221,19 @@ const CURSORS = {
 };
 
 for (const [what, cursor] of Object.entries(CURSORS)) {
-  test(`promise_2_${what.replaceAll(" ", "_")}_is_told_before_any_event`, async () => {
+  test(`promise_2_${what.replaceAll(" ", "_")}_causes_a_resync_before_any_event`, async () => {
     await resync({ cursor, rooms: ["channel:7"] });
   });
 }
 
-test("promise_2_a_changed_cursor_is_told_before_any_event", async () => {
+test("promise_2_a_changed_cursor_causes_a_resync_before_any_event", async () => {
   const first = await fleet.server.connect();
   const middle = Math.floor(first.cursor.length / 2);
   const other = first.cursor[middle] === "A" ? "B" : "A";
   await resync({ cursor: first.cursor.slice(0, middle) + other + first.cursor.slice(middle + 1) });
 });
 
-test("promise_3_a_cursor_of_another_organisation_is_told_before_any_event", async () => {
+test("promise_3_a_cursor_of_another_organisation_causes_a_resync_before_any_event", async () => {
   const foreign = await fleet.server.connect({ token: { organization_id: "o2" } });
   await fleet.broker.produce("incident", toAll(1, "o2"));
   await foreign.next("incident_created");

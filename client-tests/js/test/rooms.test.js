@@ -1,4 +1,4 @@
-// Commands and their acknowledgements, and who may be where.
+// Commands and their acknowledgements, and which rooms a role may join.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -293,7 +293,7 @@ test("s4_13_a_room_in_the_handshake_is_joined_by_the_same_policy", async () => {
 });
 
 for (const transport of ["websocket", "polling"]) {
-  test(`s4_13_each_refused_room_of_the_handshake_is_told_by_name_over_${transport}`, async () => {
+  test(`s4_13_each_refused_room_of_the_handshake_is_reported_by_name_over_${transport}`, async () => {
     const many = Array.from({ length: 30 }, (_, n) => `channel:${n}:org:o2`);
     const rooms = [
       "channel:7",
@@ -327,7 +327,7 @@ for (const transport of ["websocket", "polling"]) {
   });
 }
 
-test("s4_13_a_handshake_that_asks_for_too_many_rooms_is_told_where_it_ended", async () => {
+test("s4_13_a_handshake_that_asks_for_too_many_rooms_names_the_first_one_not_joined", async () => {
   const rooms = Array.from({ length: 300 }, (_, n) => ({ type: "channel", id: n }));
   const client = await fleet.server.connect({ auth: { rooms } });
   assert.equal(client.welcome.rooms.length, 202);

@@ -286,7 +286,7 @@ test("s4_07_broken_records_are_counted_and_their_neighbours_served", async () =>
   );
 });
 
-test("s4_07_records_that_lack_the_id_of_their_room_reach_nobody", async () => {
+test("s4_07_records_that_lack_the_id_of_their_room_reach_no_client", async () => {
   const client = await fleet.server.connect();
   await client.subscribe("channel:7", "channel:null", "channel:undefined", "channel:1");
   for (const data of [{}, { channel_id: null }, { channel_id: 1.0001 }, { channel_id: ["7"] }]) {

@@ -42,7 +42,7 @@ pub(super) struct CheckArguments {
     /// Print every setting as it holds, secrets masked, and where it comes from
     #[arg(long)]
     show: bool,
-    /// Ask nobody: neither Kafka nor Redis
+    /// Ask neither Kafka nor Redis
     #[arg(long)]
     offline: bool,
 }

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_name_topics_are_told_by_topic_with_what_they_share() {
+    fn routes_that_name_topics_are_listed_by_topic_with_what_they_share() {
         let text = r#"
 name = "metrics"
 topics = ["alert", { pattern = 'dept\.[0-9]+\.metrics' }, { pattern = 'x.*' }]

@@ -38,7 +38,7 @@ pub(super) enum LinkError {
 
 pub(super) struct Link {
     socket: WebSocketStream<TcpStream>,
-    /// No frame for so long means that nobody is there.
+    /// No frame for so long means that the server is gone.
     silence: Duration,
     last: Instant,
 }
@@ -165,7 +165,7 @@ impl Link {
             .map_err(|error| LinkError::Lost(error.to_string()))
     }
 
-    /// Goodbye, as a stock client says it. That nobody hears it is no failure.
+    /// Disconnects as a stock client does. That it does not arrive is no failure.
     pub(super) async fn close(mut self) {
         if self.send("41").await.is_ok() {
             drop(timeout(Duration::from_secs(1), self.socket.close(None)).await);

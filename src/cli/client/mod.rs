@@ -24,7 +24,7 @@ pub(super) struct ClientArguments {
     /// Room to join, KIND:* for all of a kind; may be given more than once
     #[arg(long, value_name = "KIND:ID")]
     room: Vec<String>,
-    /// With each room first how things stand: the newest of each key of class latest
+    /// With each room first its snapshot: the newest record of each key of class latest
     #[arg(long)]
     latest: bool,
     /// Leave a room again after a time: channel:7@5s; may be given more than once

@@ -98,7 +98,7 @@ impl Explained {
         } else {
             "passed over"
         };
-        writeln!(text, "  = reaches nobody: outcome {skip}, {fate}")?;
+        writeln!(text, "  = reaches no client: outcome {skip}, {fate}")?;
         if skip == Skip::NotJson
             && let Some(Err(error)) = self.sample.value.as_deref().map(json_error)
         {

@@ -25,7 +25,7 @@ pub(super) enum ProfileCommand {
     /// Check a profile, and explain where records would go and why not elsewhere
     ///
     /// Prints every mistake of the profile with its line. With --record each sample is walked through the profile's routes, by
-    /// the code that routes real records, and every step is told.
+    /// the code that routes real records, and every step is shown.
     #[command(after_help = "A sample is a JSON file, with - for standard input:
   {\"topic\": \"incident\", \"key\": \"k\", \"timestamp\": 1764000000000,
    \"headers\": {\"event_type\": \"incident_created\"},
@@ -41,8 +41,8 @@ Examples:
   kcat -C -b kafka:9092 -t incident -o -1 -c 1 |
     fleetcast profile check dispatch --topic incident --record -
 
-Exit codes: 0 the profile is good and every sample reaches somebody, 1 a
-sample reaches nobody or cannot be read, 2 wrong usage, 78 the profile is
+Exit codes: 0 the profile is good and every sample reaches a room, 1 a
+sample reaches no client or cannot be read, 2 wrong usage, 78 the profile is
 wrong.")]
     Check(Box<Check>),
 }

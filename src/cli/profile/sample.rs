@@ -23,7 +23,7 @@ pub(super) enum SampleSource {
     },
 }
 
-/// A record of nobody's log.
+/// A record that is in no log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
     pub(super) topic: String,

@@ -146,7 +146,7 @@ topics:
     }
 
     #[test]
-    fn mistakes_are_told_with_their_place() {
+    fn mistakes_are_reported_with_their_place() {
         for (text, words) in [
             (
                 "topics:\n  - name: a\n    partitons: 3\n",

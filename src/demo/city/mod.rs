@@ -1,6 +1,6 @@
 //! Alder Bay, a small invented city with two fleets on the radio: a pure, seeded state machine.
 //!
-//! It reads no clock and does no I/O: whoever drives it says what time it is and gets what happened.
+//! It reads no clock and does no I/O: its driver says what time it is and gets what happened.
 
 mod desk;
 mod event;

@@ -170,7 +170,7 @@ impl Profile {
         let names: Vec<String> = spec.routes.iter().map(events).collect();
         let routes = spec.build().map_err(|found| {
             for problem in found {
-                complain(&problem.at, told(&problem, &names));
+                complain(&problem.at, in_its_part(&problem, &names));
             }
         });
         let policy = Policy::build(file.policy).map_err(|found| {
@@ -205,7 +205,7 @@ fn events(route: &RouteSpec) -> String {
 }
 
 /// A problem, with the part of the file that it is about.
-fn told(problem: &SpecProblem, routes: &[String]) -> String {
+fn in_its_part(problem: &SpecProblem, routes: &[String]) -> String {
     let message = &problem.message;
     if let Some(route) = problem.at.route().and_then(|number| routes.get(number)) {
         return format!("route of {route}: {message}");

@@ -238,7 +238,7 @@ fn s4_06_the_five_roles_of_dispatch() {
                     "{role} {kind} {id}"
                 );
             }
-            // Who may have every room of a kind may have the whole of it.
+            // A role that may join every room of a kind may join the whole of it.
             assert_eq!(
                 policy.may_join(&claims, &room(kind, "*")),
                 expected == [true, true],

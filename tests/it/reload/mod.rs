@@ -79,7 +79,7 @@ async fn reload(app: &TestApp, outcome: &str) -> Value {
         "applied" => "reloaded",
         _ => "cannot reload",
     };
-    eventually("the reload is told", async || {
+    eventually("the reload is logged", async || {
         let log = app.log();
         let line = log.iter().rfind(|line| line.contains(text))?;
         Some(serde_json::from_str(line).unwrap())
@@ -147,7 +147,7 @@ async fn origins_change_and_open_connections_stay() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_file_is_replaced_and_nobody_is_disconnected() {
+async fn a_secret_in_the_file_is_replaced_and_no_client_is_disconnected() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
     let files = Files::new();
     files.settings(&format!("[jwt]\nsecret = \"{OTHER_SECRET}\""));

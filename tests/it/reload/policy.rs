@@ -44,7 +44,7 @@ async fn the_client_in_a_terminal_tells_of_a_room_taken_away_whatever_it_shows()
 }
 
 #[tokio::test]
-async fn rooms_that_the_new_policy_forbids_are_left_and_told_and_all_others_are_kept() {
+async fn rooms_that_the_new_policy_forbids_are_revoked_and_all_others_are_kept() {
     let kafka = Kafka::mock(&[("transmission", 1), ("incident", 1)]).await;
     let files = Files::new();
     let app = files.start(&kafka).await;
@@ -90,7 +90,7 @@ async fn rooms_that_the_new_policy_forbids_are_left_and_told_and_all_others_are_
     let answer = dispatcher.command("rooms", &json!({})).await;
     assert!(!answer.to_string().contains("channel"), "{answer}");
 
-    // Whoever comes back with the rooms of before does not get them either, and not what was in the window.
+    // A client that reconnects with the rooms of before does not get them either, and not what was in the window.
     let mut back = auth("u1", "o1", &rooms);
     back["cursor"] = json!(dispatcher.cursor());
     dispatcher.cut();
@@ -165,7 +165,7 @@ async fn a_policy_changes_under_traffic_and_rooms_that_stay_allowed_miss_nothing
     };
     let all = async { tokio::join!(produce, swap, read) };
     let ((), (), revoked) = timeout(SOON * 2, all).await.expect("all of it comes");
-    assert_eq!(revoked, 1, "nobody joined it again");
+    assert_eq!(revoked, 1, "no client joined it again");
     let delivered = "fleetcast_deliveries_total{event=\"transmission_started\"}";
     assert_eq!(app.metrics().await.value(delivered), RECORDS as u64);
 }
@@ -179,7 +179,7 @@ async fn welcomed(address: SocketAddr, by: &Value) -> Client {
 }
 
 #[tokio::test]
-async fn whoever_joins_while_the_policy_changes_holds_nothing_that_it_forbids() {
+async fn a_client_that_joins_while_the_policy_changes_holds_nothing_that_it_forbids() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
     let files = Files::new();
     let app = files.start(&kafka).await;

@@ -6,7 +6,7 @@ use super::{code, contains, err, out, run, run_beside};
 use crate::harness::{Kafka, SECRET};
 
 #[test]
-fn brokers_that_do_not_answer_are_told_and_are_no_bad_settings() {
+fn brokers_that_do_not_answer_are_reported_and_are_no_bad_settings() {
     let variables = [
         ("JWT_SECRET", SECRET),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),

@@ -1,4 +1,4 @@
-//! `fleetcast produce` and `fleetcast client`: one writes what the other is told, also over a wire that breaks.
+//! `fleetcast produce` and `fleetcast client`: one writes what the other receives, also over a wire that breaks.
 
 use serde_json::{Value, json};
 

@@ -72,7 +72,7 @@ const AN_ID: &str = "an identifier (1 to 64 characters of A-Z, a-z, 0-9, _ and -
 
 impl Claims {
     /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
-    /// optional: whoever issues such tokens believes in rights that are not there.
+    /// optional: its issuer relies on rights that the token does not give.
     pub fn from_json(map: &Map<String, Value>, rules: &ClaimRules) -> Result<Self, ClaimsError> {
         let user = id(map, "sub")?.ok_or(ClaimsError::Missing("sub"))?;
         let organisation = match (id(map, "organization_id")?, id(map, "org_id")?) {
@@ -85,7 +85,7 @@ impl Claims {
         };
         let expires = expiry(map)?;
 
-        // No role is no mistake: such a user hears the organisation's room and the own one, and may join nothing.
+        // No role is no mistake: such a user is in the organisation's room and the own one, and may join no other.
         let mut roles = texts(map, "roles", Split::No)?;
         roles.append(&mut texts(map, "role", Split::No)?);
 
@@ -175,7 +175,7 @@ fn texts(
     }
 }
 
-/// RFC 7519 allows fractions of a second, and nobody needs them: what is no integer is more often a mistake.
+/// RFC 7519 allows fractions of a second. They are not needed here, and what is no integer is more often a mistake.
 fn expiry(map: &Map<String, Value>) -> Result<u64, ClaimsError> {
     let value = present(map, "exp").ok_or(ClaimsError::Missing("exp"))?;
     value

@@ -1,4 +1,4 @@
-//! Who may join which room. Data from the profile; the organisation never comes from it: every room that is asked for
+//! Which roles may join which rooms. Data from the profile; the organisation never comes from it: every room that is asked for
 //! is one of the caller's own organisation by construction.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,14 +37,14 @@ impl Policy {
             let mut complain = |message: String| problems.push((kind.clone(), message));
             if matches!(kind.as_str(), "org" | "user") {
                 complain(
-                    "everybody is in the own org and user room: no policy can change that"
+                    "every connection is in its own org and user room: no policy can change that"
                         .to_owned(),
                 );
             } else if Kind::parse(kind).is_err() {
                 complain(format!("{kind:?} cannot be a kind of room"));
             }
             if policy.any.is_empty() && policy.listed.is_empty() {
-                complain("nobody may join: name a role in any or listed".to_owned());
+                complain("no role may join: name one in any or listed".to_owned());
             }
             for (role, claim) in &policy.listed {
                 if FIXED_CLAIMS.contains(&claim.as_str()) {
@@ -68,8 +68,8 @@ impl Policy {
         }
     }
 
-    /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one. A whole kind is for who
-    /// may join every room of it, those that do not exist yet included: a list of ids is not enough.
+    /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one. A whole kind is for roles
+    /// that may join every room of it, those that do not exist yet included: a list of ids is not enough.
     pub fn may_join(&self, claims: &Claims, room: &Room) -> bool {
         let one_of = |id: &Id| matches!(&room.which, Which::One(which) if which == id);
         room.organisation == claims.organisation
@@ -89,7 +89,7 @@ impl Policy {
         listed.map(String::as_str)
     }
 
-    /// The kinds that somebody may ask for, without `org` and `user`, which come by themselves.
+    /// The kinds that clients may ask for, without `org` and `user`, which are joined without asking.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str)
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_of_a_policy_is_told() {
+    fn every_mistake_of_a_policy_is_reported() {
         let problems = Policy::build(BTreeMap::from([
             ("org".to_owned(), kind(&["admin"], &[])),
             ("a:b".to_owned(), kind(&["admin"], &[])),

@@ -73,7 +73,7 @@ codes! {
     Reason {
         BadRequest = 201, "bad_request", "the request is malformed";
         UnknownEvent = 202, "unknown_event", "there is no such command";
-        /// Also the answer for what does not exist, so that nobody can find out what does.
+        /// Also the answer for what does not exist, so that no client can find out what does.
         Forbidden = 203, "forbidden", "not allowed";
         TooManyRooms = 204, "too_many_rooms", "too many rooms on one connection";
         BadCursor = 205, "bad_cursor", "the cursor is not valid";
@@ -111,7 +111,7 @@ codes! {
         /// Several refused CONNECTs on one transport.
         AuthRate = 505, "auth_rate", "too many failed attempts to connect";
         /// `auth:refresh` with the token of another user or organisation.
-        IdentityChanged = 506, "identity_changed", "the new token is of somebody else";
+        IdentityChanged = 506, "identity_changed", "the new token is of another user";
     }
 }
 
@@ -136,9 +136,9 @@ codes! {
 }
 
 codes! {
-    /// Why a connection holds a room no longer, in `room_revoked`.
+    /// Why a connection has left a room without asking to, in `room_revoked`.
     RevokeReason {
-        /// The rules of who may join were changed.
+        /// The policy was changed.
         Policy = 701, "policy", "the policy does not allow it any more";
     }
 }

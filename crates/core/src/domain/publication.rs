@@ -18,7 +18,7 @@ pub enum Class {
     Latest,
 }
 
-/// A routed record, ready to be appended to the window. Shared by everyone who gets it.
+/// A routed record, ready to be appended to the window. Shared by all connections that receive it.
 #[derive(Debug)]
 pub struct Publication {
     pub topic: Arc<str>,
@@ -47,7 +47,7 @@ impl Publication {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
 
-    /// Every room that hears of it: its own, and the whole of each kind among them. Each once.
+    /// Every room that receives it: its own, and the whole of each kind among them. Each once.
     pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
         audience(&self.rooms)
     }

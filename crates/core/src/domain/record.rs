@@ -1,4 +1,4 @@
-//! A Kafka record, borrowed from whoever read it.
+//! A Kafka record, borrowed from its reader.
 
 /// One record as it came from a topic partition. Nothing in it has been checked.
 #[derive(Debug, Clone, Copy)]

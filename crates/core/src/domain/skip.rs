@@ -1,8 +1,8 @@
-//! Why a record reaches nobody: a closed list, each counted under its own label.
+//! Why a record reaches no client: a closed list, each counted under its own label.
 
 use std::fmt;
 
-/// Why a record reaches nobody.
+/// Why a record reaches no client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skip {
     /// No value: the record deletes a key of a compacted topic.

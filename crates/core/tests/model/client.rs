@@ -158,11 +158,11 @@ impl Client {
     }
 
     /// It was welcomed fresh, or resynced.
-    pub(crate) fn begins_anew(&mut self, tables: &[Table]) {
+    pub(crate) fn starts_over(&mut self, tables: &[Table]) {
         self.since = self.cursor.as_deref().map(|text| decode(text, tables));
         self.got.clear();
         self.times.clear();
-        self.newest.begins_anew();
+        self.newest.starts_over();
         for held in self.rooms.values_mut() {
             held.not_before = None;
             if held.stage != Stage::Asked {

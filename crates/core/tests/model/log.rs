@@ -18,7 +18,7 @@ pub(crate) struct Written {
     /// What its producer says: it places the start of an instance.
     pub(crate) stamped: u64,
     pub(crate) organisation: usize,
-    /// One or two of the rooms 0 to 2; none stands for a record that reaches nobody.
+    /// One or two of the rooms 0 to 2; none stands for a record that reaches no client.
     pub(crate) rooms: Vec<usize>,
     /// Of class `latest`, and what it is the latest of. A key stays in one partition.
     pub(crate) key: Option<usize>,

@@ -44,7 +44,7 @@ impl Newest {
         self.asked.retain(|_, asked| asked.stage == Stage::Answered);
     }
 
-    pub(crate) fn begins_anew(&mut self) {
+    pub(crate) fn starts_over(&mut self) {
         self.received.clear();
         self.asked.clear();
     }

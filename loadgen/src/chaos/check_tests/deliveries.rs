@@ -103,7 +103,7 @@ fn records_of_others_are_leaks_or_unexpected() {
 }
 
 #[test]
-fn a_record_that_nobody_sent_is_unexpected() {
+fn a_record_that_was_never_sent_is_unexpected() {
     let mut case = Case::new();
     case.sent(0, CHANNEL);
     case.receive(&[1]);

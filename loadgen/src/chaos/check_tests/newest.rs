@@ -109,7 +109,7 @@ fn what_was_never_acknowledged_may_come_or_not() {
 }
 
 #[test]
-fn a_position_of_others_or_of_nobody_is_a_fault() {
+fn a_position_of_another_or_unknown_key_is_a_fault() {
     let mut case = case(1);
     case.shown(7, &[1]);
     let (stamp, room) = case.stamp(1);

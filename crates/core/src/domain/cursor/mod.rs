@@ -40,7 +40,7 @@ const FORM_HASHES: u8 = 3;
 /// What is left of a hash in three bytes.
 const U24: u32 = 0x00ff_ffff;
 
-/// How far somebody has seen the log.
+/// How far a client has seen the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// Everything written up to this moment was read by the issuer: milliseconds since the Unix epoch.
@@ -51,7 +51,7 @@ pub struct Cursor {
     pub marks: Vec<Mark>,
 }
 
-/// How far somebody has seen one partition.
+/// How far a client has seen one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// [`partition_hash`].
@@ -92,7 +92,7 @@ impl Cursor {
         self.mark(hash).map(|mark| mark.next)
     }
 
-    /// The maximum of both in every partition: what somebody has seen who has seen both.
+    /// The maximum of both in every partition: what a client has seen that has seen both.
     #[must_use]
     pub fn merged(&self, other: &Self) -> Self {
         let mut marks = Vec::with_capacity(self.marks.len().max(other.marks.len()));

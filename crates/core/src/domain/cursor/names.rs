@@ -13,7 +13,7 @@ pub fn partition_hash(topic: &str, number: i32) -> u32 {
     hasher.finalize()
 }
 
-/// Tells a topic from one of the same name that was made anew: a short hash of the topic's id, or [`Tag::UNKNOWN`].
+/// Tells a topic from another one of the same name, deleted or recreated: a short hash of the topic's id, or [`Tag::UNKNOWN`].
 ///
 /// It stands beside the name and not in it, because an instance may not have learned the id yet (or its brokers have none),
 /// and must still understand, and be understood by, those that have.
@@ -21,7 +21,7 @@ pub fn partition_hash(topic: &str, number: i32) -> u32 {
 pub struct Tag(u16);
 
 impl Tag {
-    /// Nobody has told the id. Fits every topic of the name.
+    /// The id is not known. Fits every topic of the name.
     pub const UNKNOWN: Self = Self(0);
 
     /// All zeros is what brokers without ids answer: no id.

@@ -1,4 +1,4 @@
-//! What is told about records, against the table of the route's own tests.
+//! The explanations of records, against the table of the route's own tests.
 
 use super::super::record::Record;
 use super::super::route::tests::table;

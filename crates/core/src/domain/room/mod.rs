@@ -1,4 +1,4 @@
-//! Rooms: who may hear what, as a value.
+//! Rooms: which connections receive an event, as a value.
 
 mod request;
 
@@ -32,7 +32,7 @@ impl Kind {
         &self.0
     }
 
-    /// Whether somebody may be in all rooms of this kind at once.
+    /// Whether a connection may be in all rooms of this kind at once.
     pub fn has_whole(&self) -> bool {
         !matches!(self.as_str(), "org" | "user")
     }

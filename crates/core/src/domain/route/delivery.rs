@@ -16,8 +16,8 @@ use super::{RoomId, RoomRoute, Route, notes};
 /// Bytes of a record's key that something may be the latest of.
 const MAX_KEY: usize = 256;
 
-/// A bad id refuses the whole record: to deliver it to the rooms that are left would be a loss for the members of the one that is
-/// not, and nobody would ever learn of it.
+/// A bad id refuses the whole record: to deliver it to the rooms that are left would be a silent loss for the members of the one
+/// that is not.
 pub(super) fn rooms(
     route: &Route,
     view: View<'_>,

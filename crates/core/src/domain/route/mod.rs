@@ -1,4 +1,4 @@
-//! Which event a record is, whose it is, and who may hear it. The table is data from a profile; see `profiles/`.
+//! Which event a record is, which organisation it belongs to, and which rooms receive it. The table is data from a profile; see `profiles/`.
 
 mod delivery;
 mod event;

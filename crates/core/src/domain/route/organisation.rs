@@ -1,4 +1,4 @@
-//! Whose a record is. It decides who may see it, so nothing is guessed here.
+//! Which organisation a record belongs to. It decides which clients may receive it, so nothing is guessed here.
 
 use super::super::id::Id;
 use super::super::skip::Skip;
@@ -10,7 +10,7 @@ const STAGE: Stage = Stage::Organisation;
 
 impl Organisation {
     /// The first source that is there decides. A source that is there but is no organisation refuses the record; it is not
-    /// passed over for one that is about somebody else.
+    /// passed over for one that may name another organisation.
     pub(super) fn of(&self, view: View<'_>, trace: &mut impl Trace) -> Result<Id, Skip> {
         for (number, source) in self.by.0.iter().enumerate() {
             let Some(said) = look(source, view, trace)? else {
@@ -50,7 +50,7 @@ fn look<'r>(
     looked.map_err(|skip| trace.refuse(STAGE, skip, || notes::twice(source)))
 }
 
-/// What holds where nothing is said contradicts nobody.
+/// The fixed organisation applies where no source names one, so it contradicts none.
 fn agrees(
     source: &RouteSource,
     said: Option<Said<'_>>,

@@ -47,7 +47,7 @@ pub(super) struct View<'r> {
     pub(super) plan: &'r TopicPlan,
 }
 
-/// What a source says. Nobody has looked whether it is an identifier.
+/// What a source says. Whether it is an identifier is not checked yet.
 pub(super) enum Said<'r> {
     Text(Cow<'r, str>),
     /// It is not UTF-8.

@@ -18,7 +18,7 @@ const OURS: &str = "fleetcast.";
 /// Kafka's own topics begin with this: `__consumer_offsets`, `__transaction_state`.
 const INTERNAL: &str = "__";
 
-/// What was set aside, or is told about events, by anybody's consumers: no events of its own.
+/// What consumers set aside, or write about events: no events of their own.
 const SET_ASIDE: [&str; 4] = ["dlt", "dlq", "retry", "receipts"];
 
 /// A regular expression over whole names of topics. It runs in time linear in the name, whatever it says.

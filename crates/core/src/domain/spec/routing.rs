@@ -248,7 +248,7 @@ impl Routing {
         }
     }
 
-    /// A topic that no route is for would be read in vain.
+    /// Records of a topic that no route is for would be read and dropped.
     fn check_topics(&self, builder: &mut Builder<'_>) {
         if self.claims.is_empty() || self.claims.iter().any(|claim| claim.topics.is_none()) {
             return;

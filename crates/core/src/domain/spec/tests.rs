@@ -116,7 +116,7 @@ fn check(cases: &[Case]) {
 }
 
 #[test]
-fn every_mistake_about_topics_and_sources_is_told_with_its_place() {
+fn every_mistake_about_topics_and_sources_is_reported_with_its_place() {
     check(&[
         (|s| s.topics.clear(), "topics", "no topic"),
         (
@@ -258,7 +258,7 @@ fn separators_that_no_id_holds_part_organisations_and_all_part_the_rest() {
 }
 
 #[test]
-fn every_mistake_about_routes_is_told_with_its_place() {
+fn every_mistake_about_routes_is_reported_with_its_place() {
     check(&[
         (|s| s.routes.clear(), "routes", "no route"),
         (|s| s.routes[0].events.clear(), "routes[0]", "no event"),
@@ -498,7 +498,7 @@ fn what_comes_first_may_be_narrower() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let mut spec = good();
     spec.topics.clear();
     event(&mut spec).fields.clear();

@@ -119,7 +119,7 @@ struct Client {
 }
 
 impl Client {
-    /// Reads all that the outlet took, which makes room.
+    /// Reads all that the outlet took, which frees capacity.
     fn read(&mut self) -> Vec<Seen> {
         let taken = std::mem::take(&mut self.pipe.borrow_mut().taken);
         if let Some((_, cursor)) = taken.iter().rfind(|(_, cursor)| !cursor.is_empty()) {
@@ -307,7 +307,7 @@ impl Rig {
         }))
     }
 
-    /// A client with a wide way out, and its welcome not yet given.
+    /// A client with a large outlet, and its welcome not yet sent.
     fn connect(&mut self, organisation: &str, rooms: &[&str], start: Start) -> Client {
         let pipe = Rc::new(RefCell::new(Pipe {
             room_for: NO_LIMIT,
@@ -346,7 +346,7 @@ impl Rig {
         }
     }
 
-    /// A client has read: its way out tells the hub.
+    /// A client has read: its outlet notifies the hub.
     fn ready(&mut self, client: &Client) {
         self.hub.ready(client.key);
         self.turns();

@@ -188,7 +188,7 @@ impl World {
                     }
                     client.moved(cursor, &self.log, &self.tables, self.seed);
                     if !resumed {
-                        client.begins_anew(&self.tables);
+                        client.starts_over(&self.tables);
                     }
                 }
                 Sent::Cursor(cursor) => {

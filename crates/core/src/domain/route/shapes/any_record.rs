@@ -1,4 +1,4 @@
-//! Whatever comes: records that nobody would write.
+//! Arbitrary records: valid, broken and absurd.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -108,7 +108,7 @@ proptest! {
                 || text.contains(organisation)
                 || key.as_deref().is_some_and(|key| String::from_utf8_lossy(key).contains(organisation))
                 || organisation == "none";
-            prop_assert!(spoken, "{} is named by nobody", organisation);
+            prop_assert!(spoken, "{} is not in the record", organisation);
             prop_assert!(publication.rooms.iter().all(|room| room.organisation == publication.organisation));
             let payload = publication.payload.get();
             prop_assert!(text.contains(payload), "bytes of the record's own");
