@@ -136,7 +136,7 @@ pub async fn not_found() -> Response {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
 }
 
-async fn method_not_allowed() -> Response {
+pub async fn method_not_allowed() -> Response {
     let detail = "this path answers to other methods";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", detail).into_response()
 }

@@ -72,7 +72,9 @@ impl PublicRoutes<'_> {
                 move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
             router = router.route("/demo/people.json", get(answer));
         }
-        router.fallback(api::not_found)
+        router
+            .fallback(api::not_found)
+            .method_not_allowed_fallback(api::method_not_allowed)
     }
 
     fn sockets(&self) -> Router {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fleetcast_core::domain::protocol::CloseReason;
+use fleetcast_core::domain::protocol::{CloseReason, Reason};
 use http_body_util::BodyExt;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,8 @@ impl Engine {
                 "refusing a request",
                 "it came without its connection",
             );
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            let (status, code) = (StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal.as_str());
+            return Problem::new(status, code, Reason::Internal.message()).into_response();
         };
         let query = EngineQuery::parse(request.uri().query().unwrap_or_default());
         match &query.sid {

@@ -148,3 +148,25 @@ async fn no_token_and_no_payload_is_ever_logged() {
         assert_eq!(leak, None, "{signature} is in the log");
     }
 }
+
+#[tokio::test]
+async fn errors_of_every_path_are_problem_documents_with_a_code() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start_with(&kafka, &[("QA_PAGE", "true")]).await;
+    for (address, method, target, code) in [
+        (app.public, "GET", "/nothing", "not_found"),
+        (app.public, "POST", "/ready", "bad_method"),
+        (app.public, "POST", "/", "bad_method"),
+        (app.public, "DELETE", "/assets/qa.js", "bad_method"),
+        (app.internal, "GET", "/nothing", "not_found"),
+        (app.internal, "POST", "/metrics", "bad_method"),
+    ] {
+        let answer = request(address, method, target, &[], "").await.unwrap();
+        let content_type = answer.header("content-type").unwrap_or_default();
+        assert_eq!(
+            content_type, "application/problem+json",
+            "{method} {target}"
+        );
+        assert_eq!(answer.json()["code"], code, "{method} {target}");
+    }
+}
