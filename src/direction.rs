@@ -237,7 +237,7 @@ fn modules_of_the_domain_know_each_other_in_one_direction() {
     assert_one_direction(knows);
 }
 
-/// A name that two files define has to be told apart by its path, in code and in talk.
+/// Two types of one name can be distinguished by their paths only, in code and in talk.
 #[test]
 fn a_type_name_is_defined_in_one_file() {
     let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

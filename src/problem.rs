@@ -30,7 +30,7 @@ impl Problem {
         }
     }
 
-    /// Tells the client when to come back.
+    /// When the client may try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);

@@ -63,7 +63,7 @@ impl Readiness {
 
     /// Waits until connections are admitted; for ever, if they never are.
     pub(super) async fn started(&self) {
-        // The sender lives in `self`, so it cannot be gone.
+        // The sender lives in `self`, so it is never dropped first.
         drop(self.started.subscribe().wait_for(|started| *started).await);
     }
 

@@ -79,7 +79,7 @@ impl Reload {
         // Before the policy: connections made from now on have the ids that it asks for.
         self.verifier.set_claim_rules(profile.claim_rules());
         self.origins.store(Arc::new(Origins::new(listen)));
-        // Before the routes: what they newly send to a room is for those only whom the new policy lets in.
+        // Before the routes: what they newly send to a room is only for connections that the new policy admits to it.
         let revoked = self.sessions.set_rules(session_rules(profile)).await;
         self.events.learn(&profile.routes);
         self.log.reroute(&profile.routes);

@@ -99,7 +99,7 @@ pub fn sign(
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).map_err(MintError::Sign)
 }
 
-/// The first one: the others are on their way out.
+/// The first one: the others are being retired.
 fn secret(settings: &AuthSettings) -> Result<SecretString, MintError> {
     if let Some(secret) = settings.keys.secrets.first() {
         return Ok(secret.clone());

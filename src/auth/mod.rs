@@ -70,7 +70,7 @@ pub struct Verifier {
 pub enum TokenError {
     /// For good: no retry mends the token.
     Rejected(Rejected),
-    /// Whether the token is good cannot be told now, because its key is not at hand: the client must try again.
+    /// Whether the token is good is not known now, because its key is not at hand: the client must try again.
     KeyUnavailable,
 }
 
@@ -215,7 +215,7 @@ impl Verifier {
         let first = self.keyring.ask(token, algorithm);
         let deadline = Instant::now() + LOOK_UP;
         loop {
-            // In this order: what the progress tells of is in the keys.
+            // In this order: what the progress counts is in the keys.
             let now = *progress.borrow_and_update();
             match self.check(token, now_unix) {
                 Ok(claims) => return Ok(claims),

@@ -201,7 +201,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// To standard error. If that is closed, the exit code still tells.
+/// To standard error. If that is closed, the exit code still says it.
 fn complain(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }

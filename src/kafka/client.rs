@@ -126,7 +126,7 @@ pub(super) fn source(
     RecordSource::new(consumer).ok_or(ClientError::NoQueue)
 }
 
-/// The client that asks: metadata and offsets. Its own connections, so that what it hears is independent of how the reader
+/// The client that asks: metadata and offsets. Its own connections, so that its answers are independent of how the reader
 /// fares, and a slow answer delays no record.
 pub(super) fn metadata_client(
     config: &ClientConfig,

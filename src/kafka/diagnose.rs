@@ -1,4 +1,4 @@
-//! Why brokers refuse us, or we them, in words that tell an operator what to change.
+//! Why brokers refuse us, or we them, in words that name what an operator can change.
 
 use std::time::Duration;
 

@@ -67,7 +67,7 @@ impl Producer {
         Ok(Self { client, context })
     }
 
-    /// Writes one record. It is in the queue when this returns; the future tells what became of it, within the time for
+    /// Writes one record. It is in the queue when this returns; the future gives what became of it, within the time for
     /// delivery.
     pub fn write(
         &self,

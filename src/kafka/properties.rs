@@ -34,7 +34,7 @@ pub(super) const FIXED: &[Fixed] = &[
     fixed("enable.partition.eof", "true", "readiness and the position past control records come from the ends of partitions"),
     fixed("enable.auto.commit", "false", "positions are not committed: every instance reads everything and starts by time"),
     fixed("enable.auto.offset.store", "false", "positions are not stored"),
-    fixed("auto.offset.reset", "error", "a hole in the log must be told to clients, not skipped"),
+    fixed("auto.offset.reset", "error", "a gap in the log must be reported to clients, not skipped"),
     fixed("isolation.level", "read_committed", "what an aborted transaction wrote must not reach clients"),
     fixed("allow.auto.create.topics", "false", "a reader must not create topics"),
     closed("auto.commit.enable", "positions are not committed"),

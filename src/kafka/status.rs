@@ -31,7 +31,7 @@ pub struct ConsumerStatus {
     pub unidentified: Vec<Arc<str>>,
     /// Partitions without a leader, so that they can be neither read nor written: topic and number.
     pub leaderless: Vec<(Arc<str>, i32)>,
-    /// How often the client was recreated: after a stall, a hole in the log, or a topic that went away.
+    /// How often the client was recreated: after a stall, a gap in the log, or a topic that was deleted or recreated.
     pub restarts: u64,
 }
 

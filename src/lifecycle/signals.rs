@@ -16,7 +16,7 @@ pub(super) struct Stops {
 }
 
 impl Signals {
-    /// Must be called inside a runtime. A process that cannot hear signals cannot drain, so an error stops the start.
+    /// Must be called inside a runtime. A process that receives no signals cannot drain, so an error stops the start.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             stops: Stops {

@@ -1,6 +1,6 @@
 //! Where the bytes that go out stand between WebSocket frames.
 //!
-//! The library writes HTTP, then one `101` head, then unmasked frames; the stream is not told which is which. This parser
+//! The library writes HTTP, then one `101` head, then unmasked frames; the stream does not know which is which. This parser
 //! follows the bytes that the kernel has taken, so a frame is reported once its last byte is with the kernel, however the
 //! writes were cut.
 

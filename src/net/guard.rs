@@ -82,9 +82,9 @@ impl Guard {
     }
 
     /// Closes the transport now, whatever the peer does and whichever task waits in a read or a write: both fail at once, so the
-    /// library runs its disconnect handlers. Stock clients take it for a lost connection and come back.
+    /// library runs its disconnect handlers. Stock clients take it for a lost connection and reconnect.
     ///
-    /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is thrown away. Never
+    /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is discarded. Never
     /// to be called by an [`Observer`] of this connection, which answers
     /// [`Close`](super::FrameAnswer::Close) instead.
     pub fn kick(&self, reason: &'static str) {

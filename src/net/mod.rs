@@ -48,7 +48,7 @@ pub use guard::{ConnectionEnd, Guard};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 
-/// Connections that the kernel keeps for us while the loop is busy: a whole fleet comes back at once after a deploy.
+/// Connections that the kernel keeps for us while the loop is busy: a whole fleet reconnects at once after a deploy.
 const BACKLOG: u32 = 4096;
 
 /// Less would wake a fast connection more often; more is time that a ping loses on the way to a slow one.

@@ -19,7 +19,7 @@ use tower::Service;
 use super::guard::{ConnectionEnd, Guard};
 use crate::problem::Problem;
 
-/// Seconds; a client that meets a full server should not come back in step with all others, stock ones add their own jitter.
+/// Seconds; clients that meet a full server should not all retry at once; stock ones add their own jitter.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// The way from hyper to the router, one per connection.

@@ -45,7 +45,7 @@ pub(super) trait Socket: Send + Sync {
     /// Shutting down both directions wakes every task that waits for the socket, also with a full window.
     fn shut_down(&self, how: Shutdown) -> io::Result<()>;
 
-    /// Closing the socket resets the connection: what the kernel still has to send is thrown away.
+    /// Closing the socket resets the connection: what the kernel still has to send is discarded.
     fn reset_on_close(&self) -> io::Result<()>;
 }
 

@@ -1,4 +1,4 @@
-//! The way in: from a token to a connection of the hub.
+//! Connecting: from a token to a connection of the hub.
 //!
 //! A transport calls [`Sessions::admit`] when it is opened, [`Sessions::authenticate`] when it has the token, and
 //! [`AdmittedSession::connect`] once events may be sent.
@@ -49,8 +49,8 @@ pub struct AdmittedSession {
 }
 
 impl Sessions {
-    /// From a token to a session. A rejection is counted and logged here; see [`RejectReason::refusal`] for what to tell the
-    /// client. Waits for keys and for the brokers, a few seconds at most.
+    /// From a token to a session. A rejection is counted and logged here; see [`RejectReason::refusal`] for the
+    /// client's code. Waits for keys and for the brokers, a few seconds at most.
     pub async fn authenticate(
         self: &Arc<Self>,
         request: ConnectRequest,

@@ -1,6 +1,6 @@
 //! What holds for every connection, whatever its transport: who it is, what it may do, how it is resumed and how it ends.
 //!
-//! - `admission`, `connect`, `handshake_rooms`, `log_source`: the way in
+//! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
 //! - `registry`, `rules`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`: what clients ask for
 //! - `server_event`: what the server says by itself

@@ -8,7 +8,7 @@ use super::values::Shape;
 const HEAD: &str = "\
 # Settings of Fleetcast: fleetcast serve --config fleetcast.toml, or FLEETCAST_CONFIG=fleetcast.toml.
 # The environment wins over this file. What is commented out shows the default, or an example where there is none.
-# `fleetcast check --config fleetcast.toml` tells what is wrong; docs/configuration.md explains more.
+# `fleetcast check --config fleetcast.toml` reports what is wrong; docs/configuration.md explains more.
 ";
 
 /// Wide enough for a sentence, narrow enough for a terminal.

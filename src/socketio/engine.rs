@@ -40,7 +40,7 @@ pub struct EngineSettings {
     pub max_payload: usize,
     /// Bytes of one packet from a client.
     pub max_packet: usize,
-    /// A polling client that has events waiting and does not come for them is given up after this time.
+    /// The session of a polling client that does not fetch its events is closed after this time.
     pub slow_client_timeout: Duration,
     /// Of Engine.IO: the time between two pings, and how long the answer may take, together.
     pub heartbeat: Duration,

@@ -100,7 +100,7 @@ impl EngineSession {
         self.sid.get_or_init(|| sid.to_owned());
     }
 
-    /// Ends the session so that stock clients come back: the transport is closed, without a close packet. A polling
+    /// Ends the session so that stock clients reconnect: the transport is closed, without a close packet. A polling
     /// session's requests are answered with 400 from now on.
     pub(super) fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_err() {

@@ -178,7 +178,7 @@ pub(super) fn refuse_namespace(socket: &SocketRef) -> &'static str {
     "Invalid namespace"
 }
 
-/// Anything but a string is a cursor that cannot be read: the client believes that it resumes, so it must be told.
+/// Anything but a string is a cursor that cannot be read: the client believes that it resumes, so it must receive a resync.
 fn cursor(given: Option<&Json>) -> Option<String> {
     match given {
         None | Some(Json::Null) => None,

@@ -45,7 +45,7 @@ pub(super) struct Received {
     asker: Asker,
 }
 
-/// Whom to answer, and how: all that is kept of a command that will not be looked at again.
+/// Where to send the answer: all that is kept of a command that will not be looked at again.
 struct Asker {
     ack: AckSender,
     wants_ack: bool,
@@ -213,11 +213,11 @@ impl Inbox {
             }
             Waiting::Refused(asker) => {
                 let answer = self.session.refuse(Reason::RateLimited);
-                self.tell(socket, asker, &answer, "");
+                self.answer(socket, asker, &answer, "");
             }
             Waiting::Acknowledged(asker, kept) => {
                 self.later.fetch_sub(1, Ordering::Relaxed);
-                self.tell(socket, asker, &self.session.acknowledged(kept), "ack");
+                self.answer(socket, asker, &self.session.acknowledged(kept), "ack");
             }
         }
     }
@@ -226,7 +226,7 @@ impl Inbox {
         let (reply, event) = self.execute(&received);
         match reply {
             Reply::Now(answer) => {
-                self.tell(socket, received.asker, &answer, &event);
+                self.answer(socket, received.asker, &answer, &event);
                 if answer.moves_cursor() {
                     self.session.send_cursor();
                 }
@@ -240,7 +240,7 @@ impl Inbox {
         if self.later.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.later.fetch_sub(1, Ordering::Relaxed);
             let answer = self.session.refuse(Reason::RateLimited);
-            return self.tell(socket, asker, &answer, "ack");
+            return self.answer(socket, asker, &answer, "ack");
         }
         let (inbox, socket) = (self.clone(), socket.clone());
         self.lifecycle.tasks().spawn(async move {
@@ -283,7 +283,7 @@ impl Inbox {
     }
 
     /// Answers by acknowledgement; a failed command without one by an `error` event.
-    fn tell(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
+    fn answer(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
         let budget = &self.engine.budget;
         let transport = socket.transport_type();
         let sent = if asker.wants_ack {

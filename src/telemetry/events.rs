@@ -104,7 +104,7 @@ pub fn caught_up(partitions: usize, took: Duration) {
     );
 }
 
-/// Records between two offsets are gone; organisations that had some in it receive a resync.
+/// Records between two offsets were deleted; organisations that had some in it receive a resync.
 pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64) {
     metrics.errors.increment(Component::Kafka);
     warn!(

@@ -204,7 +204,7 @@ impl Metrics {
         }
     }
 
-    /// Folds samples into buckets and tells the end of storms of throttled log lines, until the process stops. Without it every
+    /// Folds samples into buckets and reports the end of storms of throttled log lines, until the process stops. Without it every
     /// sample of a histogram stays in memory until the next scrape.
     pub fn keep_up(&self, lifecycle: &Lifecycle) {
         let (metrics, stopping) = (self.clone(), lifecycle.stopping());

@@ -118,7 +118,7 @@ impl Keyring {
     }
 }
 
-/// Spread, so that instances that lost the server together do not come back together.
+/// Spread, so that instances that lost the server together do not ask it together.
 fn back_off(pace: RefreshIntervals, failures: u32) -> Duration {
     let doubled = pace
         .retry_first

@@ -256,7 +256,7 @@ impl Follower {
             "resync_required" => {
                 let data = data(event);
                 let reason = data["reason"].as_str().unwrap_or("no reason given");
-                let text = format!("resync required: {reason}; what was missed is not told");
+                let text = format!("resync required: {reason}; what was missed is not sent");
                 self.show.bad("resync_required", &text, data.clone())
             }
             // Not a record, and nothing that --event may hide: from now on less comes than was asked for.

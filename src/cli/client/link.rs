@@ -11,7 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::packet::{OpenPacket, Packet};
 
-/// For each step of the way in, and for each frame on the way out.
+/// For each step of connecting, and for each frame that is sent.
 const STEP: Duration = Duration::from_secs(10);
 
 /// Larger frames end the connection. Bytes.

@@ -12,7 +12,7 @@ pub(super) enum Packet {
     Connected,
     /// Final: a stock client would not try again either.
     Refused(String),
-    /// The server wants this client not to come back.
+    /// The server wants this client not to reconnect.
     Disconnect,
     Event(ReceivedEvent),
     Ack {

@@ -1,5 +1,5 @@
 //! Makes topics, widens them, and sets their settings. Nothing is ever deleted or shrunk: what cannot be brought about that way is
-//! told instead.
+//! reported instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

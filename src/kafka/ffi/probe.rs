@@ -1,5 +1,5 @@
 //! What exactly is wrong with a connection. librdkafka says "certificate verify failed" whatever the reason; only the callback that
-//! rust-rdkafka does not offer hears which one OpenSSL has.
+//! rust-rdkafka does not offer learns which one OpenSSL has.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};

@@ -68,7 +68,7 @@ fn a_shorter_log_is_believed_the_second_time() {
 }
 
 #[test]
-fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
+fn a_lost_partition_is_judged_by_the_first_answer_after_the_loss() {
     let cases = [
         (Bounds { low: 80, high: 90 }, PartitionVerdict::Gap(80)),
         (Bounds { low: 0, high: 10 }, PartitionVerdict::Replaced(0)),
@@ -89,7 +89,7 @@ fn a_lost_lane_is_judged_by_the_first_answer_after_the_loss() {
 }
 
 #[test]
-fn a_lost_lane_stays_lost_until_it_is_judged() {
+fn a_lost_partition_stays_lost_until_it_is_judged() {
     let mut partitions = ReadPartitions::default();
     let partition = partition(&mut partitions, 50);
     partition.lost(10);
@@ -106,7 +106,7 @@ fn a_lost_lane_stays_lost_until_it_is_judged() {
 }
 
 #[test]
-fn a_lane_that_does_not_follow_its_log_is_a_stall_unless_the_reader_itself_waited() {
+fn a_partition_that_does_not_follow_its_log_is_a_stall_unless_the_reader_itself_waited() {
     let mut partitions = ReadPartitions::default();
     let partition = partition(&mut partitions, 5);
     let ahead = Bounds { low: 0, high: 6 };
@@ -184,7 +184,7 @@ fn an_index_that_another_feeder_has_is_not_used() {
 }
 
 #[test]
-fn a_lane_learns_the_id_of_its_topic_once() {
+fn a_partition_learns_the_id_of_its_topic_once() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();
     partition(&mut partitions, 5);

@@ -1,4 +1,4 @@
-//! Mistakes in every part of a profile, each told with its own line.
+//! Mistakes in every part of a profile, each reported with its own line.
 
 use std::collections::BTreeSet;
 

@@ -52,7 +52,7 @@ fn properties_pass_through_unless_forbidden() {
         Some("hush wins")
     );
     assert!(!format!("{settings:?}").contains("hush"));
-    assert!(problem(&[("KAFKA_PROPERTIES_AUTO_OFFSET_RESET", "latest")]).contains("hole"));
+    assert!(problem(&[("KAFKA_PROPERTIES_AUTO_OFFSET_RESET", "latest")]).contains("gap"));
     assert!(
         problem(&[("FLEETCAST_KAFKA_PROPERTIES_ENABLE_AUTO_COMMIT", "true")])
             .contains("enable.auto.commit")

@@ -1,4 +1,4 @@
-//! The closed lists of what Fleetcast tells its clients and its operators. They outlive the code: names and numbers are
+//! The closed lists of codes that clients and operators see. They outlive the code: names and numbers are
 //! never reused, new ones are added at the end of their range.
 //!
 //! | numbers | list | what a client should do |
@@ -96,7 +96,7 @@ codes! {
         /// A change of transport that did not finish.
         Upgrade = 406, "upgrade", "the upgrade did not finish";
         Draining = 407, "draining", "the server is stopping";
-        /// An operator closed the connection; it may come back.
+        /// An operator closed the connection; the client may reconnect.
         Kicked = 408, "kicked", "closed by an operator";
         /// The stock client asks its `auth` callback for a fresh token when it reconnects; an old one is then refused for good.
         TokenExpired = 409, "token_expired", "the token has expired";

@@ -46,7 +46,7 @@ pub enum Feed {
     /// The partition's topic was deleted; if it was recreated, what follows comes under a new index.
     TopicDeleted { partition: u32 },
     /// The partition's log was truncated below what was read. What follows comes under a new index that leaves out what the log held
-    /// by then, so it concerns every connection, whatever else it was told of that topic.
+    /// by then, so it concerns every connection, also one that received a resync for that topic before.
     Truncated { partition: u32 },
     /// No route wants the partition's topic any more, so nothing more of it comes. Nothing is lost by that: what was read is still
     /// delivered, cursors stay valid, and no client is resynced. Should it be wanted again, it comes under a new index, and begins

@@ -65,7 +65,7 @@ pub(super) fn build(spec: &TableSpec) -> Result<RouteTable, Vec<SpecProblem>> {
     })
 }
 
-/// What a source tells.
+/// What a source says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     /// The name of the event, which belongs to the envelope: never looked for in the body.
@@ -149,7 +149,7 @@ impl Builder<'_> {
     pub(super) fn some_topics(&mut self, at: &At, entries: &[TopicSpec]) -> TopicMatch {
         let mut found = TopicMatch::default();
         if entries.is_empty() {
-            self.complain(at, "a route for no topics hears of nothing");
+            self.complain(at, "a route without topics receives no records");
         }
         for (number, entry) in entries.iter().enumerate() {
             let at = at.item(number);

@@ -361,7 +361,7 @@ fn no_record_has_two_routes_and_no_topic_two_formats() {
         (
             |s| s.routes[0].topics = Some(vec![]),
             "routes[0].topics",
-            "hears of nothing",
+            "receives no records",
         ),
         (
             |s| on(s, 0, &["others"]),

@@ -70,7 +70,7 @@ impl<O> Hub<O> {
         }
         let silent_from = self.settings.silent_from(cursor.issued);
         if self.positions.read_up_to(now) < silent_from.saturating_add(DISCOVERY_MS) {
-            // See `late.rs`: it could not be told whether what is still to be read here is new to the client.
+            // See `late.rs`: it would be unknown whether what is still to be read here is new to the client.
             return Inspection::Resync(ResyncReason::CursorExpired);
         }
         if self.positions.is_ambiguous(&cursor) {

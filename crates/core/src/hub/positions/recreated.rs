@@ -7,8 +7,8 @@
 //! - *deleted* (and perhaps recreated, under a new index): all partitions of the topic go, one after another, for one reason.
 //!   A connection is notified once, unless something was read of a further partition in between.
 //! - *recreated*, noticed only when the topic is wanted again: the new partition's arrival says so. All are notified.
-//! - *truncated*: the new index leaves out what the log held by then, so it concerns every connection, whatever it was told
-//!   about the topic before.
+//! - *truncated*: the new index leaves out what the log held by then, so it concerns every connection, also one
+//!   that received a resync for the topic before.
 //! - *truncated below a cursor*: one connection claims to have seen more than the log holds. It alone is notified.
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 //! Such a partition carried nothing of the organisation for a long time before the cursor was issued ([`HubSettings::silent_from`]).
 //! So a record that was written after the beginning of that time was written after its end, and is new. When a record was
 //! written is not known here (its timestamp is its producer's word), but it was not there when the end of its partition was
-//! reached before. That tells enough, unless this instance could not read for longer than partitions are remembered: then
+//! reached before. That is enough, unless this instance could not read for longer than partitions are remembered: then
 //! other instances may have delivered the same record so long ago that their cursors no longer name its partition.
 
 use std::collections::HashMap;
