@@ -104,20 +104,25 @@ impl NetSettings {
             );
         }
         Self {
-            header_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(30),
-            slow_client_timeout,
-            user_timeout: slow_client_timeout.saturating_mul(2),
-            send_buffer: SEND_BUFFER,
-            unsent: UNSENT,
             max_connections: wanted.min(possible),
             reserve,
             reserve_paths: &["/health", "/ready"],
+            ..Self::common(slow_client_timeout)
         }
     }
 
     /// For the internal listener: few connections, out of the quarter that the public one leaves.
     pub fn internal(slow_client_timeout: Duration, descriptors: usize) -> Self {
+        Self {
+            max_connections: (descriptors / 16).clamp(8, 256),
+            reserve: 8,
+            reserve_paths: &["/health", "/ready", "/metrics"],
+            ..Self::common(slow_client_timeout)
+        }
+    }
+
+    /// What all listeners have, without a cap.
+    fn common(slow_client_timeout: Duration) -> Self {
         Self {
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
@@ -125,9 +130,9 @@ impl NetSettings {
             user_timeout: slow_client_timeout.saturating_mul(2),
             send_buffer: SEND_BUFFER,
             unsent: UNSENT,
-            max_connections: (descriptors / 16).clamp(8, 256),
-            reserve: 8,
-            reserve_paths: &["/health", "/ready", "/metrics"],
+            max_connections: usize::MAX,
+            reserve: 0,
+            reserve_paths: &[],
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{ConnectionState, Lag, Schedule};
-use crate::hub::{Hub, Now};
+use crate::hub::{Hub, Now, OrganisationKey};
 
 impl<O: Outlet> Hub<O> {
-    /// Returns how many live connections took it. A publication whose offset was passed before is dropped.
+    /// Appends a publication to the window and offers it. Returns how many live connections took it. One whose offset was passed
+    /// before is dropped.
     pub(in crate::hub) fn publish(
         &mut self,
         partition: u32,
@@ -41,10 +42,27 @@ impl<O: Outlet> Hub<O> {
         // A record may be smaller than the one that it replaces in the snapshot.
         self.snapshot_bytes = self.snapshot_bytes - before.1 + log.snapshot.bytes();
 
+        let delivered = self.fan_out(key, &entry, sequence, now);
+        self.counts.delivered(&entry.publication().event, delivered);
+        self.evict_over_cap();
+        self.evict_snapshots();
+        delivered
+    }
+
+    /// Offers the entry that was appended last to each live member of its rooms, and schedules the lagging ones. Returns how many
+    /// took it.
+    fn fan_out(
+        &mut self,
+        organisation: OrganisationKey,
+        entry: &Arc<Entry>,
+        sequence: u64,
+        now: Now,
+    ) -> u64 {
         let item = Item::Publication(Delivery {
-            entry: &entry,
+            entry,
             cursor: DeliveryCursor::Shared,
         });
+        let log = &self.organisations[organisation];
         self.fan_outs += 1;
         let mut delivered = 0;
         for room in entry.publication().audience() {
@@ -75,9 +93,6 @@ impl<O: Outlet> Hub<O> {
                 }
             }
         }
-        self.counts.delivered(&entry.publication().event, delivered);
-        self.evict_over_cap();
-        self.evict_snapshots();
         delivered
     }
 
