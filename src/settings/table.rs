@@ -153,7 +153,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("QA_PAGE", Kind::SWITCH, Value("false"), "Serves the QA page at `/`. On in the demo."),
         variable("CORS_ORIGINS", Kind::ORIGINS, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
         variable("FLEETCAST_CORS_ANY", Kind::SWITCH, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.").on_reload(),
-        variable("ALLOW_NO_ORIGIN", Kind::SWITCH, Value("true"), "Lets in requests without an `Origin` header: everything that is not a browser.").on_reload(),
+        variable("ALLOW_NO_ORIGIN", Kind::SWITCH, Value("true"), "Admits requests without an `Origin` header: everything that is not a browser.").on_reload(),
     ]),
     ("Tokens", &[
         variable("JWT_SECRET", Kind::SECRET, Unset, "HS256 secret, at least 32 bytes, the same as in the service that issues the tokens. `openssl rand -base64 48` makes one; placeholders are refused. Required unless `JWT_SECRET_FILE`, `JWT_PUBLIC_KEY_FILE` or `JWT_JWKS` gives keys.").alias("JWT_SECRET_KEY").on_reload(),
