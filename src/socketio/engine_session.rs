@@ -20,6 +20,9 @@ use crate::telemetry::labels::ConnectionLabels;
 /// Checked so often while a transport changes: the library does not report when it is done.
 const UPGRADE_LOOK: Duration = Duration::from_millis(20);
 
+/// The same for an upgrade that takes longer than it should.
+const LATE_UPGRADE_LOOK: Duration = Duration::from_millis(500);
+
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
@@ -191,10 +194,12 @@ impl EngineSession {
         }
     }
 
-    /// Waits for the end of an upgrade, which the library does not report.
+    /// Waits for the end of an upgrade, which the library does not report. As long as the connection is open, the library may
+    /// still take it up, however late: its answer may have waited for the client to read.
     pub(super) async fn finish_upgrade(self: Arc<Self>) {
+        let mut pause = UPGRADE_LOOK;
         loop {
-            tokio::time::sleep(UPGRADE_LOOK).await;
+            tokio::time::sleep(pause).await;
             if self.is_closed() {
                 return;
             }
@@ -208,12 +213,7 @@ impl EngineSession {
                 continue;
             }
             let mut carrier = self.carrier();
-            let open = carrier
-                .guard
-                .as_ref()
-                .is_some_and(|guard| guard.close_reason().is_none());
-            // Without a socket to ask: what the library has given up, it has closed.
-            if library == Some(TransportType::Websocket) || (library.is_none() && open) {
+            if library == Some(TransportType::Websocket) {
                 carrier.transport = WEBSOCKET;
                 self.budget.upgraded();
                 for connected in &carrier.sockets {
@@ -221,10 +221,17 @@ impl EngineSession {
                         .session
                         .relabel(carrier.labels(connected.namespace));
                 }
-            } else {
-                carrier.guard = None;
+                return;
             }
-            return;
+            let open = carrier
+                .guard
+                .as_ref()
+                .is_some_and(|guard| guard.close_reason().is_none());
+            if !open {
+                carrier.guard = None;
+                return;
+            }
+            pause = LATE_UPGRADE_LOOK;
         }
     }
 

@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use fleetcast::clock;
+use futures_util::future::join_all;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::harness::{Client, Kafka, Packet, Polling, Stream, Tally, TestApp, auth, eventually};
+use crate::harness::{
+    Client, Kafka, Packet, Polling, SECRET, Stream, Tally, TestApp, auth, eventually,
+};
 
 /// python-engineio refuses a payload of more.
 const PACKETS: usize = 16;
@@ -26,7 +36,7 @@ async fn a_client_that_polls_slowly_gets_everything_in_order_in_small_answers() 
                 tally.note(&event);
             }
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     // Live again: the next record answers a poll that is held.
     let held = async {
@@ -111,4 +121,76 @@ async fn a_polling_session_that_goes_silent_is_forgotten() {
         1
     );
     assert_eq!(client.get().await.status, 400);
+}
+
+/// With a token that is good for so many seconds.
+fn short_lived(seconds: u64) -> Value {
+    let expires = clock::wall_ms() / 1000 + seconds;
+    let claims =
+        json!({ "sub": "u1", "organization_id": "o1", "roles": ["dispatcher"], "exp": expires });
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    json!({ "token": jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap() })
+}
+
+/// Asks for an upgrade behind other requests, and reads nothing for longer than an upgrade may take. If what came before
+/// filled the buffers of the kernels and no more, the 101 waits for that. `None`: the connection is closed.
+async fn upgrade_late(
+    app: &TestApp,
+    polling: &Polling,
+    requests_before: usize,
+) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(app.public).await.unwrap();
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let upgrade = format!(
+        "GET /socket.io/?EIO=4&transport=websocket&sid={} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        polling.sid
+    );
+    let before = get("/assets/qa.css") + &get("/") + &get("/health").repeat(requests_before);
+    stream.write_all(before.as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(10_500)).await;
+    let is_in = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|it| it == wanted);
+    let mut answers = Vec::new();
+    while !(answers.ends_with(b"\r\n\r\n") && is_in(&answers, b"HTTP/1.1 101")) {
+        let read = stream.read_buf(&mut answers).await;
+        read.ok().filter(|bytes| *bytes > 0)?;
+    }
+    Some(stream)
+}
+
+#[tokio::test]
+async fn session_that_was_upgraded_late_is_closed_when_its_token_expires() {
+    let kafka = Kafka::mock(&[]).await;
+    let more = [("QA_PAGE", "true"), ("JWT_LEEWAY", "0")];
+    let app = TestApp::start_with(&kafka, &more).await;
+    // Behind how many requests it is late depends on the kernel.
+    let clients = (0..24).map(|requests_before| {
+        let app = &app;
+        async move {
+            let polling = Polling::connect(app.public, &short_lived(14)).await;
+            polling.poll().await;
+            // If the upgrade began in time, the library has given it up.
+            let Some(stream) = upgrade_late(app, &polling, requests_before).await else {
+                return;
+            };
+            let websocket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+            let mut client = Client::over(websocket);
+            if client.try_send("2probe").await.is_ok()
+                && let Some(Packet::Probed) = client.packet().await
+            {
+                client.send("5").await;
+                let closed = timeout(Duration::from_secs(12), async {
+                    while client.packet().await.is_some() {}
+                });
+                let why = "it goes on with an expired token";
+                assert!(closed.await.is_ok(), "behind {requests_before}: {why}");
+            }
+        }
+    });
+    join_all(clients).await;
+    app.empty().await;
 }
