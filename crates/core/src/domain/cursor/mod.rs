@@ -98,7 +98,10 @@ impl Cursor {
         let mut marks = Vec::with_capacity(self.marks.len().max(other.marks.len()));
         let (mut left, mut right) = (self.marks.iter().peekable(), other.marks.iter().peekable());
         loop {
+            // Both are sorted, so the lower of the two next hashes is the next of the result, and the result is sorted.
             let take = match (left.peek(), right.peek()) {
+                // The higher position covers the lower one. One of the tags may be unknown; two that differ do not get here,
+                // because such a cursor is not resumed.
                 (Some(a), Some(b)) if a.hash == b.hash => Mark {
                     hash: a.hash,
                     tag: a.tag.or(b.tag),
@@ -109,10 +112,12 @@ impl Cursor {
                 (Some(a), None) => **a,
                 (None, None) => break,
             };
+            // A partition that both name is taken from both.
             left.next_if(|a| a.hash == take.hash);
             right.next_if(|b| b.hash == take.hash);
             marks.push(take);
         }
+        // Everything written up to either moment was seen.
         Self {
             issued: self.issued.max(other.issued),
             organisation: self.organisation,
