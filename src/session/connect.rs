@@ -56,13 +56,15 @@ impl Sessions {
         request: ConnectRequest,
     ) -> Result<AdmittedSession, RejectReason> {
         self.check_readiness("at CONNECT")?;
-        let claims = self.claims(request.token.as_ref()).await?;
+        let mut claims = self.claims(request.token.as_ref()).await?;
+        if let Some(cursor) = &request.cursor
+            && self.learn_partitions(&claims.organisation, cursor).await
+        {
+            // While it waited, a reload may have changed which claims are read: the policy in force needs those.
+            claims = self.claims(request.token.as_ref()).await?;
+        }
         let session = Session::new(self.clone(), claims);
         let rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
-        if let Some(cursor) = &request.cursor {
-            self.learn_partitions(&session.claims().organisation, cursor)
-                .await;
-        }
         Ok(AdmittedSession {
             session: Arc::new(session),
             rooms,

@@ -28,13 +28,14 @@ pub trait LogSource: Send + Sync {
 }
 
 impl Sessions {
-    /// A cursor may name partitions that another instance found first: looks them up.
-    pub(super) async fn learn_partitions(&self, organisation: &Id, cursor: &str) {
+    /// A cursor may name partitions that another instance found first: looks them up. False: there was nothing to wait for.
+    pub(super) async fn learn_partitions(&self, organisation: &Id, cursor: &str) -> bool {
         let unknown = (self.hub)
             .with(|hub, now| hub.inspect(organisation, cursor, now) == Inspection::Unknown);
         if unknown {
             self.log.refreshed(LOOK_UP).await;
         }
+        unknown
     }
 
     /// The client has seen more of these partitions than this instance. Normally this instance will read it soon; but if

@@ -96,6 +96,49 @@ async fn partitions_that_are_unknown_here_are_looked_up_once() {
 }
 
 #[tokio::test]
+async fn rooms_are_judged_by_the_rules_that_are_in_force_after_a_look_up() {
+    let mut server = TestServer::start(10).await;
+    let (client, _) = server.connect(anybody()).await;
+    server.publish(1).await;
+    let cursor = client.receive(2).await[1].cursor.clone();
+    let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
+    let envelope = EventEnvelope::default();
+    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
+    // A reload: another claim lists the channels of a unit.
+    let reloaded = empty.clone();
+    *log.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        let policy = policy_by(&["channel"], "projects");
+        reloaded.verifier.set_claim_rules(ClaimRules {
+            default_organisation: None,
+            listed: policy.claims().map(str::to_owned).collect(),
+        });
+        reloaded
+            .rules
+            .store(Arc::new(SessionRules { policy, envelope }));
+    }));
+    let unit = token(Grant {
+        roles: vec!["field_unit".to_owned()],
+        ids: [("projects".to_owned(), vec!["7".to_owned()])].into(),
+        ..Grant::default()
+    });
+    let request = ConnectRequest {
+        cursor,
+        rooms: Some(json!(["channel:7"])),
+        ..unit
+    };
+    let connected = MemoryTransport::connect(&empty, request, usize::MAX).await;
+    let (client, _) = connected.expect("admitted");
+    let rooms = empty.hub().with(|hub, _| {
+        let key = client.session.key().expect("connected");
+        hub.rooms(key)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(rooms, ["org:o1", "user:u1:org:o1", "channel:7:org:o1"]);
+}
+
+#[tokio::test]
 async fn a_client_that_is_ahead_of_the_end_of_a_log_gets_a_resync() {
     let mut server = TestServer::start(10).await;
     let (client, _) = server.connect(anybody()).await;

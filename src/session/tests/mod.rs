@@ -6,8 +6,8 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::{ClaimRules, Claims};
@@ -42,11 +42,16 @@ const TOPIC: &str = "incident";
 #[derive(Default)]
 struct TestLog {
     asked: AtomicUsize,
+    /// Happens during the first look-up.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl LogSource for TestLog {
     fn refreshed(&self, _: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(act) = self.meanwhile.lock().unwrap().take() {
+            act();
+        }
         Box::pin(std::future::ready(true))
     }
 
@@ -71,9 +76,13 @@ fn auth() -> AuthSettings {
 
 /// `dispatcher` may join every channel, `field_unit` those of its claim `channels`.
 fn policy(kinds: &[&str]) -> Arc<Policy> {
+    policy_by(kinds, "channels")
+}
+
+fn policy_by(kinds: &[&str], claim: &str) -> Arc<Policy> {
     let kind = || KindPolicy {
         any: ["dispatcher".to_owned()].into(),
-        listed: [("field_unit".to_owned(), "channels".to_owned())].into(),
+        listed: [("field_unit".to_owned(), claim.to_owned())].into(),
     };
     let kinds = kinds.iter().map(|name| ((*name).to_owned(), kind()));
     Arc::new(Policy::build(kinds.collect::<BTreeMap<_, _>>()).expect("a good policy"))
