@@ -18,7 +18,9 @@ impl EngineQuery {
         };
         Self {
             sid: value("sid").map(str::to_owned),
-            websocket: value("transport") == Some("websocket"),
+            // The library reads up to the next `=`, and what it takes for a WebSocket must be one here.
+            websocket: value("transport").and_then(|text| text.split('=').next())
+                == Some("websocket"),
             token: value("token").map(percent_decode),
         }
     }
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(query.sid.as_deref(), Some("a"));
         assert_eq!(query.token.as_deref(), Some("x.y"));
         assert!(query.websocket);
+        assert!(EngineQuery::parse("transport=websocket=x&transport=polling").websocket);
     }
 
     #[test]

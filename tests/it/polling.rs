@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{
     Client, Kafka, Packet, Polling, SECRET, Stream, Tally, TestApp, auth, eventually,
@@ -160,6 +160,41 @@ async fn upgrade_late(
         read.ok().filter(|bytes| *bytes > 0)?;
     }
     Some(stream)
+}
+
+#[tokio::test]
+async fn session_is_closed_when_its_token_expires_however_its_transport_is_written() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start_with(&kafka, &[("JWT_LEEWAY", "0")]).await;
+    let path = "/socket.io/?EIO=4&transport=websocket=x&";
+    for upgrades in [false, true] {
+        let auth = short_lived(3);
+        let mut client = if upgrades {
+            let polling = Polling::connect(app.public, &auth).await;
+            polling.poll().await;
+            let stream = TcpStream::connect(app.public).await.unwrap();
+            let url = format!("ws://{}{path}sid={}", app.public, polling.sid);
+            let mut client = Client::over(client_async(url, stream).await.unwrap().0);
+            client.send("2probe").await;
+            let answer = client.packet().await;
+            assert!(matches!(answer, Some(Packet::Probed)), "{answer:?}");
+            client.send("5").await;
+            client
+        } else {
+            let stream = TcpStream::connect(app.public).await.unwrap();
+            let url = format!("ws://{}{path}", app.public);
+            let mut client = Client::over(client_async(url, stream).await.unwrap().0);
+            assert!(matches!(client.packet().await, Some(Packet::Open(_))));
+            client.enter("/", &auth).await;
+            client
+        };
+        let closed = timeout(Duration::from_secs(10), async {
+            while client.packet().await.is_some() {}
+        });
+        let why = "it goes on with an expired token";
+        assert!(closed.await.is_ok(), "{upgrades}: {why}");
+    }
+    app.empty().await;
 }
 
 #[tokio::test]
