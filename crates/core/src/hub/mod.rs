@@ -159,7 +159,7 @@ impl<O: Outlet> Hub<O> {
             Feed::TopicId {
                 partition,
                 topic_id,
-            } => self.positions.learn_topic_id(partition, topic_id, now),
+            } => self.learn_topic_id(partition, topic_id, now),
             Feed::Unwanted { partition } => self.positions.unwanted(partition, now),
             Feed::Gap { partition, next } => {
                 if self.positions.gap(partition, next, now) {

@@ -7,6 +7,7 @@
 //! - *deleted* (and perhaps recreated, under a new index): all partitions of the topic go, one after another, for one reason.
 //!   A connection is notified once, unless something was read of a further partition in between.
 //! - *recreated*, noticed only when the topic is wanted again: the new partition's arrival says so. All are notified.
+//! - *recreated*, noticed only when the topic's id becomes known: connections with a cursor vector of the former topic are notified.
 //! - *truncated*: the new index leaves out what the log held by then, so it concerns every connection, also one
 //!   that received a resync for the topic before.
 //! - *truncated below a cursor*: one connection claims to have seen more than the log holds. It alone is notified.
@@ -14,8 +15,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::domain::cursor::Cursor;
 use crate::domain::protocol::ResyncReason;
-use crate::hub::connections::{ConnectionState, Lag};
+use crate::hub::connections::ConnectionState;
 use crate::hub::outlet::Outlet;
 use crate::hub::{ConnectionKey, Hub, Now};
 
@@ -76,6 +78,21 @@ impl<O: Outlet> Hub<O> {
         self.recreated(&replaced, now);
     }
 
+    /// The id of the partition's topic is known from now on. A connection that resumed before, with a vector of another topic of
+    /// that name, took its offsets for those of this log.
+    pub(in crate::hub) fn learn_topic_id(&mut self, index: u32, topic_id: [u8; 16], now: Now) {
+        self.positions.learn_topic_id(index, topic_id, now);
+        let Some((hash, tag)) = self.positions.get(index).map(|here| (here.hash, here.tag)) else {
+            return;
+        };
+        for key in self.connections.keys().collect::<Vec<_>>() {
+            let mark = self.vector(key).and_then(|vector| vector.mark(hash));
+            if mark.is_some_and(|mark| mark.tag.differs(tag)) {
+                self.resync(key, ResyncReason::TopicRecreated, now);
+            }
+        }
+    }
+
     /// What was read under these indices is not in the log that goes by the name now.
     pub(in crate::hub) fn recreated(&mut self, replaced: &[u32], now: Now) {
         for partition in replaced {
@@ -112,13 +129,14 @@ impl<O: Outlet> Hub<O> {
 
     /// How far the connection has seen the partition on another instance, while this one has not read all that it has seen.
     fn seen(&self, key: ConnectionKey, partition: u32) -> Option<i64> {
-        let ConnectionState::Lagging(Lag {
-            cursor_vector: Some(vector),
-            ..
-        }) = &self.connections.get(key)?.state
-        else {
-            return None;
-        };
-        vector.next(self.positions.get(partition)?.hash)
+        let hash = self.positions.get(partition)?.hash;
+        self.vector(key)?.next(hash)
+    }
+
+    fn vector(&self, key: ConnectionKey) -> Option<&Cursor> {
+        match &self.connections.get(key)?.state {
+            ConnectionState::Lagging(lag) => lag.cursor_vector.as_ref(),
+            ConnectionState::Live => None,
+        }
     }
 }

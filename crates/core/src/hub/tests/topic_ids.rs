@@ -191,3 +191,31 @@ fn a_further_deleted_partition_is_announced_only_if_it_was_read_since_the_first(
         assert!(!matches!(rig.inspect("o1", &before), Inspection::Resume(_)));
     }
 }
+
+/// The connection resumes before the brokers have reported the id, and its vector is of the former topic.
+#[test]
+fn a_cursor_vector_of_the_former_topic_is_a_resync_once_the_id_is_learned() {
+    let mut old = Rig::of(Some(OLD));
+    for _ in 0..4 {
+        old.publish(0, "o1", &["1"]);
+    }
+    let cursor = old.cursor_in_hand();
+    let cursor = old.decode(&cursor).encode(None);
+    let mut new = Rig::of(None);
+    new.publish(0, "o1", &["1"]);
+    let mut client = new.resumed(&["1"], &cursor);
+    new.turns();
+    new.apply(Feed::TopicId {
+        partition: 0,
+        topic_id: NEW,
+    });
+    new.turns();
+    new.publish(0, "o1", &["1"]);
+    new.turns();
+    let seen = client.read();
+    assert!(
+        seen.iter()
+            .any(|it| matches!(it, Seen::Resync(TopicRecreated))),
+        "{seen:?}"
+    );
+}
