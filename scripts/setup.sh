@@ -15,7 +15,7 @@ die() {
 
 # cargo builds librdkafka from source, which links OpenSSL and zlib; the cryptography of tokens comes with its own source.
 build=(gcc g++ make pkg-config zlib1g-dev libssl-dev python3)
-full=("${build[@]}" curl haproxy shellcheck openssl)
+full=("${build[@]}" curl git haproxy shellcheck openssl)
 
 case "${1:-all}" in
   build) wanted=("${build[@]}") ;;
