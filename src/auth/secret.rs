@@ -41,9 +41,7 @@ pub fn jwt_secret(text: &str) -> Result<(), String> {
     // `secret-secret-…` repeats only without its punctuation.
     let mostly_letters = letters.len() * 2 >= text.len();
     if known || repeats(text.as_bytes()) || mostly_letters && repeats(letters.as_bytes()) {
-        return Err(
-            "it is a placeholder that everybody knows (try: openssl rand -base64 48)".to_owned(),
-        );
+        return Err("it is a placeholder, not a secret (try: openssl rand -base64 48)".to_owned());
     }
     Ok(())
 }

@@ -121,7 +121,7 @@ enum CliCommand {
     /// Make and examine tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Ask the running server how it is: exit code 0 if it is well, 1 if not
+    /// Ask the running server how it is: exit code 0 if it is healthy, 1 if not
     ///
     /// Made for container health checks, where no curl is at hand. Asks 127.0.0.1 (or HOST) on PORT.
     Healthcheck(healthcheck::HealthcheckArguments),

@@ -116,7 +116,7 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     anyhow::ensure!(
         meta.is_file() && meta.len() <= MAX_FILE,
-        "{shown} is no file of at most {MAX_FILE} bytes"
+        "cannot read {shown}: expected a file of at most {MAX_FILE} bytes"
     );
     fs::read(path).with_context(|| format!("cannot read {shown}"))
 }

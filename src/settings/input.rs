@@ -130,7 +130,7 @@ impl Input {
         if file.world_readable && !file.secrets.is_empty() {
             let secrets = file.secrets.join(", ");
             let warning =
-                format!("it holds secrets ({secrets}), and everybody on this machine may read it");
+                format!("it holds secrets ({secrets}), and every user of this machine may read it");
             self.warn(path, &warning);
         }
         self.broken.extend(file.broken);

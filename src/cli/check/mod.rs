@@ -25,7 +25,7 @@ const PONG: Duration = Duration::from_secs(1);
 pub(super) const HELP: &str = "Examples:
   fleetcast check               as the server would read the same environment
   fleetcast check --show        every variable as it holds, secrets masked
-  fleetcast check --offline     without asking anybody: in a build
+  fleetcast check --offline     asking neither Kafka nor Redis: in a build
   fleetcast check --config new.toml && kill -HUP $PID
                                 what a reload would say, then the reload
 

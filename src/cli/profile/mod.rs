@@ -97,7 +97,7 @@ fn show(name: &str) -> anyhow::Result<Exit> {
     let Some(text) = Profile::builtin_text(name) else {
         let names: Vec<_> = Profile::builtin_names().collect();
         complain(&format!(
-            "fleetcast: there is no built-in profile {name:?}; built in are {}\n",
+            "fleetcast: unknown built-in profile {name:?}; built-in profiles: {}\n",
             names.join(", ")
         ));
         return Ok(Exit::Usage);

@@ -108,7 +108,7 @@ fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
         }),
         SampleSource::Envelope => {
             let envelope: SampleEnvelope<'_> = serde_json::from_slice(&bytes).context(
-                "it is no {\"topic\": …, \"value\": …} (give --topic if the file is the value alone)",
+                "expected {\"topic\": …, \"value\": …} (give --topic if the file is the value alone)",
             )?;
             Ok(Sample {
                 topic: envelope.topic,
@@ -123,7 +123,7 @@ fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
                     (_, Some(bytes)) => Some(
                         STANDARD
                             .decode(bytes)
-                            .context("its value_base64 is no Base64")?,
+                            .context("its value_base64 is not Base64")?,
                     ),
                     (text, None) => text.map(value).transpose()?,
                 },
@@ -136,7 +136,7 @@ fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
 fn value(value: &RawValue) -> anyhow::Result<Vec<u8>> {
     let json = value.get();
     if json.starts_with('"') {
-        let text: String = serde_json::from_str(json).context("its value is no text")?;
+        let text: String = serde_json::from_str(json).context("its value is not text")?;
         return Ok(text.into_bytes());
     }
     Ok(json.as_bytes().to_owned())

@@ -46,7 +46,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Topic>> {
     let meta = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     // A device or pipe might never end.
     if !meta.is_file() || meta.len() > MAX_FILE {
-        bail!("{shown} is no file of at most {MAX_FILE} bytes");
+        bail!("cannot read {shown}: expected a file of at most {MAX_FILE} bytes");
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
     parse(&text, &shown.to_string())

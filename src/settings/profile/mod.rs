@@ -111,7 +111,7 @@ impl Profile {
     ) -> Result<Self, ProfileErrors> {
         let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
             return Err(ProfileErrors(vec![format!(
-                "there is no built-in profile {name:?}; built in are {}",
+                "unknown built-in profile {name:?}; built-in profiles: {}",
                 Self::builtin_names().collect::<Vec<_>>().join(", ")
             )]));
         };
@@ -242,7 +242,7 @@ fn disagreements(routes: &RouteTable, policy: &Policy) -> Vec<(At, String)> {
 fn read(path: &str) -> Result<String, String> {
     let names = Profile::builtin_names().collect::<Vec<_>>().join(", ");
     let meta = std::fs::metadata(path).map_err(|error| {
-        format!("cannot read profile {path:?}: {error} (built-in profiles are {names})")
+        format!("cannot read profile {path:?}: {error} (built-in profiles: {names})")
     })?;
     // A device or pipe might never end.
     if !meta.is_file() || meta.len() > MAX_FILE {

@@ -106,7 +106,7 @@ fn a_world_readable_file_with_secrets_is_a_warning() {
     );
     let told = warnings(secret, 0o644);
     assert_eq!(told.len(), 1);
-    let expected = "it holds secrets (jwt.secret, kafka.properties.sasl.password, redis_url), and everybody on this machine may read it";
+    let expected = "it holds secrets (jwt.secret, kafka.properties.sasl.password, redis_url), and every user of this machine may read it";
     assert!(told[0].ends_with(expected), "{told:?}");
 }
 
