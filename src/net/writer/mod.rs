@@ -210,14 +210,22 @@ impl WriterState {
             let head = [IoSlice::new(&buf[..head])];
             return self.outflow.poll_send(cx, &head, observer);
         }
-        ready!(self.poll_queue(cx, observer))?;
-        if self.intake.is_closed() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let straight = self.intake.straight(buf, observer);
-        if straight == 0 {
-            return Poll::Ready(self.hold(buf, observer));
-        }
+        let straight = loop {
+            ready!(self.poll_queue(cx, observer))?;
+            if self.intake.is_closed() {
+                return Poll::Ready(Ok(buf.len()));
+            }
+            let straight = self.intake.straight(buf, observer);
+            if straight > 0 {
+                break straight;
+            }
+            // What was held may be released without a byte of `buf`, when the observer has changed. To say that nothing was
+            // written would be the end of the connection.
+            let used = self.hold(buf, observer)?;
+            if used > 0 {
+                return Poll::Ready(Ok(used));
+            }
+        };
         let run = &buf[..straight];
         let taken = ready!(self.outflow.poll_send(cx, &[IoSlice::new(run)], observer))?;
         if taken == 0 {

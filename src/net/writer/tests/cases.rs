@@ -64,6 +64,29 @@ fn write_that_is_cut_between_two_frames_keeps_nothing() {
 }
 
 #[test]
+fn held_start_of_a_frame_goes_out_when_the_observer_is_gone() {
+    let frame = frame_of(TEXT, b"40{\"sid\":\"a\"}");
+    for cut in 1..frame.len() {
+        let rig = Rig::upgraded();
+        rig.socket.allow([ALL, ALL, ALL]);
+        let (start, rest) = frame.split_at(cut);
+        assert_eq!(rig.write_once(start), Some(cut), "held");
+        assert!(rig.frames_out().is_empty());
+        let _guard = rig.runtime.enter();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut left = rest;
+        while !left.is_empty() {
+            let written = rig.writer.poll_write(cx, &[IoSlice::new(left)], None);
+            let Poll::Ready(Ok(written @ 1..)) = written else {
+                panic!("{cut}: {written:?}");
+            };
+            left = &left[written..];
+        }
+        assert_eq!(rig.frames_out(), frame, "{cut}");
+    }
+}
+
+#[test]
 fn nothing_follows_a_close_frame() {
     let close = frame_of(CLOSE, &[3, 232]);
     let event = frame_of(TEXT, b"42[]");
