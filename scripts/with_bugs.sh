@@ -45,8 +45,12 @@ build() {
     mkdir -p "$COPY"
     inputs | xargs -0 cp --parents --no-dereference --preserve=mode,timestamps --target-directory="$COPY"
     cat "${PATCHES[@]}" | git apply --directory="$COPY"
-    # The dependencies are those of the product, so they are not built again.
-    cargo build --release --locked --manifest-path "$COPY/Cargo.toml" --target-dir target \
+    # The dependencies are those of the product, so they are not built again. But the packages of the copy must have versions of
+    # their own: cargo names what it builds by package and version and not by folder, and would link a seeded bug into the
+    # product's next build.
+    sed -i 's/^version = "\(.*\)"$/version = "\1-with-bugs"/' "$COPY/Cargo.toml"
+    # Not --locked, because the versions are in the lock file; --offline changes nothing else in it.
+    cargo build --release --offline --manifest-path "$COPY/Cargo.toml" --target-dir target \
         --package fleetcast --bin fleetcast-with-bugs
     echo "$sum" > "$STAMP"
 }
