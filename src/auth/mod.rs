@@ -304,6 +304,8 @@ impl fmt::Debug for Verifier {
 mod test_keys;
 
 #[cfg(test)]
+mod key_source_tests;
+#[cfg(test)]
 mod rotation_tests;
 
 #[cfg(test)]
