@@ -30,8 +30,9 @@ impl Id {
         }
     }
 
-    /// A string that fits, or an integer of at most 64 bits as its decimal text. Floats are refused even when they are
-    /// whole: `7.0` and `1e3` are written back differently by every language, so they would name different rooms.
+    /// A string that fits, or an integer as its decimal text; [`json::parse`](super::json::parse) reads those beyond 64 bits.
+    /// Floats are refused even when they are whole: `7.0` and `1e3` are written back differently by every language, so they
+    /// would name different rooms.
     pub fn from_json(value: &serde_json::Value) -> Result<Self, InvalidId> {
         match value {
             serde_json::Value::String(text) => Self::parse(text),
@@ -68,6 +69,9 @@ impl fmt::Debug for Id {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
+    use super::super::{decode, json};
     use super::*;
 
     #[test]
@@ -82,28 +86,44 @@ mod tests {
 
     #[test]
     fn integers_become_their_decimal_text_and_nothing_else_does() {
-        let from_text = |text: &str| Id::from_json(&serde_json::from_str(text).expect("test JSON"));
-        for (json, expected) in [
-            ("\"7\"", "7"),
-            ("7", "7"),
-            ("-5", "-5"),
-            ("18446744073709551615", "18446744073709551615"),
+        let digits = |count: usize| "9".repeat(count);
+        let (longest, too_long) = (digits(64), digits(65));
+        // Claims and requests of clients are read as values, records as text: both must name the same room.
+        let from_text = |text: &str| {
+            let by_value = Id::from_json(&json::parse(text).expect("test JSON"));
+            let raw: &RawValue = serde_json::from_str(text).expect("test JSON");
+            assert_eq!(by_value, decode::id(raw), "{text}");
+            by_value.map(|id| id.to_string())
+        };
+        for integer in [
+            "7",
+            "0",
+            "-5",
+            "9223372036854775808",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-9223372036854775809",
+            &longest,
         ] {
-            assert_eq!(
-                from_text(json).map(|id| id.to_string()).as_deref(),
-                Ok(expected)
-            );
+            for json in [integer.to_owned(), format!("\"{integer}\"")] {
+                assert_eq!(from_text(&json).as_deref(), Ok(integer), "{json}");
+            }
         }
         for json in [
             "-0",
             "7.0",
+            "18446744073709551616.0",
             "1e3",
-            "18446744073709551616",
+            "1e30",
+            "1e400",
+            &too_long,
+            &digits(400),
             "true",
             "null",
             "[7]",
             "{}",
             "\"\"",
+            "\"\\ud800\"",
         ] {
             assert_eq!(from_text(json), Err(InvalidId), "{json}");
         }

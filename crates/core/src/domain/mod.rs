@@ -6,6 +6,7 @@ pub mod decode;
 pub mod envelope;
 pub mod explain;
 pub mod id;
+pub mod json;
 pub mod policy;
 pub mod protocol;
 pub mod publication;

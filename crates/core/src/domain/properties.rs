@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::json;
 use super::publication::Class;
 use super::record::Record;
 use super::route::tests::named;
@@ -134,6 +135,20 @@ proptest! {
     fn arbitrary_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..300), headers in headers()) {
         let outcome = check(&value, &headers);
         prop_assert!(outcome.is_err(), "no object comes about by chance");
+    }
+
+    #[test]
+    fn gentle_reading_reads_all_that_the_library_reads(text in "[\\[\\]{}\":,\\\\ n0-9.eu-]{0,80}", inner in members(2)) {
+        let object = format!("{{{inner}}}");
+        for text in [text, object] {
+            if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+                prop_assert!(json::parse(&text).is_ok(), "{}", text);
+            }
+            // What it reads besides is JSON still.
+            if json::parse(&text).is_ok() {
+                prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
+            }
+        }
     }
 
     #[test]

@@ -5,17 +5,16 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::super::id::{Id, InvalidId};
+use super::super::json;
 
-/// An identifier by the rule for records and claims: a string that fits, or an integer of at most 64 bits.
+/// An identifier by the rule for records and claims: a string that fits, or an integer whose decimal text does.
 pub(in crate::domain) fn id(value: &RawValue) -> Result<Id, InvalidId> {
-    let json = value.get();
     if let Some(text) = text(value) {
         return Id::parse(&text);
     }
-    // The text of an integer is its decimal form already, except that of negative zero.
-    let integer = json.parse::<i64>().is_ok() || json.parse::<u64>().is_ok();
-    if integer && json != "-0" {
-        Id::parse(json)
+    let number = value.get();
+    if json::is_integer(number) {
+        Id::parse(number)
     } else {
         Err(InvalidId)
     }

@@ -75,12 +75,12 @@ impl RoomRequest {
     /// name, at most `max` rooms, each once. `own` is the caller's organisation.
     pub fn parse(payload: &Value, own: &Id, max: usize) -> Result<Vec<Self>, BadRooms> {
         if let Value::Object(object) = payload
-            && let Some(rooms) = object.get("rooms")
+            && let Some(rooms) = present(object, "rooms")
         {
             refuse_options(object)?;
             if ["type", "id", "room", "all"]
                 .iter()
-                .any(|&name| object.contains_key(name))
+                .any(|&name| present(object, name).is_some())
             {
                 return Err(SHAPE);
             }
@@ -129,7 +129,8 @@ impl RoomRequest {
             Value::Object(object) => {
                 refuse_options(object)?;
                 let (all, latest) = (flag(object, "all")?, flag(object, "latest")?);
-                let room = match (object.get("type"), object.get("id"), object.get("room")) {
+                let member = |name| present(object, name);
+                let room = match (member("type"), member("id"), member("room")) {
                     (Some(Value::String(kind)), Some(id), None) if !all => {
                         let kind = Kind::parse(kind).map_err(|_| KIND)?;
                         let which = match id {
@@ -194,17 +195,21 @@ impl RoomRequest {
     }
 }
 
-/// `null` is how a client says that it does not use an option.
+/// `null` is how a client says that it does not use a member.
+fn present<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
+}
+
 fn refuse_options(object: &Map<String, Value>) -> Result<(), BadRooms> {
     let used = OPTIONS
         .iter()
-        .find(|(name, _)| object.get(*name).is_some_and(|value| !value.is_null()));
+        .find(|(name, _)| present(object, name).is_some());
     used.map_or(Ok(()), |&(_, refusal)| Err(refusal))
 }
 
 fn flag(object: &Map<String, Value>, name: &str) -> Result<bool, BadRooms> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(false),
+    match present(object, name) {
+        None => Ok(false),
         Some(Value::Bool(given)) => Ok(*given),
         Some(_) => Err(FLAG),
     }
@@ -215,6 +220,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::json;
 
     fn own() -> Id {
         Id::parse("o1").expect("id")
@@ -257,8 +263,45 @@ mod tests {
                 json!({"type": "asset", "id": 7, "all": false, "latest": null}),
                 "asset:7:org:o1",
             ),
+            // `null` is no member at all.
+            (
+                json!({"type": "asset", "id": 7, "room": null, "rooms": null}),
+                "asset:7:org:o1",
+            ),
+            (
+                json!({"type": null, "id": null, "all": null, "room": "asset:7"}),
+                "asset:7:org:o1",
+            ),
+            (
+                json!({"type": null, "id": null, "room": null, "all": null, "rooms": ["asset:7"]}),
+                "asset:7:org:o1",
+            ),
+            (
+                json!({"type": "asset", "all": true, "id": null}),
+                "asset:*:org:o1",
+            ),
         ] {
             assert_eq!(ask(&payload), Ok(vec![expected.to_owned()]), "{payload}");
+        }
+    }
+
+    #[test]
+    fn an_id_beyond_64_bits_names_one_room_as_a_number_and_as_text() {
+        let big = "18446744073709551616";
+        for payload in [
+            format!(r#"{{"type":"channel","id":{big}}}"#),
+            format!(r#"{{"type":"channel","id":"{big}"}}"#),
+            format!(r#"{{"rooms":[{{"type":"channel","id":{big}}}]}}"#),
+            format!(r#""channel:{big}""#),
+        ] {
+            let read = json::parse(&payload).expect("test JSON");
+            let room = format!("channel:{big}:org:o1");
+            assert_eq!(ask(&read), Ok(vec![room]), "{payload}");
+        }
+        for id in ["1e400", "18446744073709551616.0", &"9".repeat(65)] {
+            let read = json::parse(&format!(r#"{{"type":"channel","id":{id}}}"#));
+            let asked = ask(&read.expect("test JSON"));
+            assert_eq!(asked, Err(Reason::BadRequest), "{id}");
         }
     }
 
@@ -333,7 +376,8 @@ mod tests {
             json!({"rooms": ["channel:7"], "room": "channel:7"}),
             json!({"room": deep}),
             json!({"type": "asset", "all": true, "id": "7"}),
-            json!({"type": "asset", "all": true, "id": null}),
+            json!({"type": null, "id": null, "room": null, "rooms": null}),
+            json!({"room": null, "id": "7"}),
             json!({"type": "asset", "all": "true"}),
             json!({"type": "asset", "all": 1}),
             json!({"type": "asset", "all": false}),
