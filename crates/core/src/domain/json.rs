@@ -1,8 +1,8 @@
 //! JSON from outside, read as gently as a browser's `JSON.parse` does.
 //!
-//! serde_json refuses the whole text for half a surrogate pair or a number beyond all floats anywhere in it, and rounds integers
-//! beyond 64 bits. Its feature `arbitrary_precision` would change the numbers of every other crate in the program too. So the few
-//! places that it cannot read are rewritten before it parses the text; a text without them is not copied.
+//! `serde_json` refuses the whole text for half a surrogate pair or a number beyond all floats anywhere in it, and rounds
+//! integers beyond 64 bits. Its feature `arbitrary_precision` would change the numbers of every other crate in the program too.
+//! So the few places that it cannot read are rewritten before it parses the text; a text without them is not copied.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::borrow::Cow;
@@ -37,20 +37,17 @@ pub(super) fn whole_surrogates(text: &str) -> Cow<'_, str> {
     // Outside of strings no backslash is JSON, so this need not know where strings are.
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         let (_, escape) = rest.split_at(at);
-        rest = match code_unit(escape) {
-            Some(0xD800..=0xDBFF) => match escape.get(6..).and_then(code_unit) {
-                Some(0xDC00..=0xDFFF) => escape.get(12..).unwrap_or_default(),
-                _ => {
-                    halves.push(place(escape));
-                    escape.get(6..).unwrap_or_default()
-                }
-            },
-            Some(0xDC00..=0xDFFF) => {
+        let high = matches!(code_unit(escape), Some(0xD800..=0xDBFF));
+        let low = |escape: &[u8]| matches!(code_unit(escape), Some(0xDC00..=0xDFFF));
+        let length = match code_unit(escape) {
+            Some(_) if high && escape.get(6..).is_some_and(low) => 12,
+            Some(_) if high || low(escape) => {
                 halves.push(place(escape));
-                escape.get(6..).unwrap_or_default()
+                6
             }
-            _ => escape.get(2..).unwrap_or_default(),
+            _ => 2,
         };
+        rest = escape.get(length..).unwrap_or_default();
     }
     if halves.is_empty() {
         return Cow::Borrowed(text);
@@ -202,7 +199,7 @@ mod tests {
         for broken in [
             r#""\ud8""#,
             r#""\ud80"#,
-            r#"\ud800"#,
+            r"\ud800",
             r#""\ud800"#,
             "\"\\",
             "\\",
