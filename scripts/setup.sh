@@ -2,6 +2,7 @@
 # Installs what a bare Debian 12 with Rust, Node 20, Python 3.11 and Java 17 lacks; quick when nothing is missing.
 #
 #   scripts/setup.sh          everything that `make test` needs
+#   scripts/setup.sh fast     without what only tests on real Kafka need (`make test-fast`)
 #   scripts/setup.sh build    what a build needs, no more (`make demo`)
 #
 # Packages are installed only when absent, as root or through sudo. What has to be there already is named if it is not.
@@ -17,20 +18,20 @@ die() {
 build=(gcc g++ make pkg-config zlib1g-dev libssl-dev python3)
 full=("${build[@]}" curl git haproxy shellcheck openssl)
 
-case "${1:-all}" in
+part="${1:-all}"
+case "$part" in
   build) wanted=("${build[@]}") ;;
-  all)
-    wanted=("${full[@]}")
-    # By command, for these may well have come by another way than Debian's packages.
-    command -v mvn >/dev/null || wanted+=(maven)
-    command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
-    command -v chromium >/dev/null || wanted+=(chromium)
-    ;;
-  *) die "unknown part \"$1\": build, or nothing for everything" ;;
+  fast | all) wanted=("${full[@]}" chromium) ;;
+  *) die "unknown part \"$1\": fast, build, or nothing for everything" ;;
 esac
+if [[ $part == all ]]; then
+  # By command, for these may well have come by another way than Debian's packages.
+  command -v mvn >/dev/null || wanted+=(maven)
+  command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
+fi
 
 command -v cargo >/dev/null || die "Rust is missing: install it with rustup; rust-toolchain.toml names the version"
-if [[ ${1:-all} == all ]]; then
+if [[ $part != build ]]; then
   node=$(node --version 2>/dev/null || true)
   node=${node#v}
   [[ ${node%%.*} -ge 20 ]] 2>/dev/null || die "Node.js 20 or later is missing (found: ${node:-none})"
