@@ -6,6 +6,8 @@ mod drain;
 mod listener;
 mod log_reader;
 mod origins;
+#[cfg(test)]
+mod paths_tests;
 mod public;
 mod ready;
 mod receipts;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use fleetcast_core::hub::feed::Feed;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,8 @@ pub(super) struct RunningApp {
 
 impl App {
     pub(super) fn start(self, reread: Reread, lifecycle: &Lifecycle) -> RunningApp {
-        let probes = self.probes();
         let tables = self.tables();
+        let (open, closed) = self.routers();
         let Self {
             settings,
             metrics,
@@ -64,18 +65,8 @@ impl App {
         verifier.keep(&metrics, lifecycle);
 
         let addresses = (public.address, internal.address);
-        let routes = PublicRoutes {
-            listen: &settings.listen,
-            origins: &origins,
-            engine: &engine,
-            probes: &probes,
-            people: demo.as_ref().map(|demo| &demo.people),
-            metrics: &metrics,
-        };
-        let (router, stop) = (routes.router(), over.token.clone());
-        public.serve("public listener", router, stop, lifecycle);
-        let (router, stop) = (api::internal(&probes), over.token.clone());
-        internal.serve("internal listener", router, stop, lifecycle);
+        public.serve("public listener", open, over.token.clone(), lifecycle);
+        internal.serve("internal listener", closed, over.token.clone(), lifecycle);
         events::listening(addresses.0, addresses.1);
 
         let drive = HubDrive {
@@ -112,6 +103,20 @@ impl App {
             spread,
             demo,
         }
+    }
+
+    /// Of the public and of the internal listener.
+    pub(super) fn routers(&self) -> (Router, Router) {
+        let probes = self.probes();
+        let routes = PublicRoutes {
+            listen: &self.settings.listen,
+            origins: &self.origins,
+            engine: &self.engine,
+            probes: &probes,
+            people: self.demo.as_ref().map(|demo| &demo.people),
+            metrics: &self.metrics,
+        };
+        (routes.router(), api::internal(&probes))
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

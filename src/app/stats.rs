@@ -220,7 +220,7 @@ fn rooms(snapshot: &HubStatistics) -> Value {
     Value::Object(rooms.collect())
 }
 
-/// Times deliveries from the append in Kafka: once per publication that reached a client.
+/// Times deliveries from the record's timestamp on: once per publication that a live connection took.
 pub(super) fn delivery_times(events: Arc<EventCounters>) -> OnDelivered {
     Box::new(move |event, timestamp| {
         if let Some(metrics) = events.by_event.load().get(event) {

@@ -48,13 +48,13 @@ pub(super) const DISCONNECTS: Declared = declare(
     "fleetcast_disconnects_total",
     C,
     &["reason"],
-    "Connections that ended, by reason.",
+    "Connections that ended.",
 );
 pub(super) const REFUSED: Declared = declare(
     "fleetcast_refused_total",
     C,
     &["reason"],
-    "Connections and handshakes that were refused, by reason.",
+    "Connections and handshakes that were refused.",
 );
 pub(super) const COMMANDS: Declared = declare(
     "fleetcast_commands_total",
@@ -84,37 +84,37 @@ pub(super) const RELOADS: Declared = declare(
     "fleetcast_reloads_total",
     C,
     &["outcome"],
-    "Reloads by SIGHUP, by outcome.",
+    "Reloads by SIGHUP.",
 );
 pub(super) const RESUMES: Declared = declare(
     "fleetcast_resumes_total",
     C,
     &["outcome"],
-    "Requests to go on from a cursor, by outcome.",
+    "Connections that showed a cursor.",
 );
 pub(super) const RECORDS: Declared = declare(
     "fleetcast_records_total",
     C,
     &["topic", "outcome"],
-    "Kafka records read, by what became of them.",
+    "Records read, by what became of them.",
 );
 pub(super) const DELIVERIES: Declared = declare(
     "fleetcast_deliveries_total",
     C,
     &["event"],
-    "Events written to connections.",
+    "Events handed to connections.",
 );
 pub(super) const DELIVERY_SECONDS: Declared = declare(
     "fleetcast_delivery_seconds",
     H,
     &["event"],
-    "From the append in Kafka to the write to a connection.",
+    "From the record's timestamp to its hand-over to live connections, once per record that any of them took.",
 );
 pub(super) const UNDELIVERED: Declared = declare(
     "fleetcast_undelivered_total",
     C,
     &["reason"],
-    "Events meant for a connection that did not reach it, by reason.",
+    "Events meant for a connection that did not reach it.",
 );
 pub(super) const LAGGING: Declared = declare(
     "fleetcast_lagging_connections",
@@ -132,19 +132,19 @@ pub(super) const KAFKA_UP: Declared = declare(
     "fleetcast_kafka_up",
     G,
     &[],
-    "1 while the brokers answer, else 0.",
+    "1 while the brokers answer and what they had has been read, else 0.",
 );
 pub(super) const WINDOW_SECONDS: Declared = declare(
     "fleetcast_window_seconds",
     G,
     &[],
-    "Age of the oldest publication in the window.",
+    "Age of the oldest event in the window.",
 );
 pub(super) const WINDOW_BYTES: Declared = declare(
     "fleetcast_window_bytes",
     G,
     &[],
-    "Memory that the window's publications take.",
+    "Memory that the window takes.",
 );
 pub(super) const LATEST_BYTES: Declared = declare(
     "fleetcast_latest_bytes",
@@ -168,13 +168,13 @@ pub(super) const ERRORS: Declared = declare(
     "fleetcast_errors_total",
     C,
     &["component"],
-    "Faults, by the part that had them.",
+    "Faults; each has a log line.",
 );
 pub(super) const PANICS: Declared = declare(
     "fleetcast_panics_total",
     C,
     &[],
-    "Panics: each one is a bug.",
+    "Panics: each one is a bug, please report it.",
 );
 pub(super) const REDIS_UP: Declared = declare(
     "fleetcast_redis_up",
