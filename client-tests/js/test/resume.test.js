@@ -117,6 +117,15 @@ test("promise_2_what_was_missed_comes_before_what_is_new_and_in_order", async ()
   assert.equal(second.seen[0].event, "connection_established");
 });
 
+test("connection_state_recovery_is_not_served_so_recovered_is_undefined", async () => {
+  const { client } = await resumer(fleet.server, ["channel:7"]);
+  assert.equal(client.socket.recovered, undefined);
+  client.cut();
+  await back(client, 2);
+  assert.deepEqual(welcomes(client), ["fresh", "resumed"], "resumed by its cursor all the same");
+  assert.equal(client.socket.recovered, undefined);
+});
+
 test("promise_2_a_cursor_without_rooms_resumes_the_own_rooms", async () => {
   const first = await fleet.server.connect();
   const { cursor } = first;
