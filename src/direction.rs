@@ -24,8 +24,8 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("api", &["auth", "session"]),
     ("kafka", &[]),
     ("demo", &[]),
-    // The operator's tools (topics, produce, check) ask brokers without an app around them.
-    ("cli", &["app", "auth", "bus", "kafka", "settings"]),
+    // The operator's tools (topics, produce, check) ask brokers without an app around them; the demo's secret is a setting.
+    ("cli", &["app", "auth", "bus", "demo", "kafka", "settings"]),
     (
         "app",
         &[

@@ -72,7 +72,7 @@ pub(super) struct BuiltDemo {
     /// The broker lives in it.
     pub(super) demo: Demo,
     pub(super) driver: Driver,
-    pub(super) people: DemoPeople,
+    pub(super) people: Arc<DemoPeople>,
 }
 
 impl App {
@@ -136,7 +136,7 @@ impl App {
         let (public, internal) = listeners(&settings, descriptors)?;
         let demo = match demo {
             Some((demo, driver)) => Some(BuiltDemo {
-                people: DemoPeople::mint(&demo, &settings.auth, &settings.profile)?,
+                people: Arc::new(DemoPeople::new(&demo, &settings.auth, &settings.profile)?),
                 demo,
                 driver,
             }),

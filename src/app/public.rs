@@ -18,19 +18,21 @@ use crate::api::{self, Probes};
 use crate::problem::Problem;
 use crate::settings::Listen;
 use crate::socketio::{self, Engine};
-use crate::telemetry::labels::RejectReason;
+use crate::telemetry::labels::{Component, RejectReason};
 use crate::telemetry::{Metrics, events};
 
 /// assets/README.md says why it is enough.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Path, content type and bytes of what the QA page is made of.
-const PAGE: [(&str, &str, &[u8]); 4] = [
-    (
-        "/",
-        "text/html; charset=utf-8",
-        include_bytes!("../../assets/qa.html"),
-    ),
+const QA_PAGE: &str = include_str!("../../assets/qa.html");
+
+const PEOPLE: &str = "/demo/people.json";
+
+/// What tells the page that it runs in the demo. It asks for nothing that is not there.
+const PEOPLE_META: &str = r#"<meta name="fleetcast-people" content="/demo/people.json">"#;
+
+/// Path, content type and bytes of what the QA page loads.
+const PAGE: [(&str, &str, &[u8]); 3] = [
     (
         "/assets/qa.css",
         "text/css; charset=utf-8",
@@ -54,7 +56,7 @@ pub(super) struct PublicRoutes<'a> {
     pub(super) origins: &'a Arc<ArcSwap<Origins>>,
     pub(super) engine: &'a Arc<Engine>,
     pub(super) probes: &'a Probes,
-    pub(super) people: Option<&'a DemoPeople>,
+    pub(super) people: Option<&'a Arc<DemoPeople>>,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -62,15 +64,17 @@ impl PublicRoutes<'_> {
     pub(super) fn router(&self) -> Router {
         let mut router = self.sockets().merge(api::probes(self.probes));
         if self.listen.qa_page {
+            let html = qa_page(self.people.is_some());
+            let answer = move || async move { page("text/html; charset=utf-8", html) };
+            router = router.route("/", get(answer));
             for (path, content_type, bytes) in PAGE {
                 router = router.route(path, get(move || async move { page(content_type, bytes) }));
             }
         }
         if let Some(people) = self.people {
-            let json = people.json().to_owned();
-            let answer =
-                move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
-            router = router.route("/demo/people.json", get(answer));
+            let (people, metrics) = (people.clone(), self.metrics.clone());
+            let answer = move || async move { fresh_tokens(&people, &metrics) };
+            router = router.route(PEOPLE, get(answer));
         }
         router
             .fallback(api::not_found)
@@ -118,7 +122,29 @@ fn refuse_origin(metrics: &Metrics) -> Response {
     Problem::new(StatusCode::FORBIDDEN, "origin", detail).into_response()
 }
 
-fn page(content_type: &'static str, bytes: &'static [u8]) -> Response {
+/// Signed again for each request: a client asks at each connect, and may do so for longer than a token holds.
+fn fresh_tokens(people: &DemoPeople, metrics: &Metrics) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    match people.json() {
+        Ok(json) => (headers, json).into_response(),
+        Err(error) => {
+            let context = "cannot answer /demo/people.json";
+            events::fault(metrics, Component::Demo, context, &format!("{error:#}"));
+            let detail = "the tokens could not be made";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+        }
+    }
+}
+
+fn qa_page(in_demo: bool) -> String {
+    let people = if in_demo { PEOPLE_META } else { "" };
+    QA_PAGE.replacen("<!-- people -->", people, 1)
+}
+
+fn page(content_type: &'static str, body: impl IntoResponse) -> Response {
     let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_TYPE, content_type),
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
@@ -126,5 +152,5 @@ fn page(content_type: &'static str, bytes: &'static [u8]) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, bytes).into_response()
+    (headers, body).into_response()
 }

@@ -22,6 +22,7 @@ use crate::lifecycle::Lifecycle;
 use crate::net::ConnectionTable;
 use crate::session::{OnDelivered, Sessions, SharedHub};
 use crate::socketio::Engine;
+use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
 
 /// What is needed to stop in good order.
@@ -167,11 +168,15 @@ impl BuiltDemo {
         lifecycle: &Lifecycle,
     ) -> Demo {
         let (people, readiness, stopping) = (self.people, readiness.clone(), lifecycle.stopping());
+        let printed = metrics.clone();
         lifecycle.spawn("people", async move {
             // A browser that opens the address before that would be refused.
             let started = stopping.run_until_cancelled(readiness.started()).await;
-            if started.is_some() {
-                people.print(address);
+            if started.is_some()
+                && let Err(error) = people.print(address)
+            {
+                let context = "cannot print the tokens of the demo";
+                events::fault(&printed, Component::Demo, context, &format!("{error:#}"));
             }
         });
         lifecycle.spawn("city", self.driver.run(metrics, lifecycle.stopping()));

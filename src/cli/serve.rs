@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rand::Rng;
 
 use super::{Exit, bad_configuration};
 use crate::app::{self, Mode, Reread};
+use crate::demo::secret::{DemoSecret, secret};
 use crate::lifecycle::{self, Lifecycle, Signals};
-use crate::settings::{Presets, Problems, Settings};
+use crate::settings::{Notice, NoticeKind, Presets, Problems, Settings, show};
 use crate::telemetry::{self, Metrics, events};
 
 /// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// The only setting of the demo that outlives it.
+const JWT_SECRET: &str = "JWT_SECRET";
 
 pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
     let settings = Settings::from_map(&environment, &Presets::new()).and_then(checked);
@@ -29,10 +32,11 @@ pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exi
 }
 
 pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
-    let presets = demo_presets();
+    let (presets, notice) = demo_presets(&environment);
     match Settings::from_map(&environment, &presets) {
         Ok(mut settings) => {
             settings.use_embedded_broker();
+            settings.notices.extend(notice);
             let again = move |running: &Settings| running.again(&environment, &presets);
             live(settings, Mode::Demo, Arc::new(again))
         }
@@ -44,16 +48,30 @@ fn checked(settings: Settings) -> Result<Settings, Problems> {
     app::check(&settings).map(|()| settings)
 }
 
-/// What the demo has instead of the operator's settings. The brokers' address is put in when they run.
-fn demo_presets() -> Presets {
-    let secret: [u8; 32] = rand::rng().random();
-    let hexadecimal = secret.iter().map(|byte| format!("{byte:02x}"));
-    Presets::from([
+/// What the demo has instead of the operator's settings, and what to say about it. The brokers' address is put in when they run.
+fn demo_presets(environment: &BTreeMap<String, String>) -> (Presets, Option<Notice>) {
+    let mut presets = Presets::from([
         ("HOST", "127.0.0.1".to_owned()),
         ("QA_PAGE", "true".to_owned()),
-        ("JWT_SECRET", hexadecimal.collect()),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
-    ])
+    ]);
+    // A secret that is set wins, and then no file is read or written.
+    if show::effective(environment, &presets)
+        .iter()
+        .any(|shown| shown.name == JWT_SECRET && shown.is_set())
+    {
+        return (presets, None);
+    }
+    let DemoSecret {
+        hexadecimal,
+        warning,
+    } = secret(environment);
+    presets.insert(JWT_SECRET, hexadecimal);
+    let notice = warning.map(|warning| Notice {
+        name: JWT_SECRET.to_owned(),
+        what: NoticeKind::Warning(warning),
+    });
+    (presets, notice)
 }
 
 /// From good settings to the end of the process.

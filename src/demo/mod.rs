@@ -2,7 +2,7 @@
 //!
 //! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
 //! - [`broker`]: librdkafka's mock cluster; `tests/it` runs on it, too
-//! - [`mod@people`]: whose tokens the QA page offers
+//! - [`mod@people`]: whose tokens the QA page offers; [`mod@secret`]: what these are signed with
 //!
 //! The ordinary consumer reads from it, told only that the broker is a mock and its quirks are to be borne with.
 
@@ -10,6 +10,7 @@ pub mod broker;
 pub mod city;
 pub mod people;
 pub mod producer;
+pub mod secret;
 
 use broker::{Broker, BrokerError};
 use city::City;

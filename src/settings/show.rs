@@ -20,6 +20,15 @@ pub struct Shown {
     pub served: bool,
 }
 
+const NOT_SET: &str = "not set";
+
+impl Shown {
+    /// False: it has neither a value nor a default.
+    pub fn is_set(&self) -> bool {
+        self.origin != NOT_SET
+    }
+}
+
 /// All settings in the order of the table, then librdkafka's properties. Works with wrong settings too.
 pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> Vec<Shown> {
     let input = Input::collect(environment, presets);
@@ -30,7 +39,7 @@ pub fn effective(environment: &BTreeMap<String, String>, presets: &Presets) -> V
                 origin(found),
             ),
             (None, Some(text)) => (quote_if_needed(text), "default".to_owned()),
-            (None, None) => ("-".to_owned(), "not set".to_owned()),
+            (None, None) => ("-".to_owned(), NOT_SET.to_owned()),
         };
         Shown {
             name: variable.name.to_owned(),
