@@ -1,4 +1,4 @@
-//! `healthcheck`: one GET with a deadline, without an HTTP client.
+//! `healthcheck`: a GET with a deadline, without an HTTP client; asked once, or until the server is ready.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -21,10 +21,16 @@ pub(super) struct HealthcheckArguments {
     /// Port of the server, if it is not PORT
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// How long all of it may take: 3s, 500ms
+    /// How long one answer may take: 3s, 500ms
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = values::duration)]
     timeout: Duration,
+    /// Ask again until the answer is 200, for at most this time: 30s
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    wait: Option<Duration>,
 }
+
+/// Between two questions while waiting.
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(
     arguments: &HealthcheckArguments,
@@ -40,8 +46,16 @@ pub(super) fn run(
     }
     let address = SocketAddr::new(reachable(listen.host), port);
     let path = if arguments.ready { "/ready" } else { "/health" };
-    let status = ask(address, path, arguments.timeout)
-        .with_context(|| format!("no answer from http://{address}{path}"))?;
+    let answer = match arguments.wait {
+        None => ask(address, path, arguments.timeout),
+        Some(wait) => ask_until(address, path, arguments.timeout, Instant::now() + wait),
+    };
+    let status = answer.with_context(|| {
+        let waited = arguments.wait.map_or(String::new(), |wait| {
+            format!(" (waited {})", humantime::format_duration(wait))
+        });
+        format!("no answer from http://{address}{path}{waited}")
+    })?;
     print(&format!("{path} at {address} answers {status}\n"))?;
     Ok(if status == 200 {
         Exit::Clean
@@ -50,8 +64,24 @@ pub(super) fn run(
     })
 }
 
+/// The first answer that is 200, or the last one before `end`.
+fn ask_until(address: SocketAddr, path: &str, timeout: Duration, end: Instant) -> io::Result<u16> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let answer = ask(address, path, timeout.min(left).max(PAUSE));
+        if matches!(answer, Ok(200)) || Instant::now() + PAUSE >= end {
+            return answer;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it waits for another process, with a deadline"
+        )]
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// A listener on every address is asked on loopback.
-fn reachable(host: IpAddr) -> IpAddr {
+pub(super) fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -25,6 +25,12 @@ pub(super) fn standard_input() -> mpsc::Receiver<io::Result<Vec<u8>>> {
     lines
 }
 
+/// Whether reading standard input would stop this process: it is a terminal, and another job of the shell has it.
+pub(super) fn would_stop() -> bool {
+    let foreground = rustix::termios::tcgetpgrp(io::stdin());
+    foreground.is_ok_and(|group| group != rustix::process::getpgrp())
+}
+
 fn next(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let count = input.take(LONGEST + 1).read_until(b'\n', &mut line)?;

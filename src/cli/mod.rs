@@ -123,7 +123,8 @@ enum CliCommand {
     Token(token::TokenCommand),
     /// Ask the running server how it is: exit code 0 if it is healthy, 1 if not
     ///
-    /// Made for container health checks, where no curl is at hand. Asks 127.0.0.1 (or HOST) on PORT.
+    /// Made for container health checks, where no curl is at hand, and for scripts that start a server: `healthcheck --ready
+    /// --wait 30s` returns once it accepts clients. Asks 127.0.0.1 (or HOST) on PORT.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Print a script that completes this program's arguments
     #[command(after_help = "bash: eval \"$(fleetcast completion bash)\" in ~/.bashrc
@@ -152,7 +153,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         CliCommand::Profile(command) => profile::run(command),
         CliCommand::Topics(command) => topics::run(command, environment),
         CliCommand::Produce(arguments) => produce::run(*arguments, environment),
-        CliCommand::Client(arguments) => client::run(*arguments),
+        CliCommand::Client(arguments) => client::run(*arguments, &environment),
         CliCommand::Completion { shell } => config::completion(shell),
         CliCommand::Token(command) => token::run(command, &environment),
         CliCommand::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),

@@ -4,55 +4,48 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::lines;
 use super::ClientArguments;
-use super::link::{Link, LinkError};
+use super::commands::PendingCommand;
+use super::link::{Endpoint, Link, LinkError};
 use super::packet::{self, EventMeta, Packet, ReceivedEvent};
+use super::retries::Retries;
 use super::show::Show;
-
-/// How long a command may go without an answer.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Between two tries to connect again, and how long they go on.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-const TRY_FOR: Duration = Duration::from_mins(1);
 
 /// Nothing more of the past has come for so long: it is over.
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 
-/// What is no time: a deadline that is not reached.
+/// A deadline that is not reached.
 const NEVER: Duration = Duration::from_hours(10 * 365 * 24);
 
+/// Standard input, line by line.
+type Lines = mpsc::Receiver<io::Result<Vec<u8>>>;
+
 pub(super) struct Follower {
-    arguments: ClientArguments,
-    show: Show,
+    url: Endpoint,
+    pub(super) arguments: ClientArguments,
+    pub(super) show: Show,
     cursor: Option<String>,
-    rooms: BTreeSet<String>,
+    pub(super) rooms: BTreeSet<String>,
     /// By the number of the acknowledgement.
-    asked: HashMap<u64, PendingCommand>,
-    next_id: u64,
+    pub(super) asked: HashMap<u64, PendingCommand>,
+    pub(super) next_id: u64,
     shown: u64,
     /// Something was refused, so the end is no good one.
-    refused: bool,
+    pub(super) refused: bool,
     /// While events of the past come: the server's time at the welcome, how many came, and when the last did.
-    catching_up: Option<CatchingUp>,
+    pub(super) catching_up: Option<CatchingUp>,
+    retries: Retries,
 }
 
-struct PendingCommand {
-    command: &'static str,
-    room: Option<String>,
-    until: Instant,
-}
-
-struct CatchingUp {
+pub(super) struct CatchingUp {
     since_ms: i64,
     count: u64,
-    quiet_at: Instant,
+    pub(super) quiet_at: Instant,
 }
 
 /// Why following ended.
@@ -72,9 +65,11 @@ enum Next {
 }
 
 impl Follower {
-    pub(super) fn new(arguments: ClientArguments, show: Show) -> Self {
+    pub(super) fn new(url: Endpoint, arguments: ClientArguments, show: Show) -> Self {
         let cursor = arguments.resume.clone().filter(|cursor| !cursor.is_empty());
         Self {
+            retries: Retries::new(arguments.wait, arguments.resume.is_some()),
+            url,
             cursor,
             arguments,
             show,
@@ -90,50 +85,69 @@ impl Follower {
     /// False when something was refused, lost or missed.
     pub(super) async fn run(mut self) -> anyhow::Result<bool> {
         let end = Instant::now() + self.arguments.duration.unwrap_or(NEVER);
-        let mut input = Some(lines::standard_input());
+        // Reading would stop a background job of a terminal before it has shown anything.
+        let mut input = (!lines::would_stop()).then(lines::standard_input);
         if self.cursor.is_some() {
             // The rooms go along with the cursor, so that what was missed in them comes too.
             self.rooms.extend(self.arguments.room.iter().cloned());
         }
-        let mut lost_at: Option<Instant> = None;
-        let mut pause = PAUSES.0;
         loop {
-            let ended = match self.open().await {
-                Ok(mut link) => {
-                    lost_at = None;
-                    pause = PAUSES.0;
-                    let ended = self.follow(&mut link, &mut input, end).await?;
-                    if matches!(ended, End::Asked) {
-                        link.close().await;
-                    }
-                    ended
-                }
-                Err(error) => End::Lost(error),
-            };
+            let ended = self.connection(&mut input, end).await?;
             self.caught_up()?;
             let error = match ended {
                 End::Asked => break,
                 End::Lost(error) => error,
             };
-            let began = *lost_at.get_or_insert_with(Instant::now);
-            let again = matches!(error, LinkError::Lost(_))
-                && self.arguments.resume.is_some()
-                && began.elapsed() < TRY_FOR
-                && Instant::now() + pause < end;
-            let kind = if matches!(error, LinkError::Lost(_)) {
-                "lost"
-            } else {
-                "refused"
-            };
-            self.show
-                .bad(kind, &error.to_string(), json!({"again": again}))?;
-            if !again {
+            let retry = self
+                .retries
+                .next(&error, Instant::now())
+                .filter(|at| *at < end);
+            self.say_lost(&error, retry.is_some())?;
+            let Some(at) = retry else {
                 self.refused = true;
                 break;
+            };
+            tokio::select! {
+                () = sleep_until(at) => {}
+                _ = tokio::signal::ctrl_c() => break,
             }
-            sleep_until(Instant::now() + pause).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
+        self.say_end()?;
+        Ok(!self.refused)
+    }
+
+    /// One connection, from the first attempt to its end.
+    async fn connection(&mut self, input: &mut Option<Lines>, end: Instant) -> anyhow::Result<End> {
+        let opened = tokio::select! {
+            opened = self.open() => opened,
+            _ = tokio::signal::ctrl_c() => return Ok(End::Asked),
+        };
+        let mut link = match opened {
+            Ok(link) => link,
+            Err(error) => return Ok(End::Lost(error)),
+        };
+        self.retries.connected();
+        let ended = self.follow(&mut link, input, end).await?;
+        if matches!(ended, End::Asked) {
+            link.close().await;
+        }
+        Ok(ended)
+    }
+
+    fn say_lost(&mut self, error: &LinkError, again: bool) -> anyhow::Result<()> {
+        let kind = match error {
+            LinkError::Lost(_) => "lost",
+            LinkError::Refused(_) | LinkError::Dismissed => "refused",
+        };
+        let text = if again {
+            format!("{error}; trying again")
+        } else {
+            error.to_string()
+        };
+        self.show.bad(kind, &text, json!({"again": again}))
+    }
+
+    fn say_end(&mut self) -> anyhow::Result<()> {
         if self.arguments.count.is_some_and(|count| self.shown < count) {
             self.refused = true;
         }
@@ -147,8 +161,7 @@ impl Follower {
             "end",
             &text,
             json!({"events": self.shown, "cursor": cursor}),
-        )?;
-        Ok(!self.refused)
+        )
     }
 
     async fn open(&mut self) -> Result<Link, LinkError> {
@@ -160,7 +173,7 @@ impl Follower {
             &rooms,
             self.arguments.latest,
         );
-        let mut link = Link::open(&self.arguments.url, &connect).await?;
+        let mut link = Link::open(&self.url, &connect).await?;
         if self.cursor.is_none() {
             let mut wanted: Vec<String> = self.arguments.room.clone();
             wanted.extend(rooms);
@@ -175,7 +188,7 @@ impl Follower {
     async fn follow(
         &mut self,
         link: &mut Link,
-        input: &mut Option<mpsc::Receiver<io::Result<Vec<u8>>>>,
+        input: &mut Option<Lines>,
         end: Instant,
     ) -> anyhow::Result<End> {
         let began = Instant::now();
@@ -324,7 +337,7 @@ impl Follower {
         Ok(())
     }
 
-    fn caught_up(&mut self) -> anyhow::Result<()> {
+    pub(super) fn caught_up(&mut self) -> anyhow::Result<()> {
         let Some(CatchingUp { count, .. }) = self.catching_up.take() else {
             return Ok(());
         };
@@ -333,127 +346,6 @@ impl Follower {
             &format!("caught up with {count} events"),
             json!({"events": count}),
         )
-    }
-
-    fn answered(&mut self, id: u64, arguments: &[Box<RawValue>]) -> anyhow::Result<()> {
-        let Some(PendingCommand { command, room, .. }) = self.asked.remove(&id) else {
-            return Ok(());
-        };
-        let answer: Value = arguments
-            .first()
-            .and_then(|answer| serde_json::from_str(answer.get()).ok())
-            .unwrap_or_default();
-        let about = room
-            .as_deref()
-            .map_or(String::new(), |room| format!(" {room}"));
-        if answer["success"].as_bool() != Some(true) {
-            self.refused = true;
-            let reason = answer["error"]["reason"]
-                .as_str()
-                .unwrap_or("no reason given");
-            let message = answer["message"].as_str().unwrap_or_default();
-            let text = format!("{command}{about} refused: {reason}, {message}");
-            return self.show.bad(
-                "refused",
-                &text,
-                json!({"command": command, "room": room, "answer": answer}),
-            );
-        }
-        match (command, room.clone()) {
-            ("subscribe", Some(room)) => {
-                self.rooms.insert(room);
-            }
-            ("unsubscribe", Some(room)) => {
-                self.rooms.remove(&room);
-            }
-            _ => {}
-        }
-        let rooms = answer["data"]["rooms"].as_array().into_iter().flatten();
-        let rooms: Vec<&str> = rooms.filter_map(Value::as_str).collect();
-        let latest = answer["data"]["latest"].as_u64();
-        let newest = latest.map_or(String::new(), |count| format!("; {count} newest"));
-        let text = format!("{command}{about} done{newest}; rooms {}", rooms.join(", "));
-        let mut fields = json!({"room": room, "rooms": rooms});
-        if let Some(latest) = latest {
-            fields["latest"] = latest.into();
-        }
-        self.show.note(command, &text, fields)
-    }
-
-    /// A line of standard input.
-    async fn obey(&mut self, link: &mut Link, line: &str) -> anyhow::Result<Result<(), LinkError>> {
-        let mut words = line.split_whitespace();
-        Ok(match (words.next(), words.next(), words.next()) {
-            (None, ..) => Ok(()),
-            (Some("join"), Some(room), None) => {
-                self.ask(link, "subscribe", Some(room.to_owned())).await
-            }
-            (Some("leave"), Some(room), None) => {
-                self.ask(link, "unsubscribe", Some(room.to_owned())).await
-            }
-            (Some("rooms"), None, None) => self.ask(link, "rooms", None).await,
-            _ => {
-                let text = format!("{line:?} is none of: join KIND:ID, leave KIND:ID, rooms, quit");
-                self.show.bad("usage", &text, json!({}))?;
-                Ok(())
-            }
-        })
-    }
-
-    async fn ask(
-        &mut self,
-        link: &mut Link,
-        command: &'static str,
-        room: Option<String>,
-    ) -> Result<(), LinkError> {
-        self.next_id += 1;
-        let latest = self.arguments.latest && command == "subscribe";
-        let frame = packet::command(self.next_id, command, room.as_deref(), latest);
-        let until = Instant::now() + ANSWER;
-        let asked = PendingCommand {
-            command,
-            room,
-            until,
-        };
-        self.asked.insert(self.next_id, asked);
-        link.send(&frame).await
-    }
-
-    async fn leave_due(&mut self, link: &mut Link, began: Instant) -> Result<(), LinkError> {
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.arguments.leave)
-            .into_iter()
-            .partition(|(_, after)| began.elapsed() >= *after);
-        self.arguments.leave = later;
-        for (room, _) in due {
-            self.ask(link, "unsubscribe", Some(room)).await?;
-        }
-        Ok(())
-    }
-
-    fn look_at_deadlines(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if self
-            .catching_up
-            .as_ref()
-            .is_some_and(|past| past.quiet_at <= now)
-        {
-            self.caught_up()?;
-        }
-        let late: Vec<u64> = self
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.until <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            if let Some(asked) = self.asked.remove(&id) {
-                self.refused = true;
-                let text = format!("{} was not answered", asked.command);
-                self.show
-                    .bad("unanswered", &text, json!({"room": asked.room}))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -475,9 +367,7 @@ fn names_one_of(room: &str, full: &[&str]) -> bool {
 }
 
 /// Never, once the input has ended.
-async fn line(
-    input: Option<&mut mpsc::Receiver<io::Result<Vec<u8>>>>,
-) -> Option<io::Result<Vec<u8>>> {
+async fn line(input: Option<&mut Lines>) -> Option<io::Result<Vec<u8>>> {
     match input {
         Some(input) => input.recv().await,
         None => std::future::pending().await,

@@ -1,12 +1,13 @@
 //! One connection: TCP, WebSocket, Engine.IO, Socket.IO, each with its deadline.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::packet::{OpenPacket, Packet};
@@ -44,6 +45,13 @@ pub(super) struct Link {
 }
 
 impl Endpoint {
+    pub(super) fn of(address: SocketAddr) -> Self {
+        Self {
+            authority: address.to_string(),
+            path: "/socket.io/".to_owned(),
+        }
+    }
+
     /// `http://host:port` or `ws://host:port`, and a path that is not the usual one.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         let rest = url
@@ -102,7 +110,7 @@ impl Link {
         let (socket, _) = timeout(STEP, upgrade)
             .await
             .map_err(|_| LinkError::Lost("no answer to the WebSocket upgrade".to_owned()))?
-            .map_err(|error| LinkError::Lost(format!("no WebSocket at {url}: {error}")))?;
+            .map_err(|error| no_upgrade(authority, path, &error))?;
         let mut link = Self {
             socket,
             silence: STEP,
@@ -170,6 +178,20 @@ impl Link {
         if self.send("41").await.is_ok() {
             drop(timeout(Duration::from_secs(1), self.socket.close(None)).await);
         }
+    }
+}
+
+/// A server that starts, stops or is full says 503 and is worth another try; one that has no such path is not.
+fn no_upgrade(authority: &str, path: &str, error: &WebSocketError) -> LinkError {
+    let at = format!("no WebSocket at http://{authority}{path}");
+    match error {
+        WebSocketError::Http(answer) if answer.status().is_client_error() => {
+            LinkError::Refused(format!("{at}: the server answers {}", answer.status()))
+        }
+        WebSocketError::Http(answer) => {
+            LinkError::Lost(format!("{at}: the server answers {}", answer.status()))
+        }
+        error => LinkError::Lost(format!("{at}: {error}")),
     }
 }
 

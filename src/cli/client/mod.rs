@@ -1,23 +1,33 @@
 //! `client`: what a browser would see, in a terminal (S4-31).
 
+mod commands;
 mod follow;
 mod link;
 mod packet;
+mod retries;
 mod show;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Exit;
+use anyhow::bail;
+
 use super::brokers::block_on;
-use crate::settings::values;
+use super::healthcheck::reachable;
+use super::{Exit, bad_configuration};
+use crate::settings::{Settings, values};
 use link::Endpoint;
 use show::Show;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArguments {
-    /// Where the server listens; a path after the port is that of Socket.IO
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001", value_parser = Endpoint::parse)]
-    url: Endpoint,
+    /// Where the server listens; a path after the port is that of Socket.IO [default: http://127.0.0.1:8001, or HOST and PORT]
+    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
+    url: Option<Endpoint>,
+    /// How long to try again while no server accepts the first connection: 30s, 0
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
+    wait: Duration,
     /// Token to connect with
     #[arg(long, value_name = "TOKEN")]
     token: String,
@@ -62,12 +72,28 @@ Examples:
   fleetcast client --token $TOKEN --event alert_created --count 1 --for 30s
   fleetcast client --token $TOKEN --room channel:7 --leave channel:7@5s
 
-Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the
-connection was lost, or --count was not reached, 2 wrong usage.";
+Started in the background of a terminal it reads no commands.
 
-pub(super) fn run(arguments: ClientArguments) -> anyhow::Result<Exit> {
+Exit codes: 0 it ended as asked, 1 the connection or a room was refused, the
+connection was lost, or --count was not reached, 2 wrong usage, 78 wrong HOST
+or PORT.";
+
+pub(super) fn run(
+    mut arguments: ClientArguments,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let url = match arguments.url.take() {
+        Some(url) => url,
+        None => match Settings::listen_from_map(environment) {
+            Ok(listen) if listen.port == 0 => {
+                bail!("PORT is 0, so the server has picked one: give its address with --url")
+            }
+            Ok(listen) => Endpoint::of(SocketAddr::new(reachable(listen.host), listen.port)),
+            Err(problems) => return Ok(bad_configuration(&problems)),
+        },
+    };
     let show = Show::new(arguments.json);
-    let good = block_on(follow::Follower::new(arguments, show).run())??;
+    let good = block_on(follow::Follower::new(url, arguments, show).run())??;
     Ok(if good { Exit::Clean } else { Exit::Failed })
 }
 
