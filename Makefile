@@ -33,7 +33,7 @@ test-fast: ## The same without what needs Java
 .PHONY: setup install
 setup: ## Install what building and testing need (apt-get only for what is absent)
 	@scripts/setup.sh
-	@$(MAKE) --no-print-directory node-modules
+	@$(MAKE) --no-print-directory node-modules python-client
 install: setup ## The same
 
 .PHONY: dev
@@ -114,6 +114,10 @@ node-modules: client-tests/js/node_modules/.package-lock.json client-tests/brows
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@cd $* && npm ci --silent
 	@touch $@
+
+.PHONY: python-client
+python-client: # the stock Python client, in .cache/python
+	@scripts/python.sh
 
 ##@ Docker
 .PHONY: docker-build

@@ -24,6 +24,10 @@ case "$part" in
   fast | all) wanted=("${full[@]}" chromium) ;;
   *) die "unknown part \"$1\": fast, build, or nothing for everything" ;;
 esac
+if [[ $part != build ]]; then
+  # For scripts/python.sh. A python3 from elsewhere has it already.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
+fi
 if [[ $part == all ]]; then
   # By command, for these may well have come by another way than Debian's packages.
   command -v mvn >/dev/null || wanted+=(maven)

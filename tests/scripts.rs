@@ -76,7 +76,7 @@ fn fast_tests_install_all_that_tests_need_but_java() {
     assert!(JAVA.iter().all(|package| all.contains(&(*package).into())));
     all.retain(|package| !JAVA.contains(&package.as_str()));
     assert_eq!(all, fast);
-    for package in ["gcc", "haproxy", "shellcheck", "chromium"] {
+    for package in ["gcc", "haproxy", "shellcheck", "chromium", "python3-venv"] {
         assert!(fast.contains(&package.to_owned()), "{package}: {fast:?}");
     }
 }
@@ -85,7 +85,7 @@ fn fast_tests_install_all_that_tests_need_but_java() {
 fn a_build_installs_nothing_that_only_tests_need() {
     let build = BareSystem::new().installs("scripts/setup.sh", &["build"]);
     assert!(build.contains(&"gcc".to_owned()));
-    for package in ["haproxy", "shellcheck", "chromium", "curl"]
+    for package in ["haproxy", "shellcheck", "chromium", "curl", "python3-venv"]
         .iter()
         .chain(&JAVA)
     {
