@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fleetcast_core::domain::protocol::{CloseReason, Reason};
+use fleetcast_core::domain::protocol::Reason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::engine_session::EngineSession;
-use super::inbound;
+use super::kept_answers::{KeptAnswers, MAX_KEPT};
 use super::query::EngineQuery;
 use crate::lifecycle::Lifecycle;
 use crate::net::Guard;
@@ -52,6 +52,7 @@ pub struct Engine {
     library: Library,
     pub(super) settings: EngineSettings,
     pub(super) lifecycle: Lifecycle,
+    pub(super) kept: Arc<KeptAnswers>,
     known: Mutex<Known>,
     next_id: AtomicU64,
 }
@@ -77,8 +78,10 @@ impl Engine {
         settings: EngineSettings,
         lifecycle: Lifecycle,
     ) -> Arc<Self> {
+        let kept_bytes = sessions.metrics().polling_kept_bytes.clone();
         Arc::new(Self {
             sessions,
+            kept: KeptAnswers::new(MAX_KEPT, kept_bytes),
             library,
             settings,
             lifecycle,
@@ -214,34 +217,11 @@ impl Engine {
         if query.websocket {
             return self.upgrade(session, request, guard).await;
         }
-        let poll = request.method() == Method::GET;
-        let request = if request.method() == Method::POST {
-            let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
-            match inbound::read(request, most, packet).await {
-                Ok(request) => request,
-                Err(defect) => {
-                    if defect == inbound::PayloadDefect::Abuse {
-                        session.close(CloseReason::Protocol);
-                    }
-                    return bad_request();
-                }
-            }
-        } else {
-            request
-        };
-        let response = self.call(request).await;
-        if !poll || response.status() != StatusCode::OK {
-            return response;
+        match *request.method() {
+            Method::GET => self.poll(session, request, query.mark.as_deref()).await,
+            Method::POST => self.post(session, request, query.mark.as_deref()).await,
+            _ => self.call(request).await,
         }
-        let (parts, body) = collect(response).await;
-        if session.is_closed() {
-            return unknown_session();
-        }
-        if !session.budget.polled(&body) {
-            session.close_for_library();
-            return unknown_session();
-        }
-        Response::from_parts(parts, Body::from(body))
     }
 
     /// The session wants to go on as a WebSocket.
@@ -282,7 +262,7 @@ impl Engine {
         }
     }
 
-    async fn call(&self, request: Request<Body>) -> Response {
+    pub(super) async fn call(&self, request: Request<Body>) -> Response {
         match self.library.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -307,7 +287,7 @@ fn unavailable(reason: RejectReason) -> Response {
         .into_response()
 }
 
-async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {
+pub(super) async fn collect(response: Response) -> (axum::http::response::Parts, Bytes) {
     let (parts, body) = response.into_parts();
     // The library's bodies are in memory: there is nothing to wait for and nothing that fails.
     let body = body
@@ -330,11 +310,11 @@ fn sid_of_open_packet(body: &[u8]) -> Option<String> {
 }
 
 /// As the library says it, which is as Engine.IO says it.
-fn unknown_session() -> Response {
+pub(super) fn unknown_session() -> Response {
     engine_error("{\"code\":1,\"message\":\"Session ID unknown\"}")
 }
 
-fn bad_request() -> Response {
+pub(super) fn bad_request() -> Response {
     engine_error("{\"code\":3,\"message\":\"Bad request\"}")
 }
 

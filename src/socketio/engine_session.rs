@@ -11,10 +11,13 @@ use tokio_util::task::TaskTracker;
 
 use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
+use super::last_answer::LastAnswer;
+use super::polls::LastPost;
 use super::send_budget::SendBudget;
 use super::{POLLING, WEBSOCKET};
 use crate::net::{self, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
+use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
 
 /// Checked so often while a transport changes: the library does not report when it is done.
@@ -29,6 +32,8 @@ pub(super) struct EngineSession {
     pub(super) tasks: TaskTracker,
     pub(super) budget: Arc<SendBudget>,
     pub(super) backlog: Backlog,
+    pub(super) answers: Arc<LastAnswer>,
+    pub(super) last_post: LastPost,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
@@ -78,6 +83,8 @@ impl EngineSession {
             tasks: engine.lifecycle.tasks(),
             budget: Arc::new(budget),
             backlog: Backlog::default(),
+            answers: LastAnswer::new(engine.kept.clone()),
+            last_post: LastPost::default(),
             credentials,
             id,
             engine: Arc::downgrade(engine),
@@ -109,6 +116,7 @@ impl EngineSession {
         if self.closed.set(reason).is_err() {
             return;
         }
+        self.answers.close();
         let guard = self.carrier().guard.clone();
         if let Some(guard) = guard {
             guard.kick(reason.as_str());
@@ -116,6 +124,18 @@ impl EngineSession {
         if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
             engine.end_in_library(sid);
         }
+    }
+
+    /// Ends the session, because an answer to one of its polls did not arrive and cannot be repeated: the client reconnects with its
+    /// cursor.
+    pub(super) fn lose_answer(&self, why: &'static str) {
+        if self.is_closed() {
+            return;
+        }
+        if let Some(engine) = self.engine.upgrade() {
+            events::answer_lost(engine.sessions.metrics(), why);
+        }
+        self.close(CloseReason::AnswerLost);
     }
 
     /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
@@ -214,6 +234,11 @@ impl EngineSession {
             }
             let mut carrier = self.carrier();
             if library == Some(TransportType::Websocket) {
+                if self.answers.close() {
+                    drop(carrier);
+                    self.lose_answer("not fetched before the upgrade");
+                    return;
+                }
                 carrier.transport = WEBSOCKET;
                 self.budget.upgraded();
                 for connected in &carrier.sockets {

@@ -1,6 +1,7 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
 //! - `engine`, `query`, `inbound`: Engine.IO requests in front of the library
+//! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
 //! - `engine_session`: the life of an Engine.IO session
 //! - `handshake`: CONNECT; `session` decides
 //! - `inbox`, `backlog`: commands in order, bounded
@@ -15,7 +16,10 @@ mod engine_session;
 mod handshake;
 mod inbound;
 mod inbox;
+mod kept_answers;
+mod last_answer;
 mod outlet;
+mod polls;
 mod query;
 mod rejected_rooms;
 mod send_budget;

@@ -1,5 +1,8 @@
 //! The query of an Engine.IO request, as far as we look at it before the library does.
 
+/// The longest `t` that is kept for comparison, in bytes. Stock clients use 7 to 20; a longer one counts as none.
+const LONGEST_MARK: usize = 64;
+
 /// What the parameters say. The first of a repeated one counts, as in the library.
 #[derive(Default)]
 pub(super) struct EngineQuery {
@@ -7,6 +10,8 @@ pub(super) struct EngineQuery {
     pub(super) websocket: bool,
     /// `?token=`, percent-decoded.
     pub(super) token: Option<String>,
+    /// `?t=`, which stock clients make different in each request, as it is.
+    pub(super) mark: Option<String>,
 }
 
 impl EngineQuery {
@@ -22,6 +27,9 @@ impl EngineQuery {
             websocket: value("transport").and_then(|text| text.split('=').next())
                 == Some("websocket"),
             token: value("token").map(percent_decode),
+            mark: value("t")
+                .filter(|mark| (1..=LONGEST_MARK).contains(&mark.len()))
+                .map(str::to_owned),
         }
     }
 
@@ -77,6 +85,24 @@ mod tests {
         let empty = EngineQuery::parse("sid=&token=");
         assert_eq!(empty.sid.as_deref(), Some(""));
         assert_eq!(empty.token.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn mark_is_taken_as_it_is_unless_it_is_empty_or_too_long() {
+        let longest = "x".repeat(LONGEST_MARK);
+        let too_long = "x".repeat(LONGEST_MARK + 1);
+        for (query, expected) in [
+            ("EIO=4&t=PvA2.&sid=a", Some("PvA2.")),
+            ("t=1&t=2", Some("1")),
+            ("t=%31", Some("%31")),
+            (&format!("t={longest}"), Some(longest.as_str())),
+            (&format!("t={too_long}"), None),
+            ("t=&sid=a", None),
+            ("transport=polling&token=a&xt=1", None),
+        ] {
+            let parsed = EngineQuery::parse(query);
+            assert_eq!(parsed.mark.as_deref(), expected, "{query}");
+        }
     }
 
     #[test]

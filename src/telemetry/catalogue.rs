@@ -164,6 +164,18 @@ pub(super) const LATEST_EVICTED: Declared = declare(
     &[],
     "Newest records of class latest that were evicted for lack of space.",
 );
+pub(super) const POLLS_REPEATED: Declared = declare(
+    "fleetcast_polls_repeated_total",
+    C,
+    &["outcome"],
+    "Polls and posts that were repeated with the same t, by outcome.",
+);
+pub(super) const POLLING_KEPT_BYTES: Declared = declare(
+    "fleetcast_polling_kept_bytes",
+    G,
+    &[],
+    "Memory that the last answers of polling sessions take.",
+);
 pub(super) const ERRORS: Declared = declare(
     "fleetcast_errors_total",
     C,
@@ -213,6 +225,8 @@ pub const DECLARED: &[Declared] = &[
     LATEST_BYTES,
     LATEST_RECORDS,
     LATEST_EVICTED,
+    POLLS_REPEATED,
+    POLLING_KEPT_BYTES,
     ERRORS,
     PANICS,
     REDIS_UP,

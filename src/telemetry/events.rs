@@ -167,6 +167,13 @@ pub fn disconnected(
     debug!(connection_id, reason = reason.as_str(), "disconnected");
 }
 
+/// A polling session has ended because an answer to one of its polls did not arrive. Throttled.
+pub fn answer_lost(metrics: &Metrics, why: &'static str) {
+    if let Some(suppressed) = metrics.may_log("answer_lost", why) {
+        info!(why, suppressed, "polling session ended: an answer was lost");
+    }
+}
+
 /// A command was answered.
 pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
     metrics.commands.increment(command, outcome);

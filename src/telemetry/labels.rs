@@ -108,6 +108,20 @@ labels! {
 }
 
 labels! {
+    /// How a poll or a post with the `t` of the one before it was answered.
+    RepeatOutcome as "outcome" {
+        /// With the last answer, again.
+        Repeated = "repeated",
+        /// In place of the request that waited.
+        TakenOver = "taken_over",
+        /// With 400, because the answer was evicted. The session has ended.
+        Evicted = "evicted",
+        /// A post: it was accepted before.
+        Accepted = "accepted",
+    }
+}
+
+labels! {
     /// Why a connection or a handshake was rejected.
     RejectReason as "reason" {
         TokenMissing = "token_missing",

@@ -17,13 +17,13 @@ use metrics_exporter_prometheus::{
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
     DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LATEST_BYTES,
-    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, RECEIPTS, RECORDS, REFUSED, RELOADS,
-    RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_REPEATED,
+    RECEIPTS, RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, ReceiptOutcome,
-    RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
+    RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome, Undelivered,
 };
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
@@ -71,6 +71,8 @@ pub struct Cells {
     pub latest_bytes: Gauge,
     pub latest_records: Gauge,
     pub latest_evicted: Counter,
+    pub polls_repeated: Counters<RepeatOutcome>,
+    pub polling_kept_bytes: Gauge,
     pub errors: Counters<Component>,
     pub panics: Counter,
 }
@@ -135,6 +137,8 @@ impl Metrics {
             latest_bytes: gauge(&recorder, LATEST_BYTES, &[]),
             latest_records: gauge(&recorder, LATEST_RECORDS, &[]),
             latest_evicted: counter(&recorder, LATEST_EVICTED, &[]),
+            polls_repeated: Counters::new(&recorder, POLLS_REPEATED, None),
+            polling_kept_bytes: gauge(&recorder, POLLING_KEPT_BYTES, &[]),
             errors: Counters::new(&recorder, ERRORS, None),
             panics: counter(&recorder, PANICS, &[]),
         };

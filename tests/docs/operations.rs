@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fleetcast::socketio;
 use fleetcast::telemetry::labels::{
     AskOutcome, Command, CommandOutcome, Component, Label, ReceiptOutcome, RecordOutcome,
-    RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
+    RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome, Undelivered,
 };
 use fleetcast::telemetry::{DECLARED, MetricKind};
 use fleetcast_core::domain::protocol::CloseReason;
@@ -85,6 +85,7 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");
     check_label::<ReloadOutcome>(&operations, "fleetcast_reloads_total");
+    check_label::<RepeatOutcome>(&operations, "fleetcast_polls_repeated_total");
     check_label::<ResumeOutcome>(&operations, "fleetcast_resumes_total");
     check_label::<RecordOutcome>(&operations, "fleetcast_records_total");
     check_label::<Undelivered>(&operations, "fleetcast_undelivered_total");

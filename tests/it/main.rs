@@ -40,6 +40,7 @@ mod neighbours;
 mod observability;
 mod order;
 mod polling;
+mod polling_repeats;
 mod profiles;
 mod real_kafka;
 mod reload;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::http::{self, Answer};
 use super::{Client, Packet, open_websocket};
@@ -36,6 +38,23 @@ impl Polling {
     /// One answer, as it is.
     pub(crate) async fn get(&self) -> Answer {
         get(self.address, &self.target()).await
+    }
+
+    /// One answer to a poll with this `t`.
+    pub(crate) async fn get_marked(&self, mark: &str) -> Answer {
+        get(self.address, &self.marked(mark)).await
+    }
+
+    /// A poll whose answer is not waited for. Its connection stays open after it.
+    pub(crate) async fn hold(&self, target: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    pub(crate) fn marked(&self, mark: &str) -> String {
+        format!("{}&t={mark}", self.target())
     }
 
     /// The packets of one answer; pings are answered.

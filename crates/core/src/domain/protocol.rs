@@ -102,6 +102,8 @@ codes! {
         TokenExpired = 409, "token_expired", "the token has expired";
         MessageRate = 410, "msg_rate", "too many messages";
         Internal = 411, "internal", "the server failed";
+        /// An answer to a poll did not arrive and cannot be repeated. The client resumes from its cursor.
+        AnswerLost = 412, "answer_lost", "an answer to a poll was lost";
         TokenRevoked = 501, "token_revoked", "the token was revoked";
         /// An operator closed the connection for good.
         Dismissed = 502, "dismissed", "closed by an operator, not to return";

@@ -1,0 +1,160 @@
+//! The requests of a polling session: each poll is answered, and each post accepted, once however often it is repeated.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fleetcast_core::domain::protocol::CloseReason;
+
+use super::engine::{Engine, bad_request, collect, unknown_session};
+use super::engine_session::EngineSession;
+use super::inbound;
+use super::last_answer::{NextPoll, PendingAnswer, PollAnswer, Waited, Waiter};
+use crate::telemetry::labels::RepeatOutcome;
+
+impl Engine {
+    /// A GET of a polling session; `mark` is its `t`.
+    pub(super) async fn poll(
+        self: Arc<Self>,
+        session: Arc<EngineSession>,
+        request: Request<Body>,
+        mark: Option<&str>,
+    ) -> Response {
+        let waiter = match session.answers.next(mark) {
+            NextPoll::Ask(pending, waiter) => {
+                self.ask_library(request, pending);
+                waiter
+            }
+            NextPoll::TakeOver(waiter, from_a_request) => {
+                if from_a_request {
+                    self.count_repeat(RepeatOutcome::TakenOver);
+                }
+                waiter
+            }
+            NextPoll::Repeat(answer) => {
+                self.count_repeat(RepeatOutcome::Repeated);
+                return answer.into_response();
+            }
+            NextPoll::Evicted => return self.evicted(&session),
+            NextPoll::Overlap => {
+                session.close(CloseReason::Protocol);
+                return bad_request();
+            }
+            NextPoll::Closed => return self.call(request).await,
+        };
+        self.wait(&session, waiter).await
+    }
+
+    /// Asks in a task of its own: the request may be dropped at any time, and what the library has handed out is to be kept then.
+    fn ask_library(self: &Arc<Self>, request: Request<Body>, pending: PendingAnswer) {
+        let engine = self.clone();
+        self.lifecycle.tasks().spawn(async move {
+            let (parts, body) = collect(engine.call(request).await).await;
+            pending.finish(PollAnswer {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            });
+        });
+    }
+
+    async fn wait(&self, session: &EngineSession, waiter: Waiter) -> Response {
+        // From here to the end nothing is awaited: what is handed over leaves with this response.
+        let (answer, first) = match waiter.answer().await {
+            Waited::Answer(answer, first) => (answer, first),
+            Waited::TakenOver => return taken_over(),
+            Waited::Evicted => return self.evicted(session),
+            Waited::Closed => return unknown_session(),
+        };
+        if answer.status != StatusCode::OK {
+            return answer.into_response();
+        }
+        if session.is_closed() {
+            return unknown_session();
+        }
+        // Empty: the library has ended the session while it held the poll.
+        if first && (!session.budget.polled(&answer.body) || answer.body.is_empty()) {
+            session.close_for_library();
+            return unknown_session();
+        }
+        answer.into_response()
+    }
+
+    fn evicted(&self, session: &EngineSession) -> Response {
+        self.count_repeat(RepeatOutcome::Evicted);
+        session.lose_answer("evicted before it was repeated");
+        unknown_session()
+    }
+
+    /// A POST of a polling session. One that is repeated was accepted before: its messages are not acted upon twice.
+    pub(super) async fn post(
+        self: Arc<Self>,
+        session: Arc<EngineSession>,
+        request: Request<Body>,
+        mark: Option<&str>,
+    ) -> Response {
+        let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
+        let request = match inbound::read(request, most, packet).await {
+            Ok(request) => request,
+            Err(defect) => {
+                if defect == inbound::PayloadDefect::Abuse {
+                    session.close(CloseReason::Protocol);
+                }
+                return bad_request();
+            }
+        };
+        let Some(mark) = mark else {
+            return self.call(request).await;
+        };
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, most).await.unwrap_or_default();
+        let digest = digest(mark, &body);
+        if session.last_post.is(digest) {
+            self.count_repeat(RepeatOutcome::Accepted);
+            return "ok".into_response();
+        }
+        let response = self
+            .call(Request::from_parts(parts, Body::from(body)))
+            .await;
+        if response.status() == StatusCode::OK {
+            session.last_post.set(digest);
+        }
+        response
+    }
+
+    fn count_repeat(&self, outcome: RepeatOutcome) {
+        self.sessions.metrics().polls_repeated.increment(outcome);
+    }
+}
+
+/// For a request that is still there although it was repeated: its connection has broken somewhere.
+fn taken_over() -> Response {
+    let mut response = bad_request();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// The last post of a session that was accepted.
+#[derive(Default)]
+pub(super) struct LastPost(Mutex<Option<u64>>);
+
+impl LastPost {
+    fn is(&self, digest: u64) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(digest)
+    }
+
+    fn set(&self, digest: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+    }
+}
+
+/// A client that makes two of its own posts collide drops a message of its own.
+fn digest(mark: &str, body: &Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    mark.hash(&mut hasher);
+    body.hash(&mut hasher);
+    hasher.finish()
+}
