@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Lifecycle;
-use crate::net::{self, ConnectionTable, NetSettings};
+use crate::net::{self, ConnectionTable, NetSettings, Stopping};
 
 pub(super) struct Listener {
     socket: TcpListener,
@@ -52,7 +52,10 @@ impl Listener {
             self.limits,
             self.table,
             lifecycle.tasks(),
-            over.clone(),
+            Stopping {
+                drain: lifecycle.stopping(),
+                accepting: over.clone(),
+            },
         );
         lifecycle.critical(part, async move {
             served.await;

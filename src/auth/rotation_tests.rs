@@ -95,10 +95,19 @@ impl Server {
             crate::net::serve(
                 listener,
                 router,
-                crate::net::NetSettings::internal(Duration::from_secs(5), 100),
+                crate::net::NetSettings::internal(
+                    crate::net::Patience {
+                        slow_client_timeout: Duration::from_secs(5),
+                        keep_alive: Duration::from_secs(5),
+                    },
+                    100,
+                ),
                 crate::net::ConnectionTable::new(),
                 tokio_util::task::TaskTracker::new(),
-                tokio_util::sync::CancellationToken::new(),
+                crate::net::Stopping {
+                    drain: tokio_util::sync::CancellationToken::new(),
+                    accepting: tokio_util::sync::CancellationToken::new(),
+                },
             )
             .await;
         });

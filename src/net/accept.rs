@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::NetSettings;
 use super::guard::{ConnectionEnd, Guard};
-use super::request::Entrance;
+use super::head_deadline::HeadDeadline;
+use super::request::{Entrance, Keeping};
 use super::socket::layered;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
@@ -27,25 +28,38 @@ use crate::telemetry::throttle::Throttle;
 
 /// hyper's buffer, and with it the limit of a request head.
 const MAX_HEAD: usize = 16 * 1024;
+/// An idle connection is kept so much longer than announced: the client, or the proxy in front, is the one that closes it, and
+/// no request meets a connection that closes.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// Over the cap a connection has little time.
 const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_millis(500);
 
-/// Serves `router` on `listener` until `stop`, then closes the listener. Connections live on, on `tracker`, until their peers
-/// or the caller's drain (`table.snapshot()`, [`Guard::kick`]) end them; to answer newcomers with 503 during the drain, let
-/// the router do it and cancel `stop` after the drain.
+/// The two steps of the end.
+#[derive(Debug, Clone)]
+pub struct Stopping {
+    /// Connections are not kept behind their answers any more.
+    pub drain: CancellationToken,
+    /// The listener closes.
+    pub accepting: CancellationToken,
+}
+
+/// Serves `router` on `listener` until the end of accepting, then closes the listener. Connections live on, on `tracker`,
+/// until their peers or the caller's drain (`table.snapshot()`, [`Guard::kick`]) end them; to answer newcomers with 503
+/// during the drain, let the router do it and end accepting after the drain.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     settings: NetSettings,
     table: Arc<ConnectionTable>,
     tracker: TaskTracker,
-    stop: CancellationToken,
+    stop: Stopping,
 ) {
     let mut acceptor = Acceptor {
-        http: http(settings.header_timeout),
-        reserve_http: http(settings.header_timeout.min(RESERVE_HEADER_TIMEOUT)),
+        http: http(settings.header_timeout, settings.keep_alive),
+        reserve_http: http(settings.header_timeout, Duration::ZERO),
+        drain: stop.drain,
         reserve: VecDeque::new(),
         router,
         settings,
@@ -57,7 +71,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.accepting.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -75,7 +89,7 @@ pub async fn serve(
                 events::accept_failed(&log, &error);
                 acceptor.close_oldest_reserve();
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = stop.accepting.cancelled() => return,
                     () = sleep(back_off) => {}
                 }
                 back_off = (back_off * 2).min(LONGEST_BACK_OFF);
@@ -87,6 +101,7 @@ pub async fn serve(
 struct Acceptor {
     http: http1::Builder,
     reserve_http: http1::Builder,
+    drain: CancellationToken,
     /// Connections over the cap, oldest first; some of them may have ended.
     reserve: VecDeque<Arc<Guard>>,
     router: Router,
@@ -102,7 +117,13 @@ impl Acceptor {
         let socket = layered(socket);
         let writer = FrameWriter::new(socket.clone(), self.settings.slow_client_timeout);
         let guard = self.table.insert(peer, writer);
-        let stream = GuardedStream::new(socket, guard.clone(), self.table.clone());
+        let mut head_timeout = self.settings.header_timeout;
+        if full {
+            head_timeout = head_timeout.min(RESERVE_HEADER_TIMEOUT);
+        }
+        let idle_timeout = self.settings.keep_alive + KEEP_ALIVE_MARGIN;
+        let deadline = HeadDeadline::new(head_timeout, idle_timeout);
+        let stream = GuardedStream::new(socket, guard.clone(), self.table.clone(), deadline);
         if full {
             self.table.count_refused();
             self.reserve.retain(|guard| guard.close_reason().is_none());
@@ -115,6 +136,12 @@ impl Acceptor {
             router: self.router.clone(),
             guard: guard.clone(),
             body_timeout: self.settings.body_timeout,
+            keeping: Keeping {
+                table: self.table.clone(),
+                most: self.settings.max_connections / 4 * 3,
+                keep_alive: self.settings.keep_alive,
+                drain: self.drain.clone(),
+            },
             only: full.then_some(self.settings.reserve_paths),
         };
         let http = if full { &self.reserve_http } else { &self.http };
@@ -145,11 +172,14 @@ impl Acceptor {
     }
 }
 
-fn http(header_timeout: Duration) -> http1::Builder {
+/// hyper's deadline is for a head and the time before it, so the stream has one of its own ([`HeadDeadline`]). This one ends what
+/// the stream does not see: the start of a head that came together with the request before.
+fn http(header_timeout: Duration, keep_alive: Duration) -> http1::Builder {
     let mut http = http1::Builder::new();
     // hyper's own limit of 100 headers stays: any other number costs an allocation for each request.
     http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .keep_alive(!keep_alive.is_zero())
+        .header_read_timeout(header_timeout.max(keep_alive) + 2 * KEEP_ALIVE_MARGIN)
         .max_buf_size(MAX_HEAD);
     http
 }

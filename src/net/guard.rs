@@ -16,7 +16,7 @@ pub enum ConnectionEnd {
     Peer,
     /// We had nothing more to say: the last response is out, or the library dropped it.
     Server,
-    /// No complete request head in time, or an idle connection after its last request.
+    /// No complete request head in time, or none at all for the time that an idle connection is kept.
     HeaderTimeout,
     /// A request body that did not come in time.
     BodyTimeout,
@@ -62,6 +62,9 @@ pub struct Guard {
     ended: AtomicBool,
     reason: OnceLock<ConnectionEnd>,
     upgraded: AtomicBool,
+    /// Requests that have come whole in their heads, and those of them that were answered.
+    requests: AtomicU64,
+    answered: AtomicU64,
     last_heard: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
 }
@@ -76,6 +79,8 @@ impl Guard {
             ended: AtomicBool::new(false),
             reason: OnceLock::new(),
             upgraded: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
             observer: Mutex::new(None),
         }
@@ -178,6 +183,25 @@ impl Guard {
 
     pub(super) fn writer(&self) -> &FrameWriter {
         &self.writer
+    }
+
+    /// The head of a request has come.
+    pub(super) fn request_began(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its answer is handed over.
+    pub(super) fn request_answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Between two requests, or before the first.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests() == self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn heard(&self) {

@@ -6,6 +6,7 @@
 //! - `writer`: the one writer of a connection, with its queue and its deadline
 //! - `observer`: is notified of frames, and may stop or change some
 //! - `frames`, `frame_start`: WebSocket frames in what goes out
+//! - `head_deadline`, `inbound_frames`: how long a request head may take, and WebSocket frames in what comes in
 //! - `socket`: what bytes are read from and written to; the place of TLS and PROXY protocol
 //! - `guard`: the handle that closes a connection, in the extensions of its requests
 //! - `table`: all open connections, for the drain and for metrics
@@ -24,6 +25,8 @@ mod descriptors;
 mod frame_start;
 mod frames;
 mod guard;
+mod head_deadline;
+mod inbound_frames;
 #[cfg(test)]
 mod memory;
 mod observer;
@@ -42,7 +45,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-pub use accept::serve;
+pub use accept::{Stopping, serve};
 pub use descriptors::raise_descriptor_limit;
 pub use guard::{ConnectionEnd, Guard};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
@@ -61,8 +64,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What a listener allows.
 #[derive(Debug, Clone)]
 pub struct NetSettings {
-    /// For a complete request head, from the accept or from the end of the request before: also ends idle connections.
+    /// For a complete request head, from the accept, and on a kept connection from its first byte.
     pub header_timeout: Duration,
+    /// How long a connection is kept between two requests, as clients are told; whole seconds, and zero: not at all.
+    pub keep_alive: Duration,
     /// For a complete request body.
     pub body_timeout: Duration,
     /// A write of which the peer takes no byte for so long ends the connection.
@@ -85,11 +90,18 @@ pub struct NetSettings {
     pub reserve_paths: &'static [&'static str],
 }
 
+/// How long clients are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub slow_client_timeout: Duration,
+    pub keep_alive: Duration,
+}
+
 impl NetSettings {
     /// For the public listener. `sessions` are counted elsewhere; a polling one has two connections at times, and there are
     /// those without a session, so the cap here is generous. But it leaves a quarter of the file `descriptors` to the rest
     /// of the process: running out of them would take Kafka and the probes down with the clients.
-    pub fn public(sessions: usize, slow_client_timeout: Duration, descriptors: usize) -> Self {
+    pub fn public(sessions: usize, patience: Patience, descriptors: usize) -> Self {
         let reserve = (descriptors / 8).clamp(8, 64);
         let wanted = sessions.saturating_mul(2).saturating_add(1000);
         let possible = (descriptors - descriptors / 4)
@@ -107,24 +119,26 @@ impl NetSettings {
             max_connections: wanted.min(possible),
             reserve,
             reserve_paths: &["/health", "/ready"],
-            ..Self::common(slow_client_timeout)
+            ..Self::common(patience)
         }
     }
 
     /// For the internal listener: few connections, out of the quarter that the public one leaves.
-    pub fn internal(slow_client_timeout: Duration, descriptors: usize) -> Self {
+    pub fn internal(patience: Patience, descriptors: usize) -> Self {
         Self {
             max_connections: (descriptors / 16).clamp(8, 256),
             reserve: 8,
             reserve_paths: &["/health", "/ready", "/metrics"],
-            ..Self::common(slow_client_timeout)
+            ..Self::common(patience)
         }
     }
 
     /// What all listeners have, without a cap.
-    fn common(slow_client_timeout: Duration) -> Self {
+    fn common(patience: Patience) -> Self {
+        let slow_client_timeout = patience.slow_client_timeout;
         Self {
             header_timeout: Duration::from_secs(5),
+            keep_alive: patience.keep_alive,
             body_timeout: Duration::from_secs(30),
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),

@@ -1,4 +1,4 @@
-//! The interface by which other parts see what goes out over a connection, and stop or change some of it.
+//! The interface by which other parts see what goes over a connection, and stop or change some of it.
 
 /// How many payload bytes of a frame are shown: enough to tell the packets of Engine.IO and Socket.IO apart.
 pub const HEAD_BYTES: usize = 16;
@@ -27,8 +27,8 @@ pub enum FrameAnswer {
     Replace(Vec<u8>),
 }
 
-/// Notified by the stream, on the task that writes and under the lock of its writer: it never blocks, and never writes to
-/// or closes the same connection but by its answer.
+/// Notified by the stream. Of what goes out on the task that writes and under the lock of its writer: it never blocks, and
+/// never writes to or closes the same connection but by its answer.
 pub trait Observer: Send + Sync {
     /// The kernel has taken so many bytes, of HTTP or of frames: the only progress of a transport without frames (SSE, the
     /// body of a poll).
@@ -47,6 +47,18 @@ pub trait Observer: Send + Sync {
     /// A whole frame of a wanted kind, before it goes out and once.
     fn inspect(&self, _opcode: u8, _payload: &[u8]) -> FrameAnswer {
         FrameAnswer::Pass
+    }
+
+    /// Whether [`rewrite`](Self::rewrite) is to see this message of the client: a whole text, of which the first two bytes
+    /// are shown. The answer depends on nothing but them.
+    fn reads(&self, _message: FrameHead<'_>) -> bool {
+        false
+    }
+
+    /// A message of the client of a kind that is read, before the library sees it. `Some`: this text goes on in its place.
+    /// Called on the task that reads, without a lock.
+    fn rewrite(&self, _text: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 
     /// The connection is closed; nothing follows.

@@ -10,13 +10,15 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::guard::{ConnectionEnd, Guard};
+use super::table::ConnectionTable;
 use crate::problem::Problem;
 
 /// Seconds; clients that meet a full server should not all retry at once; stock ones add their own jitter.
@@ -28,16 +30,53 @@ pub(super) struct Entrance {
     pub(super) router: Router,
     pub(super) guard: Arc<Guard>,
     pub(super) body_timeout: Duration,
+    pub(super) keeping: Keeping,
     /// The connection is over the cap: only these paths are answered, once.
     pub(super) only: Option<&'static [&'static str]>,
 }
 
+/// Whether a connection is kept behind an answer.
+#[derive(Clone)]
+pub(super) struct Keeping {
+    pub(super) table: Arc<ConnectionTable>,
+    /// With more connections than this none is kept: idle ones would shut others out.
+    pub(super) most: usize,
+    pub(super) keep_alive: Duration,
+    pub(super) drain: CancellationToken,
+}
+
+impl Keeping {
+    fn holds(&self) -> bool {
+        !self.keep_alive.is_zero() && !self.drain.is_cancelled() && self.table.len() <= self.most
+    }
+
+    /// For how long the client may take it for granted.
+    fn announce(&self, headers: &mut HeaderMap) {
+        let seconds = self.keep_alive.as_secs();
+        if let Ok(value) = HeaderValue::try_from(format!("timeout={seconds}")) {
+            headers.insert(KEEP_ALIVE, value);
+            headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 impl Entrance {
     pub(super) async fn call(
-        mut self,
+        self,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        self.guard.request_began();
+        let guard = self.guard.clone();
+        let response = self.answer(request).await;
+        guard.request_answered();
+        response
+    }
+
+    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let close = self.only.is_some() || is_chunked(&request);
+        let may_keep = wants_keep_alive(&request);
         let mut response = match self.only {
             Some(paths) if !paths.contains(&request.uri().path()) => full(),
             _ => {
@@ -47,9 +86,11 @@ impl Entrance {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.guard.set_upgraded();
-        } else if close {
+        } else if close || !self.keeping.holds() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
+        } else if may_keep {
+            self.keeping.announce(response.headers_mut());
         }
         Ok(response)
     }
@@ -86,6 +127,21 @@ impl Entrance {
 /// be told from an honest chunked one here, both are closed. Clients of ours do not send chunked bodies.
 fn is_chunked(request: &Request<Incoming>) -> bool {
     request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+/// HTTP/1.1 keeps a connection unless asked not to, HTTP/1.0 only if asked to.
+fn wants_keep_alive(request: &Request<Incoming>) -> bool {
+    let options = request.headers().get_all(CONNECTION).iter();
+    let mut options = options.filter_map(|value| value.to_str().ok());
+    let wanted = match request.version() {
+        Version::HTTP_11 => "close",
+        _ => "keep-alive",
+    };
+    let is_named = options.any(|value| {
+        let mut names = value.split(',').map(str::trim);
+        names.any(|name| name.eq_ignore_ascii_case(wanted))
+    });
+    is_named != (request.version() == Version::HTTP_11)
 }
 
 fn full() -> Response<Body> {

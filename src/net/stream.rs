@@ -6,6 +6,7 @@
 //! [`FrameWriter`]: super::writer::FrameWriter
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,15 +14,33 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::guard::{ConnectionEnd, Guard};
+use super::head_deadline::HeadDeadline;
+use super::inbound_frames::InboundFrames;
 use super::socket::Socket;
 use super::table::ConnectionTable;
 use super::writer::WriterError;
+
+/// Read at once from a WebSocket. Clients send little.
+const FRAME_BYTES: usize = 4096;
 
 pub(super) struct GuardedStream {
     /// For reading alone.
     socket: Arc<dyn Socket>,
     guard: Arc<Guard>,
     table: Arc<ConnectionTable>,
+    inbound: InboundPhase,
+}
+
+/// What the peer sends.
+enum InboundPhase {
+    Http {
+        deadline: HeadDeadline,
+        /// The last bytes that have come.
+        last: [u8; 4],
+    },
+    Frames(InboundFrames),
+    /// Frames, of which some came before the answer to the upgrade: where they begin is not known here.
+    Unknown,
 }
 
 impl GuardedStream {
@@ -29,15 +48,100 @@ impl GuardedStream {
         socket: Arc<dyn Socket>,
         guard: Arc<Guard>,
         table: Arc<ConnectionTable>,
+        deadline: HeadDeadline,
     ) -> Self {
         Self {
             socket,
             guard,
             table,
+            inbound: InboundPhase::Http {
+                deadline,
+                last: [0; 4],
+            },
         }
     }
 
-    fn read(&self, result: io::Result<usize>) -> io::Result<()> {
+    fn poll_http(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        let read = self.poll_socket(cx, buf);
+        if let InboundPhase::Http { deadline, last } = &mut self.inbound {
+            match &read {
+                Poll::Ready(Ok(1..)) => {
+                    deadline.received(&self.guard);
+                    for byte in &buf.filled()[before..] {
+                        last.rotate_left(1);
+                        last[3] = *byte;
+                    }
+                }
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    ready!(deadline.poll(&self.guard, cx));
+                    self.guard.end(ConnectionEnd::HeaderTimeout);
+                    return Poll::Ready(Err(closed_by_us(&self.guard)));
+                }
+            }
+        }
+        read
+    }
+
+    /// Frames go through the observer, which may replace some.
+    fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let InboundPhase::Frames(frames) = &mut self.inbound else {
+                return self.poll_socket(cx, buf);
+            };
+            if frames.has_ready() {
+                return Poll::Ready(Ok(frames.take_ready(buf)));
+            }
+            let mut bytes = [MaybeUninit::uninit(); FRAME_BYTES];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            let read = ready!(self.poll_socket(cx, &mut bytes))?;
+            let observer = self.guard.observer();
+            if let InboundPhase::Frames(frames) = &mut self.inbound {
+                frames.feed(bytes.filled(), observer.as_deref());
+                if read == 0 {
+                    frames.end();
+                    return Poll::Ready(Ok(frames.take_ready(buf)));
+                }
+            }
+        }
+    }
+
+    fn poll_socket(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            if self.guard.is_ended() {
+                return Poll::Ready(Err(closed_by_us(&self.guard)));
+            }
+            ready!(self.socket.poll_read_ready(cx))?;
+            match self.socket.try_read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(self.read(result)),
+            }
+        }
+    }
+
+    /// HTTP is over. What is not read of the last request's head by now would be, if hyper had read on.
+    fn follow_upgrade(&mut self) {
+        if let InboundPhase::Http { last, .. } = &self.inbound
+            && self.guard.upgraded()
+        {
+            self.inbound = if last.ends_with(b"\r\n\r\n") || last.ends_with(b"\n\n") {
+                InboundPhase::Frames(InboundFrames::default())
+            } else {
+                InboundPhase::Unknown
+            };
+        }
+    }
+
+    fn read(&self, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             Ok(read) => {
                 if self.guard.writer().received(read) {
@@ -49,7 +153,7 @@ impl GuardedStream {
                 } else if !self.guard.is_ended() {
                     self.guard.note(ConnectionEnd::Peer);
                 }
-                Ok(())
+                Ok(read)
             }
             Err(error) => {
                 // TCP_USER_TIMEOUT.
@@ -87,23 +191,20 @@ impl GuardedStream {
 
 impl AsyncRead for GuardedStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        loop {
-            if self.guard.is_ended() {
-                return Poll::Ready(Err(closed_by_us(&self.guard)));
-            }
-            ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.try_read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(self.read(result)),
-            }
-        }
+        self.follow_upgrade();
+        let read = match self.inbound {
+            InboundPhase::Http { .. } => self.poll_http(cx, buf),
+            InboundPhase::Frames(_) => self.poll_frames(cx, buf),
+            InboundPhase::Unknown => self.poll_socket(cx, buf),
+        };
+        read.map_ok(drop)
     }
 }
 

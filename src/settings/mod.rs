@@ -122,6 +122,8 @@ pub struct Sockets {
     pub max_message_bytes: usize,
     pub max_event_bytes: usize,
     pub slow_client_timeout: Duration,
+    /// Of idle HTTP connections, in whole seconds. Zero: they are not kept.
+    pub keep_alive: Duration,
     /// `usize::MAX`: no limit.
     pub max_rooms: usize,
     /// Over which connections are closed at shutdown.

@@ -254,6 +254,7 @@ impl SettingsReader {
             max_message_bytes: self.value("MAX_MESSAGE_BYTES", values::buffer),
             max_event_bytes: self.value("MAX_EVENT_BYTES", values::buffer),
             slow_client_timeout: self.value("SLOW_CLIENT_TIMEOUT", values::positive_duration),
+            keep_alive: self.value("KEEP_ALIVE_TIMEOUT", values::keep_alive),
             max_rooms: self.value("MAX_ROOMS", values::limit),
             drain: self.value("DRAIN_SECONDS", values::duration),
         };

@@ -189,6 +189,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("MAX_HTTP_BUFFER_SIZE", Kind::BYTES, Value("1000000"), "Largest polling payload, either way."),
         variable("MAX_MESSAGE_BYTES", Kind::BYTES, Value("65536"), "Largest packet from a client."),
         variable("SLOW_CLIENT_TIMEOUT", Kind::DURATION, Value("30"), "A connection that takes nothing for so long is closed."),
+        variable("KEEP_ALIVE_TIMEOUT", Kind::DURATION, Value("75"), "How long an idle HTTP connection is kept, in whole seconds, at most 2 hours; announced by `Keep-Alive: timeout`. Above the idle time of the balancer in front. A request head has 5 s all the same. 0: each answer closes its connection."),
         variable("MAX_ROOMS", Kind::COUNT, Value("200"), "Rooms of one connection. 0: no limit."),
         variable("ENGINEIO_V3", Kind::SWITCH, Value("false"), "Serves clients of Socket.IO 2.").ignored(),
         variable("BIND_SID", Kind::SWITCH, Value("false"), "Binds a polling session to its first address and agent.").rejected(),

@@ -166,6 +166,13 @@ pub fn positive_duration(text: &str) -> Result<Duration, Wrong> {
     valid(duration(text)?, |it| !it.is_zero(), "must be more than 0")
 }
 
+/// Zero, or whole seconds: it is announced in seconds.
+pub fn keep_alive(text: &str) -> Result<Duration, Wrong> {
+    let fits = |it: &Duration| it.subsec_nanos() == 0 && *it <= Duration::from_hours(2);
+    let wrong = "must be 0, or whole seconds up to 2 hours";
+    valid(duration(text)?, fits, wrong)
+}
+
 /// `1000000`, `64KiB`, `256MiB`, `1GiB`, and the decimal `kB`, `MB`, `GB`.
 pub fn bytes(text: &str) -> Result<u64, Wrong> {
     const UNITS: [(&str, u64); 8] = [

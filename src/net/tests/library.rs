@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::super::frame_start::frame_of;
+use super::super::head_deadline::HeadDeadline;
 use super::super::memory::MemorySocket;
 use super::super::stream::GuardedStream;
 use super::super::writer::FrameWriter;
@@ -166,7 +167,12 @@ fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Guard>) {
     let writer = FrameWriter::new(socket.clone(), LONG);
     let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
     guard.set_upgraded();
-    let stream = GuardedStream::new(socket.clone(), guard.clone(), table);
+    let stream = GuardedStream::new(
+        socket.clone(),
+        guard.clone(),
+        table,
+        HeadDeadline::new(LONG, LONG),
+    );
     (stream, guard)
 }
 

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod http;
+mod keep_alive;
 mod library;
 mod stall;
 
@@ -19,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ConnectionTable, FrameHead, Guard, NetSettings, Observer, bind, serve};
+use super::{ConnectionTable, FrameHead, Guard, NetSettings, Observer, Stopping, bind, serve};
 
 /// What the tests wait for at most, on a busy machine.
 const LONG: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ const LONG: Duration = Duration::from_secs(10);
 fn settings() -> NetSettings {
     NetSettings {
         header_timeout: Duration::from_millis(200),
+        keep_alive: Duration::from_secs(1),
         body_timeout: Duration::from_millis(300),
         slow_client_timeout: Duration::from_millis(500),
         user_timeout: LONG,
@@ -42,6 +44,7 @@ struct TestNet {
     address: SocketAddr,
     table: Arc<ConnectionTable>,
     tracker: TaskTracker,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -53,23 +56,24 @@ impl TestNet {
 
     fn on(listener: TcpListener, router: Router, settings: NetSettings) -> Self {
         let address = listener.local_addr().unwrap();
-        let (table, tracker, stop) = (
-            ConnectionTable::new(),
-            TaskTracker::new(),
-            CancellationToken::new(),
-        );
+        let (table, tracker) = (ConnectionTable::new(), TaskTracker::new());
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         tracker.spawn(serve(
             listener,
             router,
             settings,
             table.clone(),
             tracker.clone(),
-            stop.clone(),
+            Stopping {
+                drain: drain.clone(),
+                accepting: stop.clone(),
+            },
         ));
         Self {
             address,
             table,
             tracker,
+            drain,
             stop,
         }
     }
