@@ -1,10 +1,12 @@
-//! What a polling client may post: looked at before the library does, which bounds only the whole.
+//! What a client sends, looked at before the library does: it bounds only the whole of a payload, and closes the transport
+//! without a word when it cannot read the name of an event.
 
 use axum::body::{Body, Bytes};
-use axum::http::Request;
+use axum::http::{Request, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::NAMESPACES;
+use super::event_name::legible;
 
 /// Between the packets of a polling payload (Engine.IO protocol 4).
 const SEPARATOR: u8 = 0x1e;
@@ -40,10 +42,27 @@ pub(super) async fn read(
         .map_err(|_| PayloadDefect::Unreadable)?
         .to_bytes();
     if fits(&body, max_packet) {
-        Ok(Request::from_parts(parts, Body::from(body)))
+        let body = legible_payload(&body).map_or(Body::from(body), Body::from);
+        // What is known of the length is that of the body before.
+        let mut parts = parts;
+        parts.headers.remove(header::CONTENT_LENGTH);
+        Ok(Request::from_parts(parts, body))
     } else {
         Err(PayloadDefect::Abuse)
     }
+}
+
+/// The payload with each event in a form that the library reads; `None`: it has it already.
+fn legible_payload(body: &[u8]) -> Option<Vec<u8>> {
+    let legible: Vec<Option<Vec<u8>>> = packets(body).map(legible).collect();
+    if legible.iter().all(Option::is_none) {
+        return None;
+    }
+    let packets = packets(body).zip(&legible);
+    let packets: Vec<&[u8]> = packets
+        .map(|(packet, legible)| legible.as_deref().unwrap_or(packet))
+        .collect();
+    Some(packets.join(&SEPARATOR))
 }
 
 fn fits(body: &Bytes, max_packet: usize) -> bool {

@@ -19,6 +19,7 @@ use socketioxide::socket::Socket;
 use super::backlog::Place;
 use super::encode::Outgoing;
 use super::engine_session::EngineSession;
+use super::event_name::NAMELESS;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::receipts::Kept;
@@ -273,6 +274,9 @@ impl Inbox {
             .first()
             .and_then(|event| serde_json::from_str::<String>(event.get()).ok());
         match event {
+            Some(event) if event == NAMELESS => {
+                refuse("the packet is not a JSON array that begins with the name of an event")
+            }
             // No command has binary attachments, so what came with some is as good as nothing.
             Some(event) => {
                 let payload = packet.get(1).copied().filter(|_| !received.binary);

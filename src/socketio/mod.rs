@@ -1,6 +1,6 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
-//! - `engine`, `query`, `inbound`: Engine.IO requests in front of the library
+//! - `engine`, `query`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
 //! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
 //! - `engine_session`: the life of an Engine.IO session
 //! - `handshake`: CONNECT; `session` decides
@@ -13,6 +13,7 @@ mod backlog;
 mod encode;
 mod engine;
 mod engine_session;
+mod event_name;
 mod handshake;
 mod inbound;
 mod inbox;

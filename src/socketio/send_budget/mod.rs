@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use self::drain_rate::{DrainRate, START};
 pub(super) use self::reservation::Reservation;
+use super::event_name::{legible, may_be_illegible};
 use super::inbound::packets;
 use crate::net::{FrameAnswer, FrameHead, Observer};
 use crate::session::{AdmissionSlot, SharedHub};
@@ -338,6 +339,14 @@ impl Observer for SendBudget {
         } else {
             FrameAnswer::Pass
         }
+    }
+
+    fn reads(&self, message: FrameHead<'_>) -> bool {
+        may_be_illegible(message.head)
+    }
+
+    fn rewrite(&self, text: &[u8]) -> Option<Vec<u8>> {
+        legible(text)
     }
 
     fn closed(&self) {
