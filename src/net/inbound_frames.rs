@@ -234,7 +234,7 @@ mod tests {
     fn a_message_that_is_rewritten_goes_on_as_one_frame() {
         let frame = masked(0x81, b"42x", [9, 8, 7, 6]);
         assert_eq!(run(frame.chunks(1)), masked(0x81, b"42x!", [0; 4]));
-        let long = [b"42x".as_slice(), &[b'a'; 60_000]].concat();
+        let long = [b"42x".to_vec(), vec![b'a'; 60_000]].concat();
         let frame = masked(0x81, &long, [9, 8, 7, 6]);
         let expected = masked(0x81, &[&long, b"!".as_slice()].concat(), [0; 4]);
         assert_eq!(run(frame.chunks(999)), expected);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn everything_else_passes_as_it_came() {
-        let large = [b"42x".as_slice(), &[b'a'; 70_000]].concat();
+        let large = [b"42x".to_vec(), vec![b'a'; 70_000]].concat();
         for frame in [
             masked(0x81, b"42", [1; 4]),
             masked(0x81, b"", [1; 4]),

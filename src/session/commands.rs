@@ -1,10 +1,10 @@
 //! What clients ask for, and how they are answered: always, in one shape.
 
+use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::Reason;
 use fleetcast_core::domain::room::{Room, RoomRequest};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Session;
@@ -177,8 +177,7 @@ impl Session {
 
     fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<RoomRequest>, Failure> {
         let payload = payload.ok_or(Reason::BadRequest)?;
-        let payload: Value =
-            serde_json::from_str(payload.get()).map_err(|_| Failure::from(Reason::BadRequest))?;
+        let payload = client_json::parse(payload.get()).ok_or(Reason::BadRequest)?;
         let own = &self.claims.organisation;
         RoomRequest::parse(&payload, own, self.max_rooms()).map_err(|bad| Failure {
             reason: bad.reason(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -116,9 +117,12 @@ impl Session {
             message: "give {id, event?}: an id of at most 256 bytes, an event name of at most 64",
         };
         let payload = payload.ok_or(SHAPE)?;
-        let payload: AckPayload = serde_json::from_str(payload.get()).map_err(|_| SHAPE)?;
+        let payload = client_json::parse(payload.get()).ok_or(SHAPE)?;
+        let payload: AckPayload = serde_json::from_value(payload).map_err(|_| SHAPE)?;
         let event = payload.event.as_deref();
+        let is_text = |id: &str| !id.contains(char::REPLACEMENT_CHARACTER);
         let fits = (1..=MAX_ID).contains(&payload.id.len())
+            && is_text(&payload.id)
             && event.is_none_or(|event| (1..=MAX_EVENT).contains(&event.len()));
         if !fits {
             return Err(SHAPE);

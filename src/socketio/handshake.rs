@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::{CloseReason, Reason};
 use secrecy::SecretString;
 use serde_json::{Map, Value as Json};
@@ -66,10 +67,7 @@ impl Handshake {
         let Some(engine) = engine_of(&socket) else {
             return Err(Reason::Internal.as_str());
         };
-        let mut auth = match auth.as_deref().map(serde_json::from_str::<Json>) {
-            Some(Ok(Json::Object(auth))) => auth,
-            _ => Map::new(),
-        };
+        let mut auth = auth_fields(auth.as_deref());
         let meta = auth.get("meta").and_then(Json::as_bool).unwrap_or(false);
         let request = connect_request(&mut auth, &engine);
         let admitted = self.sessions.authenticate(request).await;
@@ -137,6 +135,19 @@ pub(super) fn connected(socket: &SocketRef) {
 fn engine_of(socket: &SocketRef) -> Option<Arc<EngineSession>> {
     let extensions = &socket.req_parts().extensions;
     extensions.get::<Arc<EngineSession>>().cloned()
+}
+
+/// What is no object has no fields. Text that is not even JSON may hold a token: it is rejected as an invalid one, because
+/// `token_missing` would send its author looking in the wrong place.
+fn auth_fields(text: Option<&str>) -> Map<String, Json> {
+    let Some(text) = text else {
+        return Map::new();
+    };
+    match client_json::parse(text) {
+        Some(Json::Object(auth)) => auth,
+        Some(_) => Map::new(),
+        None => Map::from_iter([("token".to_owned(), Json::String(text.to_owned()))]),
+    }
 }
 
 /// `auth.token`, else the header, else the query: the first that is there counts, also if it is wrong.

@@ -29,6 +29,7 @@ mod admission;
 mod broker_faults;
 mod broker_restarts;
 mod cli;
+mod client_input;
 mod config_file;
 mod harness;
 mod heartbeat;
