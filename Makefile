@@ -7,11 +7,15 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
+# Where cargo puts what it builds: CARGO_TARGET_DIR, or build.target-dir of a cargo configuration. Asked only by what needs it.
+TARGET = $(shell scripts/target.sh)
 # The demo is built without optimisation: the first start takes half the time, and 20 records a second need no more.
-DEMO := target/debug/fleetcast
+DEMO = $(TARGET)/debug/fleetcast
 IMAGE ?= fleetcast:local
 CONTAINER ?= fleetcast
 ARGS ?=
+# The server that tests with real clients start; what else they need lies beside it.
+WITH_BIN = FLEETCAST_BIN="$${FLEETCAST_BIN:-$(abspath $(TARGET))/release/fleetcast}"
 SCRIPTS := .ci/run start.sh $(wildcard scripts/*.sh scripts/*/*.sh)
 
 ##@ Start here
@@ -39,7 +43,7 @@ install: setup ## The same
 .PHONY: dev
 dev: ## The demo from a debug build, with debug logs
 	@cargo build --locked --bin fleetcast
-	@LOG_LEVEL=debug exec $(DEMO) demo $(ARGS)
+	@LOG_LEVEL=$${LOG_LEVEL:-debug} exec $(DEMO) demo $(ARGS)
 
 .PHONY: build
 build: ## Optimised binaries into target/release
@@ -79,11 +83,15 @@ format: node-modules ## Format everything
 ##@ Test in parts
 .PHONY: client-tests
 client-tests: node-modules build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
-	@cd client-tests/js && npm test --silent
+	@cd client-tests/js && $(WITH_BIN) npm test --silent
 
 .PHONY: browser-test
 browser-test: node-modules build ## The QA page in Chromium
-	@cd client-tests/browser && npm test --silent
+	@cd client-tests/browser && $(WITH_BIN) npm test --silent
+
+.PHONY: readme-test
+readme-test: node-modules python-client build ## README.md's clients and commands and start.sh, as they are written
+	@cd client-tests/readme && $(WITH_BIN) npm test --silent
 
 .PHONY: kafka-tests
 kafka-tests: ## Integration and client tests on real Apache Kafka, started and stopped here
@@ -91,23 +99,23 @@ kafka-tests: ## Integration and client tests on real Apache Kafka, started and s
 
 .PHONY: chaos
 chaos: build with-bugs ## Faults of every kind against three servers, checked; and whether the checker finds seeded bugs
-	@target/release/loadgen chaos --jobs 3 $(ARGS)
-	@target/release/loadgen chaos --teeth --jobs 3
+	@$(TARGET)/release/loadgen chaos --jobs 3 $(ARGS)
+	@$(TARGET)/release/loadgen chaos --teeth --jobs 3
 
 .PHONY: chaos-long
 chaos-long: build ## All scenarios until it can be believed: 2,000 clients, 1,000 records/s, three quarters of an hour
-	@exec target/release/loadgen chaos --form long $(ARGS)
+	@exec $(TARGET)/release/loadgen chaos --form long $(ARGS)
 
 .PHONY: with-bugs
 with-bugs: build ## The server with seeded bugs (tools/seeded_bugs)
 	@scripts/with_bugs.sh build
 	@# What is looked for must be there to be found, and must not be in what is released.
-	@grep -aq SEEDED_BUG target/release/fleetcast-with-bugs
-	@! grep -aq SEEDED_BUG target/release/fleetcast
+	@grep -aq SEEDED_BUG $(TARGET)/release/fleetcast-with-bugs
+	@! grep -aq SEEDED_BUG $(TARGET)/release/fleetcast
 
 .PHONY: load
 load: build ## The load generator; make load ARGS="--help"
-	@exec target/release/loadgen $(ARGS)
+	@exec $(TARGET)/release/loadgen $(ARGS)
 
 .PHONY: node-modules
 node-modules: client-tests/js/node_modules/.package-lock.json client-tests/browser/node_modules/.package-lock.json
@@ -126,7 +134,10 @@ docker-build: ## Build the image
 
 .PHONY: docker-run
 docker-run: ## Run the image with the settings of .env
-	@docker run --detach --name $(CONTAINER) --publish 8001:8001 --env-file .env --restart unless-stopped $(IMAGE)
+	@docker run --detach --name $(CONTAINER) --publish $(PORT):8001 --env-file .env --env HOST=0.0.0.0 \
+		--env PORT=8001 --env FLEETCAST_PORT=8001 --restart unless-stopped $(IMAGE)
+# As for docker compose: PORT of the environment, of the command line, or of .env is the port of this machine.
+PORT ?= $(or $(shell sed -n 's/^PORT=//p' .env 2>/dev/null | tail -1),8001)
 
 .PHONY: docker-stop
 # Longer than DRAIN_SECONDS (10), the 5 s that may follow, and 2 s more.
@@ -140,13 +151,13 @@ docker-logs: ## Follow its log
 
 ##@ Look at a running server
 .PHONY: health
-health: ## Is it alive and ready? (ADDRESS=http://127.0.0.1:8001)
+health: ## Is it alive and ready? (PORT, or ADDRESS=http://127.0.0.1:8001)
 	@curl --fail-with-body --silent --show-error --max-time 5 $(ADDRESS)/ready && echo
 
 .PHONY: stats
 stats: ## What it is doing
 	@curl --fail-with-body --silent --show-error --max-time 5 $(ADDRESS)/stats && echo
-ADDRESS ?= http://127.0.0.1:8001
+ADDRESS ?= http://127.0.0.1:$(PORT)
 
 ##@ Clean up
 .PHONY: clean

@@ -6,6 +6,7 @@
 #
 # --wait   how long to wait for Kafka (default 30)
 # --check  only check, start nothing
+# Ends as the server does; with 1 if Kafka cannot be reached, 2 for wrong usage, 78 for wrong settings.
 # What is set in the environment wins over .env. FLEETCAST_… names count like the plain ones, and win. Brokers that only the
 # file behind FLEETCAST_CONFIG names are not waited for: the server itself goes on trying. Redis that cannot be reached is a
 # warning: this version does not use it.
@@ -13,9 +14,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf 'start: %s\n' "$*" >&2; }
-die() {
-  say "$*"
-  exit 1
+die() { # exit code, what is wrong
+  say "${*:2}"
+  exit "$1"
 }
 
 patience=30 # seconds
@@ -24,7 +25,7 @@ while (($# > 0)); do
   case "$1" in
     --wait)
       patience="${2:-}"
-      [[ $patience =~ ^[0-9]+$ ]] || die "--wait takes a number of seconds"
+      [[ $patience =~ ^[0-9]+$ ]] || die 2 "--wait takes a number of seconds"
       shift 2
       ;;
     --check)
@@ -35,7 +36,7 @@ while (($# > 0)); do
       sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit 0
       ;;
-    *) die "unknown argument \"$1\"; --help tells" ;;
+    *) die 2 "unknown argument \"$1\"; --help tells" ;;
   esac
 done
 
@@ -44,7 +45,11 @@ if [[ -f .env ]]; then
   while IFS= read -r line || [[ -n $line ]]; do
     [[ $line =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
     name=${BASH_REMATCH[1]}
-    [[ -v $name ]] || export "$name=${BASH_REMATCH[2]}"
+    value=${BASH_REMATCH[2]%$'\r'} # written on Windows
+    if [[ $value =~ ^\".*\"$ || $value =~ ^\'.*\'$ ]]; then
+      say "warning: the quotes around $name in .env are part of its value"
+    fi
+    [[ -v $name ]] || export "$name=$value"
   done <.env
 else
   say "no .env here: only the environment counts (.env.example shows what can be set)"
@@ -53,8 +58,10 @@ fi
 kafka="${FLEETCAST_KAFKA_BOOTSTRAP_SERVERS:-${KAFKA_BOOTSTRAP_SERVERS:-}}"
 redis="${FLEETCAST_REDIS_URL:-${REDIS_URL:-}}"
 config="${FLEETCAST_CONFIG:-}"
-[[ -n $kafka || -n $config ]] || die "neither KAFKA_BOOTSTRAP_SERVERS nor FLEETCAST_CONFIG is set"
-[[ -z $config || -r $config ]] || die "cannot read FLEETCAST_CONFIG=$config"
+[[ -n $kafka || -n $config ]] || die 78 "neither KAFKA_BOOTSTRAP_SERVERS nor FLEETCAST_CONFIG is set"
+[[ -z $config || -r $config ]] || die 78 "cannot read FLEETCAST_CONFIG=$config"
+
+[[ $kafka != *\;* ]] || die 78 "cannot use KAFKA_BOOTSTRAP_SERVERS=$kafka: brokers are separated by commas"
 
 reachable() { # host port
   # shellcheck disable=SC2016 # expanded by the inner shell
@@ -74,13 +81,14 @@ kafka_answers() { # one broker is enough: it knows the others
   local server servers
   IFS=, read -ra servers <<<"${kafka// /}"
   for server in "${servers[@]}"; do
+    [[ -n $server ]] || continue
     split "${server##*://}" 9092
     if reachable "$host" "$port"; then return 0; fi
   done
   return 1
 }
 
-# The address without user and password: those are nobody's business here.
+# The address without user and password: they are not for the log.
 redis_address=${redis#*://}
 redis_address=${redis_address%%[/?]*}
 redis_address=${redis_address##*@}
@@ -92,7 +100,7 @@ redis_answers() {
 if [[ -n $kafka ]]; then
   deadline=$((SECONDS + patience))
   until kafka_answers; do
-    ((SECONDS < deadline)) || die "Kafka cannot be reached at $kafka (waited $patience s)"
+    ((SECONDS < deadline)) || die 1 "Kafka cannot be reached at $kafka (waited $patience s)"
     sleep 1
   done
   say "Kafka can be reached at $kafka"
@@ -104,7 +112,7 @@ if [[ -n $redis ]] && ! redis_answers; then
 fi
 if $check_only; then exit 0; fi
 
-binary=target/release/fleetcast
+binary="$(scripts/target.sh)/release/fleetcast"
 if [[ ! -x $binary ]]; then
   say "building"
   make --no-print-directory build

@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 make=(make --no-print-directory)
+target=$(scripts/target.sh)
 step() { # what, command...
   printf '\n== %s (after %d s)\n' "$1" "$SECONDS" >&2
   shift
@@ -32,6 +33,7 @@ if [[ $part != kafka ]]; then
 fi
 step "release build" "${make[@]}" build
 if [[ $part != kafka ]]; then
+  step "README.md and start.sh, as written" "${make[@]}" readme-test
   step "the QA page in a browser" "${make[@]}" browser-test
   step "real clients, embedded broker" "${make[@]}" client-tests
 fi
@@ -45,6 +47,7 @@ step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --s
   make --no-print-directory client-tests'
 
 # After those, because it wants the machine for itself.
-step "no seeded bugs in the release" bash -c '! grep -aq SEEDED_BUG target/release/fleetcast'
-step "faults, short form" target/release/loadgen chaos --jobs 3 \
+# shellcheck disable=SC2016 # expanded by the inner shell
+step "no seeded bugs in the release" bash -c '! grep -aq SEEDED_BUG "$1"' - "$target/release/fleetcast"
+step "faults, short form" "$target/release/loadgen" chaos --jobs 3 \
   --scenario cuts --scenario kill --scenario rolling --scenario kafka --scenario slow

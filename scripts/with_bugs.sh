@@ -2,13 +2,15 @@
 # The server with seeded bugs (tools/seeded_bugs), for `loadgen chaos --teeth`.
 #
 #   scripts/with_bugs.sh check   whether every patch still applies to the tree; takes no time
-#   scripts/with_bugs.sh build   target/release/fleetcast-with-bugs, from a copy of the tree with all patches
+#   scripts/with_bugs.sh build   release/fleetcast-with-bugs beside the server, from a copy of the tree with all patches
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PATCHES=(tools/seeded_bugs/*.patch)
+TARGET=$(scripts/target.sh)
+# Below the tree, where git applies patches.
 COPY=target/with-bugs
-BINARY=target/release/fleetcast-with-bugs
+BINARY=$TARGET/release/fleetcast-with-bugs
 # What the copy was made from when the binary was built.
 STAMP=$COPY.sum
 
@@ -50,7 +52,7 @@ build() {
     # product's next build.
     sed -i 's/^version = "\(.*\)"$/version = "\1-with-bugs"/' "$COPY/Cargo.toml"
     # Not --locked, because the versions are in the lock file; --offline changes nothing else in it.
-    cargo build --release --offline --manifest-path "$COPY/Cargo.toml" --target-dir target \
+    cargo build --release --offline --manifest-path "$COPY/Cargo.toml" --target-dir "$TARGET" \
         --package fleetcast --bin fleetcast-with-bugs
     echo "$sum" > "$STAMP"
 }

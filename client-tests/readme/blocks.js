@@ -14,7 +14,9 @@ export function block(language, text) {
     .filter(([, of, body]) => of === language && body.includes(text))
     .map(([, , body]) => body);
   if (blocks.length !== 1) {
-    throw new Error(`${blocks.length} ${language} blocks of README.md have ${JSON.stringify(text)}`);
+    throw new Error(
+      `${blocks.length} ${language} blocks of README.md have ${JSON.stringify(text)}`,
+    );
   }
   return blocks[0];
 }

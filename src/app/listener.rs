@@ -1,9 +1,10 @@
 //! A listening socket and the connections that came in by it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,19 @@ impl Listener {
     ) -> anyhow::Result<Self> {
         let asked = SocketAddr::new(host, port);
         let failed = || format!("cannot listen on {asked} ({name})");
-        let socket = net::bind(asked).with_context(failed)?;
+        let socket = match net::bind(asked) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let variable = if name == "public" {
+                    "PORT"
+                } else {
+                    "INTERNAL_PORT"
+                };
+                bail!(
+                    "cannot listen on {asked} ({name}): another process listens there, perhaps a fleetcast demo; stop it, or set {variable}"
+                );
+            }
+            bound => bound.with_context(failed)?,
+        };
         let address = socket.local_addr().with_context(failed)?;
         Ok(Self {
             socket,
