@@ -45,6 +45,7 @@ mod polling_repeats;
 mod profiles;
 mod real_kafka;
 mod reload;
+mod route_rooms;
 mod routing;
 mod secure;
 mod shutdown;
