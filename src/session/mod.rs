@@ -190,13 +190,15 @@ impl Session {
 
     /// Has its transport closed. Nothing more is said to the client.
     pub fn close(&self, reason: CloseReason) {
-        let carrier = self.carrier();
-        let transport = carrier.as_ref().map(|carrier| carrier.transport.clone());
-        // A transport may end its sessions from within.
-        drop(carrier);
-        if let Some(transport) = transport {
+        if let Some(transport) = self.transport() {
             transport.close(reason);
         }
+    }
+
+    /// What carries it. Cloned out of the lock, because a transport may end its sessions from within.
+    fn transport(&self) -> Option<Arc<dyn TransportHandle>> {
+        let carrier = self.carrier();
+        carrier.as_ref().map(|carrier| carrier.transport.clone())
     }
 
     /// Its transport goes on by other means: an upgrade.

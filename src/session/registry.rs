@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, Sessions};
+use super::{Session, Sessions, TransportHandle};
 use crate::clock;
 
 /// The open sessions. Its lock is taken inside the hub's, never the other way round.
@@ -136,20 +136,32 @@ impl Sessions {
         }
     }
 
-    /// Closes every session, in random order and evenly over `spread`, so that the clients do not all reconnect to the other
-    /// instances at once. `cut_short` ends the spreading.
+    /// Closes the transport of every session, in random order and evenly over `spread`, so that the clients do not all reconnect
+    /// to the other instances at once. `cut_short` ends the spreading.
     pub async fn drain(&self, spread: Duration, cut_short: &CancellationToken) {
-        let mut sessions = self.open.keyed();
-        sessions.shuffle(&mut rand::rng());
-        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        let mut transports = self.transports();
+        transports.shuffle(&mut rand::rng());
+        let count = u32::try_from(transports.len()).unwrap_or(u32::MAX);
         let start = Instant::now();
-        for ((_, session), nth) in sessions.into_iter().zip(0_u32..) {
+        for (transport, nth) in transports.into_iter().zip(0_u32..) {
             let due = start + spread.mul_f64(f64::from(nth) / f64::from(count));
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = cut_short.cancelled() => {}
             }
-            session.close(CloseReason::Draining);
+            transport.close(CloseReason::Draining);
         }
+    }
+
+    /// What carries the open sessions, each once: two namespaces of a client share a transport.
+    fn transports(&self) -> Vec<Arc<dyn TransportHandle>> {
+        let sessions = self.open.keyed().into_iter();
+        let mut transports: Vec<_> = sessions
+            .filter_map(|(_, session)| session.transport())
+            .collect();
+        let address = |transport: &Arc<dyn TransportHandle>| Arc::as_ptr(transport).cast::<()>();
+        transports.sort_by_key(address);
+        transports.dedup_by_key(|transport| address(transport));
+        transports
     }
 }
