@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Client, Kafka, TestApp, auth, eventually, record, transmission};
+use crate::harness::{Client, Kafka, TestApp, auth, record};
 
 const TOPICS: &[(&str, i32)] = &[
     ("transmission", 3),
@@ -54,7 +54,6 @@ const POSITION: &str = "asset_position_updated";
 
 on_both_brokers! {
     each_event_reaches_its_rooms_once_and_no_other_organisation(super::TOPICS);
-    broken_records_between_good_ones_reach_no_client(&[("incident", 1)]);
 }
 
 /// Everything up to a last record on each topic, by event.
@@ -139,62 +138,4 @@ async fn each_event_reaches_its_rooms_once_and_no_other_organisation(kafka: Kafk
         3
     );
     assert_eq!(metrics.sum("fleetcast_records_total"), 2 * (14 + 5));
-}
-
-async fn broken_records_between_good_ones_reach_no_client(kafka: Kafka) {
-    let app = TestApp::start(&kafka).await;
-    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
-    let good = |number: u64| transmission("o1", "7", 0, number, "").to_string();
-    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    let of = |event: &str, organisation: Value, data: Value| {
-        json!({ "event_type": event, "organization_id": organisation, "data": data }).to_string()
-    };
-    let channel = json!({ "channel_id": "7" });
-    let broken = [
-        String::new(),
-        "{".to_owned(),
-        "17".to_owned(),
-        "\u{0}".to_owned(),
-        deep,
-        good(0).replace(
-            "\"filler\":\"\"",
-            &format!("\"filler\":\"{}\"", "x".repeat(300_000)),
-        ),
-        json!({ "event_type": "transmission_started", "data": channel }).to_string(),
-        of("transmission_started", json!("a:org:b"), channel.clone()),
-        of("transmission_started", json!(1.5), channel.clone()),
-        of(
-            "transmission_started",
-            json!("o1"),
-            json!({ "channel_id": [7] }),
-        ),
-        of("transmission_started", json!("o1"), json!({})),
-        of("coffee_is_ready", json!("o1"), channel.clone()),
-        of("disconnect", json!("o1"), channel.clone()),
-        of("resync_required", json!("o1"), channel.clone()),
-        json!({ "organization_id": "o1", "data": channel }).to_string(),
-    ];
-    let count = broken.len();
-    for (number, bad) in (0..).zip(broken) {
-        let records = vec![(0, good(number)), (0, bad)];
-        kafka.produce_all(&kafka.topic("incident"), records).await;
-    }
-    kafka
-        .produce("incident", good(u64::try_from(count).unwrap()))
-        .await;
-
-    for number in 0..=count {
-        let event = client.expect("transmission_started").await;
-        assert_eq!(event.args[0]["data"]["n"], number);
-    }
-    eventually("all are counted", async || {
-        let metrics = app.metrics().await;
-        let topic = kafka.topic("incident");
-        let routed = format!("fleetcast_records_total{{topic=\"{topic}\",outcome=\"routed\"}}");
-        let good = metrics.value(&routed);
-        let broken = metrics.sum("fleetcast_records_total") - good;
-        let count = u64::try_from(count).unwrap();
-        ((good, broken) == (count + 1, count)).then_some(())
-    })
-    .await;
 }

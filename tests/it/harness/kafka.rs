@@ -190,6 +190,14 @@ impl Kafka {
         delivered.unwrap().map_err(|(error, _)| error).unwrap();
     }
 
+    /// One record without a value, to partition 0.
+    pub(crate) async fn produce_tombstone(&self, name: &str, key: &str) {
+        let topic = self.topic(name);
+        let record = FutureRecord::<str, [u8]>::to(&topic).partition(0).key(key);
+        let sent = self.producer.send(record, SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
+    }
+
     /// One record with a key, to the key's partition.
     pub(crate) async fn produce_keyed(&self, name: &str, key: &str, value: &str) {
         let topic = self.topic(name);
