@@ -234,56 +234,69 @@ test("s4_13_a_cursor_event_follows_a_subscription", async () => {
   assert.match(args[0], /^v1\./);
 });
 
-/** 21 kinds of broken record. None may reach anybody, none may hold up its partition. */
+/** Kinds of broken record, by what they are counted as. None may reach a client, none may hold up its partition. */
 const good = { incident_id: "5", n: -1 };
-const BROKEN = [
-  [null],
-  [""],
-  [" "],
-  ["not json"],
-  ['{"event_type":"incident_created","organization_id":"o1","data":{"n":-1}'],
-  ["[]"],
-  ["7"],
-  ["null"],
-  ['"text"'],
-  [Buffer.from([0xff, 0xfe, 0x00, 0x80])],
-  [Buffer.from([0, 0, 0, 0, 7, 1, 2, 3])],
-  ["[".repeat(100_000)],
-  [`{"a":`.repeat(5_000) + "1" + "}".repeat(5_000)],
-  [{ event_type: "incident_created", data: good }],
-  [record("incident_created", good, "o1:org:o2")],
-  [record("incident_created", good, "x".repeat(65))],
-  [record("incident_created", good, 1.5)],
-  [record("incident_created", good, ["o1"])],
-  [record("incident_created", good), { headers: { organization_id: "no id!" } }],
-  [record("incident_exploded", good)],
-  [{ organization_id: "o1", data: good }],
-  [record("disconnect", good)],
-  [record("cursor", good)],
-  [record("connection_established", good)],
-  [record("incident_created", { ...good, text: "x".repeat(300_000) })],
-];
+const BROKEN = {
+  tombstone: [[null]],
+  empty: [[""]],
+  not_json: [
+    [" "],
+    ["not json"],
+    ['{"event_type":"incident_created","organization_id":"o1","data":{"n":-1}'],
+    [Buffer.from([0, 0, 0, 0, 7, 1, 2, 3])],
+  ],
+  not_object: [["[]"], ["7"], ["null"], ['"text"']],
+  not_utf8: [[Buffer.from([0xff, 0xfe, 0x00, 0x80])]],
+  too_deep: [["[".repeat(100_000)], [`{"a":`.repeat(5_000) + "1" + "}".repeat(5_000)]],
+  too_large: [[record("incident_created", { ...good, text: "x".repeat(300_000) })]],
+  no_organisation: [[{ event_type: "incident_created", data: good }]],
+  bad_organisation: [
+    [record("incident_created", good, "o1:org:o2")],
+    [record("incident_created", good, "x".repeat(65))],
+    [record("incident_created", good, 1.5)],
+    [record("incident_created", good, ["o1"])],
+    [record("incident_created", good), { headers: { organization_id: "no id!" } }],
+  ],
+  no_event: [[{ organization_id: "o1", data: good }]],
+  unknown_event: [[record("incident_exploded", good)]],
+  reserved_event: [
+    [record("disconnect", good)],
+    [record("cursor", good)],
+    [record("connection_established", good)],
+  ],
+  no_room: [[record("transmission_started", { n: -1 })]],
+  bad_id: [[record("transmission_started", { channel_id: ["7"], n: -1 })]],
+};
 
-test("s4_07_broken_records_are_counted_and_their_neighbours_served", async () => {
+test("s4_07_each_kind_of_broken_record_has_its_outcome_and_its_neighbours_are_served", async () => {
   const client = await fleet.server.connect();
-  const counted = () => fleet.server.metric("fleetcast_records_total");
-  const before = await counted();
-  const records = BROKEN.flatMap(([value, options], index) => [
+  const counted = (outcome) =>
+    fleet.server.metric("fleetcast_records_total", outcome ? { outcome } : {});
+  const before = {};
+  for (const outcome of Object.keys(BROKEN)) before[outcome] = await counted(outcome);
+  const total = await counted();
+  const broken = Object.values(BROKEN).flat();
+  const records = broken.flatMap(([value, options], index) => [
     { value, partition: 0, ...options },
     { value: toAll(index), partition: 0 },
   ]);
   for (const entry of records) await fleet.broker.produceAll("incident", [entry]);
-  await eventually(() => client.numbers.at(-1) === BROKEN.length - 1, "the last neighbour");
+  await eventually(() => client.numbers.at(-1) === broken.length - 1, "the last neighbour");
   assert.deepEqual(
     client.numbers,
-    BROKEN.map((_, index) => index),
+    broken.map((_, index) => index),
   );
-  const broken = client.seen.filter(({ args }) => args[0]?.data?.n === -1);
-  assert.deepEqual(broken, []);
+  assert.deepEqual(
+    client.seen.filter(({ args }) => args[0]?.data?.n === -1),
+    [],
+  );
   await eventually(
-    async () => (await counted()) - before === records.length,
-    async () => `all records in the metric: ${(await counted()) - before}`,
+    async () => (await counted()) - total === records.length,
+    async () => `all records in the metric: ${(await counted()) - total}`,
   );
+  for (const [outcome, kinds] of Object.entries(BROKEN)) {
+    assert.equal((await counted(outcome)) - before[outcome], kinds.length, outcome);
+  }
 });
 
 test("s4_07_records_that_lack_the_id_of_their_room_reach_no_client", async () => {
