@@ -34,6 +34,8 @@ pub enum ReadyStatus {
 }
 
 impl ReadyStatus {
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Degraded, Self::Starting, Self::Draining];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",

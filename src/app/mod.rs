@@ -7,7 +7,7 @@ mod listener;
 mod log_reader;
 mod origins;
 #[cfg(test)]
-mod paths_tests;
+mod page_tests;
 mod public;
 mod ready;
 mod receipts;

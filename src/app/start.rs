@@ -124,7 +124,7 @@ impl App {
         [self.public.table.clone(), self.internal.table.clone()]
     }
 
-    fn probes(&self) -> Probes {
+    pub(super) fn probes(&self) -> Probes {
         let sources = ScrapeSources {
             metrics: self.metrics.clone(),
             hub: self.hub.clone(),

@@ -1,6 +1,7 @@
 //! What docs/ says about names and numbers is what the code has: a list that grows in one place only fails here.
 
 mod links;
+mod logs;
 mod operations;
 mod protocol;
 mod repository;

@@ -176,7 +176,7 @@ async fn a81_each_kind_of_broken_record_has_its_outcome_and_its_neighbours_are_s
             Some(value) => {
                 kafka
                     .produce_record(bad.topic, None, &bad.headers, value)
-                    .await
+                    .await;
             }
             None => kafka.produce_tombstone(bad.topic, "key").await,
         }
