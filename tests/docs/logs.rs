@@ -24,7 +24,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
         }
         if path.is_dir() {
             sources(&path, found);
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).expect("sources are UTF-8");
             let product = text.split("#[cfg(test)]\nmod tests {").next();
             found.push(product.unwrap_or_default().to_owned());
