@@ -100,7 +100,7 @@ kafka-tests: ## Integration and client tests on real Apache Kafka, started and s
 .PHONY: chaos
 chaos: build with-bugs ## Faults of every kind against three servers, checked; and whether the checker finds seeded bugs
 	@$(TARGET)/release/loadgen chaos --jobs 3 $(ARGS)
-	@$(TARGET)/release/loadgen chaos --teeth --jobs 3
+	@$(TARGET)/release/loadgen chaos --seeded-bugs --jobs 3
 
 .PHONY: chaos-long
 chaos-long: build ## All scenarios until it can be believed: 2,000 clients, 1,000 records/s, three quarters of an hour

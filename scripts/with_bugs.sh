@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The server with seeded bugs (tools/seeded_bugs), for `loadgen chaos --teeth`.
+# The server with seeded bugs (tools/seeded_bugs), for `loadgen chaos --seeded-bugs`.
 #
 #   scripts/with_bugs.sh check   whether every patch still applies to the tree; takes no time
 #   scripts/with_bugs.sh build   release/fleetcast-with-bugs beside the server, from a copy of the tree with all patches

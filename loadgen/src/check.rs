@@ -1,4 +1,4 @@
-//! Exactly once, in order, and nobody else's: what each client keeps of what it got, and the verdict over all.
+//! Exactly once, in order, and only its own: what each client keeps of what it got, and the verdict over all.
 //!
 //! One bit per client, room and record, so that millions of deliveries cost little memory and a late duplicate is
 //! seen as surely as an early one.
@@ -31,7 +31,7 @@ pub(crate) struct Faults {
     pub(crate) foreign: u64,
     /// Of our making, but not byte for byte as produced.
     pub(crate) altered: u64,
-    /// Events that nobody here caused: other names, other runs' records, sequence numbers never produced.
+    /// Events that this run did not cause: other names, other runs' records, sequence numbers never produced.
     pub(crate) unexpected: u64,
 }
 
@@ -45,7 +45,7 @@ impl Faults {
             altered,
             unexpected: _,
         } = self;
-        // Unexpected events are shown but do not fail a run: somebody else may produce to the same topics.
+        // Unexpected events are shown but do not fail a run: another program may produce to the same topics.
         lost + duplicated + out_of_order + foreign + altered == 0
     }
 }
@@ -164,7 +164,7 @@ impl ClientCheck {
         }
     }
 
-    /// Counts an event that nobody here caused.
+    /// Counts an event that this run did not cause.
     pub(crate) fn unexpected(&mut self, what: &str) {
         self.faults.unexpected += 1;
         self.sample(|| format!("unexpected: {what}"));

@@ -72,7 +72,7 @@ pub(crate) enum Sight<'a> {
     Resync(&'a str),
     /// An event of the contract that only moves the cursor.
     Cursor,
-    /// Nobody here caused it.
+    /// Not caused by this run.
     Odd(String),
     Closed(&'a Ended),
 }

@@ -20,7 +20,7 @@ pub(crate) struct Polling {
     posts: Connection,
     /// With the session's id.
     path: String,
-    /// What a poll has brought and nobody has taken yet.
+    /// Packets of polls that were not taken yet.
     packets: VecDeque<String>,
     /// A poll is under way.
     asked: bool,

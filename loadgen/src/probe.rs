@@ -108,7 +108,7 @@ impl Probe {
             {
                 Heard::Ack(of, args) if of == id => return Ok(args),
                 Heard::Ack(of, args) => {
-                    bail!("an acknowledgement {of} that nobody waits for: {args}")
+                    bail!("an acknowledgement {of} that was not expected: {args}")
                 }
                 Heard::Event(name, payload) => strays.extend(stray(&name, &payload)),
                 Heard::ConnectError(text) | Heard::Closed(text) => bail!("closed: {text}"),
@@ -271,7 +271,7 @@ impl Neighbours {
                 let (name, payload) = match heard {
                     Heard::Event(name, payload) => (name, payload),
                     Heard::Ack(id, args) => {
-                        bail!("an acknowledgement {id} that nobody waits for: {args}")
+                        bail!("an acknowledgement {id} that was not expected: {args}")
                     }
                     Heard::ConnectError(text) | Heard::Closed(text) => {
                         bail!("neighbour {side} was closed: {text}")

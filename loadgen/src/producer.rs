@@ -266,7 +266,7 @@ impl PacedProducer {
             produced[index].insert(sequence);
         }
         let took = start.elapsed();
-        // Records still in flight afterwards stay unacknowledged in the ledger: shown, and nobody's loss.
+        // Records still in flight afterwards stay unacknowledged in the ledger: shown, but not counted as lost.
         let flushed = self.producer.flush(FLUSH_TIMEOUT);
         let deliveries = std::mem::take(&mut *self.producer.context().deliveries());
         let ledgers: Vec<RoomLedger> = produced

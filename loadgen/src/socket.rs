@@ -249,7 +249,7 @@ impl Minter {
         })
     }
 
-    /// A dispatcher, who may join every channel of the own organisation.
+    /// A dispatcher: may join every channel of the own organisation.
     pub(crate) fn dispatcher(&self, user: &str, organisation: &str) -> Result<String> {
         let claims = Claims {
             sub: user,

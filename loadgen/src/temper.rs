@@ -35,7 +35,7 @@ pub(crate) enum Temper {
     },
 }
 
-/// Where the run stands, told to all clients.
+/// Where the run stands; all clients read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Connecting,

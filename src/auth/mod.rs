@@ -1,4 +1,4 @@
-//! Who may connect: from a token to claims.
+//! From a token to claims, or to the reason why it is rejected.
 //!
 //! The outside gets one of three codes and nothing else; what exactly was wrong goes to the log, without the token and without
 //! values of claims. `now` is passed in, so the check is a function of its arguments and of the keys that are known.

@@ -41,7 +41,7 @@ test("s4_18_the_command_ack_leaves_a_receipt_with_the_identity_of_the_token", as
   const answer = await client.ask("ack", {
     id: "incident/0/12",
     event: "incident_created",
-    user_id: "somebody-else",
+    user_id: "another-user",
     organization_id: "o1",
   });
   assert.equal(answer.success, true, JSON.stringify(answer));

@@ -265,9 +265,9 @@ test("s4_06_rooms_of_others_are_forbidden_and_do_not_tell_whether_they_exist", a
   for (const room of [
     "org:o2",
     "channel:7:org:o2",
-    "channel:7:org:nobody",
+    "channel:7:org:unknown",
     "user:u2",
-    "user:nobody",
+    "user:unknown",
     "user:u2:org:o2",
     "planet:7",
   ]) {

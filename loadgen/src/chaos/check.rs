@@ -7,8 +7,8 @@ use super::late::Late;
 use super::ledger::{Fate, Ledger};
 use super::newest;
 use super::recovery::{Fault, Spread, away_for, recoveries};
+use super::resyncs;
 use super::stretch::{End, Span};
-use super::told;
 use super::verdict::{Rules, SAMPLES_EACH, Verdict, around};
 
 const SAMPLES: usize = 24;
@@ -34,7 +34,7 @@ pub(crate) fn judge(
             .collect();
         deliveries(ledger, client, index, &mut verdict, &mut samples);
         newest::judge(ledger, client, index, &mut verdict, &mut samples);
-        told::judge(client, index, rules, &late, &mut verdict, &mut samples);
+        resyncs::judge(client, index, rules, &late, &mut verdict, &mut samples);
         for back in &client.returns {
             *if back.wanted {
                 &mut verdict.cuts
@@ -134,7 +134,7 @@ fn deliveries(
             if invented > 0 {
                 verdict.faults.unexpected += invented;
                 samples.push(format!(
-                    "client {index}: {invented} records that nobody sent"
+                    "client {index}: {invented} records that no producer sent"
                 ));
             }
         }

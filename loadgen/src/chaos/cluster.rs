@@ -26,7 +26,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// One that somebody else has started.
+    /// A cluster that is running already.
     pub(crate) fn given(script: &Path, addresses: &str) -> Self {
         // scripts/kafka.sh run names the cluster as well: then its brokers can be reached.
         let directory = std::env::var_os("FLEETCAST_TEST_KAFKA_CLUSTER").map(PathBuf::from);

@@ -146,7 +146,7 @@ impl Fleet {
         kill(child.id(), signal)
     }
 
-    /// Waits for the end of a server that was told to end.
+    /// Waits for the end of a server that was asked to stop.
     pub(crate) fn await_end(
         &mut self,
         number: usize,

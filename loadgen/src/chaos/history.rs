@@ -1,6 +1,6 @@
 //! A client's side of the history, as far as it can be folded while it is recorded: which records it got is one bit
 //! each, by room and lane, so that twenty million deliveries are a few megabytes. Repeats and order leave no trace in a
-//! bitmap, so they are told at once. What it *should* have got is for [`check`](super::check), when all is over.
+//! bitmap, so they are reported at once. What it *should* have got is for [`check`](super::check), when all is over.
 
 use serde::Serialize;
 
@@ -16,23 +16,23 @@ pub(crate) struct Offences {
     pub(crate) reordered: u64,
     /// Of another organisation.
     pub(crate) leaked: u64,
-    /// Of a room that it does not hold, or a record of nobody's making.
+    /// Of a room that it does not hold, or a record that no producer of this run wrote.
     pub(crate) unexpected: u64,
     pub(crate) altered: u64,
     /// An event after a welcome that says `resync`, before `resync_required`.
-    pub(crate) untold: u64,
-    /// The server said goodbye by a packet after which a stock client stays away, or refused a good token.
+    pub(crate) unannounced: u64,
+    /// The server sent a packet after which a stock client does not reconnect, or refused a good token.
     pub(crate) dismissed: u64,
 }
 
-/// The client was told that it has missed something.
+/// The client received `resync_required`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Resync {
     pub(crate) at_ns: u64,
     pub(crate) reason: String,
     /// Up to when it had everything, as far as it can know.
     pub(crate) known_ns: u64,
-    /// The window that the welcome told just before.
+    /// The window that the welcome before it announced.
     pub(crate) promised_ns: Option<u64>,
 }
 
@@ -59,13 +59,13 @@ pub(crate) struct ClientHistory {
     /// What came late while it was connected all the time.
     #[serde(skip)]
     pub(crate) late: Late,
-    /// When it was welcomed, and the window that it was told.
+    /// When it was welcomed, and the window that was announced.
     pub(crate) windows: Vec<(u64, u64)>,
     pub(crate) offences: Offences,
     pub(crate) resyncs: Vec<Resync>,
     pub(crate) returns: Vec<Return>,
     pub(crate) received: u64,
-    /// Records that came again after a resync: the client has been told to reload, so they do no harm.
+    /// Records that came again after a resync: the client reloads its state, so they do no harm.
     pub(crate) repeated_after_resync: u64,
     /// The number of the fault's begin or end, and when the first event after it came.
     pub(crate) first_after: Vec<(u32, u64)>,
@@ -281,7 +281,7 @@ impl ClientHistory {
         if self.notice_due {
             self.offend(
                 || format!("before the notice: {stamp:?}"),
-                |it| it.untold += 1,
+                |it| it.unannounced += 1,
             );
             self.notice_due = false;
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// Nobody is behind who is behind by less.
+/// A server that is behind by less counts as not behind.
 const NOTICED_NS: u64 = 200_000_000;
 /// Records that were sent within so much of each other are one.
 const SLICE_NS: u64 = 100_000_000;

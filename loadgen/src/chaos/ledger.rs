@@ -11,7 +11,7 @@ pub(crate) enum Fate {
     Open,
     /// The brokers have it, at this time (nanoseconds since the epoch): clients must get it.
     Acknowledged(u64),
-    /// Of an aborted transaction: nobody may get it.
+    /// Of an aborted transaction: no client may get it.
     Aborted,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     pub(crate) fate: Fate,
 }
 
-/// One partition of one topic; a topic that is made anew has lanes of its own.
+/// One partition of one topic; a topic that is recreated has lanes of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Lane {
     pub(crate) topic: String,

@@ -1,4 +1,4 @@
-//! What runs because of us, so that nothing of it stays when somebody presses Ctrl-C.
+//! Processes and containers that this run has started, so that Ctrl-C ends them too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ pub(super) fn add(leftover: Leftover) {
         .push(leftover);
 }
 
-/// It is gone, or somebody else sees to it.
+/// It has ended, or another part ends it.
 pub(super) fn remove(leftover: &Leftover) {
     LEFT.lock()
         .unwrap_or_else(PoisonError::into_inner)

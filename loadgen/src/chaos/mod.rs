@@ -20,12 +20,12 @@ mod proxy;
 mod record;
 mod recovery;
 mod report;
+mod resyncs;
 mod run;
 mod scenario;
 mod seating;
+mod seeded_bugs;
 mod stretch;
-mod teeth;
-mod told;
 mod topics;
 mod verdict;
 
@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use cluster::Cluster;
 use report::Report;
 use scenario::{Form, Scenario};
-use teeth::{TEETH, Tooth};
+use seeded_bugs::{SEEDED_BUGS, SeededBug};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -84,7 +84,7 @@ pub(crate) struct Args {
     jobs: usize,
     /// Seed bugs into the servers, one after the other, and see whether each is found
     #[arg(long)]
-    teeth: bool,
+    seeded_bugs: bool,
     /// The server's binary that bugs can be seeded into [default: beside this one]
     #[arg(long, value_name = "FILE")]
     with_bugs: Option<PathBuf>,
@@ -116,11 +116,12 @@ pub(crate) struct Args {
 
 /// `Ok(false)`: a promise was broken, or a seeded bug was not found.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let jobs: Vec<Job> = if args.teeth {
-        let wanted =
-            |tooth: &&Tooth| args.scenario.is_empty() || args.scenario.contains(&tooth.scenario);
-        let teeth = TEETH.iter().filter(wanted);
-        teeth.map(|tooth| Job::Tooth(*tooth)).collect()
+    let jobs: Vec<Job> = if args.seeded_bugs {
+        let wanted = |seeded: &&SeededBug| {
+            args.scenario.is_empty() || args.scenario.contains(&seeded.scenario)
+        };
+        let seeded_bugs = SEEDED_BUGS.iter().filter(wanted);
+        seeded_bugs.map(|seeded| Job::SeededBug(*seeded)).collect()
     } else if args.scenario.is_empty() {
         Scenario::ALL.into_iter().map(Job::Scenario).collect()
     } else {
@@ -141,11 +142,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     leftovers::watch()?;
     let reports = run_jobs(args, &jobs, seed, &directory)
         .with_context(|| format!("seed {seed}, logs in {}", directory.display()))?;
-    let well = if args.teeth {
+    let well = if args.seeded_bugs {
         let mut well = true;
         for (job, report) in jobs.iter().zip(&reports) {
-            if let Job::Tooth(tooth) = job {
-                well &= tooth.bites(report).0;
+            if let Job::SeededBug(seeded) = job {
+                well &= seeded.result(report).0;
             }
         }
         well
@@ -170,21 +171,21 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 #[derive(Debug, Clone, Copy)]
 enum Job {
     Scenario(Scenario),
-    Tooth(Tooth),
+    SeededBug(SeededBug),
 }
 
 impl Job {
     fn scenario(&self) -> Scenario {
         match self {
             Self::Scenario(scenario) => *scenario,
-            Self::Tooth(tooth) => tooth.scenario,
+            Self::SeededBug(seeded) => seeded.scenario,
         }
     }
 
     fn name(&self) -> String {
         match self {
             Self::Scenario(scenario) => scenario.name().to_owned(),
-            Self::Tooth(tooth) => tooth.name(),
+            Self::SeededBug(seeded) => seeded.name(),
         }
     }
 }
@@ -250,7 +251,7 @@ fn run_job(
     std::fs::write(directory.join("report.txt"), report.text() + "\n")?;
     match job {
         Job::Scenario(_) => report::show(&report.text()),
-        Job::Tooth(tooth) => report::show(&tooth.bites(&report).1),
+        Job::SeededBug(seeded) => report::show(&seeded.result(&report).1),
     }
     Ok(report)
 }

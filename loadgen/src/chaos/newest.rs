@@ -77,7 +77,7 @@ pub(super) fn judge(
         if !sent {
             verdict.faults.unexpected += 1;
             samples.push(format!(
-                "client {index}: of key {key} a record that nobody sent"
+                "client {index}: of key {key} a record that no producer sent"
             ));
         }
     }

@@ -100,7 +100,7 @@ impl Book {
     }
 
     /// Waits until everything that was sent is acknowledged and the producer has given its Kafka client up, or too long: a
-    /// producer that asks for a topic while it is being made anew makes it itself, with too few partitions.
+    /// producer that asks for a topic while it is being recreated creates it itself, with too few partitions.
     pub(crate) fn pause(&self) -> Result<()> {
         lock(&self.plan).paused = true;
         let until = Instant::now() + FLUSH_TIMEOUT;
@@ -215,7 +215,7 @@ impl ChaosProducer {
         })
     }
 
-    /// Until it is told to stop; then waits for the brokers. Blocks: it wants a thread of its own.
+    /// Runs until it is stopped; then waits for the brokers. Blocks: it wants a thread of its own.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut random = SmallRng::seed_from_u64(self.settings.seed);
         let mut channel: u16 = 0;
@@ -264,7 +264,7 @@ impl ChaosProducer {
             );
             self.produce(lanes[among % lanes.len()], room, asset)?;
         }
-        // What is in flight afterwards stays unknown in the ledger: shown, and nobody's loss.
+        // What is in flight afterwards stays unknown in the ledger: shown, but not counted as lost.
         self.producer
             .flush(FLUSH_TIMEOUT)
             .context("the brokers do not take the last records")

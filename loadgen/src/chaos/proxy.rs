@@ -79,7 +79,7 @@ backend fleet
     Ok(child)
 }
 
-/// What it does with the connections of a server that it finds dead, if it is told to. `directory`: where it was started.
+/// What it does with the connections of a server that it finds dead, if it is asked to. `directory`: where it was started.
 pub(super) fn cut(directory: &Path, number: usize) -> Result<()> {
     let mut socket =
         UnixStream::connect(directory.join("haproxy.sock")).context("cannot reach haproxy")?;

@@ -136,7 +136,7 @@ impl Report {
             ));
         }
         if scenario.is_short_of_space() && self.resyncs == 0 {
-            complaints.push("nobody missed more than the window has space for".to_owned());
+            complaints.push("no client missed more than the window holds".to_owned());
         }
         self.demand_of_stalls(&mut complaints);
         self.complaints.extend(complaints);

@@ -27,7 +27,7 @@ use super::producer::{Book, ChaosProducer, Settings};
 use super::recovery::Fault;
 use super::report::{Report, Setup};
 use super::seating::Seating;
-use super::teeth::Tooth;
+use super::seeded_bugs::SeededBug;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS, POSITION_PARTITIONS};
 use super::verdict::Rules;
 use super::{Args, Job, note};
@@ -261,7 +261,7 @@ fn recipe(
 ) -> Result<Recipe> {
     let (given, beside) = match job {
         Job::Scenario(_) => (&args.fleetcast, "fleetcast"),
-        Job::Tooth(_) => (&args.with_bugs, "fleetcast-with-bugs"),
+        Job::SeededBug(_) => (&args.with_bugs, "fleetcast-with-bugs"),
     };
     let binary = match given {
         Some(path) => path.clone(),
@@ -276,7 +276,7 @@ fn recipe(
     .chain(settings)
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
-    if let Job::Tooth(Tooth { bug: Some(bug), .. }) = job {
+    if let Job::SeededBug(SeededBug { bug: Some(bug), .. }) = job {
         environment.push(("SEEDED_BUG".to_owned(), (*bug).to_owned()));
     }
     for pair in &args.server_env {

@@ -6,7 +6,7 @@ use super::habit::Habit;
 
 /// What the bytes of the window suffice for in [`Scenario::Crowded`] and [`Scenario::Noisy`], about.
 const CROWDED: Duration = Duration::from_secs(10);
-/// Whoever has missed less than that has nothing to complain of there.
+/// A client that has missed less than that must be resumed there.
 pub(crate) const CROWDED_LEAST: Duration = Duration::from_secs(6);
 /// The same of the noisy organisation: the quiet one may fill the half of the window that is its fair share.
 pub(crate) const NOISY_LEAST: Duration = Duration::from_secs(4);
@@ -90,7 +90,7 @@ impl Scenario {
         match self {
             Self::Cuts => "connections are cut at random, also while they are resumed",
             Self::Kill => "one server is killed (kill -9) and started again, over and over",
-            Self::Rolling => "each server in turn is told to end (SIGTERM) and started again",
+            Self::Rolling => "each server in turn is stopped (SIGTERM) and started again",
             Self::Pause => "one server is paused (SIGSTOP) and goes on",
             Self::Kafka => "the only broker is stopped, paused and killed",
             Self::Leader => "of three brokers the one that leads is killed",
@@ -101,7 +101,7 @@ impl Scenario {
                 "one organisation fills the window, and clients of it and of a quiet one are away"
             }
             Self::Topics => {
-                "partitions are added, records deleted, a topic made anew, transactions aborted"
+                "partitions are added, records deleted, a topic recreated, transactions aborted"
             }
             Self::Storm => "all connections are cut at once",
             Self::Burst => "many records at once into one room of 50",

@@ -9,7 +9,7 @@ use crate::bitmap::Bitmap;
 pub(crate) enum End {
     /// It is the end of the run: everything must have arrived.
     Run,
-    /// It was told that something is missing, has left the room, or is not coming back: what arrived must be without holes.
+    /// It received `resync_required`, has left the room, or is not coming back: what arrived must be without holes.
     Open,
 }
 

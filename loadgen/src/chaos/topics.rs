@@ -1,4 +1,4 @@
-//! What happens to topics: they grow, lose records, are deleted and made anew, and hold transactions.
+//! What happens to topics: they grow, lose records, are deleted and recreated, and hold transactions.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl World<'_> {
         let topic = format!("{}transmission", self.prefix);
         let partitions = CHANNEL_PARTITIONS + MORE_PARTITIONS;
         self.permit(None, &["topic_recreated", "log_truncated"], Duration::ZERO);
-        self.begin("topic made anew");
+        self.begin("topic recreated");
         self.book.pause()?;
         // What was produced is read by then: what is not is gone with the topic.
         wait(2);

@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::history::{ClientHistory, Offences, Return};
 use super::recovery::{Recovery, Spread};
 
-/// Faults of one client that are told in words.
+/// Faults of one client that are described in words.
 pub(super) const SAMPLES_EACH: usize = 3;
 
-/// Being told `resync_required` for one of these reasons is right within this time: the nemesis has made it so.
+/// A `resync_required` for one of these reasons is right within this time: the nemesis has made it so.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit {
     /// Whose clients; `None`: everybody's.
@@ -47,17 +47,17 @@ pub(crate) struct Faults {
     /// Received after a record with a higher offset of the same partition, or of class `latest` after a newer one of its key.
     pub(crate) reordered: u64,
     pub(crate) leaked: u64,
-    /// Of a room that the client did not hold, of an aborted transaction, or of nobody's making.
+    /// Of a room that the client did not hold, of an aborted transaction, or that no producer of this run wrote.
     pub(crate) unexpected: u64,
     pub(crate) altered: u64,
     /// Of class `latest`: the record of a key that the client was given last is not the newest.
     pub(crate) stale: u64,
     /// A resync although the client was not outside the window, or a cursor that was passed over without a word.
     pub(crate) false_resyncs: u64,
-    /// A welcome told a window that was not the organisation's.
-    pub(crate) mistold: u64,
+    /// A welcome announced a window that was not the organisation's.
+    pub(crate) wrong_window: u64,
     /// An event between a welcome that says `resync` and the notice.
-    pub(crate) untold: u64,
+    pub(crate) unannounced: u64,
     /// Packets after which a stock client stays away.
     pub(crate) dismissed: u64,
     /// Clients whose subscription was never acknowledged.
@@ -81,8 +81,8 @@ impl Faults {
             ("altered", self.altered),
             ("stale", self.stale),
             ("false resyncs", self.false_resyncs),
-            ("mistold", self.mistold),
-            ("untold", self.untold),
+            ("wrong_window", self.wrong_window),
+            ("unannounced", self.unannounced),
             ("dismissed", self.dismissed),
             ("never subscribed", self.never_subscribed),
             ("never back", self.never_back),
@@ -96,7 +96,7 @@ impl Faults {
             leaked,
             unexpected,
             altered,
-            untold,
+            unannounced,
             dismissed,
         } = offences;
         self.duplicated += duplicated;
@@ -104,7 +104,7 @@ impl Faults {
         self.leaked += leaked;
         self.unexpected += unexpected;
         self.altered += altered;
-        self.untold += untold;
+        self.unannounced += unannounced;
         self.dismissed += dismissed;
     }
 }

@@ -415,7 +415,7 @@ fn attachments(cases: &mut Vec<Case>) {
     }
     let unasked = vec![Message::binary(vec![4, 2, 0xff])];
     cases.push(Case {
-        name: "binary that nobody asked for".to_owned(),
+        name: "unsolicited binary".to_owned(),
         messages: unasked,
         expect: Harmless,
     });

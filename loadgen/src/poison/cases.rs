@@ -4,10 +4,10 @@ use crate::probe::{CHANNEL, ORGANISATIONS, RawRecord};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// Reaches nobody and is not counted as good.
+    /// Reaches no client and is not counted as good.
     Skipped,
-    /// Reaches neither neighbour; it may be a good record of somebody else.
-    Nobody,
+    /// Reaches neither neighbour; it may be a good record of another organisation.
+    NoClient,
     /// The contract leaves it open: skipped, or delivered to this neighbour (index in `ORGANISATIONS`) alone.
     MayReach(usize),
     /// A good record, odd as it looks.
@@ -18,7 +18,7 @@ impl Expect {
     pub(super) fn text(self) -> String {
         match self {
             Self::Skipped => "skipped".to_owned(),
-            Self::Nobody => "nobody here".to_owned(),
+            Self::NoClient => "no client here".to_owned(),
             Self::MayReach(side) => format!("maybe {}", ORGANISATIONS[side]),
             Self::Delivered(side) => ORGANISATIONS[side].to_owned(),
         }
@@ -32,7 +32,7 @@ pub(super) struct Case {
     pub(super) expect: Expect,
 }
 
-use Expect::{Delivered, MayReach, Nobody, Skipped};
+use Expect::{Delivered, MayReach, NoClient, Skipped};
 
 const A: &str = ORGANISATIONS[0];
 const B: &str = ORGANISATIONS[1];
@@ -217,7 +217,7 @@ fn organisations(cases: &mut Vec<Case>) {
         ("organisation missing", "", Skipped),
         ("organisation null", "null", Skipped),
         ("organisation empty", "\"\"", Skipped),
-        ("organisation an integer", "5", Nobody),
+        ("organisation an integer", "5", NoClient),
         ("organisation a float", "1.5", Skipped),
         ("organisation 1e400", "1e400", Skipped),
         ("organisation true", "true", Skipped),
@@ -231,7 +231,7 @@ fn organisations(cases: &mut Vec<Case>) {
         ("organisation in Cyrillic", "\"lg\u{440}0\"", Skipped),
         ("organisation a star", "\"*\"", Skipped),
         ("organisation of 65 letters", long.as_str(), Skipped),
-        ("organisation in capitals", "\"LGP0\"", Nobody),
+        ("organisation in capitals", "\"LGP0\"", NoClient),
         (
             "organisation written with escapes",
             "\"\\u006cgp0\"",
@@ -353,7 +353,7 @@ fn rooms(cases: &mut Vec<Case>) {
         (
             "channel a huge integer",
             "99999999999999999999999999",
-            Nobody,
+            NoClient,
         ),
         ("channel an array", "[\"poison\"]", Skipped),
         ("channel an object", "{\"id\":\"poison\"}", Skipped),
@@ -368,7 +368,7 @@ fn rooms(cases: &mut Vec<Case>) {
         ("channel a star", "\"*\"", Skipped),
         ("channel a lone surrogate", "\"\\udc00\"", Skipped),
         ("channel of 65 letters", long.as_str(), Skipped),
-        ("channel of nobody", "\"elsewhere\"", Nobody),
+        ("channel without members", "\"elsewhere\"", NoClient),
     ] {
         let value = json(&quoted(A), EVENT, &format!("{{\"channel_id\":{channel}}}"));
         cases.push(case(name, with_value(value), expect));

@@ -1,5 +1,5 @@
 //! `loadgen poison`: broken records between good ones, in one partition. The good ones arrive, in order, at their own
-//! organisation; a broken one reaches nobody, and the server counts it.
+//! organisation; a broken one reaches no client, and the server counts it.
 
 mod cases;
 
@@ -18,7 +18,7 @@ use cases::{Case, Expect, cases};
 pub(crate) struct Args {
     #[command(flatten)]
     common: Common,
-    /// Topic to produce to; nobody else may use it meanwhile, or the counts do not add up
+    /// Topic to produce to; no other program may use it meanwhile, or the counts do not add up
     #[arg(long, default_value = "transmission")]
     topic: String,
     /// Make the topic with so many partitions if it is not there
@@ -112,7 +112,7 @@ async fn try_case(
 fn problems(case: &Case, row: &Row, good: Option<&str>, counted: bool) -> Vec<String> {
     let mut problems = Vec::new();
     let may = match case.expect {
-        Expect::Skipped | Expect::Nobody => None,
+        Expect::Skipped | Expect::NoClient => None,
         Expect::Delivered(side) | Expect::MayReach(side) => Some(side),
     };
     if row.reached.iter().any(|stray| Some(stray.side) != may) || row.reached.len() > 1 {
@@ -148,7 +148,7 @@ impl Row {
             .map(|stray| ORGANISATIONS[stray.side])
             .collect();
         let reached = if reached.is_empty() {
-            "nobody".to_owned()
+            "no client".to_owned()
         } else {
             reached.join("+")
         };

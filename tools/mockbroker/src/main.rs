@@ -2,7 +2,7 @@
 //!
 //! `mockbroker TOPIC[:PARTITIONS]...` makes the topics, prints the bootstrap address as its one line and lives until
 //! its standard input ends, so it cannot outlive the test run that started it.
-//! A topic that nobody named is made, with four partitions, when a client asks for it that allows that: kafkajs does, Fleetcast
+//! A topic that was not named is created, with four partitions, when a client asks for it that allows that: kafkajs does, Fleetcast
 //! does not.
 //! It keeps 5 MiB or 100,000 records per partition and answers neither the admin API nor look-ups by time.
 

@@ -1,4 +1,4 @@
-//! What must come, what may, what may not; who is served; how long it took.
+//! What must come, what may, what may not; which clients are served; how long it took.
 
 use crate::client::{Ended, Sight};
 

@@ -2,8 +2,8 @@
 
 mod deliveries;
 mod newest;
+mod resyncs;
 mod stretches;
-mod told;
 
 use std::cell::RefCell;
 use std::mem::replace;
@@ -112,8 +112,8 @@ impl Case {
 
     /// What its connection sees becomes its history as in a run.
     fn see(&mut self, sight: &Sight<'_>) {
-        let nobody = ClientHistory::new("lg0", "r", OWN, &[]);
-        let history = replace(&mut self.client, nobody);
+        let placeholder = ClientHistory::new("lg0", "r", OWN, &[]);
+        let history = replace(&mut self.client, placeholder);
         let random = SmallRng::seed_from_u64(0);
         let seated = Seated::new(0, Habit::Steady, history, around(), random);
         seated.see(sight);

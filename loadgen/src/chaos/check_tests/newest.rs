@@ -89,10 +89,12 @@ fn what_was_sent_before_the_subscription_or_a_resync_is_not_owed() {
     late.moved(0, 7);
     assert_eq!(late.faults(), only(|it| it.stale = 1));
 
-    let mut told = case(2);
-    told.back("resync");
-    told.client.resync("cursor_expired", 2 * SECOND + WINDOW);
-    assert_eq!(told.faults(), Faults::default());
+    let mut resynced = case(2);
+    resynced.back("resync");
+    resynced
+        .client
+        .resync("cursor_expired", 2 * SECOND + WINDOW);
+    assert_eq!(resynced.faults(), Faults::default());
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn asking_for_a_room_that_is_held_changes_nothing() {
     assert_eq!(case.faults(), Faults::default());
 }
 
-/// Received 1, missed 2 and 3, was told at second 203, goes on with 4.
+/// Received 1, missed 2 and 3, was notified at second 203, goes on with 4.
 fn resynced(reason: &str) -> Case {
     let mut case = Case::new();
     for _ in 0..3 {
@@ -131,8 +131,8 @@ fn a_resync_excuses_no_hole_before_it_and_nothing_after_it() {
 fn a_resync_within_the_window_is_false_unless_the_nemesis_has_made_it_so() {
     let mut case = resynced("gap");
     case.rules.window_ns = 300 * SECOND;
-    for (_, told_ns) in &mut case.client.windows {
-        *told_ns = 300 * SECOND;
+    for (_, announced_ns) in &mut case.client.windows {
+        *announced_ns = 300 * SECOND;
     }
     assert_eq!(case.faults(), only(|it| it.false_resyncs = 1));
     let permit = |reason, from_ns, least_ns| Permit {
@@ -171,14 +171,14 @@ fn what_comes_again_after_a_resync_is_shown_and_no_fault() {
 }
 
 #[test]
-fn an_event_before_the_notice_is_untold() {
+fn an_event_before_resync_required_is_unannounced() {
     let mut case = Case::new();
     case.sent(0, CHANNEL);
     case.client.closed(true, 0);
     case.client.opened(true);
     case.client.welcomed("resync", WINDOW, 200 * SECOND);
     case.receive(&[1]);
-    assert_eq!(case.faults(), only(|it| it.untold = 1));
+    assert_eq!(case.faults(), only(|it| it.unannounced = 1));
 }
 
 #[test]

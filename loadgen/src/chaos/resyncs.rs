@@ -1,4 +1,4 @@
-//! What clients were told of the window: that they have missed something, and how far back they can be resumed.
+//! What the server said of the window: that clients have missed something, and how far back they can be resumed.
 
 use super::history::ClientHistory;
 use super::late::Late;
@@ -19,7 +19,7 @@ pub(super) fn judge(
         let missed_ns = resync.at_ns.saturating_sub(resync.known_ns);
         // With this event it had what the server had read by then, and one that is behind in a partition has not even read all
         // that was sent before. The server that resumes it may have been behind as well: of a partition that it reads late
-        // everything comes at once, and lets go of what it read last.
+        // everything comes at once, and evicts what it read last.
         let position_ns = late.reach(resync.known_ns);
         let outrun_ns = resync.at_ns.saturating_sub(late.reach(position_ns));
         let outside = missed_ns >= rules.window_ns;
@@ -39,9 +39,9 @@ pub(super) fn judge(
         // What it missed first is no longer there, so the window is no longer than that.
         let promised = resync.promised_ns.filter(|_| resync.reason == EVICTED);
         if promised.is_some_and(|promised| promised > resync.at_ns.saturating_sub(position_ns)) {
-            verdict.faults.mistold += 1;
+            verdict.faults.wrong_window += 1;
             samples.push(format!(
-                "client {index}: told a window of {:?} ns at {}, and it had missed less",
+                "client {index}: was announced a window of {:?} ns at {}, and it had missed less",
                 resync.promised_ns, resync.at_ns
             ));
         }
@@ -55,9 +55,9 @@ pub(super) fn judge(
     };
     for (at_ns, window_ns) in &client.windows {
         if !whole(*at_ns, *window_ns) {
-            verdict.faults.mistold += 1;
+            verdict.faults.wrong_window += 1;
             samples.push(format!(
-                "client {index}: told a window of {window_ns} ns at {at_ns}, and nothing has shortened it"
+                "client {index}: was announced a window of {window_ns} ns at {at_ns}, and nothing has shortened it"
             ));
         }
     }

@@ -5,7 +5,7 @@ use super::{CHANNEL, Case, SECOND, WINDOW, only};
 
 const LEAST: u64 = 6 * SECOND;
 
-/// A client of `lg0` that had everything up to second 20 and is told of an eviction `missed` seconds later. The welcome says
+/// A client of `lg0` that had everything up to second 20 and receives `resync_required` (`evicted`) `missed` seconds later. The welcome says
 /// that the window is 5 seconds.
 fn evicted(missed: u64) -> Case {
     let mut case = Case::new();
@@ -29,7 +29,7 @@ fn evicted(missed: u64) -> Case {
 }
 
 #[test]
-fn who_has_missed_less_than_the_window_has_space_for_is_not_to_be_told() {
+fn a_client_that_missed_less_than_the_window_holds_must_be_resumed() {
     assert_eq!(evicted(6).faults(), Faults::default());
     assert_eq!(evicted(5).faults(), only(|it| it.false_resyncs = 1));
 }
@@ -54,10 +54,10 @@ fn what_a_server_was_behind_by_comes_on_top() {
     case.client.late.note(19 * SECOND, 21 * SECOND);
     assert_eq!(
         case.faults(),
-        only(|it| (it.false_resyncs, it.mistold) = (1, 1))
+        only(|it| (it.false_resyncs, it.wrong_window) = (1, 1))
     );
     case.client.late.note(14 * SECOND, 20 * SECOND);
-    assert_eq!(case.faults(), only(|it| it.mistold = 1));
+    assert_eq!(case.faults(), only(|it| it.wrong_window = 1));
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn a_noisy_organisation_shortens_only_its_own_window() {
         case.rules.permits[0].organisation = Some(whose.to_owned());
         let expected = only(|it| {
             it.false_resyncs = u64::from(!allowed);
-            // It was told a short one.
-            it.mistold = u64::from(!allowed);
+            // A short one was announced.
+            it.wrong_window = u64::from(!allowed);
         });
         assert_eq!(case.faults(), expected, "{whose}");
     }
@@ -88,22 +88,30 @@ fn a_noisy_organisation_shortens_only_its_own_window() {
 
 #[test]
 fn a_welcome_tells_the_window_that_there_is() {
-    let told = |window| {
+    let announced = |window| {
         let mut case = evicted(6);
         let (at, _) = case.client.windows[1];
         case.client.windows[1] = (at, window);
         case.client.resyncs[0].promised_ns = Some(window);
         case.faults()
     };
-    assert_eq!(told(6 * SECOND), Faults::default());
+    assert_eq!(announced(6 * SECOND), Faults::default());
     assert_eq!(
-        told(7 * SECOND),
-        only(|it| it.mistold = 1),
+        announced(7 * SECOND),
+        only(|it| it.wrong_window = 1),
         "it was evicted"
     );
-    assert_eq!(told(WINDOW), only(|it| it.mistold = 1), "as before");
-    assert_eq!(told(WINDOW + SECOND), only(|it| it.mistold = 2), "too long");
+    assert_eq!(
+        announced(WINDOW),
+        only(|it| it.wrong_window = 1),
+        "as before"
+    );
+    assert_eq!(
+        announced(WINDOW + SECOND),
+        only(|it| it.wrong_window = 2),
+        "too long"
+    );
     let mut unsaid = Case::new();
     unsaid.client.windows[0].1 = 0;
-    assert_eq!(unsaid.faults(), only(|it| it.mistold = 1));
+    assert_eq!(unsaid.faults(), only(|it| it.wrong_window = 1));
 }

@@ -6,7 +6,7 @@ use super::verdict::Faults;
 
 /// A bug of the binary that is built with the patches in `tools/seeded_bugs`, and what must come to light.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tooth {
+pub(crate) struct SeededBug {
     /// As the variable `SEEDED_BUG` names it; `None`: the same binary without a bug, which must be found clean.
     pub(crate) bug: Option<&'static str>,
     /// Under which it shows.
@@ -15,56 +15,56 @@ pub(crate) struct Tooth {
     found: fn(&Faults) -> u64,
 }
 
-pub(crate) const TEETH: [Tooth; 9] = [
-    Tooth {
+pub(crate) const SEEDED_BUGS: [SeededBug; 9] = [
+    SeededBug {
         bug: Some("drop-emit"),
         scenario: Scenario::Cuts,
         finds: "lost",
         found: |faults| faults.lost,
     },
-    Tooth {
+    SeededBug {
         bug: Some("cursor-first"),
         scenario: Scenario::Slow,
         finds: "lost",
         found: |faults| faults.lost,
     },
-    Tooth {
+    SeededBug {
         bug: Some("skip-overlap"),
         scenario: Scenario::Slow,
         finds: "lost",
         found: |faults| faults.lost,
     },
-    Tooth {
+    SeededBug {
         bug: Some("own-cursor"),
         scenario: Scenario::Pause,
         finds: "duplicated",
         found: |faults| faults.duplicated,
     },
-    Tooth {
+    SeededBug {
         bug: Some("ignore-floor"),
         scenario: Scenario::Crowded,
         finds: "lost",
         found: |faults| faults.lost,
     },
-    Tooth {
+    SeededBug {
         bug: Some("drop-newest"),
         scenario: Scenario::Cuts,
         finds: "stale",
         found: |faults| faults.stale,
     },
-    Tooth {
+    SeededBug {
         bug: Some("foreign"),
         scenario: Scenario::Cuts,
         finds: "leaked",
         found: |faults| faults.leaked,
     },
-    Tooth {
-        bug: Some("goodbye"),
+    SeededBug {
+        bug: Some("disconnect-packet"),
         scenario: Scenario::Rolling,
         finds: "dismissed",
         found: |faults| faults.dismissed,
     },
-    Tooth {
+    SeededBug {
         bug: None,
         scenario: Scenario::Pause,
         finds: "nothing",
@@ -72,15 +72,15 @@ pub(crate) const TEETH: [Tooth; 9] = [
     },
 ];
 
-impl Tooth {
+impl SeededBug {
     pub(crate) fn name(&self) -> String {
         format!("{}-{}", self.bug.unwrap_or("no-bug"), self.scenario.name())
     }
 
     /// Whether the checker has found what it should, and a line about it.
-    pub(crate) fn bites(&self, report: &Report) -> (bool, String) {
+    pub(crate) fn result(&self, report: &Report) -> (bool, String) {
         let found = (self.found)(&report.faults);
-        let bites = match self.bug {
+        let result = match self.bug {
             Some(_) => found > 0,
             None => report.is_clean(),
         };
@@ -90,16 +90,16 @@ impl Tooth {
                 "{bug:<14} under {scenario:<8} {found} {} in {} deliveries: {}",
                 self.finds,
                 report.deliveries_checked,
-                if bites { "found" } else { "NOT FOUND" }
+                if result { "found" } else { "NOT FOUND" }
             ),
             None => format!(
                 "{:<14} under {scenario:<8} {} deliveries: {}",
                 "no bug",
                 report.deliveries_checked,
-                if bites { "CLEAN" } else { "NOT CLEAN" }
+                if result { "CLEAN" } else { "NOT CLEAN" }
             ),
         };
-        (bites, line)
+        (result, line)
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tooth_has_its_patch_and_every_patch_its_tooth() {
+    fn every_seeded_has_its_patch_and_every_patch_its_seeded() {
         let patches = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/seeded_bugs");
         let files = fs::read_dir(patches).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -119,8 +119,8 @@ mod tests {
             .filter_map(|name| Some(name.strip_suffix(".patch")?.to_owned()))
             .filter(|name| name != "switch")
             .collect();
-        let teeth = TEETH.iter().filter_map(|tooth| tooth.bug);
-        assert_eq!(patched, teeth.map(str::to_owned).collect());
+        let seeded_bugs = SEEDED_BUGS.iter().filter_map(|seeded| seeded.bug);
+        assert_eq!(patched, seeded_bugs.map(str::to_owned).collect());
         let switch = fs::read_to_string(format!("{patches}/switch.patch")).unwrap();
         for bug in patched {
             let patch = fs::read_to_string(format!("{patches}/{bug}.patch")).unwrap();
