@@ -1,67 +1,25 @@
 // The QA page of `fleetcast demo` in Chromium, as a tester meets it.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
-import { chromium } from "playwright-core";
+import { openBrowser, openPage, picture, ROUTED, skip, startServer } from "./page.js";
 
-import { binary, Process } from "../js/harness/process.js";
-import { listening } from "../js/harness/server.js";
-import { eventually } from "../js/harness/wait.js";
-
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-// Only who asks for it goes without: a browser that is missing must not look like a page that was tested.
-const skip = process.env.FLEETCAST_NO_BROWSER === "1" && "FLEETCAST_NO_BROWSER=1";
-const PICTURES = fileURLToPath(new URL("../../target/browser/", import.meta.url));
-
-let demo, url, browser, page;
-const errors = [];
+let demo, url, browser, page, errors;
 
 before(async () => {
   if (skip) return;
-  assert.ok(
-    existsSync(CHROMIUM),
-    `${CHROMIUM} is not there: make setup installs it, CHROMIUM names another, FLEETCAST_NO_BROWSER=1 goes without`,
-  );
-  // The one bare setting: the port. Everything else has to come with the demo.
-  demo = new Process(binary("fleetcast"), ["demo"], {
-    PATH: process.env.PATH,
-    PORT: "0",
-    INTERNAL_PORT: "0",
-    LOG_FORMAT: "json",
-  });
-  url = `http://${(await demo.line(listening, "its log line `listening`")).open}`;
-  await eventually(async () => (await fetch(`${url}/ready`)).status === 200, "200 from /ready");
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      "--no-sandbox", // root in a container has none
-      "--disable-dev-shm-usage",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--no-first-run",
-    ],
-  });
-  page = await browser.newPage();
-  page.on("pageerror", (error) => errors.push(error.message));
-  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  demo = await startServer("demo");
+  url = demo.url;
+  browser = await openBrowser();
+  ({ page, errors } = await openPage(browser, url));
 });
 
 after(async () => {
-  if (page) {
-    await mkdir(PICTURES, { recursive: true });
-    await page.screenshot({ path: `${PICTURES}/qa-page.png` });
-  }
+  if (page) await picture(page, "qa-page");
   await browser?.close();
   if (demo) await demo.stop("SIGTERM", 15_000);
 });
-
-/** Rows of routed events, newest first. */
-const ROUTED = '#events li:not([data-family="protocol"])';
 
 test("s4_32_the_page_offers_people_and_shows_an_event_within_5_s", { skip }, async () => {
   await page.goto(url);

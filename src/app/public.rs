@@ -31,21 +31,36 @@ const PEOPLE: &str = "/demo/people.json";
 /// What tells the page that it runs in the demo. It asks for nothing that is not there.
 const PEOPLE_META: &str = r#"<meta name="fleetcast-people" content="/demo/people.json">"#;
 
-/// Path, content type and bytes of what the QA page loads.
-const PAGE: [(&str, &str, &[u8]); 3] = [
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// File, content type and bytes of what the QA page loads, below `/assets/`.
+const ASSETS: [(&str, &str, &[u8]); 7] = [
+    ("qa.css", CSS, include_bytes!("../../assets/qa.css")),
+    ("qa.js", JAVASCRIPT, include_bytes!("../../assets/qa.js")),
     (
-        "/assets/qa.css",
-        "text/css; charset=utf-8",
-        include_bytes!("../../assets/qa.css"),
+        "qa-counts.js",
+        JAVASCRIPT,
+        include_bytes!("../../assets/qa-counts.js"),
     ),
     (
-        "/assets/qa.js",
-        "text/javascript; charset=utf-8",
-        include_bytes!("../../assets/qa.js"),
+        "qa-events.js",
+        JAVASCRIPT,
+        include_bytes!("../../assets/qa-events.js"),
     ),
     (
-        "/assets/socket.io.min.js",
-        "text/javascript; charset=utf-8",
+        "qa-parts.js",
+        JAVASCRIPT,
+        include_bytes!("../../assets/qa-parts.js"),
+    ),
+    (
+        "qa-rooms.js",
+        JAVASCRIPT,
+        include_bytes!("../../assets/qa-rooms.js"),
+    ),
+    (
+        "socket.io.min.js",
+        JAVASCRIPT,
         include_bytes!("../../assets/socket.io.min.js"),
     ),
 ];
@@ -67,8 +82,9 @@ impl PublicRoutes<'_> {
             let html = qa_page(self.people.is_some());
             let answer = move || async move { page("text/html; charset=utf-8", html) };
             router = router.route("/", get(answer));
-            for (path, content_type, bytes) in PAGE {
-                router = router.route(path, get(move || async move { page(content_type, bytes) }));
+            for (name, content_type, bytes) in ASSETS {
+                let answer = move || async move { page(content_type, bytes) };
+                router = router.route(&format!("/assets/{name}"), get(answer));
             }
         }
         if let Some(people) = self.people {
