@@ -57,6 +57,63 @@ impl Origins {
 mod tests {
     use super::*;
 
+    #[test]
+    fn ws_counts_as_http_and_the_default_port_as_none_and_nothing_else_does() {
+        for (origin, host, admitted) in [
+            ("wss://h", "h:443", true),
+            ("wss://h:443", "h", true),
+            ("wss://h", "h", true),
+            ("ws://h", "h:80", true),
+            ("ws://h:80", "h", true),
+            ("https://h", "h:443", true),
+            ("https://h:443", "h", true),
+            ("http://h", "h:80", true),
+            ("WSS://H", "h:443", true),
+            ("wss://[::1]", "[::1]:443", true),
+            ("ws://[::1]:8001", "[::1]:8001", true),
+            ("wss://h:8443", "h:8443", true),
+            // Behind a proxy that ends TLS, as ever.
+            ("https://h:8001", "h:8001", true),
+            ("wss://h", "h:80", false),
+            ("ws://h", "h:443", false),
+            ("https://h", "h:80", false),
+            ("wss://h", "h:8443", false),
+            ("wss://h.evil.io", "h:443", false),
+            ("wss://evilh", "h:443", false),
+            ("wss://user@h", "h:443", false),
+            ("wss://h/", "h:443", false),
+            ("ftp://h", "h:443", false),
+            ("wss://", "h:443", false),
+            ("file://", "h", false),
+            ("null", "h", false),
+        ] {
+            assert_eq!(admits(&[], Some(origin), host), admitted, "{origin} {host}");
+        }
+        // Listed ones, in either form.
+        for listed in ["wss://app.example.com:443", "https://app.example.com"] {
+            for origin in ["wss://app.example.com", "https://app.example.com:443"] {
+                assert!(admits(&[listed], Some(origin), "h"), "{listed} {origin}");
+            }
+            for origin in [
+                "ws://app.example.com",
+                "http://app.example.com",
+                "wss://app.example.com:8443",
+            ] {
+                assert!(!admits(&[listed], Some(origin), "h"), "{listed} {origin}");
+            }
+        }
+        assert!(admits(
+            &["capacitor://localhost"],
+            Some("capacitor://localhost"),
+            "h"
+        ));
+        assert!(!admits(
+            &["capacitor://localhost"],
+            Some("http://localhost"),
+            "h"
+        ));
+    }
+
     fn admits(allowed: &[&str], origin: Option<&str>, host: &str) -> bool {
         let allowed = allowed
             .iter()

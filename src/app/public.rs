@@ -116,19 +116,19 @@ impl PublicRoutes<'_> {
         };
         // The outermost layer comes last: a foreign page is refused before CORS answers its preflight.
         router
-            .layer(cors(self.origins.clone()))
+            .layer(cors(self.origins.clone(), self.listen.cors_headers.clone()))
             .layer(middleware::from_fn(guard))
     }
 }
 
-fn cors(origins: Arc<ArcSwap<Origins>>) -> CorsLayer {
+fn cors(origins: Arc<ArcSwap<Origins>>, headers: Vec<HeaderName>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(
             move |origin: &HeaderValue, request| origins.load().allow(origin, &request.headers),
         ))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_headers(headers)
 }
 
 fn refuse_origin(metrics: &Metrics) -> Response {

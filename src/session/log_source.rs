@@ -12,7 +12,7 @@ use super::Sessions;
 use crate::clock;
 
 /// A client waits for a look-up no longer than this. Topics are listed once a second at most, however many clients ask.
-const LOOK_UP: Duration = Duration::from_secs(2);
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// For the answer of a broker about the end of a log, and between two requests: no client waits for it.
 const END_LOOK_UP: Duration = Duration::from_secs(5);

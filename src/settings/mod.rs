@@ -22,6 +22,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use fleetcast_core::domain::claims::ClaimRules;
 
 pub use origin::Origin;
@@ -71,6 +72,8 @@ pub struct Listen {
     pub internal_port: u16,
     pub qa_page: bool,
     pub cors_origins: CorsOrigins,
+    /// Headers of a request that the preflight may ask for.
+    pub cors_headers: Vec<HeaderName>,
     pub allow_no_origin: bool,
 }
 

@@ -15,7 +15,8 @@ impl Origin {
         &self.0
     }
 
-    /// Normalised as browsers do: lower case, no port that goes without saying. Anything more than an origin is refused.
+    /// Normalised as browsers do: lower case, no port that goes without saying. `ws` and `wss` are what some native clients say
+    /// for `http` and `https`. Anything more than an origin is refused.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
         let wrong = |why: &str| format!("{text} {why}");
         let (_, authority) = text
@@ -34,7 +35,12 @@ impl Origin {
             Some(url) if !host.is_empty() => {
                 let port = url.port().map_or(String::new(), |port| format!(":{port}"));
                 let host = host.to_ascii_lowercase();
-                Ok(Self(format!("{}://{host}{port}", url.scheme())))
+                let scheme = match url.scheme() {
+                    "ws" => "http",
+                    "wss" => "https",
+                    other => other,
+                };
+                Ok(Self(format!("{scheme}://{host}{port}")))
             }
             _ => Err(wrong("has no valid scheme, host and port")),
         }
@@ -61,7 +67,13 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("ionic://localhost", "ionic://localhost"),
             ("http://my_host:8001", "http://my_host:8001"),
+            ("wss://app.example.com", "https://app.example.com"),
+            ("WSS://app.example.com:443", "https://app.example.com"),
+            ("ws://[::1]:80", "http://[::1]"),
+            ("ws://h:443", "http://h:443"),
+            ("wss://h:80", "https://h:80"),
             ("https://Bücher.example", "https://xn--bcher-kva.example"),
         ] {
             assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), Ok(origin));
@@ -70,6 +82,8 @@ mod tests {
             "app.example.com",
             "https://",
             "https://app.example.com/",
+            "wss://app.example.com/",
+            "file://",
             "https://*.example.com",
             "https://user@example.com",
             "https://example.com:x",

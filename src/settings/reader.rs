@@ -114,6 +114,7 @@ impl SettingsReader {
             internal_port: self.value("INTERNAL_PORT", values::port),
             qa_page: self.value("QA_PAGE", values::boolean),
             cors_origins: self.cors_origins(),
+            cors_headers: self.value("CORS_HEADERS", values::header_names),
             allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
         };
         let port = listen.port;

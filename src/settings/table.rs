@@ -152,6 +152,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API.").ignored(),
         variable("QA_PAGE", Kind::SWITCH, Value("false"), "Serves the QA page at `/`. On in the demo."),
         variable("CORS_ORIGINS", Kind::ORIGINS, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
+        variable("CORS_HEADERS", Kind::HEADERS, Value("authorization,content-type,traceparent,tracestate,baggage"), "Request headers that pages of other origins may send, comma-separated; case does not matter. Exact names: no `*`."),
         variable("FLEETCAST_CORS_ANY", Kind::SWITCH, Value("false"), "Allows `CORS_ORIGINS=*`: any web page may then connect with a token it holds. The log warns of it.").on_reload(),
         variable("ALLOW_NO_ORIGIN", Kind::SWITCH, Value("true"), "Admits requests without an `Origin` header: everything that is not a browser.").on_reload(),
     ]),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 use url::{Host, Url};
@@ -54,6 +55,7 @@ impl ValueKind {
     pub const DURATION: Self = Self::new("seconds, or `500ms`, `30s`, `5m`, `1h`", Shape::Number, |text| shown(duration(text)));
     pub const BYTES: Self = Self::new("bytes, or `64KiB`, `256MiB`, `1GiB`, `1MB`", Shape::Number, |text| shown(bytes(text)));
     pub const ORIGINS: Self = Self::new("list of origins", Shape::List, |text| shown(cors_origins(text)));
+    pub const HEADERS: Self = Self::new("list of header names", Shape::List, |text| shown(header_names(text)));
     pub const BROKERS: Self = Self::new("list of `host:port`", Shape::List, brokers);
     pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
     pub const URL: Self = Self::new("URL", Shape::Url, url);
@@ -226,6 +228,21 @@ pub fn cors_origins(text: &str) -> Result<CorsOrigins, Wrong> {
     }
     let origins: BTreeSet<Origin> = good.into_iter().flatten().collect();
     Ok(CorsOrigins::Exact(origins.into_iter().collect()))
+}
+
+/// Names of HTTP headers, in lower case.
+pub fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+    let name = |name: &str| match HeaderName::try_from(name) {
+        Ok(header) if name != "*" => Ok(header),
+        _ => Err(format!("{name:?} is not the name of a header")),
+    };
+    let names: BTreeSet<String> = list(text)
+        .map(|text| name(text).map(|header| header.to_string()))
+        .collect::<Result<_, _>>()?;
+    valid(names, |it| !it.is_empty(), "expected at least one name")?
+        .iter()
+        .map(|text| name(text))
+        .collect()
 }
 
 /// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated.

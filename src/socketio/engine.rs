@@ -22,6 +22,7 @@ use tower::util::BoxCloneSyncService;
 use super::engine_session::EngineSession;
 use super::kept_answers::{KeptAnswers, MAX_KEPT};
 use super::query::EngineQuery;
+use super::subprotocol;
 use crate::lifecycle::Lifecycle;
 use crate::net::Guard;
 use crate::problem::Problem;
@@ -107,7 +108,21 @@ impl Engine {
     }
 
     /// Answers a request to one of the Engine.IO paths.
-    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response {
+    pub async fn handle(self: Arc<Self>, mut request: Request<Body>) -> Response {
+        let subprotocol = subprotocol::answer(request.headers());
+        // It may hold a token, and the library keeps what it is given.
+        request.headers_mut().remove(header::SEC_WEBSOCKET_PROTOCOL);
+        let mut response = self.answer(request).await;
+        if let Some(name) = subprotocol
+            && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        response
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {
         let Some(guard) = request.extensions().get::<Arc<Guard>>().cloned() else {
             events::fault(
                 self.sessions.metrics(),

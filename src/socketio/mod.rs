@@ -1,6 +1,6 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
-//! - `engine`, `query`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
+//! - `engine`, `query`, `subprotocol`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
 //! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
 //! - `engine_session`: the life of an Engine.IO session
 //! - `handshake`: CONNECT; `session` decides
@@ -24,6 +24,7 @@ mod polls;
 mod query;
 mod rejected_rooms;
 mod send_budget;
+mod subprotocol;
 
 use std::convert::Infallible;
 use std::sync::Arc;

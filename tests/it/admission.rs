@@ -108,3 +108,99 @@ async fn a_token_that_no_retry_cures_is_refused_by_name() {
     }
     app.empty().await;
 }
+
+/// What a browser asks before a request with headers of its own.
+async fn preflight(app: &TestApp, headers: &str) -> (u16, String) {
+    let asked = [
+        ("Origin", "https://app.example.com"),
+        ("Access-Control-Request-Method", "GET"),
+        ("Access-Control-Request-Headers", headers),
+    ];
+    let answer = request(app.public, "OPTIONS", "/socket.io/", &asked, "")
+        .await
+        .unwrap();
+    let allowed = answer
+        .header("access-control-allow-headers")
+        .unwrap_or_default();
+    (answer.status, allowed.to_owned())
+}
+
+#[tokio::test]
+async fn preflights_allow_the_headers_of_traces_and_those_of_the_setting() {
+    let kafka = Kafka::mock(&[]).await;
+    let origins = ("CORS_ORIGINS", "https://app.example.com");
+    let app = TestApp::start_with(&kafka, &[origins]).await;
+    let (status, allowed) = preflight(&app, "traceparent,baggage").await;
+    let default = "authorization,baggage,content-type,traceparent,tracestate";
+    assert_eq!((status, allowed.as_str()), (200, default));
+    drop(app);
+    let own = ("CORS_HEADERS", " X-Tenant , Authorization,,x-tenant");
+    let app = TestApp::start_with(&kafka, &[origins, own]).await;
+    assert_eq!(
+        preflight(&app, "x-tenant").await.1,
+        "authorization,x-tenant"
+    );
+}
+
+#[tokio::test]
+async fn a_native_client_of_the_same_host_is_admitted_with_its_websocket_origin() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let own = app.public.to_string();
+    for (origin, status) in [
+        (format!("ws://{own}"), 101),
+        (format!("wss://{own}"), 101),
+        (format!("ws://{own}.evil.io"), 403),
+        ("ws://127.0.0.1:1".to_owned(), 403),
+        ("null".to_owned(), 403),
+    ] {
+        let headers = [("Origin", origin.as_str())];
+        let (got, _) = handshake(app.public, "websocket", &headers).await;
+        assert_eq!(got, status, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn an_offered_subprotocol_is_answered_and_a_token_among_them_never() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let jwt = dispatcher("u1", "o1");
+    let bearer = format!("bearer.{jwt}");
+    for path in ["/socket.io/", "/ws/socket.io"] {
+        for (offers, expected) in [
+            (vec!["notify"], Some("notify")),
+            (vec![bearer.as_str(), "notify"], Some("notify")),
+            (vec![jwt.as_str(), "a, b"], Some("a")),
+            (vec![bearer.as_str()], None),
+            (vec![jwt.as_str()], None),
+            (vec![], None),
+        ] {
+            let mut headers = vec![
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ];
+            headers.extend(
+                offers
+                    .iter()
+                    .map(|offer| ("Sec-WebSocket-Protocol", *offer)),
+            );
+            let target = format!("{path}?EIO=4&transport=websocket");
+            let answer = request(app.public, "GET", &target, &headers, "")
+                .await
+                .unwrap();
+            assert_eq!(answer.status, 101);
+            assert_eq!(
+                answer.header("sec-websocket-protocol"),
+                expected,
+                "{offers:?}"
+            );
+        }
+    }
+    let log = app.stop().join("\n");
+    assert!(
+        !log.contains(&jwt) && !log.contains("bearer."),
+        "no token is logged"
+    );
+}

@@ -43,6 +43,18 @@ for (const [name, options] of Object.entries({ polling: POLLING, websocket: WEBS
   });
 }
 
+test("a_websocket_subprotocol_that_is_offered_is_answered_also_at_an_upgrade", async () => {
+  for (const options of [WEBSOCKET, {}]) {
+    const token = (await fleet.server.connect(WEBSOCKET)).token;
+    const protocols = [`bearer.${token}`, "notify"];
+    const client = await fleet.server.connect({ ...options, protocols });
+    const { engine } = client.socket.io;
+    await eventually(() => engine.transport.name === "websocket", "a WebSocket");
+    assert.equal(engine.transport.ws.protocol, "notify");
+    assert.equal((await client.ask("rooms")).success, true);
+  }
+});
+
 test("s4_13_a_polling_client_gets_300_queued_events_in_order", async () => {
   const client = await fleet.server.connect(POLLING);
   await fleet.broker.produceAll("incident", numbered(300));

@@ -93,6 +93,12 @@ async fn partitions_that_are_unknown_here_are_looked_up_once() {
     let expected = Resumption::Resync(ResyncReason::TopicRecreated);
     assert_eq!(resumption, expected, "still unknown after the look-up");
     assert_eq!(log.asked.load(Ordering::Relaxed), 1);
+    let most = Duration::from_secs(1);
+    assert_eq!(
+        *log.at_most.lock().unwrap(),
+        Some(most),
+        "a client waits no longer"
+    );
 }
 
 #[tokio::test]

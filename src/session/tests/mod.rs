@@ -42,13 +42,16 @@ const TOPIC: &str = "incident";
 #[derive(Default)]
 struct TestLog {
     asked: AtomicUsize,
+    /// How long the last one may have taken.
+    at_most: Mutex<Option<Duration>>,
     /// Happens during the first look-up.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl LogSource for TestLog {
-    fn refreshed(&self, _: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn refreshed(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        *self.at_most.lock().unwrap() = Some(at_most);
         if let Some(act) = self.meanwhile.lock().unwrap().take() {
             act();
         }
