@@ -129,13 +129,12 @@ async fn operations_lists_every_field_of_stats_and_no_other() {
         // `.bytes` behind `window.seconds` is `window.bytes`.
         let mut object = "";
         for name in names(cells[0]) {
-            match name.strip_prefix('.') {
-                Some(rest) => listed.insert(format!("{object}.{rest}")),
-                None => {
-                    object = name.split('.').next().unwrap_or_default();
-                    listed.insert(name.to_owned())
-                }
-            };
+            if let Some(rest) = name.strip_prefix('.') {
+                listed.insert(format!("{object}.{rest}"));
+            } else {
+                object = name.split('.').next().unwrap_or_default();
+                listed.insert(name.to_owned());
+            }
         }
     }
     assert_eq!(fields(&(probes.stats)()), listed);

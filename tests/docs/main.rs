@@ -5,6 +5,7 @@ mod logs;
 mod operations;
 mod protocol;
 mod repository;
+mod requirements;
 mod routes;
 
 use std::collections::BTreeSet;

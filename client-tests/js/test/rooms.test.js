@@ -155,20 +155,49 @@ for (const command of ["subscribe", "unsubscribe"]) {
   });
 }
 
-test("s4_26_unknown_commands_are_answered", async () => {
+test("s4_26_unknown_commands_are_answered_and_reach_no_other_client", async () => {
   const client = await fleet.server.connect();
+  const neighbour = await fleet.server.connect({ token: { sub: "u2" } });
+  await neighbour.subscribe("channel:7");
+  assertError(await client.ask("", {}), "bad_request"); // no name at all
   for (const command of [
-    "",
     "nonsense",
     "__proto__",
-    "incident_created",
-    "cursor",
+    "error",
     "x".repeat(500),
+    // What the server sends is no command.
+    "incident_created",
+    "alert_created",
+    "cursor",
+    "resync_required",
+    "room_revoked",
+    "connection_established",
   ]) {
-    assertError(await client.ask(command, { room: "channel:7" }), "unknown_event");
+    const data = { room: "channel:7", data: { channel_id: "7" }, organization_id: "o1" };
+    assertError(await client.ask(command, data), "unknown_event");
   }
-  // The server's own events are not commands.
-  assert.equal(client.routed.length, 0);
+  await fleet.broker.produce("incident", toAll(1));
+  for (const { numbers, routed } of [await upTo(client, 1), await upTo(neighbour, 1)]) {
+    assert.deepEqual(numbers, [1]);
+    assert.equal(routed.length, 1);
+  }
+  assert.deepEqual(neighbour.all("resync_required"), []);
+});
+
+/** The client, once it has seen this number. */
+async function upTo(client, number) {
+  await eventually(() => client.numbers.includes(number), `number ${number}`);
+  return client;
+}
+
+test("a73_own_rooms_cannot_be_left", async () => {
+  const client = await fleet.server.connect();
+  for (const room of ["org:o1", "user:u1", "user:u1:org:o1"]) {
+    assertError(await client.ask("unsubscribe", { room }), "bad_request");
+  }
+  assertError(await client.ask("unsubscribe", { room: "org:o2" }), "forbidden");
+  const { rooms } = (await client.ask("rooms")).data;
+  assert.deepEqual(rooms.sort(), ["org:o1", "user:u1:org:o1"]);
 });
 
 test("s4_26_a_binary_argument_is_answered_too", async () => {
