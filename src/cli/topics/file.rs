@@ -1,4 +1,4 @@
-//! A file of topics: checklist S0-10's form.
+//! A file of topics: the form of S0-10.
 
 use std::collections::BTreeMap;
 use std::path::Path;
