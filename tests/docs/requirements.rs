@@ -21,8 +21,8 @@ struct Requirement {
 }
 
 fn requirements() -> BTreeMap<String, Requirement> {
-    let page = page("requirements.md");
     static ID: LazyLock<Regex> = pattern!("^(S[0-4]-[0-9]{2}|C[0-9]{1,2}|A[0-9]{2})$");
+    let page = page("requirements.md");
     let mut found = BTreeMap::new();
     for line in page.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
