@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 use super::pem;
-use super::secret::jwt_secret;
+use super::secret::{self, jwt_secret};
 
 /// The largest key file or answer of a key server, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
@@ -73,10 +73,10 @@ impl KeyFile {
 
 /// The secrets in a file of them, the one to sign with first.
 pub(super) fn secrets(content: &[u8]) -> Result<Vec<&str>, String> {
-    let text = str::from_utf8(content).map_err(|_| "it is not text in UTF-8".to_owned())?;
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
+    // Files that were joined have a byte order mark in the middle.
+    let lines = secret::text(content)?.lines();
+    let lines: Vec<&str> = lines
+        .map(|line| secret::without_mark(line.trim_ascii()).trim_ascii())
         .filter(|line| !line.is_empty())
         .collect();
     for (line, number) in lines.iter().zip(1..) {

@@ -3,12 +3,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetcast_core::domain::json;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::algorithm::algorithm;
 use super::keys::{Allowed, Key};
+use super::secret;
 
 /// A key set with more entries is refused: a token without `kid` is tried with each.
 const MAX_KEYS: usize = 100;
@@ -25,16 +27,14 @@ pub(super) enum KeyOrigin {
     Public,
 }
 
-#[derive(Deserialize)]
-struct KeySetDocument {
-    keys: Vec<Value>,
-}
-
 /// The keys that can be used. An error if there is none: a key server with a fault must not invalidate every token.
 pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: KeyOrigin) -> Result<Vec<Key>, String> {
-    let document: KeySetDocument = serde_json::from_slice(text)
-        .map_err(|_| "it is not a JWKS: a JSON object with a list `keys`".to_owned())?;
-    let entries = document.keys;
+    let no_jwks = |why: &str| format!("it is not a JWKS, a JSON object with a list `keys`{why}");
+    let text = secret::text(text).map_err(|why| no_jwks(&format!(": {why}")))?;
+    let mut document = json::parse(text).map_err(|_| no_jwks(""))?;
+    let Some(Value::Array(entries)) = document.get_mut("keys").map(Value::take) else {
+        return Err(no_jwks(""));
+    };
     if entries.len() > MAX_KEYS {
         return Err(format!(
             "it has {} keys, at most {MAX_KEYS} are accepted",
@@ -43,12 +43,9 @@ pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: KeyOrigin) -> Result<
     }
     let (mut keys, mut reasons) = (Vec::new(), Vec::new());
     for entry in entries {
-        match serde_json::from_value::<Jwk>(entry) {
-            Ok(jwk) => match key(&jwk, allowed, reach) {
-                Ok(key) => keys.push(key),
-                Err(why) => reasons.push(why),
-            },
-            Err(_) => reasons.push("a field is missing or wrong"),
+        match read(entry).and_then(|jwk| key(&jwk, allowed, reach)) {
+            Ok(key) => keys.push(key),
+            Err(why) => reasons.push(why),
         }
     }
     if keys.is_empty() {
@@ -60,6 +57,24 @@ pub(super) fn parse(text: &[u8], allowed: &Allowed, reach: KeyOrigin) -> Result<
         });
     }
     Ok(keys)
+}
+
+/// Curves that there are, though not all of them are supported.
+const CURVES: [&str; 4] = ["P-256", "P-384", "P-521", "Ed25519"];
+
+/// As the library reads an entry, which knows neither the newer names of algorithms nor other curves.
+fn read(mut entry: Value) -> Result<Jwk, &'static str> {
+    let members = entry.as_object_mut().ok_or("it is not an object")?;
+    members.retain(|_, value| !value.is_null());
+    let named = members.get("alg").and_then(Value::as_str);
+    if let Some(algorithm) = named.and_then(algorithm) {
+        members.insert("alg".to_owned(), format!("{algorithm:?}").into());
+    }
+    let curve = members.get("crv").and_then(Value::as_str);
+    if curve.is_some_and(|curve| !CURVES.contains(&curve)) {
+        return Err("its curve is not supported (crv)");
+    }
+    serde_json::from_value(entry).map_err(|_| "a field is missing or wrong")
 }
 
 /// The key, or why it is of no use here.
@@ -206,8 +221,50 @@ mod tests {
                 Err("(crv)"),
             ),
             (
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "Ed25519", "x": octets(32)}),
+                good,
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": octets(32)}),
+                good,
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "Ed448", "x": octets(32)}),
+                Err("(alg)"),
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "ES256", "x": octets(32)}),
+                Err("(alg)"),
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed448", "alg": "Ed448", "x": octets(57)}),
+                Err("(crv)"),
+            ),
+            (
+                json!({"kty": "OKP", "crv": "Ed448", "alg": "EdDSA", "x": octets(57)}),
+                Err("(crv)"),
+            ),
+            (rsa(&json!({"alg": "Ed25519"})), Err("(alg)")),
+            (
+                json!({"kty": "EC", "crv": "P-256", "alg": "Ed25519", "x": octets(32), "y": octets(32)}),
+                Err("(alg)"),
+            ),
+            (
+                json!({"kty": "oct", "k": octets(64), "alg": "Ed25519"}),
+                Err("no accepted algorithm"),
+            ),
+            (
+                rsa(
+                    &json!({"use": null, "alg": null, "kid": null, "key_ops": null, "x5t": null, "x5c": null}),
+                ),
+                good,
+            ),
+            (rsa(&json!({"n": null})), Err(bad)),
+            (rsa(&json!({"kty": null})), Err(bad)),
+            (rsa(&json!({"use": 7})), Err(bad)),
+            (
                 json!({"kty": "OKP", "crv": "X25519", "x": octets(32)}),
-                Err(bad),
+                Err("(crv)"),
             ),
             (
                 json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"}),
@@ -251,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_and_odd_text_beside_the_keys_do_no_harm() {
+        let key = rsa(&json!({}));
+        for text in [
+            format!("\u{FEFF}{{\"keys\":[{key}]}}"),
+            format!("\r\n{{\"keys\":[{key}]}}\r\n"),
+            format!(r#"{{"note":"\ud800","big":1e400,"keys":[{key}]}}"#),
+        ] {
+            let keys = parse(text.as_bytes(), &Allowed::default(), KeyOrigin::Public);
+            assert_eq!(keys.map(|keys| keys.len()), Ok(1), "{text}");
+        }
+        let utf_16: Vec<u8> = format!("{{\"keys\":[{key}]}}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let Err(why) = parse(&utf_16, &Allowed::default(), KeyOrigin::Public) else {
+            panic!("UTF-16 is not read");
+        };
+        assert!(why.contains("UTF-16"), "{why}");
+    }
+
+    #[test]
     fn what_is_no_key_set_is_refused_whole() {
         for text in [
             "",
@@ -259,6 +337,7 @@ mod tests {
             "null",
             "<html>",
             r#"{"keys":{}}"#,
+            r#"{"keys":null}"#,
             r#"{"keys":[]}"#,
         ] {
             assert!(parse(text.as_bytes(), &Allowed::default(), KeyOrigin::Private).is_err());

@@ -124,6 +124,12 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     };
     for (content, why) in [
         ("\n\n", "is empty"),
+        ("\u{FEFF}\r\n", "is empty"),
+        (
+            "fleetcast-tests-only-3kYbqzT0pW9sVn5x\u{A0}\n",
+            "secret 1: character 38 of 38 is a no-break space (U+00A0)",
+        ),
+        ("f\0l\0e\0e\0t\0", "looks like UTF-16"),
         (
             "fleetcast-tests-only-3kYbqzT0pW9sVn5x\nshort-hush\n",
             "secret 2: it has 10 bytes",
@@ -142,4 +148,98 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         ..KeySources::default()
     };
     assert_eq!(check_keys(&sources)[0].0, "JWT_ALGORITHMS");
+}
+
+#[test]
+fn a_byte_order_mark_and_line_ends_of_another_system_do_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let issuer = Issuer::ed();
+    let opened = |content: &str, sources: KeySources| {
+        std::fs::write(&path, content).unwrap();
+        assert_eq!(check_keys(&sources), [], "{content:?}");
+        Verifier::open(&settings(sources)).unwrap()
+    };
+    let pem = KeySources {
+        public_key_files: vec![path.clone()],
+        ..KeySources::default()
+    };
+    let set = KeySources {
+        jwks: Some(JwksSource::File(path.clone())),
+        ..KeySources::default()
+    };
+    let windows = format!("\u{FEFF}{}", issuer.public_pem.replace('\n', "\r\n"));
+    let marked = format!("\u{FEFF}{}\r\n", jwks(&[issuer.jwk(Some("1"))]));
+    for (content, sources) in [(windows, pem), (marked, set)] {
+        let verifier = opened(&content, sources);
+        let token = issuer.token(None, &claims());
+        assert!(verifier.verify_now(&token, NOW).is_ok());
+    }
+    let (first, second) = (
+        "fleetcast-tests-only-3kYbqzT0pW9sVn5x",
+        "fleetcast-tests-only-another-5xQ0m2Lr",
+    );
+    let secrets = KeySources {
+        secret_file: Some(path.clone()),
+        ..KeySources::default()
+    };
+    // Two files that were joined.
+    let verifier = opened(
+        &format!("\u{FEFF}{first}\r\n\u{FEFF}{second} \r\n"),
+        secrets,
+    );
+    for secret in [first, second] {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        let header = jsonwebtoken::Header::new(Algorithm::HS256);
+        let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
+        assert!(verifier.verify_now(&token, NOW).is_ok());
+    }
+}
+
+#[test]
+fn ed25519_is_another_name_of_eddsa_and_goes_with_no_other_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let (ed, ec) = (Issuer::ed(), Issuer::ec());
+    let verifier = |keys: &[Value], algorithms: Option<Vec<Algorithm>>| {
+        std::fs::write(&path, jwks(keys)).unwrap();
+        let sources = KeySources {
+            jwks: Some(JwksSource::File(path.clone())),
+            algorithms,
+            ..KeySources::default()
+        };
+        Verifier::open(&settings(sources)).unwrap()
+    };
+    let jwk = |alg: Option<&str>| {
+        let mut jwk = ed.jwk(Some("1"));
+        match alg {
+            Some(alg) => jwk["alg"] = alg.into(),
+            None => drop(jwk.as_object_mut().unwrap().remove("alg")),
+        }
+        jwk
+    };
+    let tokens = ["EdDSA", "Ed25519"].map(|alg| ed.token_named(alg, Some("1"), &claims()));
+    for alg in [None, Some("EdDSA"), Some("Ed25519")] {
+        for algorithms in [None, Some(vec![Algorithm::EdDSA])] {
+            let verifier = verifier(&[jwk(alg), ec.jwk(Some("2"))], algorithms);
+            for token in &tokens {
+                assert!(verifier.verify_now(token, NOW).is_ok(), "{alg:?}");
+            }
+        }
+    }
+    let verifier = verifier(&[jwk(None), ec.jwk(Some("2"))], None);
+    let why = |token: &str| verifier.verify_now(token, NOW).unwrap_err().why;
+    // The name of the algorithm does not make a key one of that kind, nor another algorithm fit this key.
+    for (alg, kid) in [
+        ("Ed25519", "2"),
+        ("ES256", "1"),
+        ("HS256", "1"),
+        ("Ed448", "1"),
+        ("ed25519", "1"),
+    ] {
+        let token = ed.token_named(alg, Some(kid), &claims());
+        assert_eq!(why(&token), TokenDefect::Algorithm, "{alg}");
+    }
+    let forged = Issuer::ed().token_named("Ed25519", Some("1"), &claims());
+    assert_eq!(why(&forged), TokenDefect::Signature);
 }

@@ -6,6 +6,7 @@
 //! A client that is rejected never comes back by itself, so a token is rejected only once every source that may have its key was
 //! asked and has answered. Until then the answer is `KeyUnavailable`.
 
+mod algorithm;
 mod files;
 mod jwks;
 mod keyring;
@@ -28,6 +29,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
+pub use algorithm::algorithm;
 pub use keyring::KeyHealth;
 pub use mint::{Grant, MintError, mint, sign};
 pub use secret::jwt_secret;
@@ -100,7 +102,7 @@ pub enum TokenDefect {
     UnknownKey,
     #[error("claim {0} is missing")]
     MissingClaim(&'static str),
-    #[error("claim {0} is not a whole number of seconds")]
+    #[error("claim {0} is not a number of seconds")]
     NotATime(&'static str),
     #[error("it has expired (exp)")]
     Expired,
@@ -307,6 +309,8 @@ mod test_keys;
 mod key_source_tests;
 #[cfg(test)]
 mod rotation_tests;
+#[cfg(test)]
+mod token_text_tests;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use jsonwebtoken::jwk::Jwk;
 
 use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
+use super::secret;
 
 type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
 
@@ -12,8 +13,7 @@ const BEGIN: &str = "-----BEGIN ";
 
 /// Every key of a file. Unlike a JWKS, a file was written for this server: anything in it that cannot be used is a mistake.
 pub(super) fn parse(text: &[u8], allowed: &Allowed) -> Result<Vec<Key>, String> {
-    let text =
-        str::from_utf8(text).map_err(|_| "it is not a PEM file: it is not text".to_owned())?;
+    let text = secret::text(text).map_err(|why| format!("it is not a PEM file: {why}"))?;
     let mut keys = Vec::new();
     for (block, number) in blocks(text).zip(1..) {
         let key = key(block, allowed).map_err(|why| format!("block {number}: {why}"))?;

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{
     KeyPair,
 };
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -102,6 +102,15 @@ impl Issuer {
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
+    }
+
+    /// Signed by this issuer's algorithm, whatever the header says.
+    pub(super) fn token_named(&self, alg: &str, kid: Option<&str>, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = json!({ "alg": alg, "kid": kid });
+        let message = format!("{}.{}", part(&header), part(claims));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm);
+        format!("{message}.{}", signature.unwrap())
     }
 }
 

@@ -1,15 +1,18 @@
 //! The token itself: signature, header, registered claims.
 //!
-//! `jsonwebtoken` checks the signature only. For the rest it reads the clock by itself, takes floats and texts for times, and
-//! checks `iss` and `aud` only where they are present; our rules are stricter and stand here.
+//! `jsonwebtoken` checks the signature only. For the rest it reads the clock by itself, takes texts for times, and checks `iss`
+//! and `aud` only where they are present; our rules are stricter and stand here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetcast_core::domain::claims::NumericDate;
+use fleetcast_core::domain::json;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use serde_json::{Map, Value};
 
 use super::TokenDefect;
+use super::algorithm::algorithm;
 use super::keys::{Key, KeySet, Selection};
 
 /// Why there are no claims.
@@ -38,7 +41,7 @@ impl From<TokenDefect> for UnverifiedToken {
 /// The claims of a token that one of the keys has signed.
 pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, UnverifiedToken> {
     let parts = Parts::of(token)?;
-    let header: Map<String, Value> = json(parts.header)?;
+    let header = object(parts.header)?;
     // RFC 7515, 4.1.11: who does not understand an extension must refuse it. We understand none.
     if header.contains_key("crit") {
         return Err(TokenDefect::Critical.into());
@@ -46,10 +49,10 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unv
     let algorithm: Algorithm = header
         .get("alg")
         .and_then(Value::as_str)
-        .and_then(|name| name.parse().ok())
+        .and_then(algorithm)
         .ok_or(TokenDefect::Algorithm)?;
     let kid = match header.get("kid") {
-        None => None,
+        None | Some(Value::Null) => None,
         Some(Value::String(kid)) => Some(kid.as_str()),
         Some(_) => return Err(TokenDefect::Malformed.into()),
     };
@@ -69,7 +72,7 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unv
     };
     for key in candidates {
         if parts.is_signed_with(key, algorithm)? {
-            return Ok(json(parts.payload)?);
+            return Ok(object(parts.payload)?);
         }
     }
     Err(otherwise)
@@ -77,7 +80,7 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unv
 
 /// What the token says, without a look at its signature: good for rejecting it early, and for nothing else.
 pub(super) fn unsigned(token: &str) -> Result<Map<String, Value>, TokenDefect> {
-    json(Parts::of(token)?.payload)
+    object(Parts::of(token)?.payload)
 }
 
 struct Parts<'a> {
@@ -115,11 +118,14 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn json(part: &str) -> Result<Map<String, Value>, TokenDefect> {
+fn object(part: &str) -> Result<Map<String, Value>, TokenDefect> {
     let bytes = URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| TokenDefect::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_| TokenDefect::Malformed)
+    match json::parse_bytes(&bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) | Err(_) => Err(TokenDefect::Malformed),
+    }
 }
 
 /// `exp` is required; `nbf` and `iat` are checked if they are there. All in Unix seconds.
@@ -133,14 +139,15 @@ pub(super) fn check_times(
     let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
     let not_before = time(claims, "nbf")?;
     let issued = time(claims, "iat")?;
-    if expires.saturating_add(expiry_grace) <= now {
+    // A connection ends on a whole second, so the token must end with it, not in the middle of the next one.
+    if expires.floor().saturating_add(expiry_grace) <= now {
         return Err(TokenDefect::Expired);
     }
-    if not_before.is_some_and(|time| time > now.saturating_add(leeway)) {
+    if not_before.is_some_and(|time| time.ceil() > now.saturating_add(leeway)) {
         return Err(TokenDefect::NotYet);
     }
     let latest_issue = now.saturating_add(leeway).saturating_add(iat_ahead);
-    if issued.is_some_and(|time| time > latest_issue) {
+    if issued.is_some_and(|time| time.ceil() > latest_issue) {
         return Err(TokenDefect::IssuedInFuture);
     }
     Ok(())
@@ -154,24 +161,30 @@ pub(super) fn check_lifetime(
     longest: u64,
 ) -> Result<(), TokenDefect> {
     let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
-    let begins = time(claims, "iat")?.unwrap_or_else(|| now.saturating_add(leeway));
-    if expires.saturating_sub(begins) > longest {
+    let begins =
+        time(claims, "iat")?.unwrap_or_else(|| NumericDate::from(now.saturating_add(leeway)));
+    if expires.millis_since(begins) > longest.saturating_mul(1000) {
         return Err(TokenDefect::Lifetime);
     }
     Ok(())
 }
 
-/// A whole number: a text or a fraction where a time belongs is how tokens have been made that never expire.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, TokenDefect> {
+/// A text where a time belongs is how tokens have been made that never expire.
+fn time(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<NumericDate>, TokenDefect> {
     match claims.get(name) {
-        None => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or(TokenDefect::NotATime(name)),
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => NumericDate::from_json(value)
+            .map(Some)
+            .ok_or(TokenDefect::NotATime(name)),
     }
 }
 
 pub(super) fn check_issuer(claims: &Map<String, Value>, issuer: &str) -> Result<(), TokenDefect> {
     match claims.get("iss") {
-        None => Err(TokenDefect::MissingClaim("iss")),
+        None | Some(Value::Null) => Err(TokenDefect::MissingClaim("iss")),
         Some(Value::String(text)) if text == issuer => Ok(()),
         Some(_) => Err(TokenDefect::Issuer),
     }
@@ -183,7 +196,7 @@ pub(super) fn check_audience(
     audience: &str,
 ) -> Result<(), TokenDefect> {
     let named = match claims.get("aud") {
-        None => return Err(TokenDefect::MissingClaim("aud")),
+        None | Some(Value::Null) => return Err(TokenDefect::MissingClaim("aud")),
         Some(Value::String(text)) => text == audience,
         Some(Value::Array(list)) => {
             list.iter().all(Value::is_string) && list.iter().any(|one| one == audience)

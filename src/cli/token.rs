@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fleetcast_core::domain::claims::{ClaimRules, Claims, FIXED_CLAIMS};
+use fleetcast_core::domain::claims::{ClaimRules, Claims, FIXED_CLAIMS, NumericDate};
+use fleetcast_core::domain::json;
 use serde_json::{Map, Value};
 
 use super::{Exit, bad_configuration, plain, print};
@@ -178,7 +179,10 @@ fn from_standard_input() -> anyhow::Result<String> {
 fn unverified(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     let mut parts = token.split('.').map(|part| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        match json::parse_bytes(&bytes) {
+            Ok(Value::Object(object)) => Some(object),
+            Ok(_) | Err(_) => None,
+        }
     });
     Some((parts.next()??, parts.next()??))
 }
@@ -193,7 +197,8 @@ fn describe(
     writeln!(text, "claims:")?;
     for (name, value) in claims {
         let time = matches!(name.as_str(), "exp" | "nbf" | "iat");
-        let relative = value.as_u64().filter(|_| time);
+        let relative = NumericDate::from_json(value).map(NumericDate::floor);
+        let relative = relative.filter(|_| time);
         let note = relative.map_or(String::new(), |at| format!("   ({})", relative_to(at, now)));
         let (name, value) = (plain(name), plain(&value.to_string()));
         writeln!(text, "  {name}: {value}{note}")?;

@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 use super::CorsOrigins;
 use super::origin::Origin;
-use crate::auth::JwksSource;
+use crate::auth::{self, JwksSource};
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// What a value must look like.
@@ -306,12 +306,11 @@ pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
 
 /// Names of signature algorithms; `none` is not one of them.
 pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, Wrong> {
-    const ALL: &str =
-        "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    const ALL: &str = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519";
     let wrong = |found: &str| format!("expected {ALL}; found {found}");
     let algorithm = |name: &str| {
         let known = list(ALL).find(|known| known.eq_ignore_ascii_case(name));
-        let known = known.and_then(|known| known.parse().ok());
+        let known = known.and_then(auth::algorithm);
         known.ok_or_else(|| wrong(name))
     };
     let algorithms: Vec<Algorithm> = list(text).map(algorithm).collect::<Result<_, _>>()?;

@@ -297,7 +297,7 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
         ),
         (
             vec![("JWT_SECRET_FILE", secrets), ("JWT_ALGORITHMS", "none")],
-            "expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA; found none",
+            "expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519; found none",
         ),
         (
             vec![("JWT_SECRET_FILE", secrets), ("JWT_MAX_LIFETIME", "ever")],
@@ -366,6 +366,44 @@ fn no_problem_and_no_debug_output_quotes_a_secret() {
     let debug = format!("{settings:?}");
     assert!(!debug.contains("hush") && !debug.contains(SECRET));
     assert!(problem(&[("JWT_SECRET", &format!("{SECRET}\u{FFFD}"))]).contains("not text"));
+}
+
+#[test]
+fn a_secret_with_an_invisible_character_stops_the_start() {
+    for name in ["JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
+        for (text, words) in [
+            (format!("\u{FEFF}{SECRET}"), "is a byte order mark (U+FEFF)"),
+            (
+                format!("{SECRET}\u{200B}"),
+                "is a zero-width space (U+200B)",
+            ),
+            (format!("{SECRET}\n"), "is a line end (U+000A)"),
+            (format!("\u{A0}{SECRET}"), "is a no-break space (U+00A0)"),
+        ] {
+            let message = problem(&[(name, &text)]);
+            assert!(
+                message.starts_with(&format!("cannot use {name}: character ")),
+                "{message}"
+            );
+            assert!(
+                message.contains(words) && !message.contains(SECRET),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ed25519_may_be_written_for_eddsa() {
+    for text in ["EdDSA", "Ed25519", "ed25519"] {
+        let settings = values::algorithms(text);
+        assert_eq!(settings, Ok(vec![jsonwebtoken::Algorithm::EdDSA]), "{text}");
+    }
+    let wrong = values::algorithms("Ed448").expect_err("another curve");
+    assert!(
+        wrong.contains("Ed25519") && wrong.ends_with("found Ed448"),
+        "{wrong}"
+    );
 }
 
 #[test]

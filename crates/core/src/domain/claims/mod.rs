@@ -1,0 +1,194 @@
+//! Who a token says the caller is. The signature is checked elsewhere; this decides what the claims mean.
+
+mod numeric_date;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::id::Id;
+use super::room::Room;
+pub use numeric_date::NumericDate;
+
+/// Claims with a meaning of their own, which no policy may use as a list of ids.
+pub const FIXED_CLAIMS: [&str; 13] = [
+    "sub",
+    "organization_id",
+    "org_id",
+    "exp",
+    "nbf",
+    "iat",
+    "iss",
+    "aud",
+    "jti",
+    "roles",
+    "role",
+    "name",
+    "scope",
+];
+
+/// What the profile says about claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimRules {
+    /// Of tokens that name none, where the profile serves a single organisation.
+    pub default_organisation: Option<Id>,
+    /// Claims that list the ids which a scoped role may join; see [`Policy::claims`](super::policy::Policy::claims).
+    pub listed: BTreeSet<String>,
+}
+
+/// The end of the year 9999, Unix seconds. A later `exp` is a mistake (milliseconds, most often) that would make a
+/// token immortal.
+const LATEST_EXPIRY: u64 = 253_402_300_799;
+/// Bytes; both are shown to others or kept as keys, so they are bounded here.
+const MAX_TEXT: usize = 256;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    pub user: Id,
+    pub organisation: Id,
+    /// Roles that no policy knows are kept and grant nothing.
+    pub roles: BTreeSet<String>,
+    pub name: Option<String>,
+    pub jti: Option<String>,
+    /// Unix seconds.
+    pub expires: u64,
+    /// By claim name, of those in [`ClaimRules::listed`].
+    pub ids: BTreeMap<String, BTreeSet<Id>>,
+    pub scopes: BTreeSet<String>,
+}
+
+/// Names the claim, never its value: these go to the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimsError {
+    #[error("claim {0} is missing")]
+    Missing(&'static str),
+    #[error("claim {0} is not {1}")]
+    Invalid(&'static str, &'static str),
+    /// One that the profile names.
+    #[error("claim {0} is not a list of identifiers or integers")]
+    NotIds(String),
+    #[error("claims {0} and {1} differ")]
+    Conflict(&'static str, &'static str),
+}
+
+const AN_ID: &str = "an identifier (1 to 64 characters of A-Z, a-z, 0-9, _ and -) or an integer";
+
+impl Claims {
+    /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
+    /// optional: its issuer relies on rights that the token does not give.
+    pub fn from_json(map: &Map<String, Value>, rules: &ClaimRules) -> Result<Self, ClaimsError> {
+        let user = id(map, "sub")?.ok_or(ClaimsError::Missing("sub"))?;
+        let organisation = match (id(map, "organization_id")?, id(map, "org_id")?) {
+            (Some(long), Some(short)) if long != short => {
+                return Err(ClaimsError::Conflict("organization_id", "org_id"));
+            }
+            (Some(organisation), _) | (None, Some(organisation)) => organisation,
+            (None, None) => (rules.default_organisation.clone())
+                .ok_or(ClaimsError::Missing("organization_id"))?,
+        };
+        let expires = expiry(map)?;
+
+        // No role is no mistake: such a user is in the organisation's room and the own one, and may join no other.
+        let mut roles = texts(map, "roles", Split::No)?;
+        roles.append(&mut texts(map, "role", Split::No)?);
+
+        let mut ids_by_claim = BTreeMap::new();
+        for claim in &rules.listed {
+            if let Some(ids) = ids(map, claim)? {
+                ids_by_claim.insert(claim.clone(), ids);
+            }
+        }
+
+        Ok(Self {
+            user,
+            organisation,
+            roles,
+            name: text(map, "name")?,
+            jti: text(map, "jti")?,
+            expires,
+            ids: ids_by_claim,
+            scopes: texts(map, "scope", Split::AtSpaces)?,
+        })
+    }
+
+    /// The rooms that a connection of this user is in from the start, and never leaves.
+    pub fn own_rooms(&self) -> [Room; 2] {
+        [
+            Room::organisation(&self.organisation),
+            Room::user(&self.organisation, &self.user),
+        ]
+    }
+}
+
+fn present<'a>(map: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
+    map.get(claim).filter(|value| !value.is_null())
+}
+
+fn id(map: &Map<String, Value>, claim: &'static str) -> Result<Option<Id>, ClaimsError> {
+    present(map, claim)
+        .map(|value| Id::from_json(value).map_err(|_| ClaimsError::Invalid(claim, AN_ID)))
+        .transpose()
+}
+
+fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<BTreeSet<Id>>, ClaimsError> {
+    let Some(value) = present(map, claim) else {
+        return Ok(None);
+    };
+    let ids = value.as_array().and_then(|values| {
+        let ids = values.iter().map(|value| Id::from_json(value).ok());
+        ids.collect::<Option<_>>()
+    });
+    ids.map(Some)
+        .ok_or_else(|| ClaimsError::NotIds(claim.to_owned()))
+}
+
+fn text(map: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, ClaimsError> {
+    match present(map, claim) {
+        None => Ok(None),
+        Some(Value::String(text)) if (1..=MAX_TEXT).contains(&text.len()) => Ok(Some(text.clone())),
+        Some(_) => Err(ClaimsError::Invalid(claim, "a text of 1 to 256 bytes")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Split {
+    /// A role may have a space in its name.
+    No,
+    /// OAuth's way to write scopes.
+    AtSpaces,
+}
+
+fn texts(
+    map: &Map<String, Value>,
+    claim: &'static str,
+    split: Split,
+) -> Result<BTreeSet<String>, ClaimsError> {
+    let wrong_type = || ClaimsError::Invalid(claim, "a text or a list of texts");
+    match present(map, claim) {
+        None => Ok(BTreeSet::new()),
+        Some(Value::String(text)) if split == Split::AtSpaces => {
+            Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
+        }
+        Some(Value::String(text)) => Ok(BTreeSet::from([text.clone()])),
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong_type))
+            .collect(),
+        Some(_) => Err(wrong_type()),
+    }
+}
+
+/// In whole seconds, rounded down: nothing may last longer than the token.
+fn expiry(map: &Map<String, Value>) -> Result<u64, ClaimsError> {
+    let value = present(map, "exp").ok_or(ClaimsError::Missing("exp"))?;
+    NumericDate::from_json(value)
+        .map(NumericDate::floor)
+        .filter(|seconds| (1..=LATEST_EXPIRY).contains(seconds))
+        .ok_or(ClaimsError::Invalid(
+            "exp",
+            "a number of Unix seconds before the year 10000",
+        ))
+}
+
+#[cfg(test)]
+mod tests;
