@@ -78,7 +78,7 @@ pub fn record_meta(publication: &Publication) -> Box<RawValue> {
     let meta = RecordMeta {
         id: publication.id(),
         timestamp: publication.timestamp,
-        key: publication.key.as_deref(),
+        key: publication.key_text(),
     };
     to_raw_value(&meta).expect("texts and a number are plain data")
 }

@@ -172,7 +172,7 @@ mod tests {
             partition: i32::MAX,
             offset: i64::MAX,
             timestamp: Some(i64::MIN),
-            key: key.map(Arc::from),
+            key: key.map(|key| key.as_bytes().into()),
             event: "incident_created".into(),
             rooms: vec![Room::organisation(&organisation)],
             organisation,

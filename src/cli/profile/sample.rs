@@ -58,13 +58,26 @@ struct SampleEnvelope<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Headers {
-    Once(BTreeMap<String, String>),
-    InOrder(Vec<(String, String)>),
+    Once(BTreeMap<String, Option<String>>),
+    InOrder(Vec<(String, Option<String>)>),
 }
 
 impl Default for Headers {
     fn default() -> Self {
         Self::InOrder(Vec::new())
+    }
+}
+
+impl Headers {
+    /// A header without a value (`null`) is as if it were not there, as in a record.
+    fn with_values(self) -> Vec<(String, String)> {
+        let headers: Vec<_> = match self {
+            Self::Once(headers) => headers.into_iter().collect(),
+            Self::InOrder(headers) => headers,
+        };
+        let with_value = headers.into_iter();
+        let with_value = with_value.filter_map(|(name, value)| Some((name, value?)));
+        with_value.collect()
     }
 }
 
@@ -113,10 +126,7 @@ fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
             Ok(Sample {
                 topic: envelope.topic,
                 key: envelope.key,
-                headers: match envelope.headers {
-                    Headers::Once(headers) => headers.into_iter().collect(),
-                    Headers::InOrder(headers) => headers,
-                },
+                headers: envelope.headers.with_values(),
                 timestamp: envelope.timestamp,
                 value: match (envelope.value, envelope.value_base64) {
                     (Some(_), Some(_)) => bail!("it has both a value and a value_base64"),

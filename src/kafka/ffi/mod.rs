@@ -210,7 +210,8 @@ impl Drop for EventPartition {
     }
 }
 
-/// A header whose name is not UTF-8 is left out: no route can name it.
+/// A header whose name is not UTF-8 is left out: no route can name it. So is one without a value, which is null here; an empty
+/// value is not.
 ///
 /// # Safety
 /// `message` is a message of a live event, and the result is used while that event lives.
@@ -236,8 +237,10 @@ unsafe fn headers_of<'a>(message: *const sys::rd_kafka_message_t) -> Vec<(&'a st
             if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
-            if let Ok(name) = CStr::from_ptr(name).to_str() {
-                found.push((name, bytes_at(value, length).unwrap_or_default()));
+            if let Ok(name) = CStr::from_ptr(name).to_str()
+                && let Some(value) = bytes_at(value, length)
+            {
+                found.push((name, value));
             }
         }
     }

@@ -390,8 +390,7 @@ impl Reader {
 /// A record without a value deletes its key, whether or not it names an event.
 fn unrouted(partition: u32, record: &Record<'_>) -> Feed {
     let offset = record.offset;
-    let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
-    match key.filter(|_| record.value.is_none()) {
+    match record.key.filter(|_| record.value.is_none()) {
         Some(key) => Feed::Tombstone {
             partition,
             offset,

@@ -104,6 +104,10 @@ fn a_record_comes_with_all_that_it_has() {
             value: Some(b"\xff\0"),
         })
         .insert(Header {
+            key: "empty",
+            value: Some(""),
+        })
+        .insert(Header {
             key: "null",
             value: None::<&str>,
         })
@@ -135,7 +139,7 @@ fn a_record_comes_with_all_that_it_has() {
             (
                 Some(1_234_567_890_123),
                 Some("k".to_owned()),
-                r"a=1,bytes=\xff\x00,null=,a=2".to_owned()
+                r"a=1,bytes=\xff\x00,empty=,a=2".to_owned()
             ),
             (Some(77), None, String::new())
         ]

@@ -41,9 +41,7 @@ impl Router for Plain {
             partition: record.partition,
             offset: record.offset,
             timestamp: record.timestamp,
-            key: record
-                .key
-                .map(|key| Arc::from(std::str::from_utf8(key).unwrap())),
+            key: record.key.map(Arc::from),
             event: Arc::from(
                 record
                     .headers
@@ -206,7 +204,7 @@ impl Rig {
                     .push(serde_json::from_str(publication.payload.get()).unwrap());
                 seen.others.push((
                     publication.timestamp,
-                    publication.key.as_deref().map(str::to_owned),
+                    publication.key_text().map(str::to_owned),
                     publication.event.to_string(),
                 ));
             }

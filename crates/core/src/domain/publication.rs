@@ -26,8 +26,8 @@ pub struct Publication {
     pub offset: i64,
     /// Milliseconds since the Unix epoch, from Kafka.
     pub timestamp: Option<i64>,
-    /// The record's key, when it is UTF-8.
-    pub key: Option<Arc<str>>,
+    /// The record's key: any bytes. A tombstone with the same bytes deletes the record.
+    pub key: Option<Arc<[u8]>>,
     pub event: Arc<str>,
     pub organisation: Id,
     /// All of `organisation`, each once, at least one.
@@ -45,6 +45,11 @@ impl Publication {
     /// `topic/partition/offset`, the same on every instance.
     pub fn id(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+
+    /// The key, if it is text.
+    pub fn key_text(&self) -> Option<&str> {
+        self.key.as_deref().and_then(key_text)
     }
 
     /// Every room that receives it: its own, and the whole of each kind among them. Each once.
@@ -82,6 +87,13 @@ impl Ephemeral {
     }
 }
 
+/// A record's key as text. One with a zero byte is none, although it may be UTF-8: numbers and the frames of a schema registry
+/// have such bytes, and whether the rest of a number is UTF-8 too depends on its value.
+pub fn key_text(key: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(key).ok();
+    text.filter(|text| !text.contains('\0'))
+}
+
 fn audience(rooms: &[Room]) -> impl Iterator<Item = Room> + '_ {
     let wholes = first_of_whole_kinds(rooms).filter_map(Room::whole);
     rooms.iter().cloned().chain(wholes)
@@ -100,6 +112,26 @@ fn first_of_whole_kinds(rooms: &[Room]) -> impl Iterator<Item = &Room> {
 mod tests {
     use super::super::room::{Kind, Which};
     use super::*;
+
+    #[test]
+    fn a_key_is_text_or_it_is_not_whatever_its_value() {
+        let uuid = b"\x9f\x86\xd0\x81\x88\x4c\x4d\x65\x9a\x2f\xea\xa0\xc5\x5a\xd0\x15";
+        for (key, expected) in [
+            (&b"k1"[..], Some("k1")),
+            (b"", Some("")),
+            (b"\"k1\"", Some("\"k1\"")),
+            ("sch\u{f6}n\t".as_bytes(), Some("sch\u{f6}n\t")),
+            (&7_i64.to_be_bytes(), None),
+            (&200_i64.to_be_bytes(), None),
+            (&(-1_i64).to_be_bytes(), None),
+            (&7_i32.to_be_bytes(), None),
+            (uuid, None),
+            (b"\0\0\0\0\x07{\"id\":7}", None),
+            (b"k\xff", None),
+        ] {
+            assert_eq!(key_text(key), expected, "{key:?}");
+        }
+    }
 
     #[test]
     fn the_audience_is_the_rooms_and_the_whole_of_each_kind_once() {

@@ -11,7 +11,7 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// In the order of the record; a name may repeat, the last one counts. A header without a value is left out: an empty
-    /// value here is a bad one.
+    /// In the order of the record; a name may repeat. A header without a value is left out: an empty value here is a bad one.
+    /// Names are compared byte for byte, as Kafka does.
     pub headers: &'a [(&'a str, &'a [u8])],
 }

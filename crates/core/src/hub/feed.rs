@@ -32,7 +32,7 @@ pub enum Feed {
     Tombstone {
         partition: u32,
         offset: i64,
-        key: Arc<str>,
+        key: Arc<[u8]>,
     },
     /// The end was reached: everything below `next` was handed over (control records included), and at the moment `asked`
     /// (wall time, milliseconds) the log held no more. Confirmed about once a second while it stays so.

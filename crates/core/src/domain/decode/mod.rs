@@ -79,7 +79,9 @@ pub(super) fn decode<'a>(
         });
     }
     let mut walker = Walker::new(fields);
-    walker.walk(text).map_err(|_| Skip::NotJson)?;
+    if walker.walk(text).is_err() {
+        walker = walk::gently(fields, text).ok_or(Skip::NotJson)?;
+    }
     if walker.ambiguous {
         return Err(Skip::AmbiguousField);
     }

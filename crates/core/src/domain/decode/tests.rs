@@ -194,11 +194,75 @@ fn a_path_is_followed_from_the_top_and_nowhere_else() {
     // What is broken inside a part that is kept is broken.
     for text in [
         r#"{"meta":{"org":{"id":}}}"#,
-        r#"{"meta":{"org":{"\ud800":1}}}"#,
+        r#"{"meta":{"org":{"\ud80":1}}}"#,
+        r#"{"meta":{"org":{"\ud800":}}}"#,
     ] {
         assert_eq!(
             json(text.as_bytes(), &fields).err(),
             Some(Skip::NotJson),
+            "{text}"
+        );
+    }
+}
+
+/// `JSON.parse` takes all of these, and so do clients: only what a route asks for must make sense.
+#[test]
+fn text_that_no_route_asks_for_need_not_make_sense() {
+    let mut fields = Fields::default();
+    let name = fields.named("name", true).expect("room");
+    let path = ["meta", "org", "id"].map(str::to_owned);
+    let path = fields.path(&path).expect("room");
+    let kept = fields.named("meta", false).expect("room");
+    for (text, expected) in [
+        (r#"{"x":"\ud800","name":"n"}"#, [Some(r#""n""#), None]),
+        (r#"{"\ud800":1,"name":"n"}"#, [Some(r#""n""#), None]),
+        (
+            r#"{"\udfff\ud800":{"\ud800":1e400},"name":"n"}"#,
+            [Some(r#""n""#), None],
+        ),
+        (r#"{"data":"\ud800","name":"n"}"#, [Some(r#""n""#), None]),
+        (r#"{"data":1e400,"name":"n"}"#, [Some(r#""n""#), None]),
+        (
+            r#"{"data":{"\ud800":1,"name":"\ud83d"}}"#,
+            [Some(r#""\ud83d""#), None],
+        ),
+        (
+            r#"{"meta":{"\ud800":0,"org":{"\udc00":1,"id":18446744073709551616}}}"#,
+            [None, Some("18446744073709551616")],
+        ),
+        (r#"{"meta":{"org":"\ud800"},"name":7}"#, [Some("7"), None]),
+        (r#"{"meta":{"org":1e999},"name":7}"#, [Some("7"), None]),
+        // Still by its bytes: a whole pair is a letter, wherever it stands.
+        (
+            r#"{"\ud83d\ude00":1,"\ud800":2,"name":"\ud83d\ude00"}"#,
+            [Some(r#""\ud83d\ude00""#), None],
+        ),
+    ] {
+        let decoded = json(text.as_bytes(), &fields).expect(text);
+        let found = [&name, &path].map(|field| decoded.get(field).map(|(_, value)| value.get()));
+        assert_eq!(found, expected, "{text}");
+        assert_eq!(decoded.json, text, "what clients get is not mended");
+        if let Some((_, meta)) = decoded.get(&kept) {
+            assert!(text.contains(meta.get()), "{text}");
+        }
+    }
+    for (text, expected) in [
+        (r#"{"\ud800":1,"name":1,"name":2}"#, Skip::AmbiguousField),
+        (
+            r#"{"\ud800":1,"data":{"name":1,"n\u0061me":2}}"#,
+            Skip::AmbiguousField,
+        ),
+        (r#"{"\ud800":1"#, Skip::NotJson),
+        (r#"{"\ud800":1,}"#, Skip::NotJson),
+        ("{\"\\ud800\":1,\"a\nb\":2}", Skip::NotJson),
+        ("{\"\\ud800\":1,\"data\":{\"a\x1e\":2}}", Skip::NotJson),
+        (r#"{"data":1e}"#, Skip::NotJson),
+        (r#"{"data":"\ud80"}"#, Skip::NotJson),
+        (r"{\ud800:1}", Skip::NotJson),
+    ] {
+        assert_eq!(
+            json(text.as_bytes(), &fields).err(),
+            Some(expected),
             "{text}"
         );
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::json;
 use super::fields::{FieldSlot, Fields, MAX_PLACES};
 
 /// What was found so far.
@@ -15,6 +16,35 @@ pub(super) struct Walker<'f, 'a> {
     met: u64,
     /// A place was met twice. Kept for the end: text that is no JSON at all is that first.
     pub(super) ambiguous: bool,
+    /// What is looked into is taken as text first.
+    gentle: bool,
+}
+
+/// Walks again through what the library refused, as `JSON.parse` would read it: half a surrogate pair in the name of a member, or
+/// as the whole of what is looked into, and a number beyond all floats there. None of these is ours to mind. `None`: it is no
+/// JSON. This takes twice the time, and only such records pay for it.
+pub(super) fn gently<'f, 'a>(fields: &'f Fields, json: &'a str) -> Option<Walker<'f, 'a>> {
+    let whole = json::whole_surrogates(json);
+    let mut found = Walker {
+        gentle: true,
+        ..Walker::new(fields)
+    };
+    found.walk(&whole).ok()?;
+    let mut walker = Walker {
+        met: found.met,
+        ambiguous: found.ambiguous,
+        ..Walker::new(fields)
+    };
+    // Each byte is where it was, so the values are cut out of what the producer wrote.
+    for (kept, value) in walker.values.iter_mut().zip(found.values) {
+        let Some(value) = value.map(RawValue::get) else {
+            continue;
+        };
+        let start = value.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+        let end = start.checked_add(value.len())?;
+        *kept = Some(serde_json::from_str(json.get(start..end)?).ok()?);
+    }
+    Some(walker)
 }
 
 impl<'f, 'a> Walker<'f, 'a> {
@@ -24,6 +54,7 @@ impl<'f, 'a> Walker<'f, 'a> {
             values: [None; MAX_PLACES],
             met: 0,
             ambiguous: false,
+            gentle: false,
         }
     }
 
@@ -57,8 +88,7 @@ impl<'f, 'a> Walker<'f, 'a> {
 /// A value whose members are looked at: the record itself, or what stands at a place. Recursion goes as deep as the paths of
 /// the profile, however deep the record is.
 ///
-/// Anything but an object has no members. (A number beyond all floats, or half a surrogate pair, as the whole of such a value
-/// counts as broken JSON here; further inside both pass untouched.)
+/// Anything but an object has no members.
 struct Members<'d, 'f, 'a> {
     walker: &'d mut Walker<'f, 'a>,
     of: Option<FieldSlot>,
@@ -96,7 +126,8 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
                 walker: &mut *walker,
                 of: Some(slot),
             };
-            if !fields.is_kept(slot) {
+            let kept = fields.is_kept(slot);
+            if !kept && !inside.walker.gentle {
                 map.next_value_seed(inside)?;
                 continue;
             }
@@ -106,7 +137,9 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
                 let mut json = serde_json::Deserializer::from_str(value.get());
                 inside.deserialize(&mut json).map_err(M::Error::custom)?;
             }
-            walker.keep(slot, value);
+            if kept {
+                walker.keep(slot, value);
+            }
         }
         Ok(())
     }

@@ -1,19 +1,20 @@
 //! To whom a record goes, how, and which part of it.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use super::super::decode::Decoded;
 use super::super::id::Id;
-use super::super::publication::Class;
+use super::super::publication::{Class, key_text};
 use super::super::room::{Room, Which};
 use super::super::skip::Skip;
-use super::source::{Heard, RouteSource, Said, Sources, View};
+use super::source::{Heard, KeyRule, RouteSource, Said, Sources, View};
 use super::trace::{Stage, StepVerdict, Trace};
 use super::{RoomId, RoomRoute, Route, notes};
 
-/// Bytes of a record's key that something may be the latest of.
+/// Bytes of a record's key, as it is written, that something may be the latest of.
 const MAX_KEY: usize = 256;
 
 /// A bad id refuses the whole record: to deliver it to the rooms that are left would be a silent loss for the members of the one
@@ -100,17 +101,40 @@ pub(super) fn class(
         return Ok((Class::Event, None));
     };
     let key: Result<Arc<str>, String> = match (heard.source, &heard.said) {
-        // It names no room, so it need not be an identifier.
+        // It names no room, so it need not be an identifier, nor text.
+        (RouteSource::Key(KeyRule::Whole), said) => whole_key(view.record.key, said),
         (RouteSource::Key(_), Said::Text(text)) if (1..=MAX_KEY).contains(&text.len()) => {
             Ok(Arc::from(&**text))
         }
-        (RouteSource::Key(_), _) => Err(format!("a key is 1 to {MAX_KEY} bytes of text")),
+        (RouteSource::Key(_), _) => Err(format!("a part of a key is 1 to {MAX_KEY} bytes of text")),
         (_, said) => said.id().map(Arc::from).map_err(|rule| rule.to_string()),
     };
     let key = key
         .map_err(|rule| trace.refuse(STAGE, Skip::BadId, || format!("{WHAT}: {heard}: {rule}")))?;
     trace.found(STAGE, || heard.to_string());
     Ok((route.class, Some(key)))
+}
+
+/// A key that is no text is told apart by its digits, behind a byte that no text here has.
+fn whole_key(key: Option<&[u8]>, said: &Said<'_>) -> Result<Arc<str>, String> {
+    let bytes = key.unwrap_or_default();
+    if !(1..=MAX_KEY).contains(&bytes.len()) {
+        return Err(format!("a key is 1 to {MAX_KEY} bytes"));
+    }
+    match said {
+        Said::Text(text) if text.is_empty() => {
+            Err("a key is not empty between its quotes".to_owned())
+        }
+        Said::Text(text) if key_text(text.as_bytes()).is_some() => Ok(Arc::from(&**text)),
+        _ => {
+            let mut digits = String::from('\0');
+            for byte in bytes {
+                // Writing to a string does not fail.
+                let _ = write!(digits, "{byte:02x}");
+            }
+            Ok(digits.into())
+        }
+    }
 }
 
 fn first<'r>(

@@ -8,7 +8,7 @@ use super::super::protocol::is_reserved_event;
 use super::super::skip::Skip;
 use super::source::{RouteSource, View};
 use super::trace::{Stage, StepVerdict, Trace};
-use super::{Route, RouteTable, notes};
+use super::{Route, RouteTable, header, notes};
 
 /// Longer names of events are unknown without being looked at.
 const MAX_EVENT_NAME: usize = 128;
@@ -146,17 +146,16 @@ impl RouteTable {
             match source {
                 RouteSource::Header(name) => {
                     // Kafka's own rule for a header that repeats: the last one counts.
-                    let mut headers = view.record.headers.iter();
-                    if let Some((_, value)) = headers.rfind(|(header, _)| *header == &**name) {
-                        let text = std::str::from_utf8(value).map_err(|_| {
+                    if let Some(value) = header::values(name, view.record).next_back() {
+                        let text = header::text(value).ok_or_else(|| {
                             trace.refuse(STAGE, Skip::UnknownEvent, || {
                                 format!("header {name} is not UTF-8")
                             })
                         })?;
                         trace.found(STAGE, || {
-                            format!("header {name} says {:?}", notes::shortened(text))
+                            format!("header {name} says {:?}", notes::shortened(&text))
                         });
-                        return Ok(Cow::Borrowed(text));
+                        return Ok(text);
                     }
                 }
                 RouteSource::Field(field) => {
@@ -196,10 +195,9 @@ impl RouteTable {
 /// The record has the headers that the route asks for.
 fn fits(route: &Route, view: View<'_>, event: &str, trace: &mut impl Trace) -> bool {
     let lacking = route.when.iter().find(|(name, value)| {
-        let headers = view.record.headers.iter();
-        let mut named = headers.filter(|(header, _)| *header == &**name).peekable();
+        let mut named = header::values(name, view.record).peekable();
         // Of several all must say it: another reader may go by any of them.
-        named.peek().is_none() || !named.all(|(_, found)| says(found, value))
+        named.peek().is_none() || !named.all(|found| says(&found, value))
     });
     if let Some((name, value)) = lacking {
         trace.note(STAGE, StepVerdict::LeftOut, || {

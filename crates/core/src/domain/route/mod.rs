@@ -2,6 +2,7 @@
 
 mod delivery;
 mod event;
+mod header;
 mod notes;
 mod organisation;
 mod plan;
@@ -171,10 +172,7 @@ impl RouteTable {
             partition: record.partition,
             offset: record.offset,
             timestamp: record.timestamp,
-            key: record
-                .key
-                .and_then(|key| std::str::from_utf8(key).ok())
-                .map(Arc::from),
+            key: record.key.map(Arc::from),
             event: Arc::clone(event),
             organisation,
             rooms,

@@ -9,8 +9,8 @@ use super::super::decode::{self, Decoded, Field, FieldPlace};
 use super::super::id::{Id, InvalidId};
 use super::super::record::Record;
 use super::super::skip::Skip;
-use super::notes;
 use super::plan::TopicPlan;
+use super::{header, notes};
 
 /// Looked at in order; the first that is there decides. One that is there and says nothing useful is not passed over: the next
 /// may be about something else.
@@ -81,7 +81,10 @@ impl RouteSource {
     /// `None`: it is not there. Fails when it is there twice and differs.
     pub(super) fn look<'r>(&'r self, view: View<'r>) -> Result<Option<Said<'r>>, Skip> {
         Ok(match self {
-            Self::Header(name) => header(name, view.record)?.map(said),
+            Self::Header(name) => {
+                let value = header::only(name, view.record)?;
+                value.map(|value| header::text(value).map_or(Said::NoText, Said::Text))
+            }
             Self::Field(field) => {
                 let found = view.fields.get(field);
                 found.map(|(place, value)| Said::Json(place, value))
@@ -162,26 +165,6 @@ impl fmt::Display for Heard<'_> {
             Some(before) => write!(formatter, "{}, but {says}", notes::not_there(before)),
         }
     }
-}
-
-fn said(value: &[u8]) -> Said<'_> {
-    match std::str::from_utf8(value) {
-        Ok(text) => Said::Text(text.into()),
-        Err(_) => Said::NoText,
-    }
-}
-
-/// Kafka lets a header repeat. Two that differ are about two things, and either could be the wrong one.
-fn header<'r>(name: &str, record: &Record<'r>) -> Result<Option<&'r [u8]>, Skip> {
-    let named = record.headers.iter().filter(|(header, _)| *header == name);
-    let mut values = named.map(|(_, value)| *value);
-    let Some(first) = values.next() else {
-        return Ok(None);
-    };
-    if values.any(|other| other != first) {
-        return Err(Skip::AmbiguousField);
-    }
-    Ok(Some(first))
 }
 
 impl KeyRule {

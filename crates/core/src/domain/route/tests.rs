@@ -143,7 +143,7 @@ fn a_record_becomes_a_publication_with_its_value_untouched() {
     assert_eq!(publication.payload.get(), value.trim());
     assert_eq!(publication.id(), "incident/2/41");
     assert_eq!(publication.timestamp, Some(1_700_000_000_000));
-    assert_eq!(publication.key.as_deref(), Some("k"));
+    assert_eq!(publication.key_text(), Some("k"));
     assert_eq!(
         (publication.class, publication.latest_of.as_deref()),
         (Class::Event, None)
@@ -462,7 +462,9 @@ fn tombstones_and_foreign_topics_are_skipped() {
     assert_eq!(table.route(&record, &topic).err(), Some(Skip::Tombstone));
     record.value = Some(value);
     let publication = table.route(&record, &topic).expect("routed");
-    assert!(publication.ack && publication.key.is_none());
+    assert!(publication.ack);
+    assert_eq!(publication.key.as_deref(), Some(&b"\xff"[..]));
+    assert_eq!(publication.key_text(), None);
     // Any topic of the profile carries any of its events.
     record.topic = "incidents";
     assert!(table.route(&record, &topic).is_ok());

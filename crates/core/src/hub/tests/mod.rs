@@ -262,7 +262,12 @@ impl Rig {
 
     /// Appends a record of class `latest`, whose own key is what it is the latest of.
     fn update(&mut self, partition: u32, organisation: &str, rooms: &[&str], of: &str) -> i64 {
-        self.append(partition, organisation, rooms, 4, Some(of))
+        self.append(partition, organisation, rooms, 4, Some((of, of.as_bytes())))
+    }
+
+    /// The same in room 1 of `o1`, with a key of its own.
+    fn update_keyed(&mut self, partition: u32, key: &[u8], of: &str) -> i64 {
+        self.append(partition, "o1", &["1"], 4, Some((of, key)))
     }
 
     fn append(
@@ -271,7 +276,7 @@ impl Rig {
         organisation: &str,
         rooms: &[&str],
         bytes: usize,
-        latest_of: Option<&str>,
+        latest: Option<(&str, &[u8])>,
     ) -> i64 {
         let offset = self.next[partition as usize];
         self.next[partition as usize] = offset + 1;
@@ -280,12 +285,12 @@ impl Rig {
             partition: partition.cast_signed(),
             offset,
             timestamp: None,
-            key: latest_of.map(Arc::from),
+            key: latest.map(|(_, key)| key.into()),
             event: "incident_updated".into(),
             organisation: id(organisation),
             rooms: rooms.iter().map(|name| room(organisation, name)).collect(),
-            class: latest_of.map_or(Class::Event, |_| Class::Latest),
-            latest_of: latest_of.map(Arc::from),
+            class: latest.map_or(Class::Event, |_| Class::Latest),
+            latest_of: latest.map(|(of, _)| of.into()),
             ack: false,
             payload: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))))
                 .unwrap(),

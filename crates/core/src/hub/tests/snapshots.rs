@@ -259,7 +259,7 @@ fn deleted_keys_and_topics_leave_the_snapshot() {
     let deleted = Feed::Tombstone {
         partition: 0,
         offset: rig.next[0],
-        key: "a".into(),
+        key: b"a"[..].into(),
     };
     rig.next[0] += 1;
     rig.apply(deleted);
@@ -273,6 +273,47 @@ fn deleted_keys_and_topics_leave_the_snapshot() {
     rig.apply(Feed::TopicDeleted { partition: 0 });
     let snapshot = rig.hub.statistics(rig.now);
     assert_eq!((snapshot.latest_records, snapshot.latest_bytes), (0, 0));
+}
+
+#[test]
+fn a_tombstone_deletes_the_record_of_the_same_bytes_and_no_other() {
+    let keys: [&[u8]; 9] = [
+        b"7",
+        b"\"7\"",
+        b"",
+        &7_i64.to_be_bytes(),
+        &200_i64.to_be_bytes(),
+        &201_i64.to_be_bytes(),
+        b"\0\0\0\0\x01\"7\"",
+        "\u{FFFD}".as_bytes(),
+        b"\xff",
+    ];
+    for deleted in keys {
+        let mut rig = Rig::new(1);
+        for (key, of) in keys.iter().zip(0..) {
+            rig.update_keyed(0, key, &format!("{of}"));
+        }
+        let long = [0xff; 5_000];
+        rig.update_keyed(0, &long, "long");
+        let offset = rig.next[0];
+        rig.next[0] += 1;
+        rig.apply(Feed::Tombstone {
+            partition: 0,
+            offset,
+            key: deleted.into(),
+        });
+        let mut client = rig.live(&[]);
+        assert_eq!(
+            rig.subscribe_latest(&client, "1"),
+            keys.len(),
+            "{deleted:?}"
+        );
+        rig.turns();
+        let at = keys.iter().position(|key| *key == deleted).unwrap();
+        let left = (0..=keys.len()).filter(|offset| *offset != at);
+        let left: Vec<i64> = left.map(|offset| i64::try_from(offset).unwrap()).collect();
+        assert_eq!(newest(client.read()), left, "{deleted:?}");
+    }
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn a_key_that_is_deleted_after_the_topic_is_wanted_again_leaves_the_snapshot() {
     rig.apply(Feed::Tombstone {
         partition: 1,
         offset: 2,
-        key: "a".into(),
+        key: b"a"[..].into(),
     });
     let mut client = rig.live(&[]);
     assert_eq!(rig.subscribe_latest(&client, "1"), 1);

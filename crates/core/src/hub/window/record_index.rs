@@ -13,8 +13,8 @@ pub(in crate::hub) type Owner = u32;
 /// memory.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct RecordIndex {
-    /// Partition, key, owner, and the sequence number in the owner's snapshot.
-    entries: BTreeSet<(u32, Arc<str>, Owner, u64)>,
+    /// Partition, key (its bytes: what compaction goes by), owner, and the sequence number in the owner's snapshot.
+    entries: BTreeSet<(u32, Arc<[u8]>, Owner, u64)>,
     owners: HashMap<Owner, OrganisationKey>,
     last: Owner,
 }
@@ -39,7 +39,7 @@ impl RecordIndex {
     pub(in crate::hub) fn insert(
         &mut self,
         partition: u32,
-        key: &Arc<str>,
+        key: &Arc<[u8]>,
         owner: Owner,
         sequence: u64,
     ) {
@@ -50,7 +50,7 @@ impl RecordIndex {
     pub(in crate::hub) fn remove(
         &mut self,
         partition: u32,
-        key: &Arc<str>,
+        key: &Arc<[u8]>,
         owner: Owner,
         sequence: u64,
     ) {
@@ -59,7 +59,11 @@ impl RecordIndex {
     }
 
     /// In which snapshots records of this key are, and where.
-    pub(in crate::hub) fn of(&self, partition: u32, key: &Arc<str>) -> Vec<(OrganisationKey, u64)> {
+    pub(in crate::hub) fn of(
+        &self,
+        partition: u32,
+        key: &Arc<[u8]>,
+    ) -> Vec<(OrganisationKey, u64)> {
         let first = (partition, key.clone(), 0, 0);
         let last = (partition, key.clone(), Owner::MAX, u64::MAX);
         let found = self.entries.range(first..=last);
@@ -78,7 +82,7 @@ impl RecordIndex {
 impl<O: Outlet> Hub<O> {
     /// A tombstone: the record of this key no longer exists in its partition, so it leaves every snapshot. Clients that have it
     /// are not notified.
-    pub(in crate::hub) fn remove_record(&mut self, partition: u32, key: &Arc<str>) {
+    pub(in crate::hub) fn remove_record(&mut self, partition: u32, key: &Arc<[u8]>) {
         // It may have been written when the partition was read under an earlier index.
         for partition in self.positions.same_log(partition) {
             for (organisation, sequence) in self.record_index.of(partition, key) {

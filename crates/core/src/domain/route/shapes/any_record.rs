@@ -104,7 +104,8 @@ proptest! {
         if let Ok(publication) = routed {
             let organisation = publication.organisation.as_str();
             let text = String::from_utf8_lossy(&value).into_owned();
-            let spoken = named.iter().any(|(name, said)| *name == "h" && *said == organisation.as_bytes())
+            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(organisation);
+            let spoken = named.iter().any(|(name, bytes)| *name == "h" && said(bytes))
                 || text.contains(organisation)
                 || key.as_deref().is_some_and(|key| String::from_utf8_lossy(key).contains(organisation))
                 || organisation == "none";

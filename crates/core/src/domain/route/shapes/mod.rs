@@ -1,6 +1,7 @@
 //! Records of other shapes than the dispatch profile's: what a route may say about them, written as a profile would.
 
 mod any_record;
+mod headers;
 mod matched;
 mod organisation;
 mod taken_out;

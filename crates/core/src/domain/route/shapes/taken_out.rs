@@ -81,6 +81,11 @@ fn the_key_of_a_record_may_be_what_it_is_the_latest_of() {
             "seen of acme to org:acme latest acme:unit 7: {\"type\":\"seen\"}",
         ),
         (None, "seen of acme to org:acme: {\"type\":\"seen\"}"),
+        (
+            Some("\"7\""),
+            "seen of acme to org:acme latest 7: {\"type\":\"seen\"}",
+        ),
+        (Some("\"\""), "bad_id"),
         (Some(""), "bad_id"),
         (Some(&long), "bad_id"),
     ] {
@@ -107,4 +112,51 @@ fn the_key_of_a_record_may_be_what_it_is_the_latest_of() {
         ),
         "bad_framing"
     );
+}
+
+#[test]
+fn keys_that_are_no_text_are_told_apart_by_their_bytes() {
+    let table = table(&json!({
+        "topics": ["t"],
+        "event": ["type"],
+        "organisation": "acme",
+        "routes": [{ "events": ["seen"], "class": "latest", "key": { "key": true }, "rooms": [{ "kind": "org" }] }],
+    }));
+    let latest_of = |key: &[u8]| {
+        let record = Record {
+            topic: "t",
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            key: Some(key),
+            value: Some(b"{\"type\":\"seen\"}"),
+            headers: &[],
+        };
+        let publication = table.route(&record, &Arc::from("t"))?;
+        assert_eq!(publication.key.as_deref(), Some(key));
+        Ok(publication.latest_of.expect("class latest").to_string())
+    };
+    let keys: [&[u8]; 11] = [
+        b"7",
+        &7_i32.to_be_bytes(),
+        &7_i64.to_be_bytes(),
+        &200_i64.to_be_bytes(),
+        &(-1_i64).to_be_bytes(),
+        b"\xff",
+        b"\xfe",
+        "\u{FFFD}".as_bytes(),
+        // The digits of another, with and without the byte in front.
+        b"ff",
+        b"\0ff",
+        b"\0\0\0\0\x01\"7\"",
+    ];
+    let found: std::collections::BTreeSet<String> = keys
+        .iter()
+        .map(|key| latest_of(key).expect("routed"))
+        .collect();
+    assert_eq!(found.len(), keys.len(), "{found:?}");
+    assert_eq!(latest_of(b"7").as_deref(), Ok("7"));
+    assert_eq!(latest_of(b"\"7\"").as_deref(), Ok("7"));
+    assert!(latest_of(&[0xff; 256]).is_ok());
+    assert_eq!(latest_of(&[0xff; 257]), Err(Skip::BadId));
 }
