@@ -40,6 +40,8 @@ mod latest;
 mod namespaces;
 mod neighbours;
 mod observability;
+mod odd_records;
+mod odd_tokens;
 mod order;
 mod polling;
 mod polling_repeats;

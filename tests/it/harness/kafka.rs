@@ -171,20 +171,32 @@ impl Kafka {
         headers: &[(&str, &str)],
         value: &[u8],
     ) {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, Some(value.as_bytes())))
+            .collect();
+        self.produce_bytes(name, key.map(str::as_bytes), &headers, Some(value))
+            .await;
+    }
+
+    /// The same of any bytes. A record without a value is a tombstone.
+    pub(crate) async fn produce_bytes(
+        &self,
+        name: &str,
+        key: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+        value: Option<&[u8]>,
+    ) {
         let topic = self.topic(name);
         let headers = headers
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(*value),
-                })
+                headers.insert(Header { key, value: *value })
             });
-        let mut record = FutureRecord::<str, [u8]>::to(&topic)
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic)
             .partition(0)
-            .headers(headers)
-            .payload(value);
-        record.key = key;
+            .headers(headers);
+        (record.key, record.payload) = (key, value);
         let sent = self.producer.send_result(record);
         let delivered = sent.map_err(|(error, _)| error).unwrap().await;
         delivered.unwrap().map_err(|(error, _)| error).unwrap();

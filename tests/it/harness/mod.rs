@@ -24,7 +24,7 @@ pub(crate) use polling::Polling;
 pub(crate) use proxy::Proxy;
 pub(crate) use record::{Stream, Tally, record, transmission};
 pub(crate) use socket::{Client, Way, handshake, open_websocket, vanish};
-pub(crate) use token::{SECRET, auth, dispatcher, token};
+pub(crate) use token::{SECRET, auth, dispatcher, raw_token, token};
 
 /// Long for everything that should come at once: two busy cores and a debug build.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

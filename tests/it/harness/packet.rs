@@ -1,5 +1,6 @@
 //! Engine.IO and Socket.IO packets, read as a client reads them.
 
+use fleetcast_core::domain::json;
 use serde_json::Value;
 
 #[derive(Debug, Clone)]
@@ -69,7 +70,8 @@ impl Packet {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (id, body) = rest.split_at(digits);
-        let json = || serde_json::from_str::<Value>(body).unwrap();
+        // As clients do: a producer may have written half of a surrogate pair.
+        let json = || json::parse(body).unwrap();
         match kind {
             "0" => Self::Connect { namespace },
             "1" => Self::Disconnect,
