@@ -203,10 +203,12 @@ async fn an_invisible_character_in_a_secret_stops_the_start_and_is_named() {
         }
     }
     for encoded in [
-        SECRET.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        (SECRET.encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>(),
         [&b"\xff\xfe"[..], &[0x66, 0], SECRET.as_bytes()].concat(),
     ] {
-        std::fs::write(file, Vec::<u8>::from(encoded)).unwrap();
+        std::fs::write(file, encoded).unwrap();
         let (code, said) = start("JWT_SECRET_FILE", file).await;
         assert_eq!(code, Some(78), "{said}");
         assert!(said.contains("UTF-16"), "{said}");

@@ -32,7 +32,7 @@ fn position(offset: i64, topic: &Arc<str>, event: &Arc<str>, kind: &Kind) -> Pub
         partition: 0,
         offset,
         timestamp: Some(0),
-        key: Some(asset.as_bytes().into()),
+        key: Some(asset.as_str().as_bytes().into()),
         event: event.clone(),
         rooms: vec![Room {
             organisation: organisation.clone(),

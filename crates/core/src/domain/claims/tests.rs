@@ -256,7 +256,7 @@ fn null_is_no_claim_and_what_is_required_is_missing_then() {
 #[test]
 fn half_a_surrogate_pair_spoils_only_the_claim_that_needs_the_text() {
     let read = |claim: &str| {
-        let changes = json::parse(&format!(r#"{{{claim}}}"#)).expect("test JSON");
+        let changes = json::parse(&format!(r"{{{claim}}}")).expect("test JSON");
         with(changes)
     };
     for ignored in [

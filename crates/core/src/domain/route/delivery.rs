@@ -1,8 +1,9 @@
 //! To whom a record goes, how, and which part of it.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::value::RawValue;
 
 use super::super::decode::Decoded;
@@ -115,7 +116,7 @@ pub(super) fn class(
     Ok((route.class, Some(key)))
 }
 
-/// A key that is no text is told apart by its digits, behind a byte that no text here has.
+/// A key that is no text is told apart in Base64, behind a byte that no text here has.
 fn whole_key(key: Option<&[u8]>, said: &Said<'_>) -> Result<Arc<str>, String> {
     let bytes = key.unwrap_or_default();
     if !(1..=MAX_KEY).contains(&bytes.len()) {
@@ -126,14 +127,7 @@ fn whole_key(key: Option<&[u8]>, said: &Said<'_>) -> Result<Arc<str>, String> {
             Err("a key is not empty between its quotes".to_owned())
         }
         Said::Text(text) if key_text(text.as_bytes()).is_some() => Ok(Arc::from(&**text)),
-        _ => {
-            let mut digits = String::from('\0');
-            for byte in bytes {
-                // Writing to a string does not fail.
-                let _ = write!(digits, "{byte:02x}");
-            }
-            Ok(digits.into())
-        }
+        _ => Ok(format!("\0{}", STANDARD_NO_PAD.encode(bytes)).into()),
     }
 }
 
