@@ -325,7 +325,7 @@ fn definitions_are_found_in_the_product_and_not_in_tests() {
 }
 
 #[test]
-fn the_eye_of_these_tests_is_sharp() {
+fn the_checks_find_what_they_forbid() {
     let source = |path: &str, text: &str| Source {
         path: path.to_owned(),
         code: code_of(text),

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_told_apart() {
+    fn each_fault_is_distinguished() {
         let other = Stamp {
             organisation: "lg1",
             ..stamp("1", 0)

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_packet_type_is_told_apart() {
+    fn every_packet_type_is_distinguished() {
         let cases = [
             ("0{\"sid\":\"a\"}", Packet::Open),
             ("1", Packet::Close),

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a13_only_exact_origins_and_the_own_host_are_let_in() {
+    fn a13_only_exact_origins_and_the_own_host_are_allowed() {
         let app = ["https://app.example.com"];
         for (origin, admitted) in [
             (None, true),

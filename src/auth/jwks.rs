@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_set_is_refused_whole() {
+    fn an_invalid_jwks_is_rejected_as_a_whole() {
         for text in [
             "",
             "{}",

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_and_short_secrets_are_no_secrets() {
+    fn placeholders_and_short_secrets_are_rejected() {
         for weak in [
             "short",
             "0123456789abcdef0123456789abcde",

@@ -198,7 +198,7 @@ fn only_the_pinned_algorithm_and_the_right_key_are_accepted() {
 }
 
 #[test]
-fn garbage_is_one_answer() {
+fn malformed_tokens_get_one_answer() {
     let good = token(&json!({}));
     let mut garbage: Vec<String> = [
         "x",
@@ -439,7 +439,7 @@ fn no_reason_quotes_the_token_or_a_claim() {
 }
 
 #[test]
-fn what_is_minted_is_accepted_and_what_would_be_refused_is_not_minted() {
+fn minted_tokens_are_accepted_and_tokens_that_would_be_rejected_are_not_minted() {
     let settings = settings(Some("issuer"), Some("fleetcast"));
     let mut grant = Grant {
         user: "u1".to_owned(),

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_redis_answers_is_named_and_no_password_is_in_it() {
+    async fn errors_of_redis_are_described_without_the_password() {
         let good = "%1\r\n+proto\r\n:3\r\n";
         assert!(pinged(Some(good)).await.unwrap().starts_with("127.0.0.1:"));
         for (hello, expected) in [
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_redis_is_named() {
+    async fn a_server_that_is_not_redis_is_reported() {
         for url in [
             "http://redis:6379",
             "redis:6379",

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reader_relies_on_cannot_be_changed() {
+    fn properties_that_the_reader_requires_cannot_be_changed() {
         for fixed in FIXED {
             let refused = with(&[(fixed.name, "x")]);
             let named =

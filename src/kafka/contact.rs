@@ -80,7 +80,7 @@ mod tests {
     const SILENCE: Duration = Duration::from_secs(10);
 
     #[test]
-    fn contact_is_back_when_what_was_there_has_been_read() {
+    fn contact_returns_once_the_ends_of_that_moment_have_been_read() {
         let mut contact = BrokerContact::default();
         assert_eq!(contact.edge(|_, _| true), None);
         contact.look(true, 1, 2, SILENCE);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_a_loss() {
+    fn silent_brokers_count_as_lost_contact() {
         let mut contact = BrokerContact::default();
         contact.look(true, 1_000, 1_001, SILENCE);
         contact.aim(1_000, HashMap::new);

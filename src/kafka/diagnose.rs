@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_can_change_is_named() {
+    fn causes_that_an_operator_can_fix_are_named() {
         use RDKafkaErrorCode::{AllBrokersDown, Authentication, SSL};
         let refused = "sasl_ssl://kafka:9093/bootstrap: SASL authentication error: invalid credentials (after 3ms in state AUTH_REQ)";
         for (heard, expected) in [

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fleetcast_sets_itself_may_be_repeated_and_not_changed() {
+    fn properties_that_fleetcast_sets_may_be_repeated_but_not_changed() {
         for fixed in FIXED {
             assert!(refusal(fixed.name, "x").is_some(), "{}", fixed.name);
             if let Some(value) = fixed.value {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_judges_names_and_values_and_secrets_stay_out_of_what_it_says() {
+    fn librdkafka_checks_names_and_values_and_its_errors_contain_no_secrets() {
         let unknown = refusal("sasl.usrname", "x").expect("there is no such property");
         assert!(unknown.contains("librdkafka refuses it"), "{unknown}");
         let wrong = refusal("security.protocol", "SALS").expect("there is no such protocol");

@@ -63,7 +63,7 @@ async fn a_panic_in_an_ordinary_task_does_not_stop_the_process() {
 }
 
 #[tokio::test]
-async fn past_the_deadline_the_hard_token_ends_what_listens_to_it() {
+async fn after_the_deadline_the_hard_token_is_cancelled() {
     let lifecycle = Lifecycle::new();
     let token = lifecycle.killed();
     lifecycle.spawn("slow", async move { token.cancelled().await });
@@ -72,7 +72,7 @@ async fn past_the_deadline_the_hard_token_ends_what_listens_to_it() {
 }
 
 #[tokio::test]
-async fn what_never_ends_is_named_and_is_a_failure() {
+async fn a_task_that_never_ends_is_named_and_fails_the_stop() {
     let lifecycle = Lifecycle::new();
     lifecycle.spawn("deaf", std::future::pending());
     lifecycle.kill();

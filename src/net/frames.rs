@@ -282,7 +282,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_at_all_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let all = [UPGRADE, &bytes].concat();
             let (seen, _) = run(all.chunks(7));
             prop_assert!(seen.len() <= bytes.len() / 2);

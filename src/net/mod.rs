@@ -66,7 +66,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub struct NetSettings {
     /// For a complete request head, from the accept, and on a kept connection from its first byte.
     pub header_timeout: Duration,
-    /// How long a connection is kept between two requests, as clients are told; whole seconds, and zero: not at all.
+    /// How long a connection is kept between two requests, announced to clients; whole seconds, and zero: not at all.
     pub keep_alive: Duration,
     /// For a complete request body.
     pub body_timeout: Duration,

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_are_outstanding_and_an_answer_makes_room_for_another() {
+    fn outstanding_acknowledgements_are_bounded_and_an_answer_frees_capacity() {
         let outstanding = Outstanding::default();
         assert_eq!((0..5).filter(|_| outstanding.take(3)).count(), 3);
         outstanding.give_back();

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_get_dots_and_lose_them_again() {
+    fn property_names_convert_to_dots_and_back() {
         for (suffix, property) in [
             ("SASL_USERNAME", "sasl.username"),
             ("SSL_CA_LOCATION", "ssl.ca.location"),

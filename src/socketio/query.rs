@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_not_found() {
+    fn absent_parameters_are_not_found() {
         for query in [
             "",
             "&",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays_and_nothing_panics() {
+    fn invalid_percent_escapes_are_kept() {
         for (given, expected) in [
             ("a%2", "a%2"),
             ("%zz", "%zz"),

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_core_decides_has_a_label() {
+    fn every_outcome_of_the_core_has_a_label() {
         for skip in Skip::ALL {
             assert_eq!(RecordOutcome::from(*skip).as_str(), skip.outcome());
         }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_knows_its_place_and_its_text_names_it() {
+    fn each_label_value_has_its_index_and_its_text() {
         check::<RecordOutcome>();
         check::<Undelivered>();
         check::<ResumeOutcome>();

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_for_by_name_they_speak_and_the_operator_is_warned() {
+    fn packet_logs_need_their_target_by_name_and_log_a_warning() {
         let filter = filter("info,socketioxide=debug,fleetcast::kafka=trace");
         assert!(filter.targets().would_enable("socketioxide", &Level::DEBUG));
         assert!(
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn a_shown_filter_parses_to_the_same_filter() {
         for text in ["info", "warn,a::b=trace,c=off"] {
             assert_eq!(filter(text).to_string(), text);
             assert_eq!(

@@ -100,7 +100,7 @@ fn written() -> BTreeMap<String, Line> {
                     }
                 };
                 for text in texts {
-                    // What is put in whole is a text of somebody else's, or a fault's.
+                    // A text that is inserted as a whole comes from another library, or from an error.
                     if text != "{}" && text != "{context}" {
                         let text = text.replace("{suppressed}", "N");
                         let arguments = arguments.clone();

@@ -84,18 +84,18 @@ async fn a_page_of_a_foreign_origin_may_not_connect() {
 }
 
 #[tokio::test]
-async fn a_token_that_no_retry_cures_is_refused_by_name() {
+async fn a_token_that_a_retry_cannot_make_valid_is_rejected_with_its_code() {
     let kafka = Kafka::mock(&[]).await;
     let app = TestApp::start(&kafka).await;
     let good = dispatcher("u1", "o1");
     let (head, _) = good.rsplit_once('.').unwrap();
-    let nobody = token(json!({ "organization_id": "o1", "roles": [] }));
+    let without_user = token(json!({ "organization_id": "o1", "roles": [] }));
     let strange = token(json!({ "sub": "u1", "organization_id": "a:org:b", "roles": [] }));
     for (given, expected) in [
         (Value::Null, "token_missing"),
         (json!("nonsense"), "token_invalid"),
         (json!(format!("{head}.c2lnbmF0dXJl")), "token_invalid"),
-        (json!(nobody), "token_invalid"),
+        (json!(without_user), "token_invalid"),
         (json!(strange), "token_invalid"),
         (json!({ "token": good }), "token_invalid"),
     ] {

@@ -9,11 +9,11 @@ use crate::harness::{
 };
 
 on_both_brokers! {
-    brokers_that_were_away_cost_nothing_but_time(&[("transmission", 3)]);
-    brokers_that_say_nothing_are_noticed(&[("transmission", 1)]);
+    no_record_is_lost_while_brokers_are_unreachable(&[("transmission", 3)]);
+    silent_brokers_are_noticed(&[("transmission", 1)]);
 }
 
-async fn brokers_that_were_away_cost_nothing_but_time(kafka: Kafka) {
+async fn no_record_is_lost_while_brokers_are_unreachable(kafka: Kafka) {
     let wire = Proxy::to_broker(&kafka.address).await;
     let address = wire.address.to_string();
     let app = TestApp::start_with(&kafka, &[("KAFKA_BOOTSTRAP_SERVERS", &address)]).await;
@@ -57,7 +57,7 @@ async fn brokers_that_were_away_cost_nothing_but_time(kafka: Kafka) {
 }
 
 /// A connection that is open and dead is found by silence.
-async fn brokers_that_say_nothing_are_noticed(kafka: Kafka) {
+async fn silent_brokers_are_noticed(kafka: Kafka) {
     let wire = Proxy::to_broker(&kafka.address).await;
     let address = wire.address.to_string();
     let app = TestApp::start_with(&kafka, &[("KAFKA_BOOTSTRAP_SERVERS", &address)]).await;

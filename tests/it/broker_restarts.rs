@@ -17,7 +17,7 @@ async fn catch_up(client: &mut Client, tally: &mut Tally, count: usize, what: &s
 
 #[tokio::test]
 #[ignore = "real Kafka"]
-async fn a_broker_that_comes_back_is_caught_up_with() {
+async fn the_server_catches_up_after_a_broker_returns() {
     let cluster = Cluster::start(1).await;
     let kafka = Kafka::of(&cluster, &[("transmission", 3)]).await;
     let app = TestApp::start(&kafka).await;

@@ -139,9 +139,9 @@ async fn redis(answer: &'static str) -> (String, Background) {
 #[tokio::test]
 async fn check_asks_redis_too_and_names_what_is_wrong_without_the_password() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = unused.local_addr().unwrap();
+    drop(unused);
     let (good, _good) = redis("+PONG\r\n").await;
     let (wrong, _wrong) = redis("-WRONGPASS invalid username-password pair\r\n").await;
     let (old, _old) = redis("-ERR unknown command `HELLO`, with args: `hush-hush`\r\n").await;

@@ -26,7 +26,7 @@ fn data(event: &Event) -> &Value {
 }
 
 #[tokio::test]
-async fn a_slow_client_is_spared_what_is_outdated_and_misses_no_other_event() {
+async fn a_slow_client_gets_conflated_positions_and_every_other_event() {
     let kafka = Kafka::mock(&[("asset", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut fast = Client::connect(app.public, &auth("u1", "o1", &["asset:*"])).await;
@@ -75,7 +75,7 @@ async fn a_slow_client_is_spared_what_is_outdated_and_misses_no_other_event() {
 }
 
 #[tokio::test]
-async fn the_newest_are_there_after_the_window() {
+async fn the_snapshot_outlives_the_window() {
     let kafka = Kafka::mock(&[("asset", 1)]).await;
     let app = TestApp::start_with(&kafka, &[("FLEETCAST_WINDOW", "1")]).await;
     for number in 0..3 {

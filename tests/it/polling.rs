@@ -108,7 +108,7 @@ async fn an_upgrade_in_the_midst_of_a_replay_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_polling_session_that_goes_silent_is_forgotten() {
+async fn a_silent_polling_session_is_closed() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
     let more = [("PING_INTERVAL", "1"), ("PING_TIMEOUT", "2")];
     let app = TestApp::start_with(&kafka, &more).await;

@@ -302,7 +302,7 @@ async fn cloudevents_of_both_forms_reach_their_rooms(kafka: Kafka) {
     let mut foreign = Client::connect(app.public, &auth("u1", "o2", &["order:5"])).await;
 
     produce(&kafka, "cloudevents-structured", |_| ()).await;
-    // It says that it is somebody else's in the application's own data, which nobody asks.
+    // The application's own data names another organisation; that field is not a source.
     produce(&kafka, "cloudevents-binary", |record| {
         record["value"]["data"] = json!({ "organizationid": "o2" });
     })
@@ -349,7 +349,7 @@ async fn outbox_events_of_topics_that_a_pattern_finds(kafka: Kafka) {
     );
     assert_eq!(created.args[0], json!({ "id": 77, "total": 12.50 }));
 
-    // An aggregate that nobody has heard of yet.
+    // A new kind of aggregate.
     kafka.create_topic("outbox.event.customer", 1).await;
     produce(&kafka, "outbox-envelope", |_| ()).await;
     let renamed = client.record().await;
@@ -413,8 +413,8 @@ async fn a_profile_that_serves_one_organisation_asks_neither_tokens_nor_records_
     std::fs::write(&path, profile).unwrap();
     let more = [("FLEETCAST_PROFILE", path.to_str().unwrap())];
     let app = TestApp::start_with(&kafka, &more).await;
-    let nobodys = json!({ "token": token(json!({ "sub": "u1" })) });
-    let mut own = Client::connect(app.public, &nobodys).await;
+    let without_organisation = json!({ "token": token(json!({ "sub": "u1" })) });
+    let mut own = Client::connect(app.public, &without_organisation).await;
     assert_eq!(own.welcome["organization_id"], "acme");
     let mut other = Client::connect(app.public, &auth("u2", "o1", &[])).await;
     for (n, organisation) in [None, Some("o1"), Some("acme")].into_iter().enumerate() {

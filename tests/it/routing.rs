@@ -84,7 +84,7 @@ async fn each_event_reaches_its_rooms_once_and_no_other_organisation(kafka: Kafk
     let connect = async |user: &str, organisation: &str, rooms: &[&str]| {
         Client::connect(app.public, &auth(user, organisation, rooms)).await
     };
-    let mut nobody = connect("u1", "o1", &[]).await;
+    let mut alone = connect("u1", "o1", &[]).await;
     let mut channel = connect("u2", "o1", &["channel:7"]).await;
     let mut incident = connect("u3", "o1", &["incident:5"]).await;
     let mut asset = connect("u4", "o1", &["asset:9"]).await;
@@ -112,7 +112,7 @@ async fn each_event_reaches_its_rooms_once_and_no_other_organisation(kafka: Kafk
         }
     }
 
-    assert_eq!(heard(&mut nobody, "o1").await, once(&[&ORGANISATION]));
+    assert_eq!(heard(&mut alone, "o1").await, once(&[&ORGANISATION]));
     assert_eq!(
         heard(&mut channel, "o1").await,
         once(&[&ORGANISATION, &CHANNEL])

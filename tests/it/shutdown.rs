@@ -11,7 +11,7 @@ use crate::harness::{Client, Kafka, Polling, Stream, Tally, TestApp, auth, event
 const DRAIN: Duration = Duration::from_secs(2);
 
 #[tokio::test]
-async fn a_signal_closes_fifty_connections_over_the_drain_without_a_goodbye() {
+async fn a_signal_closes_fifty_connections_over_the_drain_without_a_close_packet() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
     let mut app = TestApp::start_with(&kafka, &[("DRAIN_SECONDS", "2")]).await;
     let mut clients = Vec::new();

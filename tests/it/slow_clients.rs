@@ -169,7 +169,7 @@ async fn ten_thousand_commands_without_reading_slow_no_other_client() {
 
 /// A lost phone signal: nothing arrives, nothing is closed.
 #[tokio::test]
-async fn a_wire_that_goes_dead_is_found_by_the_heartbeat_and_resumed() {
+async fn a_dead_connection_is_detected_by_the_heartbeat_and_resumed() {
     let kafka = Kafka::mock(&[("transmission", 3)]).await;
     let more = [("PING_INTERVAL", "1"), ("PING_TIMEOUT", "2")];
     let app = TestApp::start_with(&kafka, &more).await;

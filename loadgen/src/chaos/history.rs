@@ -173,7 +173,7 @@ impl ClientHistory {
             } else {
                 // The own room is held from here on; whatever was asked for before is asked for again.
                 self.known_ns = now_ns;
-                self.begin_anew(now_ns);
+                self.begin_again(now_ns);
                 let own = &mut self.rooms[0];
                 own.held = Held::Yes;
                 if own.spans.last().is_none_or(|span| span.end == End::Open) {
@@ -194,10 +194,10 @@ impl ClientHistory {
         });
         self.notice_due = false;
         self.known_ns = now_ns;
-        self.begin_anew(now_ns);
+        self.begin_again(now_ns);
     }
 
-    fn begin_anew(&mut self, now_ns: u64) {
+    fn begin_again(&mut self, now_ns: u64) {
         self.highest.fill(None);
         self.newest.resumed();
         for room in &mut self.rooms {

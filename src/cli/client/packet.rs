@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_its_record_its_place_and_its_cursor() {
+    fn an_event_has_its_record_its_metadata_and_its_cursor() {
         let all = event(
             r#"427["alert_created",{"a":"v1.no"},{"id":"alert/0/4","timestamp":5,"key":null},"v1.x"]"#,
         );
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_passed_over() {
+    fn invalid_packets_are_ignored() {
         for frame in [
             "",
             "4",

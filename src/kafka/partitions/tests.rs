@@ -15,7 +15,7 @@ fn partition(partitions: &mut ReadPartitions, next: i64) -> &mut ReadPartition {
 }
 
 #[test]
-fn what_was_read_is_not_handed_over_again() {
+fn records_are_handed_over_once() {
     let mut partitions = ReadPartitions::default();
     let partition = partition(&mut partitions, 5);
     assert!(!partition.record(4, 1));
@@ -51,7 +51,7 @@ fn an_answer_older_than_the_last_record_proves_only_that_all_of_it_was_read() {
 }
 
 #[test]
-fn a_shorter_log_is_believed_the_second_time() {
+fn a_shorter_log_counts_when_it_is_reported_twice() {
     for (low, start) in [(0, 0), (7, 10)] {
         let mut partitions = ReadPartitions::default();
         let partition = partition(&mut partitions, 50);
@@ -199,7 +199,7 @@ fn a_partition_learns_the_id_of_its_topic_once() {
 }
 
 #[test]
-fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
+fn an_unrouted_topic_is_continued_if_it_is_still_the_same() {
     let (old, new) = (Some([1; 16]), Some([2; 16]));
     let bounds = Bounds { low: 0, high: 90 };
     for (before, after, bounds, start) in [
@@ -225,7 +225,7 @@ fn a_topic_that_was_left_is_taken_up_where_it_was_left_if_it_is_the_same() {
 }
 
 #[test]
-fn a_topic_recreated_while_unwanted_is_recognised_when_its_id_comes_later() {
+fn a_topic_recreated_while_unrouted_is_recognised_once_its_id_is_known() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();
     let found = FoundPartition {
@@ -243,7 +243,7 @@ fn a_topic_recreated_while_unwanted_is_recognised_when_its_id_comes_later() {
 }
 
 #[test]
-fn a_topic_that_was_replaced_does_not_come_back() {
+fn a_replaced_topic_is_not_read_again() {
     let (old, new) = ([1; 16], [2; 16]);
     let mut partitions = ReadPartitions::default();
     partition(&mut partitions, 5);

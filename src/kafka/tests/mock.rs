@@ -25,7 +25,7 @@ fn cluster(topics: &[(&str, i32)]) -> (Cluster, ConsumerSettings) {
 }
 
 #[test]
-fn what_is_there_is_loaded_and_what_comes_follows_in_order() {
+fn existing_records_are_loaded_and_new_ones_follow_in_order() {
     let (cluster, settings) = cluster(&[("incident", 3), ("task", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = Vec::new();
@@ -75,7 +75,7 @@ fn what_is_there_is_loaded_and_what_comes_follows_in_order() {
 }
 
 #[test]
-fn poison_passes() {
+fn invalid_records_do_not_stop_the_reader() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mixed: Vec<String> = ["a", "poison", "b", "poison", "poison"]
@@ -91,7 +91,7 @@ fn poison_passes() {
 }
 
 #[test]
-fn a_record_comes_with_all_that_it_has() {
+fn a_record_has_its_key_headers_and_timestamp() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let headers = OwnedHeaders::new()
@@ -168,7 +168,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
 }
 
 #[test]
-fn each_look_confirms_the_end() {
+fn each_metadata_poll_confirms_the_end() {
     let (cluster, mut settings) = cluster(&[("incident", 1)]);
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
@@ -182,7 +182,7 @@ fn each_look_confirms_the_end() {
 }
 
 #[test]
-fn a_broker_away_loses_contact_but_no_record() {
+fn an_unreachable_broker_loses_contact_but_no_record() {
     let (cluster, settings) = cluster(&[("incident", 2)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("before", 10);
@@ -209,7 +209,7 @@ fn a_broker_away_loses_contact_but_no_record() {
 }
 
 #[test]
-fn a_broker_that_comes_late_is_waited_for() {
+fn the_reader_waits_for_a_broker_that_starts_later() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     cluster.broker_down(-1).unwrap();
     let mut rig = Rig::start(&settings, &["incident"]);
@@ -232,7 +232,7 @@ fn shutdown_is_quick_when_the_broker_is_away() {
 }
 
 #[test]
-fn a_full_feed_holds_the_reader_and_loses_nothing() {
+fn a_full_feed_blocks_the_reader_and_loses_nothing() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let all = values("x", 3_000);
@@ -251,7 +251,7 @@ fn a_full_feed_holds_the_reader_and_loses_nothing() {
 }
 
 #[test]
-fn a_client_that_does_not_move_on_is_recreated() {
+fn a_stalled_client_is_recreated() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut rig = Rig::start(&settings, &["incident"]);
@@ -301,7 +301,7 @@ fn a_log_that_was_truncated_and_has_grown_again_is_another_log() {
 }
 
 #[test]
-fn a_leader_that_moves_or_starts_costs_nothing() {
+fn a_leader_change_loses_no_record() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("old", 20);

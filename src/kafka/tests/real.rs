@@ -277,7 +277,7 @@ fn a_deleted_and_recreated_topic_is_read_under_a_new_index() {
 
 #[test]
 #[ignore = "real Kafka"]
-fn a_topic_recreated_between_two_looks_is_noticed_by_its_end() {
+fn a_topic_recreated_between_two_polls_is_noticed_by_its_end() {
     let real = Real::connect();
     let topic = unique("swapped");
     real.create(&topic, 1);

@@ -54,7 +54,7 @@ fn a_recreated_topic_that_outgrows_the_old_one_is_read_from_its_beginning() {
 
 #[test]
 #[ignore = "real Kafka"]
-fn a_topic_that_is_wanted_again_goes_on_where_it_was_left() {
+fn a_topic_that_is_routed_again_continues_where_it_stopped_on_kafka() {
     let real = Real::connect();
     let (kept, other) = (unique("kept"), unique("other"));
     real.create(&kept, 1);

@@ -31,7 +31,7 @@ fn topics_of(rig: &Rig) -> Vec<&str> {
 }
 
 #[test]
-fn what_matches_is_read_also_when_it_comes_later() {
+fn topics_that_match_are_read_also_when_they_are_created_later() {
     let (cluster, settings) = cluster(&["fleet-north", "other", "incident"]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "fleet-north", 0, &values("old", 3));
@@ -54,7 +54,7 @@ fn what_matches_is_read_also_when_it_comes_later() {
 }
 
 #[test]
-fn the_wanted_ones_change_while_running() {
+fn the_selected_topics_change_while_running() {
     let (cluster, mut settings) = cluster(&["fleet-north", "fleet-south", "incident", "task"]);
     // Only the change itself has the brokers asked.
     settings.intervals.look = Duration::from_mins(10);
@@ -130,7 +130,7 @@ fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
 }
 
 #[test]
-fn brokers_that_tell_no_ids_hold_nothing_up() {
+fn brokers_without_topic_ids_delay_nothing() {
     let (_cluster, settings) = cluster(&["incident"]);
     let mut rig = Rig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);

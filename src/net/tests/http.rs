@@ -76,7 +76,7 @@ async fn a_held_request_outlives_the_header_deadline_and_ends_with_a_kick() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_stalls_is_given_up() {
+async fn a_stalled_request_body_is_rejected() {
     let net = TestNet::start(router(), settings());
     let answer = net
         .exchange(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
@@ -115,7 +115,7 @@ async fn headers_over_the_limits_are_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_and_closed() {
+async fn invalid_requests_are_rejected_and_the_connection_closed() {
     let net = TestNet::start(router(), settings());
     let cases: [&[u8]; 12] = [
         b"GET / HTTP/1.1\r\nhost: x\r\na: b\0c\r\n\r\n",

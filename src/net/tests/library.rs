@@ -210,7 +210,7 @@ async fn half_frame_of_the_library_goes_out_as_soon_as_the_kernel_has_space() {
 
 /// The library answers a WebSocket ping inside a read, and then waits for more to read.
 #[tokio::test]
-async fn half_a_pong_goes_out_though_the_library_only_reads() {
+async fn the_rest_of_a_pong_is_written_while_the_library_only_reads() {
     let socket = MemorySocket::new();
     let (websocket, guard) = websocket(&socket).await;
     let (_sink, mut reads) = websocket.split();

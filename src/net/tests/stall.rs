@@ -135,7 +135,7 @@ async fn a_peer_that_reads_its_last_just_after_a_write_began_to_wait_is_not_give
 }
 
 #[tokio::test]
-async fn a_peer_that_reads_a_trickle_stays() {
+async fn a_peer_that_reads_slowly_is_not_closed() {
     let patient = NetSettings {
         slow_client_timeout: Duration::from_secs(1),
         ..settings()
@@ -158,7 +158,7 @@ async fn a_peer_that_reads_a_trickle_stays() {
 }
 
 #[tokio::test]
-async fn a_peer_that_sends_on_and_takes_nothing_is_closed_long_before_the_deadline() {
+async fn a_peer_that_sends_without_reading_is_closed_long_before_the_deadline() {
     let patient = NetSettings {
         slow_client_timeout: LONG * 2,
         ..settings()

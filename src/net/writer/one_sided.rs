@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_peer_takes_is_set_off_against_what_it_sends() {
+    fn bytes_received_by_the_peer_are_weighed_against_bytes_it_sends() {
         let mut sides = OneSided::default();
         assert!(!sides.received(MOST));
         sides.taken(10);

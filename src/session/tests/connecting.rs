@@ -161,7 +161,7 @@ async fn a_client_that_is_ahead_of_the_end_of_a_log_gets_a_resync() {
 }
 
 #[tokio::test]
-async fn a_slow_transport_is_sent_everything_once_it_takes_more() {
+async fn a_slow_transport_gets_everything_once_it_has_capacity() {
     let mut server = TestServer::start(10).await;
     let connected = MemoryTransport::connect(&server.sessions, anybody(), 3).await;
     let (client, _) = connected.expect("admitted");

@@ -342,7 +342,7 @@ fn reading_stops_after_a_hundred_mistakes() {
 }
 
 #[test]
-fn the_words_are_those_that_serde_knows() {
+fn the_known_words_are_those_of_the_parser() {
     let listed = |message: &str| -> BTreeSet<String> {
         let (_, list) = message.split_once("expected").expect("a list");
         let words = list.split('`').skip(1).step_by(2);

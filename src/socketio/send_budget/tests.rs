@@ -284,7 +284,7 @@ fn busy_for(budget: &SendBudget, long: Duration) {
 }
 
 #[test]
-fn fast_client_may_have_much_in_flight_and_a_slow_one_what_it_took() {
+fn in_flight_bytes_follow_the_rate_of_the_client() {
     const SIZE: usize = 10 * 1024;
     let fast = budget(true);
     let mut rounds = Vec::new();
@@ -353,7 +353,7 @@ fn answer_to_a_command_has_capacity_behind_the_events_of_the_slowest_client() {
 }
 
 #[test]
-fn client_limited_by_the_budget_does_not_pass_for_an_idle_one() {
+fn client_limited_by_the_budget_does_not_count_as_idle() {
     let key = Some(ConnectionKey::default());
     for (wants_more, notified, expected) in [
         (false, false, 64),
@@ -427,7 +427,7 @@ fn only_a_polling_client_with_packets_in_flight_is_late() {
 }
 
 #[tokio::test]
-async fn command_that_waits_for_capacity_is_woken_or_looks_again() {
+async fn waiting_command_is_notified_or_checks_again() {
     let budget = budget(false);
     let waited = Instant::now();
     budget.capacity().await;

@@ -133,7 +133,7 @@ impl Client {
     ) -> Result<Value, String> {
         self.send(&format!("40{}{auth}", prefix(namespace))).await;
         loop {
-            match self.packet().await.expect("closed before it was let in") {
+            match self.packet().await.expect("closed before it was admitted") {
                 Packet::Connect { namespace: of } if of == namespace => break,
                 Packet::ConnectError {
                     namespace: of,
@@ -157,7 +157,7 @@ impl Client {
     /// A packet as text; an error is a connection that is gone.
     pub(crate) async fn try_send(&mut self, text: &str) -> Result<(), String> {
         let sent = timeout(PATIENCE, self.websocket.send(Message::text(text))).await;
-        sent.map_err(|_| "nobody reads".to_owned())?
+        sent.map_err(|_| "the server does not read".to_owned())?
             .map_err(|error| error.to_string())
     }
 
@@ -165,7 +165,7 @@ impl Client {
     pub(crate) async fn try_ping(&mut self, bytes: usize) -> Result<(), String> {
         let ping = Message::Ping(vec![b'p'; bytes].into());
         let sent = timeout(PATIENCE, self.websocket.send(ping)).await;
-        sent.map_err(|_| "nobody reads".to_owned())?
+        sent.map_err(|_| "the server does not read".to_owned())?
             .map_err(|error| error.to_string())
     }
 
@@ -259,7 +259,7 @@ impl Client {
         }
     }
 
-    /// Reads to the end, without a word of goodbye.
+    /// Reads until the transport closes; no close packet may come.
     pub(crate) async fn read_to_end(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.try_event().await {
@@ -277,7 +277,7 @@ impl Client {
         self.cursors[namespace].clone()
     }
 
-    /// Ends it as a lost phone signal does: a reset, no goodbye.
+    /// Ends it as a lost phone signal does: a reset without a close packet.
     pub(crate) fn cut(self) {
         let stream = self.websocket.get_ref();
         SockRef::from(stream)
@@ -324,7 +324,7 @@ impl Client {
 }
 
 /// From now on the kernel throws away every segment that comes for this socket, before TCP sees it: nothing is acknowledged,
-/// and nobody closes anything. So a machine looks that has lost its power.
+/// and no side closes. It is what a machine that has lost its power looks like.
 pub(crate) fn vanish(stream: &TcpStream) {
     /// `BPF_RET | BPF_K`: so many bytes of the packet are kept.
     const RETURN: u16 = 0x06;

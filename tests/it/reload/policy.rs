@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_client_in_a_terminal_tells_of_a_room_taken_away_whatever_it_shows() {
+async fn the_client_command_shows_revoked_rooms_with_every_filter() {
     let kafka = Kafka::mock(&[("transmission", 1), ("incident", 1)]).await;
     let files = Files::new();
     let app = files.start(&kafka).await;

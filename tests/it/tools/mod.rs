@@ -62,7 +62,7 @@ fn contains(text: &str, parts: &[&str]) {
 }
 
 #[test]
-fn what_it_says_about_itself() {
+fn completions_and_the_configuration_page_are_printed() {
     for (shell, word) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef fleetcast"),

@@ -192,7 +192,7 @@ async fn a_client_that_was_cut_says_how_much_it_caught_up() {
 }
 
 #[tokio::test]
-async fn a_client_asks_for_how_things_stand() {
+async fn the_client_command_shows_the_snapshot() {
     let kafka = Kafka::mock(&[("asset", 1)]).await;
     let app = TestApp::start(&kafka).await;
     for number in 0..4 {

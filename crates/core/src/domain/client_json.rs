@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_spoils_nothing_around_it() {
+    fn deeply_nested_fields_do_not_affect_the_others() {
         for deep in [
             nested("[", "", "]", 5_000),
             nested("[{\"x\":", "1", "}]", 900),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_none() {
+    fn invalid_json_is_none() {
         let deep = "[".repeat(5_000);
         for text in ["", "{", "{\"a\":\"\\ud800\"", "nope", "[1,]", "'a'", &deep] {
             assert_eq!(parse(text), None, "{text:.20}");

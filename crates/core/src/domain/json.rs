@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_does_not_become_json() {
+    fn invalid_json_is_not_made_valid() {
         for broken in [
             "018446744073709551616",
             "-018446744073709551616",
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn of_members_that_occur_twice_the_last_one_counts() {
+    fn the_last_of_duplicate_members_counts() {
         assert_eq!(
             parse(r#"{"a":1,"a":2}"#).expect("an object"),
             json!({"a": 2})
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_needs_no_mending_is_not_copied() {
+    fn text_without_changes_is_not_copied() {
         for text in [r#"{"a":[1,-2.5e3,"\u00e9\ud83d\ude00"]}"#, "", "nonsense"] {
             assert!(matches!(whole_surrogates(text), Cow::Borrowed(_)), "{text}");
             assert!(matches!(numbers_as_text(text), Cow::Borrowed(_)), "{text}");

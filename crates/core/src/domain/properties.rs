@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn gentle_reading_reads_all_that_the_library_reads(text in "[\\[\\]{}\":,\\\\ n0-9.eu-]{0,80}", inner in members(2)) {
+    fn the_lenient_parser_accepts_all_that_the_library_accepts(text in "[\\[\\]{}\":,\\\\ n0-9.eu-]{0,80}", inner in members(2)) {
         let object = format!("{{{inner}}}");
         for text in [text, object] {
             if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_record_is_no_record(cut in 1_usize..70) {
+    fn a_truncated_record_is_rejected(cut in 1_usize..70) {
         let value = br#"{"event":"told","org":"o1","data":{"channel":"7","text":"\u00e9 [}"}}"#;
         let kept = value.len().saturating_sub(cut);
         let expected = if kept == 0 { Skip::Empty } else { Skip::NotJson };
@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn of_two_voices_the_first_names_the_organisation(first in "[a-z0-9]{1,6}", second in "[a-z0-9]{1,6}") {
+    fn the_first_of_two_sources_names_the_organisation(first in "[a-z0-9]{1,6}", second in "[a-z0-9]{1,6}") {
         let organisation = |value: &str, headers: &[(&str, &[u8])]| {
             let record = Record {
                 topic: "t",

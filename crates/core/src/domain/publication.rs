@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audience_is_the_rooms_and_the_whole_of_each_kind_once() {
+    fn a_publication_is_for_its_rooms_and_each_whole_kind_once() {
         let organisation = Id::parse("o1").unwrap();
         let room = |(kind, id): &(&str, &str)| Room {
             organisation: organisation.clone(),

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topic_names_are_what_kafka_takes() {
+    fn topic_names_follow_the_rule_of_kafka() {
         let longest = "x".repeat(MAX_TOPIC_NAME);
         for good in ["a", "fleet.north-1_x", "...", "__offsets", &longest] {
             assert!(is_topic_name(good), "{good}");

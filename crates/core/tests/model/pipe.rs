@@ -28,7 +28,7 @@ pub(crate) enum Sent {
 }
 
 pub(crate) struct Pipe {
-    pub(crate) room_for: usize,
+    pub(crate) capacity: usize,
     pub(crate) queue: VecDeque<Sent>,
     pub(crate) waiting: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) struct TestOutlet(pub(crate) Rc<RefCell<Pipe>>);
 impl Outlet for TestOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.0.borrow_mut();
-        if pipe.queue.len() >= pipe.room_for {
+        if pipe.queue.len() >= pipe.capacity {
             pipe.waiting = true;
             return Offered::Full;
         }

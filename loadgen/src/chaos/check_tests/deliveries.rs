@@ -55,7 +55,7 @@ fn what_was_never_acknowledged_may_come_or_not_and_what_was_aborted_may_not() {
 }
 
 #[test]
-fn repeats_and_disorder_are_told_apart() {
+fn repeats_and_disorder_are_distinguished() {
     let mut case = Case::new();
     for _ in 0..3 {
         case.sent(0, CHANNEL);

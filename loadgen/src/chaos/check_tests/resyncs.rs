@@ -61,7 +61,7 @@ fn what_a_server_was_behind_by_comes_on_top() {
 }
 
 #[test]
-fn only_who_was_there_has_seen_a_server_behind() {
+fn only_connected_clients_show_that_a_server_was_behind() {
     let mut case = Case::new();
     case.client.took(SECOND, 4 * SECOND);
     assert_eq!(case.client.late.reach(3 * SECOND), SECOND);

@@ -64,7 +64,7 @@ fn write_that_is_cut_between_two_frames_keeps_nothing() {
 }
 
 #[test]
-fn held_start_of_a_frame_goes_out_when_the_observer_is_gone() {
+fn held_start_of_a_frame_is_sent_when_the_observer_is_dropped() {
     let frame = frame_of(TEXT, b"40{\"sid\":\"a\"}");
     for cut in 1..frame.len() {
         let rig = Rig::upgraded();

@@ -83,7 +83,7 @@ fn merging_takes_the_maximum_everywhere() {
 }
 
 #[test]
-fn partitions_and_topics_are_told_apart() {
+fn partitions_and_topics_are_distinguished() {
     assert_ne!(partition_hash("a", 0), partition_hash("a", 1));
     assert!(tag(1).differs(tag(2)) && tag(1).is_known());
     // Brokers without ids answer with zeros.
@@ -94,7 +94,7 @@ fn partitions_and_topics_are_told_apart() {
 }
 
 #[test]
-fn tables_of_instances_that_know_more_or_less_read_each_other() {
+fn cursors_are_readable_by_instances_that_know_more_or_fewer_partitions() {
     let (known, unknown) = (table(tag(1), &[1, 2]), table(Tag::UNKNOWN, &[1, 2]));
     let half = Table::new(vec![(1, tag(1)), (2, Tag::UNKNOWN)]);
     let other = table(tag(2), &[1, 2]);
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_back(
+    fn encoded_cursors_decode_to_the_same_value(
         mut positions in proptest::collection::btree_map(any::<u32>(), 0..i64::MAX, 0..40),
         since in 0_u64..100_000_000_000,
         short in any::<bool>(),

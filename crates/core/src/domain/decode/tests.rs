@@ -21,7 +21,7 @@ fn skip(value: &[u8]) -> Option<Skip> {
 }
 
 #[test]
-fn a81_what_is_no_json_object_is_refused_with_its_own_outcome() {
+fn a81_values_that_are_not_json_objects_are_rejected_with_their_own_outcome() {
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_BYTES));
     let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     let open = b"[".repeat(60_000);
@@ -77,7 +77,7 @@ fn brackets_in_strings_are_not_depth() {
 }
 
 #[test]
-fn a_wanted_name_twice_in_one_object_is_ambiguous() {
+fn a_routing_field_twice_in_one_object_is_ambiguous() {
     for (json, ambiguous) in [
         (r#"{"asset_id":1,"asset_id":1}"#, true),
         (r#"{"asset_id":1,"asset_\u0069d":2}"#, true),
@@ -269,7 +269,7 @@ fn text_that_no_route_asks_for_need_not_make_sense() {
 }
 
 #[test]
-fn a_part_that_is_handed_on_keeps_its_bytes_while_it_is_looked_into() {
+fn a_payload_keeps_its_bytes_when_fields_inside_it_are_read() {
     let mut fields = Fields::default();
     let data = fields.path(&["data".to_owned()]).expect("room");
     let id = fields.named("id", true).expect("room");
@@ -284,7 +284,7 @@ fn a_part_that_is_handed_on_keeps_its_bytes_while_it_is_looked_into() {
 }
 
 #[test]
-fn what_is_framed_is_looked_into_behind_its_frame() {
+fn fields_are_read_behind_a_schema_registry_frame() {
     let (fields, _, asset) = fields();
     let framed = |value: &[u8]| {
         let decoded = decode(value, &fields, Format::JsonSchema, 20)?;

@@ -59,7 +59,7 @@ fn a_record_that_is_routed_is_followed_to_its_rooms() {
 }
 
 #[test]
-fn rooms_that_are_left_out_say_why() {
+fn omitted_rooms_are_explained() {
     let headers: &[(&str, &[u8])] = &[("event_type", b"transmission_started")];
     let value = r#"{"organization_id":"o1","channel_id":"7","data":{"incident_id":null}}"#;
     let explanation = explain(headers, Some(value));

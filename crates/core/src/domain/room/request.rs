@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a66_a69_what_is_malformed_or_foreign_is_told_apart() {
+    fn a66_a69_malformed_and_foreign_rooms_are_distinguished() {
         let long = "x".repeat(65);
         let deep = (0..100).fold(json!("channel:7"), |inner, _| json!([inner]));
         for payload in [

@@ -261,7 +261,7 @@ fn s4_07_the_name_of_an_event_and_its_spellings() {
 }
 
 #[test]
-fn a81_the_first_source_names_the_organisation_and_a_bad_one_is_not_passed_over() {
+fn a81_the_first_source_names_the_organisation_and_an_invalid_one_rejects_the_record() {
     const O1: (&str, &[u8]) = ("organization_id", b"o1");
     const O2: (&str, &[u8]) = ("organization_id", b"o2");
     let cases: &[(Headers<'_>, &str, &str)] = &[
@@ -428,7 +428,7 @@ fn s4_13_rooms_come_from_the_ids_of_the_record() {
 }
 
 #[test]
-fn latest_needs_something_to_be_the_latest_of() {
+fn class_latest_requires_a_key() {
     let routed = |fields: &str| {
         let value = format!("{{\"organization_id\":\"o1\",\"incident_id\":1,{fields}}}");
         route_with(&[], &value).map(|publication| {
@@ -446,7 +446,7 @@ fn latest_needs_something_to_be_the_latest_of() {
 }
 
 #[test]
-fn tombstones_and_foreign_topics_are_skipped() {
+fn tombstones_and_unknown_topics_are_skipped() {
     let value = br#"{"event_type":"alert_created","organization_id":"o1"}"#;
     let mut record = Record {
         topic: "alert",

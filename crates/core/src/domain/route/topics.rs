@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_matches_our_own_topics_or_what_was_set_aside() {
+    fn patterns_match_neither_own_topics_nor_dead_letter_and_retry_topics() {
         for prefix in ["", "city."] {
             let all = topics(prefix, ".*[a-z0-9].*");
             for topic in [
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_is_refused_with_a_reason() {
+    fn an_invalid_pattern_is_rejected_with_a_reason() {
         for (pattern, words) in [
             ("", "1 to 256 bytes"),
             (&*"x".repeat(300), "1 to 256 bytes"),

@@ -69,7 +69,7 @@ fn a_good_table_has_its_topics_with_the_prefix() {
 }
 
 #[test]
-fn a_pattern_is_wanted_beside_the_names() {
+fn patterns_select_topics_beside_the_names() {
     let mut spec = good();
     assert!(!spec.clone().build().expect("good").has_patterns());
     spec.topics.push(TopicSpec::pattern("receipts.*|unit.*"));
@@ -244,7 +244,7 @@ fn part(separator: &str) -> KeySpec {
 }
 
 #[test]
-fn separators_that_no_id_holds_part_organisations_and_all_part_the_rest() {
+fn the_separator_for_an_organisation_must_not_be_a_character_of_ids() {
     for separator in [":", "-:-", ".", "/"] {
         let mut spec = good();
         organisation(&mut spec).key = Some(part(separator));
@@ -484,7 +484,7 @@ fn no_record_has_two_routes_and_no_topic_two_formats() {
 }
 
 #[test]
-fn what_comes_first_may_be_narrower() {
+fn an_earlier_route_may_be_narrower() {
     let mut spec = good();
     spec.routes.push(spec.routes[0].clone());
     on(&mut spec, 0, &["asset"]);

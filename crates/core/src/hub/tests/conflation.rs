@@ -5,13 +5,13 @@ use super::*;
 /// A client of these rooms that is full; what comes from now on waits.
 fn full(rig: &mut Rig, rooms: &[&str]) -> Client {
     let client = rig.live(rooms);
-    client.room_for(0);
+    client.set_capacity(0);
     rig.publish(0, "o1", &["1"]);
     client
 }
 
 fn caught_up(rig: &mut Rig, client: &mut Client) -> Vec<i64> {
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(client);
     let records = client.records().into_iter();
     records.map(|(_, offset)| offset).collect()
@@ -67,7 +67,7 @@ fn conflation_requires_a_newer_record_in_every_held_room() {
     let mut client = full(&mut rig, &["1", "2"]);
     rig.update(0, "o1", &["1", "2"], "a");
     rig.update(0, "o1", &["1"], "a");
-    client.room_for(2);
+    client.set_capacity(2);
     rig.ready(&client);
     rig.hub.unsubscribe(client.key, &room("o1", "1"));
     assert_eq!(caught_up(&mut rig, &mut client), [0, 1]);
@@ -81,7 +81,7 @@ fn a_record_that_is_sent_early_carries_the_connections_own_cursor_and_is_sent_ag
     rig.update(0, "o1", &["1"], "a");
     rig.publish(0, "o1", &["1"]);
     rig.update(0, "o1", &["1"], "a");
-    client.room_for(2);
+    client.set_capacity(2);
     rig.ready(&client);
     assert_eq!(client.records(), [(0, 0), (0, 3)]);
     assert_eq!(rig.position(&client.cursor, 0), Some(1));
@@ -105,7 +105,7 @@ fn a_record_that_is_sent_early_carries_the_connections_own_cursor_and_is_sent_ag
 fn a_key_that_changes_faster_than_the_client_reads_is_not_deferred() {
     let mut rig = Rig::new(1);
     let mut client = full(&mut rig, &["1"]);
-    client.room_for(1);
+    client.set_capacity(1);
     let mut hot = 0;
     for round in 0..200 {
         // Twice as much as the client takes, half of it of one key.
@@ -143,12 +143,12 @@ fn conflated_entries_count_towards_the_budget_of_a_turn() {
     let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut slow = rig.live(&names);
-    slow.room_for(0);
+    slow.set_capacity(0);
     for n in 0..4_000 {
         let rooms = [names[n % 200], names[(n + 1) % 200], names[(n + 7) % 200]];
         rig.update(0, "o1", &rooms, names[n % 200]);
     }
-    slow.room_for(NO_LIMIT);
+    slow.set_capacity(NO_LIMIT);
     rig.hub.ready(slow.key);
     let turns = (0..100).take_while(|_| rig.hub.turn(rig.now)).count();
     assert!((10..20).contains(&turns), "{turns}");

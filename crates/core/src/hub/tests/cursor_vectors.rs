@@ -57,13 +57,13 @@ fn a_merging_connection_never_gets_the_instances_own_cursor() {
 }
 
 #[test]
-fn back_and_forth_between_instances_nothing_repeats() {
+fn moving_between_instances_repeats_nothing() {
     let (mut left, mut right) = apart();
     let mut client = left.live(&["1"]);
     left.publish(0, "o1", &["1"]);
     client.read();
     let mut moved = right.resumed(&["1"], &client.cursor);
-    moved.room_for(3);
+    moved.set_capacity(3);
     right.turns();
     assert_eq!(moved.records(), [(1, 0), (1, 1)]);
     let mut back = left.resumed(&["1"], &moved.cursor);

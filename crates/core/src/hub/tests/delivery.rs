@@ -30,7 +30,7 @@ fn records_come_in_the_order_of_the_log_live_and_replayed() {
     let mut rig = Rig::new(3);
     let mut live = rig.live(&["1", "2"]);
     let mut slow = rig.live(&["1", "2"]);
-    slow.room_for(1);
+    slow.set_capacity(1);
     for nth in 0..60_u32 {
         rig.publish(nth % 3, "o1", &[["1", "2"][(nth / 5 % 2) as usize]]);
     }
@@ -61,7 +61,7 @@ fn a_record_that_is_read_again_is_not_delivered_again() {
 fn a_connection_with_a_full_outlet_lags_and_catches_up_without_a_loss() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
-    client.room_for(3);
+    client.set_capacity(3);
     for nth in 0..10 {
         rig.publish(nth % 2, "o1", &["1"]);
     }
@@ -73,7 +73,7 @@ fn a_connection_with_a_full_outlet_lags_and_catches_up_without_a_loss() {
         "asked once, then left alone"
     );
 
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(
         client.records(),
@@ -91,11 +91,11 @@ fn a_connection_with_a_full_outlet_lags_and_catches_up_without_a_loss() {
 fn every_delivery_is_counted_once() {
     let mut rig = Rig::new(1);
     let mut clients: Vec<_> = (0..7).map(|_| rig.live(&["1"])).collect();
-    clients[0].room_for(300);
+    clients[0].set_capacity(300);
     for _ in 0..1000 {
         rig.publish(0, "o1", &["1"]);
     }
-    clients[0].room_for(NO_LIMIT);
+    clients[0].set_capacity(NO_LIMIT);
     rig.ready(&clients[0]);
     for client in &mut clients {
         assert_eq!(client.records().len(), 1000);
@@ -116,11 +116,11 @@ fn a_turn_is_short_and_live_offers_go_first() {
     ] {
         let mut rig = Rig::new(1);
         let mut slow = rig.live(&["1"]);
-        slow.room_for(0);
+        slow.set_capacity(0);
         for _ in 0..200 {
             rig.publish_sized(0, "o1", &["1"], bytes);
         }
-        slow.room_for(NO_LIMIT);
+        slow.set_capacity(NO_LIMIT);
         rig.hub.ready(slow.key);
         assert!(rig.hub.turn(rig.now));
         assert_eq!(slow.records().len(), expected, "{bytes} bytes");
@@ -172,7 +172,7 @@ fn the_resync_of_a_gap_comes_before_any_later_cursor() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     let mut unwelcome = rig.connect("o1", &["1"], Start::Fresh);
-    client.room_for(1);
+    client.set_capacity(1);
     rig.publish(0, "o1", &["1"]);
     rig.publish(0, "o1", &["1"]);
     rig.hub.cursor(client.key, rig.now);
@@ -183,7 +183,7 @@ fn the_resync_of_a_gap_comes_before_any_later_cursor() {
     });
     rig.next[0] = 50;
     rig.publish(0, "o1", &["1"]);
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     let expected = [
         Record(0, 0),
@@ -205,7 +205,7 @@ fn a_cursor_is_an_item_of_the_feed_and_never_overtakes_it() {
     rig.hub.cursor(client.key, rig.now);
     assert_eq!(client.read(), [Seen::Cursor]);
 
-    client.room_for(2);
+    client.set_capacity(2);
     for _ in 0..4 {
         rig.publish(0, "o1", &["1"]);
     }
@@ -221,13 +221,13 @@ fn a_cursor_is_an_item_of_the_feed_and_never_overtakes_it() {
 fn a_cursor_in_a_backlog_covers_exactly_what_was_sent() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
-    client.room_for(2);
+    client.set_capacity(2);
     for _ in 0..4 {
         rig.publish(0, "o1", &["1"]);
     }
     rig.hub.cursor(client.key, rig.now);
     assert_eq!(client.records(), [(0, 0), (0, 1)]);
-    client.room_for(1);
+    client.set_capacity(1);
     rig.ready(&client);
     assert_eq!(client.read(), [Seen::Cursor]);
     assert_eq!(rig.position(&client.cursor, 0), Some(2));
@@ -266,13 +266,13 @@ fn a_lagging_connection_joins_at_its_own_position() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["2"]);
-    client.room_for(1);
+    client.set_capacity(1);
     for name in ["1", "2", "1", "2", "1"] {
         rig.publish(0, "o1", &[name]);
     }
     assert!(rig.subscribe(&client, "2"));
     assert_eq!(client.records(), [(0, 1)]);
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     // It was full at offset 3: what was in room 2 before that belongs to its past.
     assert_eq!(client.records(), [(0, 3), (0, 4), (0, 5)]);
@@ -282,34 +282,34 @@ fn a_lagging_connection_joins_at_its_own_position() {
 fn joining_when_the_own_position_is_no_longer_in_the_window_is_a_resync() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
-    client.room_for(0);
+    client.set_capacity(0);
     rig.publish(0, "o1", &["1"]);
     rig.pass(KEPT_MS + 1_000);
     assert!(rig.subscribe(&client, "2"));
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(client.read()[0], Seen::Resync(ResyncReason::Evicted));
 }
 
 #[test]
-fn a_room_that_was_left_is_silent_also_while_lagging() {
+fn no_events_of_a_room_arrive_after_leaving_it_while_lagging() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1", "2"]);
-    client.room_for(1);
+    client.set_capacity(1);
     for name in ["1", "2", "1", "2"] {
         rig.publish(0, "o1", &[name]);
     }
     assert!(rig.hub.unsubscribe(client.key, &room("o1", "2")));
     assert!(!rig.hub.unsubscribe(client.key, &room("o1", "2")));
     assert_eq!(client.records(), [(0, 0)]);
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     rig.publish(0, "o1", &["2"]);
     assert_eq!(client.records(), [(0, 2)]);
 }
 
 #[test]
-fn a_closed_connection_gets_nothing_and_late_messages_about_it_find_nothing() {
+fn a_closed_connection_gets_nothing_and_late_calls_for_it_are_ignored() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     let mut queued = rig.connect("o1", &["1"], Start::Fresh);
@@ -352,7 +352,7 @@ fn lost_contact_is_announced_once_and_to_new_connections_too() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     let mut slow = rig.live(&["1"]);
-    slow.room_for(0);
+    slow.set_capacity(0);
     for up in [true, false, false] {
         rig.apply(Feed::Contact { up });
     }
@@ -367,7 +367,7 @@ fn lost_contact_is_announced_once_and_to_new_connections_too() {
     rig.apply(Feed::Contact { up: true });
     rig.turns();
     assert_eq!(client.read(), [Stale(false)]);
-    slow.room_for(NO_LIMIT);
+    slow.set_capacity(NO_LIMIT);
     rig.ready(&slow);
     assert_eq!(slow.read(), [Stale(false)], "only how it stands now");
 }

@@ -63,7 +63,7 @@ fn an_ephemeral_event_is_not_offered_before_the_welcome() {
     let mut early = rig.connect("o1", &["one"], Start::Fresh);
     let mut resync = rig.connect("o1", &["one"], Start::Resync(ResyncReason::CursorExpired));
     let mut blocked = rig.connect("o1", &["one"], Start::Fresh);
-    blocked.room_for(0);
+    blocked.set_capacity(0);
     assert_eq!(rig.ephemeral("o1", &["one"]), 0);
     rig.turns();
     assert_eq!(early.read(), [Welcome(Resumption::Fresh, WINDOW_MS / 1000)]);
@@ -78,7 +78,7 @@ fn an_ephemeral_event_is_not_offered_before_the_welcome() {
         ]
     );
     // The outlet of the third one is free now, but its welcome has not gone out.
-    blocked.room_for(NO_LIMIT);
+    blocked.set_capacity(NO_LIMIT);
     assert_eq!(rig.ephemeral("o1", &["one"]), 2);
     assert_eq!((early.read(), blocked.read()), (vec![presence()], vec![]));
     rig.ready(&blocked);
@@ -94,7 +94,7 @@ fn an_ephemeral_event_is_not_offered_before_the_welcome() {
 fn a_lagging_connection_is_offered_an_ephemeral_event_at_once() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["one"]);
-    client.room_for(1);
+    client.set_capacity(1);
     let (first, second) = (
         rig.publish(0, "o1", &["one"]),
         rig.publish(0, "o1", &["one"]),
@@ -116,7 +116,7 @@ fn a_full_outlet_drops_an_ephemeral_event_and_it_is_counted() {
     let mut live = rig.live(&["one"]);
     let mut lagging = rig.live(&["one"]);
     for client in [&live, &lagging] {
-        client.room_for(1);
+        client.set_capacity(1);
     }
     let first = rig.publish(0, "o1", &["one"]);
     live.read();

@@ -71,19 +71,19 @@ fn a_connection_that_is_overtaken_by_eviction_is_resynced_at_the_head() {
     ] {
         let mut rig = Rig::with_bytes(1, 30_000);
         let mut client = rig.live(&["1"]);
-        client.room_for(0);
+        client.set_capacity(0);
         rig.publish(0, "o1", &["1"]);
-        client.room_for(NO_LIMIT);
+        client.set_capacity(NO_LIMIT);
         rig.ready(&client);
         client.read();
-        client.room_for(0);
+        client.set_capacity(0);
         rig.subscribe(&client, "3");
         rig.hub.cursor(client.key, rig.now);
         for _ in 0..298 {
             rig.publish(0, "o1", &[name]);
         }
         rig.publish(0, "o1", &["3"]);
-        client.room_for(NO_LIMIT);
+        client.set_capacity(NO_LIMIT);
         rig.ready(&client);
         rig.publish(0, "o1", &["3"]);
         let mut read = client.read();
@@ -93,7 +93,7 @@ fn a_connection_that_is_overtaken_by_eviction_is_resynced_at_the_head() {
 }
 
 #[test]
-fn organisations_and_rooms_come_and_go_and_nothing_stays() {
+fn organisations_and_rooms_without_members_are_freed() {
     let mut rig = Rig::new(4);
     for nth in 0..10_000_u32 {
         let organisation = format!("o{nth}");

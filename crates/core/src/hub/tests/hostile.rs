@@ -57,7 +57,7 @@ fn more(rig: &mut Rig) {
 
 proptest! {
     #[test]
-    fn a_forged_cursor_yields_what_it_does_not_cover_and_nothing_of_other_organisations(
+    fn a_forged_cursor_never_reveals_another_organisation(
         cursor in any_cursor(),
     ) {
         let mut rig = rig();
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_that_is_no_cursor_is_said_to_be_none(
+    fn any_invalid_cursor_is_reported_as_invalid(
         text in "(v1\\.)?[A-Za-z0-9_-]{0,120}",
         cursor in any_cursor(),
         keep in 0_usize..80,

@@ -60,7 +60,7 @@ use Seen::{Record, Snapshot, Stale, Welcome};
 
 #[derive(Default)]
 struct Pipe {
-    room_for: usize,
+    capacity: usize,
     /// With the cursor; an ephemeral event has none: the empty text.
     taken: VecDeque<(Seen, Arc<str>)>,
     refused: usize,
@@ -71,7 +71,7 @@ struct Mock(Rc<RefCell<Pipe>>);
 impl Outlet for Mock {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.0.borrow_mut();
-        if pipe.taken.len() >= pipe.room_for {
+        if pipe.taken.len() >= pipe.capacity {
             pipe.refused += 1;
             return Offered::Full;
         }
@@ -138,8 +138,8 @@ impl Client {
         .collect()
     }
 
-    fn room_for(&self, items: usize) {
-        self.pipe.borrow_mut().room_for = items;
+    fn set_capacity(&self, items: usize) {
+        self.pipe.borrow_mut().capacity = items;
     }
 }
 
@@ -315,7 +315,7 @@ impl Rig {
     /// A client with a large outlet, and its welcome not yet sent.
     fn connect(&mut self, organisation: &str, rooms: &[&str], start: Start) -> Client {
         let pipe = Rc::new(RefCell::new(Pipe {
-            room_for: NO_LIMIT,
+            capacity: NO_LIMIT,
             ..Pipe::default()
         }));
         let rooms = rooms.iter().map(|name| room(organisation, name)).collect();

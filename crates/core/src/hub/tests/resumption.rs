@@ -20,7 +20,7 @@ pub(super) fn text(issued: u64, positions: &[(i32, i64)]) -> String {
 }
 
 #[test]
-fn a_client_that_comes_back_gets_what_it_missed_once() {
+fn a_reconnecting_client_gets_each_missed_record_once() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -51,14 +51,14 @@ fn the_welcome_of_a_resumed_connection_carries_the_cursor_that_it_resumes_from()
     client.read();
     rig.publish(0, "o1", &["1"]);
     let mut back = rig.resumed(&["1"], &client.cursor);
-    back.room_for(1);
+    back.set_capacity(1);
     rig.turns();
     assert_eq!(back.read(), [Welcome(Resumption::Resumed, 60)]);
     assert_eq!(rig.position(&back.cursor, 0), Some(1));
 }
 
 #[test]
-fn each_cursor_is_judged() {
+fn each_kind_of_cursor_is_resumed_or_resynced() {
     let mut rig = Rig::new(2);
     rig.publish(0, "o1", &["1"]);
     rig.pass(200_000);
@@ -175,7 +175,7 @@ fn window_moves_before_the_welcome(missed: usize, subscribes: bool) -> (Vec<Seen
     }
     let known = known + 1 - i64::try_from(missed).unwrap();
     let mut back = rig.resumed(&["1"], &client.cursor);
-    back.room_for(0);
+    back.set_capacity(0);
     for _ in 0..5 {
         rig.publish_sized(0, "o1", &["1"], 1_000);
         rig.turns();
@@ -183,7 +183,7 @@ fn window_moves_before_the_welcome(missed: usize, subscribes: bool) -> (Vec<Seen
     if subscribes {
         rig.subscribe(&back, "2");
     }
-    back.room_for(NO_LIMIT);
+    back.set_capacity(NO_LIMIT);
     rig.ready(&back);
     (back.read(), known)
 }
@@ -214,9 +214,9 @@ fn a_record_that_expires_before_the_first_turn_was_not_missed() {
     rig.publish(0, "o1", &["1"]);
     client.read();
     let mut back = rig.resumed(&["1"], &client.cursor);
-    back.room_for(0);
+    back.set_capacity(0);
     rig.pass(1_000);
-    back.room_for(NO_LIMIT);
+    back.set_capacity(NO_LIMIT);
     rig.ready(&back);
     assert_eq!(back.read(), [Welcome(Resumption::Resumed, 60)]);
 }
@@ -247,7 +247,7 @@ fn records_that_were_never_read_are_a_gap_for_every_older_cursor() {
 }
 
 #[test]
-fn what_was_written_before_the_start_is_not_here() {
+fn records_from_before_the_start_are_a_gap() {
     let mut rig = Rig::new(0);
     rig.next.push(100);
     rig.apply(Feed::Partition {
@@ -318,12 +318,12 @@ fn a_record_that_the_cursor_vector_covers_is_skipped_when_it_is_read() {
 fn records_of_a_deleted_topic_are_not_replayed() {
     let mut rig = Rig::new(2);
     let mut slow = rig.live(&["1"]);
-    slow.room_for(0);
+    slow.set_capacity(0);
     let nothing = text(rig.now.wall, &[]);
     rig.publish(0, "o1", &["1"]);
     rig.publish(1, "o1", &["1"]);
     rig.apply(Feed::TopicDeleted { partition: 0 });
-    slow.room_for(NO_LIMIT);
+    slow.set_capacity(NO_LIMIT);
     rig.ready(&slow);
     assert_eq!(slow.read(), [Seen::Resync(TopicRecreated)]);
     let mut back = rig.resumed(&["1"], &nothing);
@@ -331,9 +331,9 @@ fn records_of_a_deleted_topic_are_not_replayed() {
     assert_eq!(back.records(), [(1, 0)]);
 }
 
-/// A user who may create topics that a pattern matches can find such names.
+/// A user with the right to create topics that a pattern matches can find such names.
 #[test]
-fn two_partitions_of_one_hash_are_a_resync_and_no_loss() {
+fn a_hash_collision_of_partitions_is_a_resync_and_not_a_loss() {
     const TWINS: [&str; 2] = ["fleet.vvekwlpxlsfh", "fleet.duxbdagnvvkn"];
     assert_eq!(partition_hash(TWINS[0], 0), partition_hash(TWINS[1], 0));
     let mut rig = Rig::new(1);
@@ -390,7 +390,7 @@ fn cursors_do_not_expire_while_brokers_are_away_for_longer_than_the_window() {
 }
 
 #[test]
-fn what_was_evicted_is_missed_however_long_brokers_were_away() {
+fn an_evicted_record_is_missed_however_long_brokers_were_away() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -403,7 +403,7 @@ fn what_was_evicted_is_missed_however_long_brokers_were_away() {
 }
 
 #[test]
-fn an_instance_that_is_younger_than_the_window_goes_by_the_clock() {
+fn an_instance_younger_than_the_window_expires_cursors_by_the_clock() {
     let mut rig = Rig::new(1);
     let old = text(rig.now.wall - WINDOW_MS - 5_000, &[(0, 0)]);
     rig.pass_unconfirmed(WINDOW_MS / 2);

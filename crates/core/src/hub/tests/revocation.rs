@@ -44,10 +44,10 @@ fn revoking_rooms_that_are_not_held_sends_nothing() {
 }
 
 #[test]
-fn a_slow_connection_gets_nothing_more_of_the_room_and_all_of_the_others() {
+fn a_slow_connection_gets_nothing_of_a_revoked_room_and_everything_of_the_others() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1", "2"]);
-    client.room_for(1);
+    client.set_capacity(1);
     for nth in 0..6 {
         rig.publish(0, "o1", &[["1", "2"][nth % 2]]);
     }
@@ -56,7 +56,7 @@ fn a_slow_connection_gets_nothing_more_of_the_room_and_all_of_the_others() {
     rig.subscribe(&client, "1");
     assert_eq!(rig.revoke(&client, &["1"]), 1);
     assert_eq!(client.read(), [Record(0, 0)]);
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(
         client.read(),
@@ -80,14 +80,14 @@ fn before_the_welcome_a_revocation_changes_its_rooms_and_is_announced_behind_it(
 fn a_resync_keeps_a_pending_revocation_and_the_cursor_covers_only_what_was_sent() {
     let mut rig = Rig::new(1);
     let mut client = rig.live(&["1", "2"]);
-    client.room_for(0);
+    client.set_capacity(0);
     rig.publish(0, "o1", &["2"]);
     rig.revoke(&client, &["1"]);
     rig.apply(Feed::Gap {
         partition: 0,
         next: 5,
     });
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(
         client.read(),
@@ -95,7 +95,7 @@ fn a_resync_keeps_a_pending_revocation_and_the_cursor_covers_only_what_was_sent(
     );
 
     let mut client = rig.live(&["1", "2"]);
-    client.room_for(1);
+    client.set_capacity(1);
     rig.next[0] = 5;
     rig.publish(0, "o1", &["2"]);
     rig.publish(0, "o1", &["2"]);

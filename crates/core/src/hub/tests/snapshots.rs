@@ -40,19 +40,19 @@ fn no_older_record_follows_one_that_was_sent_by_another_room_and_then_replaced()
         rig.update(0, "o1", &[name], "a");
     }
     let mut client = rig.live(&["3"]);
-    client.room_for(1);
+    client.set_capacity(1);
     rig.subscribe_latest(&client, "1");
     rig.subscribe_latest(&client, "2");
     rig.turns();
     assert_eq!(client.read(), [Snapshot(0, 2)]);
     rig.update(0, "o1", &["3"], "a");
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(client.read(), [Seen::Cursor, Record(0, 3)]);
 }
 
 #[test]
-fn snapshots_outlive_the_window_and_the_cursor_stands_still_meanwhile() {
+fn snapshots_outlive_the_window_and_do_not_move_the_cursor() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "b");
@@ -60,7 +60,7 @@ fn snapshots_outlive_the_window_and_the_cursor_stands_still_meanwhile() {
     let snapshot = rig.hub.statistics(rig.now);
     assert_eq!((snapshot.window_entries, snapshot.latest_records), (0, 2));
     let mut client = rig.live(&["9"]);
-    client.room_for(1);
+    client.set_capacity(1);
     rig.subscribe_latest(&client, "1");
     rig.turns();
     let mut cursors = Vec::new();
@@ -75,7 +75,7 @@ fn snapshots_outlive_the_window_and_the_cursor_stands_still_meanwhile() {
     let before = rig.position(&client.cursor, 0);
     assert!(cursors.iter().all(|position| *position == before));
     rig.ready(&client);
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     let mut came = client.records();
     rig.ready(&client);
     came.extend(client.records());
@@ -83,14 +83,14 @@ fn snapshots_outlive_the_window_and_the_cursor_stands_still_meanwhile() {
 }
 
 #[test]
-fn a_hundred_thousand_keys_go_out_at_the_pace_of_the_client() {
+fn a_snapshot_of_a_hundred_thousand_keys_is_sent_at_the_rate_of_the_client() {
     let mut rig = Rig::new(1);
     for key in 0..10_000 {
         let of = key.to_string();
         rig.update(0, "o1", &[&of], &of);
     }
     let mut client = rig.live(&[]);
-    client.room_for(100);
+    client.set_capacity(100);
     assert_eq!(rig.subscribe_latest(&client, "*"), 10_000);
     let mut other = rig.live(&["5"]);
     let mut came = Vec::new();
@@ -170,7 +170,7 @@ fn a_repeated_snapshot_includes_records_that_were_sent_early() {
     rig.turns();
     assert_eq!(newest(client.read()), [0, 1]);
 
-    client.room_for(1);
+    client.set_capacity(1);
     rig.publish(0, "o1", &["1"]);
     rig.update(0, "o1", &["1"], "a");
     rig.publish(0, "o1", &["1"]);
@@ -178,7 +178,7 @@ fn a_repeated_snapshot_includes_records_that_were_sent_early() {
     assert_eq!(client.records(), [(0, 2)]);
     rig.ready(&client);
     assert_eq!(client.records(), [(0, 5)], "before its turn");
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.subscribe_latest(&client, "1");
     rig.ready(&client);
     assert_eq!(client.records(), [(0, 1), (0, 4), (0, 5)]);
@@ -191,7 +191,7 @@ fn leaving_a_room_cancels_its_snapshot_and_a_resync_does_not() {
         rig.update(0, "o1", &["1", "2"], &key.to_string());
     }
     let mut client = rig.live(&[]);
-    client.room_for(2);
+    client.set_capacity(2);
     rig.subscribe_latest(&client, "1");
     rig.turns();
     assert_eq!(newest(client.read()), [0, 1]);
@@ -200,14 +200,14 @@ fn leaving_a_room_cancels_its_snapshot_and_a_resync_does_not() {
         next: 100,
     });
     rig.next[0] = 100;
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     let read = client.read();
     assert_eq!(read[0], Seen::Resync(ResyncReason::Gap));
     assert_eq!(read.last(), Some(&Seen::Cursor));
     assert_eq!(newest(read), [2, 3, 4]);
 
-    client.room_for(2);
+    client.set_capacity(2);
     rig.subscribe_latest(&client, "2");
     rig.turns();
     client.read();
@@ -317,7 +317,7 @@ fn a_tombstone_deletes_the_record_of_the_same_bytes_and_no_other() {
 }
 
 #[test]
-fn the_largest_snapshot_loses_what_was_updated_longest_ago() {
+fn the_largest_snapshot_evicts_the_keys_updated_longest_ago() {
     let mut rig = Rig::with_space(1, NO_LIMIT, 100_000);
     for key in 0..20 {
         rig.update(0, "quiet", &["1"], &key.to_string());
@@ -348,11 +348,11 @@ fn the_largest_snapshot_loses_what_was_updated_longest_ago() {
 fn with_a_cap_of_zero_nothing_is_kept_and_all_is_delivered() {
     let mut rig = Rig::with_space(1, NO_LIMIT, 0);
     let mut client = rig.live(&["1"]);
-    client.room_for(0);
+    client.set_capacity(0);
     for _ in 0..5 {
         rig.update(0, "o1", &["1"], "a");
     }
-    client.room_for(NO_LIMIT);
+    client.set_capacity(NO_LIMIT);
     rig.ready(&client);
     assert_eq!(client.records().len(), 5);
     assert_eq!(rig.subscribe_latest(&client, "1"), 0);

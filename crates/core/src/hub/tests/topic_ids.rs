@@ -73,7 +73,7 @@ fn an_id_that_is_learned_late_changes_nothing_for_clients() {
     let (mut rig, other) = (Rig::of(None), Rig::of(None));
     let mut client = rig.live(&["1"]);
     let mut slow = rig.live(&["1"]);
-    slow.room_for(0);
+    slow.set_capacity(0);
     let before = rig.cursor_in_hand();
     client.read();
     rig.apply(Feed::TopicId {
@@ -84,7 +84,7 @@ fn an_id_that_is_learned_late_changes_nothing_for_clients() {
     assert_eq!(client.read(), []);
     rig.publish(0, "o1", &["1"]);
     assert_eq!(client.records(), [(0, 1)]);
-    slow.room_for(NO_LIMIT);
+    slow.set_capacity(NO_LIMIT);
     rig.ready(&slow);
     assert_eq!(slow.records(), [(0, 0), (0, 1)]);
     let mut back = rig.resumed(&["1"], &before);

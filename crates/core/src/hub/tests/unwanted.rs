@@ -13,11 +13,11 @@ fn again(index: u32, start: i64) -> Feed {
 }
 
 #[test]
-fn a_topic_that_is_not_wanted_any_more_simply_stops() {
+fn an_unrouted_topic_stops_without_a_resync() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     let mut slow = rig.live(&["1"]);
-    slow.room_for(0);
+    slow.set_capacity(0);
     rig.publish(0, "o1", &["1"]);
     client.read();
     let before = client.cursor.clone();
@@ -27,7 +27,7 @@ fn a_topic_that_is_not_wanted_any_more_simply_stops() {
     rig.turns();
     assert_eq!(client.read(), [], "no resync");
     // What was read is owed all the same.
-    slow.room_for(NO_LIMIT);
+    slow.set_capacity(NO_LIMIT);
     rig.ready(&slow);
     assert_eq!(slow.records(), [(0, 0), (0, 1)]);
     let mut back = rig.resumed(&["1"], &before);
@@ -42,7 +42,7 @@ fn a_topic_that_is_not_wanted_any_more_simply_stops() {
 }
 
 #[test]
-fn an_unwanted_topic_makes_no_cursor_expire() {
+fn an_unrouted_topic_expires_no_cursor() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -69,7 +69,7 @@ fn an_unwanted_topic_makes_no_cursor_expire() {
 }
 
 #[test]
-fn a_topic_that_is_wanted_again_goes_on_where_it_ended() {
+fn a_topic_that_is_routed_again_continues_where_it_stopped() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);
@@ -104,7 +104,7 @@ fn other(first: u32, count: u32) -> impl Iterator<Item = Feed> {
 }
 
 #[test]
-fn many_partitions_that_come_and_go_leave_the_cursors_of_before_readable() {
+fn earlier_cursors_stay_readable_while_many_partitions_come_and_go() {
     const MANY: u32 = 100;
     let mut rig = Rig::new(1);
     rig.pass(WINDOW_MS);
@@ -134,7 +134,7 @@ fn many_partitions_that_come_and_go_leave_the_cursors_of_before_readable() {
 }
 
 #[test]
-fn a_key_that_is_deleted_after_the_topic_is_wanted_again_leaves_the_snapshot() {
+fn a_key_deleted_after_its_topic_is_routed_again_leaves_the_snapshot() {
     let mut rig = Rig::new(1);
     rig.update(0, "o1", &["1"], "a");
     rig.update(0, "o1", &["1"], "b");
@@ -204,7 +204,7 @@ fn a_recreated_topic_ends_what_was_read_of_it_under_every_index() {
 
 /// It comes from an instance that still reads the topic.
 #[test]
-fn a_connection_that_is_ahead_in_an_unwanted_topic_still_gets_its_cursor() {
+fn a_connection_that_is_ahead_in_an_unrouted_topic_still_gets_its_cursor() {
     let mut rig = Rig::new(2);
     rig.pass(WINDOW_MS);
     let mut client = rig.live(&["1"]);

@@ -80,7 +80,7 @@ impl World {
         let now = self.instances[at].time(self.now);
         let id = organisation(client.organisation);
         let pipe = Rc::new(RefCell::new(Pipe {
-            room_for: 1 + self.random.below(6),
+            capacity: 1 + self.random.below(6),
             queue: VecDeque::new(),
             waiting: false,
         }));

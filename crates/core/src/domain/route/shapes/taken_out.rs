@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn clients_get_the_part_that_the_route_names_untouched() {
+fn the_payload_of_a_route_is_delivered_unchanged() {
     let table = table(&json!({
         "topics": ["t"],
         "event": ["payload.type"],
@@ -66,7 +66,7 @@ fn clients_get_the_part_that_the_route_names_untouched() {
 }
 
 #[test]
-fn the_key_of_a_record_may_be_what_it_is_the_latest_of() {
+fn the_record_key_can_be_the_key_of_class_latest() {
     let table = table(&json!({
         "topics": [{ "names": ["t"], "format": "json-schema" }],
         "event": ["type"],
