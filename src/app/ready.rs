@@ -89,7 +89,7 @@ impl Readiness {
                 logged = report.status;
                 events::readiness(
                     logged.as_str(),
-                    report.why().unwrap_or("all parts are healthy"),
+                    report.why().unwrap_or("all components are healthy"),
                 );
             }
         }

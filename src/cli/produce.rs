@@ -17,7 +17,7 @@ use crate::settings::Settings;
 /// Records that may be under way at once.
 const UNDER_WAY: usize = 256;
 
-/// A file of this size is no record. Bytes.
+/// Larger files are not read: no broker takes such a record by default. Bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]

@@ -26,7 +26,7 @@ pub(super) enum TokenCommand {
     #[command(after_help = "Example:
   fleetcast token mint --sub u1 --org o1 --role field_unit --channels 1,2")]
     Mint(Box<Mint>),
-    /// Verify a token and explain it: claims, times, and why it is refused
+    /// Verify a token and explain it: claims, times, and why it is rejected
     ///
     /// Checks with the same settings as the server would. Exit code 0 if the token is accepted, 1 if not.
     Inspect(Inspect),
@@ -61,8 +61,8 @@ pub(super) struct Mint {
     /// A scope, such as publish; may be given more than once
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// How long it is good: 30m, 1h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
+    /// How long it is valid: 30m, 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = whole_seconds)]
     expires_in: Duration,
 }
 
@@ -141,7 +141,7 @@ fn run_inspect(
     }
     match &verdict {
         Ok(claims) => accepted(&mut text, claims)?,
-        Err(rejected) => writeln!(text, "refused: {rejected}")?,
+        Err(rejected) => writeln!(text, "rejected: {rejected}")?,
     }
     print(&text)?;
     Ok(if verdict.is_ok() {
@@ -149,6 +149,15 @@ fn run_inspect(
     } else {
         Exit::Failed
     })
+}
+
+/// `exp` counts seconds: less than one would make a token that has expired already.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let duration = values::duration(text)?;
+    if duration < Duration::from_secs(1) {
+        return Err("must be at least 1 s: the token would have expired already".to_owned());
+    }
+    Ok(duration)
 }
 
 /// `projects=1,2`
@@ -163,7 +172,7 @@ fn claim_ids(text: &str) -> Result<(String, Vec<String>), String> {
 
 fn from_standard_input() -> anyhow::Result<String> {
     let mut text = String::new();
-    // One byte more than is looked at, so that a token that is too long is refused as that.
+    // One byte more than is looked at, so that a token that is too long is rejected as that.
     let limit = u64::try_from(MAX_TOKEN + 1)?;
     io::stdin()
         .take(limit)
@@ -255,6 +264,21 @@ mod tests {
         ] {
             let expected = expected.map(|(claim, ids)| (claim.to_owned(), ids));
             assert_eq!(claim_ids(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_valid_for_a_second_at_least() {
+        for (text, expected) in [
+            ("0", None),
+            ("0h", None),
+            ("999ms", None),
+            ("soon", None),
+            ("1s", Some(1)),
+            ("1h", Some(3600)),
+        ] {
+            let seconds = whole_seconds(text).ok().map(|duration| duration.as_secs());
+            assert_eq!(seconds, expected, "{text}");
         }
     }
 

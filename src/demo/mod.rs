@@ -1,4 +1,4 @@
-//! What `fleetcast demo` has instead of a company: a broker in the process, a city that writes to it, five people.
+//! What `fleetcast demo` adds to the server: a broker in the process, a simulated city that writes to it, five people.
 //!
 //! - [`city`]: the simulator, pure; [`producer`]: drives it into Kafka
 //! - [`broker`]: librdkafka's mock cluster; `tests/it` runs on it, too
@@ -38,7 +38,7 @@ pub enum DemoError {
     Producer(KafkaError),
 }
 
-/// Starts the broker and creates the topics of the dispatch profile. The city begins to live when the driver is run:
+/// Starts the broker and creates the topics of the dispatch profile. The city starts when the driver is run:
 /// spawn [`Driver::run`] as a task of the lifecycle.
 pub fn start(topic_prefix: &str, seed: u64) -> Result<(Demo, Driver), DemoError> {
     let broker = Broker::start()?;

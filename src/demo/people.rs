@@ -1,16 +1,16 @@
-//! Five people to look through the eyes of: data only, tokens are minted elsewhere.
+//! Five people with different roles: data only, tokens are minted elsewhere.
 
 use serde_json::{Map, Value, json};
 
-/// A person who may connect to the demo.
+/// A person with a token for the demo.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub name: &'static str,
     /// What they are and where, for people to read.
     pub title: &'static str,
-    /// Without `exp`: who mints the token knows how long it shall live.
+    /// Without `exp`, which depends on when the token is minted.
     pub claims: Map<String, Value>,
-    /// Rooms worth joining, as `kind:id`. All of them are allowed to this person.
+    /// Rooms worth joining, as `kind:id`. This person may join all of them.
     pub rooms: &'static [&'static str],
 }
 

@@ -98,7 +98,7 @@ impl Driver {
         Arc::clone(&self.deliveries)
     }
 
-    /// Lets the city live until `stopping`. Never blocks: sending and polling only touch the client's queues.
+    /// Runs the city until `stopping`. Never blocks: sending and polling only touch the client's queues.
     pub async fn run(mut self, metrics: Metrics, stopping: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -56,10 +56,27 @@ fn name(heard: &Probe) -> Option<String> {
     text(RDKafkaErrorCode::SSL).map(|text| format!("no TLS with the brokers: {text}"))
 }
 
+/// librdkafka counts brokers that it has not asked yet, too: `0/1 brokers are down`.
+pub(super) const NO_BROKER: &str = "none of the brokers can be reached";
+
+/// An error of the client for people. That all brokers are away says less than the error `before`, which stays with it.
+pub(super) fn plain_error(code: RDKafkaErrorCode, text: &str, before: Option<String>) -> String {
+    match (code, before) {
+        (RDKafkaErrorCode::AllBrokersDown, Some(why)) if why.starts_with(NO_BROKER) => why,
+        (RDKafkaErrorCode::AllBrokersDown, Some(why)) => format!("{NO_BROKER}: {why}"),
+        (RDKafkaErrorCode::AllBrokersDown, None) => NO_BROKER.to_owned(),
+        _ => essence(text),
+    }
+}
+
 /// Without librdkafka's own name of the connection before, and its times behind.
 fn essence(text: &str) -> String {
     let text = text.split_once(": ").map_or(text, |(connection, rest)| {
-        if connection.contains("://") {
+        let number = connection.rsplit_once('/').map(|(_, broker)| broker);
+        let is_broker = |broker: &str| {
+            broker == "bootstrap" || broker.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if connection.contains("://") || number.is_some_and(is_broker) {
             rest
         } else {
             text
@@ -71,6 +88,24 @@ fn essence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn that_all_brokers_are_away_is_said_with_what_was_tried() {
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+        let plain = |code, text: &str, before: Option<&str>| {
+            plain_error(code, text, before.map(str::to_owned))
+        };
+        let refused = "Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+        let line = format!("127.0.0.1:1/bootstrap: {refused} (after 0ms in state CONNECT)");
+        assert_eq!(plain(BrokerTransportFailure, &line, None), refused);
+        let all = format!("{NO_BROKER}: {refused}");
+        let down = "1/1 brokers are down";
+        assert_eq!(plain(AllBrokersDown, down, None), NO_BROKER);
+        assert_eq!(plain(AllBrokersDown, down, Some(refused)), all);
+        assert_eq!(plain(AllBrokersDown, down, Some(&all)), all);
+        let named = format!("sasl_ssl://kafka:9093/2: {refused}");
+        assert_eq!(plain(BrokerTransportFailure, &named, Some("x")), refused);
+    }
+
     use super::*;
 
     fn heard(certificate: Option<i32>, errors: &[(RDKafkaErrorCode, &str)]) -> Probe {

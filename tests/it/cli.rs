@@ -227,7 +227,7 @@ fn a_minted_token_is_explained_and_a_foreign_one_refused() {
         &[("JWT_SECRET", "fleetcast-tests-only-another-5xQ0m2Lr")],
     );
     assert_eq!(code(&foreign), 1);
-    assert!(out(&foreign).contains("refused: token_invalid: its signature does not fit the key"));
+    assert!(out(&foreign).contains("rejected: token_invalid: its signature does not fit the key"));
 
     let mut child = command(&["token", "inspect"], &secret)
         .stdin(Stdio::piped())

@@ -57,7 +57,7 @@ fn wanted<'a>(routes: &'a RouteTable, cluster: &'a Cluster) -> impl Iterator<Ite
 }
 
 /// Topics that the same events may come on, and a warning where some events come on several, but not on all: their routes say
-/// so. Events of a profile whose routes name no topics may come on any, which is no news.
+/// so. Events of a profile whose routes name no topics may come on any, which is not reported.
 fn events(
     routes: &RouteTable,
     cluster: &Cluster,

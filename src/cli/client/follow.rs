@@ -35,7 +35,7 @@ pub(super) struct Follower {
     pub(super) asked: HashMap<u64, PendingCommand>,
     pub(super) next_id: u64,
     shown: u64,
-    /// Something was refused, so the end is no good one.
+    /// Something was refused: the exit code says so.
     pub(super) refused: bool,
     /// While events of the past come: the server's time at the welcome, how many came, and when the last did.
     pub(super) catching_up: Option<CatchingUp>,

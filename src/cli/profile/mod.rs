@@ -32,7 +32,7 @@ pub(super) enum ProfileCommand {
    \"value\": {\"organization_id\": \"o1\", \"data\": {\"id\": 5}}}
 Headers that repeat are written [[\"name\", \"value\"], ...]. A value that is a
 string is the record's text as it is, null is a record without a value; bytes
-that are no text go into \"value_base64\". With --topic the whole file is the
+that are not text go into \"value_base64\". With --topic the whole file is the
 value of one record.
 
 Examples:

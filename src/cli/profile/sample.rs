@@ -45,7 +45,7 @@ struct SampleEnvelope<'a> {
     timestamp: Option<i64>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
-    /// Instead, for what is no text: the frame of a schema registry.
+    /// Instead, for bytes that are not text: the frame of a schema registry.
     #[serde(default)]
     value_base64: Option<String>,
     /// Where it stood in a log makes no difference, but tools write it down.
@@ -142,7 +142,7 @@ fn parse(bytes: Vec<u8>, source: &SampleSource) -> anyhow::Result<Sample> {
     }
 }
 
-/// A string is the record's text, so that a sample can hold what is no JSON.
+/// A string is the record's text, so that a sample can hold what is not JSON.
 fn value(value: &RawValue) -> anyhow::Result<Vec<u8>> {
     let json = value.get();
     if json.starts_with('"') {

@@ -10,7 +10,7 @@ use super::when_made;
 use crate::kafka::admin::{Topic, repeated};
 use crate::settings::values;
 
-/// A file of this size is no list of topics. Bytes.
+/// Larger files are not read. Bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
 #[derive(Debug, Deserialize)]

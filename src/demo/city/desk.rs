@@ -85,7 +85,7 @@ impl Task {
 }
 
 impl Service {
-    /// A small job for somebody: mostly a crew, sometimes the desk.
+    /// A small job, mostly for a crew, sometimes for the desk.
     pub(super) fn assign_task(&mut self, turn: &mut ServiceTurn<'_>) {
         let (title, outcome) = turn.pick(&ROUTINE);
         let assignee = if turn.rng.random_bool(0.25) {

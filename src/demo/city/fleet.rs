@@ -74,7 +74,7 @@ impl Vehicle {
         }
     }
 
-    /// Sends it somewhere. The block that it is in is driven to its end first: nobody jumps.
+    /// Sends it somewhere. The block that it is in is driven to its end first: no unit jumps.
     pub(super) fn drive_to(&mut self, goal: Crossing, metres_per_second: f64) {
         let ahead = self.way.front().copied().filter(|_| self.metres > 0.0);
         let from = ahead.unwrap_or(self.at);

@@ -119,10 +119,10 @@ pub(super) const METRO: Plan = Plan {
             "Kitchen fire, second floor",
             "fire",
             1,
-            "Smoke from a second floor window. Caller says everybody is out.",
+            "Smoke from a second floor window. Caller says all are out.",
             &[
                 "Smoke showing on side A, second floor.",
-                "Primary search complete, nobody inside.",
+                "Primary search complete, no one inside.",
                 "Gas shut off by the utility.",
                 "Fire knocked down, checking for extension.",
             ],
@@ -158,7 +158,7 @@ pub(super) const METRO: Plan = Plan {
             &[
                 "Back door found locked, no marks.",
                 "Key holder on scene.",
-                "Cameras show nobody, looks like a faulty sensor.",
+                "Cameras show no one, looks like a faulty sensor.",
             ],
         ),
         incident(
@@ -289,7 +289,7 @@ pub(super) const HARBOR: Plan = Plan {
             "Mooring line parted",
             "berth",
             1,
-            "Stern line of a coaster parted, vessel swings out. Nobody hurt.",
+            "Stern line of a coaster parted, vessel swings out. No injuries.",
             &[
                 "Tug holds the stern.",
                 "New line ashore, second one follows.",
@@ -314,7 +314,7 @@ pub(super) const HARBOR: Plan = Plan {
             "Camera 12 shows a person between the stacks, no vest.",
             &[
                 "Camera lost sight near row F.",
-                "Driver who had missed the footpath, papers in order.",
+                "Driver missed the footpath, papers in order.",
                 "Fence walked, no hole found.",
             ],
         ),

@@ -1,4 +1,4 @@
-//! Radio traffic: somebody presses the key, talks, lets go; then the words and their tags appear.
+//! Radio traffic: a crew or the desk transmits; then the transcript and its tags follow.
 
 use rand::Rng;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ impl Service {
         let pause = turn.rng.random_range(2_200..4_200);
         turn.after(pause, CityAction::KeyUp);
         let index = turn.rng.random_range(0..self.vehicles.len());
-        // The first channel is everybody's; a channel carries one voice at a time.
+        // The first channel is shared by all; a channel carries one voice at a time.
         let own = self.vehicles[index].plate.channel;
         let wanted = if turn.rng.random_bool(0.35) { 0 } else { own };
         let free = |channel: &usize| !self.busy[*channel];

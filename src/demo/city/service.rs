@@ -112,7 +112,7 @@ pub(super) struct Service {
     pub(super) incidents: BTreeMap<u32, Incident>,
     pub(super) next_incident: u32,
     pub(super) next_object: u32,
-    /// Somebody talks on the channel.
+    /// A crew or the desk talks on the channel.
     pub(super) busy: Vec<bool>,
 }
 

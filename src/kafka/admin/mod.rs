@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
-use super::diagnose::diagnose;
+use super::diagnose::{NO_BROKER, diagnose};
 
 pub use apply::{Action, Outcome, Topic, repeated};
 
@@ -114,7 +114,12 @@ impl Admin {
             None => AdminError::Unreachable {
                 servers,
                 within: self.timeout,
-                why: self.masked(error),
+                why: match error {
+                    KafkaError::MetadataFetch(
+                        RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                    ) => NO_BROKER.to_owned(),
+                    error => self.masked(error),
+                },
             },
         }
     }

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::client::{self, Context};
 use super::contact::BrokerContact;
+use super::diagnose::plain_error;
 use super::ffi::{QueueEvent, RecordSource};
 use super::metadata::Report;
 use super::offsets::TopicPartition;
@@ -211,7 +212,7 @@ impl Reader {
                         self.shared.ask();
                     }
                 }
-                Some(Seen::Error { code, text }) => self.on_error(code, text),
+                Some(Seen::Error { code, text }) => self.on_error(code, &text),
             }
             timeout = Duration::ZERO;
         }
@@ -278,7 +279,7 @@ impl Reader {
         }
     }
 
-    fn on_error(&mut self, code: RDKafkaErrorCode, text: String) {
+    fn on_error(&mut self, code: RDKafkaErrorCode, text: &str) {
         debug!(?code, "from the Kafka client: {text}");
         match code {
             RDKafkaErrorCode::AllBrokersDown => {
@@ -298,7 +299,8 @@ impl Reader {
             }
             _ => {}
         }
-        self.status.last_error = Some(text);
+        let before = self.status.last_error.take();
+        self.status.last_error = Some(plain_error(code, text, before));
     }
 
     fn report_contact(&mut self) {

@@ -111,7 +111,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         (
             "  { pattern = 'fleet\\.(?",
             "  { pattern = 'fleet\\.((?",
-            "no regular expression",
+            "not a regular expression",
         ),
         (
             "  \"meta.type\",",
@@ -187,7 +187,7 @@ fn s4_07_every_mistake_of_every_part_has_its_own_line() {
         (
             "  { pattern = 'fleet\\..*' },",
             "  { pattern = '*' },",
-            "route of asset_moved: pattern \"*\" is no regular expression",
+            "route of asset_moved: pattern \"*\" is not a regular expression",
         ),
         (
             "class = \"latest\"\nkey = { key = true }",

@@ -289,7 +289,7 @@ fn a_topic_is_a_name_a_list_of_names_or_a_pattern() {
         .expect("it is there");
     let line = before.matches('\n').count() + 1;
     for (topics, words) in [
-        ("  { pattern = '(' },\n", "no regular expression"),
+        ("  { pattern = '(' },\n", "not a regular expression"),
         ("  { patern = 'x' },\n", "unknown field `patern`"),
         ("  7,\n", "a topic's name, a list of its names"),
     ] {

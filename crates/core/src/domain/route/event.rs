@@ -163,7 +163,7 @@ impl RouteTable {
                         let shown = || notes::shortened(value.get());
                         let text = decode::text(value).ok_or_else(|| {
                             trace.refuse(STAGE, Skip::UnknownEvent, || {
-                                format!("field {field} is {}, which is no text", shown())
+                                format!("field {field} is {}, which is not text", shown())
                             })
                         })?;
                         trace.found(STAGE, || format!("field {field} says {}", shown()));

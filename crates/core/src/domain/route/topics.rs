@@ -49,7 +49,7 @@ impl TopicPattern {
                 let drawn = error.to_string();
                 let said = drawn.lines().last().unwrap_or_default().trim();
                 format!(
-                    "pattern {text:?} is no regular expression: {}",
+                    "pattern {text:?} is not a regular expression: {}",
                     said.trim_start_matches("error: ")
                 )
             }
@@ -282,9 +282,9 @@ mod tests {
         for (pattern, words) in [
             ("", "1 to 256 bytes"),
             (&*"x".repeat(300), "1 to 256 bytes"),
-            ("fleet(", "no regular expression: unclosed group"),
-            ("a)|(b", "no regular expression: unopened group"),
-            ("*", "no regular expression: repetition operator"),
+            ("fleet(", "not a regular expression: unclosed group"),
+            ("a)|(b", "not a regular expression: unopened group"),
+            ("*", "not a regular expression: repetition operator"),
             (r"(\w{1000}){1000}", "takes more than"),
             (".*", "no characters"),
             (&*format!("{}a{}", "(".repeat(60), ")".repeat(60)), "nest"),

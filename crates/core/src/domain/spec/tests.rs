@@ -137,7 +137,7 @@ fn every_mistake_about_topics_and_sources_is_reported_with_its_place() {
         (
             |s| s.topics.push(TopicSpec::pattern("a(")),
             "topics[1]",
-            "pattern \"a(\" is no regular expression",
+            "pattern \"a(\" is not a regular expression",
         ),
         (
             |s| s.topic_prefix = "ü".to_owned(),
