@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Event, Kafka, TestApp, auth, eventually, raw_token, record};
+use crate::harness::{
+    Client, Event, Kafka, Packet, TestApp, auth, dispatcher, eventually, raw_token, record,
+};
 
 const BIG: &str = "18446744073709551616";
 
@@ -170,13 +172,32 @@ async fn an_id_beyond_64_bits_is_delivered_to_its_room(kafka: Kafka) {
         r#"{{"sub":"u2","organization_id":"o1","roles":["field_unit"],"channels":[7,{BIG}],"exp":4000000000}}"#
     ));
     let mut scoped = Client::connect(app.public, &json!({ "token": scoped })).await;
-    scoped.subscribe(&format!("channel:{BIG}")).await;
+    // As a number in a command and in the handshake, which a client in JavaScript cannot write but others can.
+    scoped
+        .send(&format!(
+            r#"427["subscribe",{{"type":"channel","id":{BIG}}}]"#
+        ))
+        .await;
+    let asked = loop {
+        if let Some(Packet::Ack { id: 7, answer }) = scoped.packet().await {
+            break answer;
+        }
+    };
+    assert_eq!(asked["data"]["room"], format!("channel:{BIG}:org:o1"));
+    let mut by_number = Client::open(app.public).await;
+    let token = dispatcher("u3", "o1");
+    by_number
+        .send(&format!(
+            r#"40{{"token":"{token}","rooms":[{{"type":"channel","id":{BIG}}}],"cursor":null,"meta":null,"x":"\ud800"}}"#
+        ))
+        .await;
+    by_number.expect("connection_established").await;
     for (id, n) in [(BIG.to_owned(), 0), (format!("\"{BIG}\""), 1)] {
         let value = format!(
             r#"{{"event_type":"transmission_started","organization_id":"o1","data":{{"channel_id":{id},"n":{n}}}}}"#
         );
         kafka.produce("transmission", value).await;
-        for client in [&mut by_text, &mut scoped] {
+        for client in [&mut by_text, &mut scoped, &mut by_number] {
             assert_eq!(number(&client.record().await), n);
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn class(
     Ok((route.class, Some(key)))
 }
 
-/// A key that is no text is told apart in Base64, behind a byte that no text here has.
+/// A key that is no text is kept in Base64, behind a byte that no text here has.
 fn whole_key(key: Option<&[u8]>, said: &Said<'_>) -> Result<Arc<str>, String> {
     let bytes = key.unwrap_or_default();
     if !(1..=MAX_KEY).contains(&bytes.len()) {

@@ -115,7 +115,7 @@ fn the_record_key_can_be_the_key_of_class_latest() {
 }
 
 #[test]
-fn keys_that_are_no_text_are_told_apart_by_their_bytes() {
+fn keys_that_are_no_text_are_distinguished_by_their_bytes() {
     let table = table(&json!({
         "topics": ["t"],
         "event": ["type"],
@@ -145,7 +145,7 @@ fn keys_that_are_no_text_are_told_apart_by_their_bytes() {
         b"\xff",
         b"\xfe",
         "\u{FFFD}".as_bytes(),
-        // How another is told apart, with and without the byte in front.
+        // How another is kept, with and without the byte in front.
         b"/w",
         b"\0/w",
         b"\0\0\0\0\x01\"7\"",
