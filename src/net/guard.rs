@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::delivery::ResponseDelivery;
 use super::observer::Observer;
 use super::writer::FrameWriter;
 use crate::clock;
@@ -66,6 +67,7 @@ pub struct Guard {
     requests: AtomicU64,
     answered: AtomicU64,
     last_heard: AtomicU64,
+    delivery: ResponseDelivery,
     observer: Mutex<Option<Arc<dyn Observer>>>,
 }
 
@@ -82,6 +84,7 @@ impl Guard {
             requests: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
+            delivery: ResponseDelivery::default(),
             observer: Mutex::new(None),
         }
     }
@@ -202,6 +205,10 @@ impl Guard {
     /// Between two requests, or before the first.
     pub(super) fn is_idle(&self) -> bool {
         self.requests() == self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn delivery(&self) -> &ResponseDelivery {
+        &self.delivery
     }
 
     pub(super) fn heard(&self) {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
 
+use super::send_queue::SendQueue;
 use super::socket::Socket;
 
 #[derive(Default)]
@@ -90,6 +91,10 @@ impl Socket for MemorySocket {
         let bytes: Vec<u8> = state.incoming.drain(..read).collect();
         buf.put_slice(&bytes);
         Ok(read)
+    }
+
+    fn send_queue(&self) -> io::Result<SendQueue> {
+        Ok(SendQueue::default())
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

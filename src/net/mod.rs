@@ -10,6 +10,7 @@
 //! - `socket`: what bytes are read from and written to; the place of TLS and PROXY protocol
 //! - `guard`: the handle that closes a connection, in the extensions of its requests
 //! - `table`: all open connections, for the drain and for metrics
+//! - `delivery`, `send_queue`: whether a response has reached its peer, as far as TCP shows
 //! - `descriptors`: how many connections the process can hold at all
 //!
 //! ```text
@@ -21,6 +22,7 @@
 //! `axum::serve` would not do: it sets no deadline for request heads, no limits, and gives no handle to a connection.
 
 mod accept;
+mod delivery;
 mod descriptors;
 mod frame_start;
 mod frames;
@@ -31,6 +33,7 @@ mod inbound_frames;
 mod memory;
 mod observer;
 mod request;
+mod send_queue;
 mod socket;
 mod stream;
 mod table;
@@ -46,6 +49,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub use accept::{Stopping, serve};
+pub use delivery::DeliveryWatch;
 pub use descriptors::raise_descriptor_limit;
 pub use guard::{ConnectionEnd, Guard};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, FORWARDED, TRANSFER_ENCODING, VIA};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -77,6 +77,8 @@ impl Entrance {
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let close = self.only.is_some() || is_chunked(&request);
         let may_keep = wants_keep_alive(&request);
+        let may_reset = close || !may_keep || is_forwarded(&request);
+        self.guard.next_request(may_reset);
         let mut response = match self.only {
             Some(paths) if !paths.contains(&request.uri().path()) => full(),
             _ => {
@@ -89,7 +91,7 @@ impl Entrance {
         } else if close || !self.keeping.holds() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
-        } else if may_keep {
+        } else if may_keep && !response.headers().contains_key(CONNECTION) {
             self.keeping.announce(response.headers_mut());
         }
         Ok(response)
@@ -142,6 +144,14 @@ fn wants_keep_alive(request: &Request<Incoming>) -> bool {
         names.any(|name| name.eq_ignore_ascii_case(wanted))
     });
     is_named != (request.version() == Version::HTTP_11)
+}
+
+/// A proxy has named its client.
+fn is_forwarded(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(FORWARDED)
+        || headers.contains_key(VIA)
+        || headers.contains_key("x-forwarded-for")
 }
 
 fn full() -> Response<Body> {

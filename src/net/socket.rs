@@ -10,6 +10,8 @@ use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
+use super::send_queue::{SendQueue, send_queue};
+
 /// A connection without locks and without waiting: every call returns at once, and readiness is asked for by a waker. The
 /// stream reads from it, [`FrameWriter`](super::writer::FrameWriter) writes to it, on one task or on two.
 ///
@@ -42,6 +44,8 @@ pub(super) trait Socket: Send + Sync {
     /// that reads a trickle frees less, and has made progress all the same.
     fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    fn send_queue(&self) -> io::Result<SendQueue>;
+
     /// Shutting down both directions wakes every task that waits for the socket, also with a full window.
     fn shut_down(&self, how: Shutdown) -> io::Result<()>;
 
@@ -68,6 +72,10 @@ impl Socket for TcpStream {
 
     fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         SockRef::from(self).send_vectored(bufs)
+    }
+
+    fn send_queue(&self) -> io::Result<SendQueue> {
+        send_queue(self)
     }
 
     fn shut_down(&self, how: Shutdown) -> io::Result<()> {

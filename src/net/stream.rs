@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::delivery::Farewell;
 use super::guard::{ConnectionEnd, Guard};
 use super::head_deadline::HeadDeadline;
 use super::inbound_frames::InboundFrames;
@@ -29,6 +30,9 @@ pub(super) struct GuardedStream {
     guard: Arc<Guard>,
     table: Arc<ConnectionTable>,
     inbound: InboundPhase,
+    /// The peer has reset the connection.
+    reset: bool,
+    farewell: Farewell,
 }
 
 /// What the peer sends.
@@ -58,6 +62,8 @@ impl GuardedStream {
                 deadline,
                 last: [0; 4],
             },
+            reset: false,
+            farewell: Farewell::default(),
         }
     }
 
@@ -115,7 +121,11 @@ impl GuardedStream {
         }
     }
 
-    fn poll_socket(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             if self.guard.is_ended() {
                 return Poll::Ready(Err(closed_by_us(&self.guard)));
@@ -141,7 +151,7 @@ impl GuardedStream {
         }
     }
 
-    fn read(&self, result: io::Result<usize>) -> io::Result<usize> {
+    fn read(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             Ok(read) => {
                 if self.guard.writer().received(read) {
@@ -156,6 +166,7 @@ impl GuardedStream {
                 Ok(read)
             }
             Err(error) => {
+                self.reset |= is_reset(&error);
                 // TCP_USER_TIMEOUT.
                 let timed_out = error.kind() == io::ErrorKind::TimedOut;
                 self.guard.note(if timed_out {
@@ -169,13 +180,14 @@ impl GuardedStream {
     }
 
     /// Ends the connection if it cannot go on. The writer's lock is free again.
-    fn written<T>(&self, result: Result<T, WriterError>) -> io::Result<T> {
+    fn written<T>(&mut self, result: Result<T, WriterError>) -> io::Result<T> {
         result.map_err(|error| match error {
             WriterError::Io(error) => {
                 // Our deadline, or TCP_USER_TIMEOUT.
                 if error.kind() == io::ErrorKind::TimedOut {
                     self.guard.end(ConnectionEnd::WriteStall);
                 } else {
+                    self.reset |= is_reset(&error);
                     self.guard.note(ConnectionEnd::Peer);
                 }
                 error
@@ -218,7 +230,7 @@ impl AsyncWrite for GuardedStream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -233,9 +245,10 @@ impl AsyncWrite for GuardedStream {
     }
 
     /// HTTP is not held back, so this waits for the peer only after the upgrade.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Nothing is queued, and no lock is needed to know that.
         if !self.guard.write_blocked() {
+            self.guard.response_taken();
             return Poll::Ready(Ok(()));
         }
         let observer = self.guard.observer();
@@ -243,17 +256,25 @@ impl AsyncWrite for GuardedStream {
         Poll::Ready(self.written(flushed))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let observer = self.guard.observer();
         let writer = self.guard.writer();
         let shut = ready!(writer.poll_shutdown(cx, observer.as_deref()));
-        Poll::Ready(self.written(shut))
+        if let Err(error) = self.written(shut) {
+            return Poll::Ready(Err(error));
+        }
+        let this = self.get_mut();
+        let farewell = ready!(this.farewell.poll(cx, &this.guard, &this.socket));
+        // The response is what counts; how the connection ended is noted.
+        this.reset |= farewell.is_err_and(|error| is_reset(&error));
+        Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for GuardedStream {
     fn drop(&mut self) {
         self.guard.note(ConnectionEnd::Server);
+        self.guard.judge_delivery(self.reset);
         if let Some(observer) = self.guard.observer() {
             observer.closed();
         }
@@ -261,6 +282,13 @@ impl Drop for GuardedStream {
         self.guard.writer().detach();
         self.table.remove(&self.guard);
     }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 fn closed_by_us(guard: &Guard) -> io::Error {

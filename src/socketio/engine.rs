@@ -233,7 +233,10 @@ impl Engine {
             return self.upgrade(session, request, guard).await;
         }
         match *request.method() {
-            Method::GET => self.poll(session, request, query.mark.as_deref()).await,
+            Method::GET => {
+                let mark = query.mark.as_deref();
+                self.poll(session, request, mark, &guard).await
+            }
             Method::POST => self.post(session, request, query.mark.as_deref()).await,
             _ => self.call(request).await,
         }

@@ -15,7 +15,7 @@ use super::last_answer::LastAnswer;
 use super::polls::LastPost;
 use super::send_budget::SendBudget;
 use super::{POLLING, WEBSOCKET};
-use crate::net::{self, Guard};
+use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
 use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
@@ -25,6 +25,9 @@ const UPGRADE_LOOK: Duration = Duration::from_millis(20);
 
 /// The same for an upgrade that takes longer than it should.
 const LATE_UPGRADE_LOOK: Duration = Duration::from_millis(500);
+
+/// A client that polls again has the answer before; its acknowledgement comes a little later at most.
+const ANSWER_ARRIVES: Duration = Duration::from_secs(1);
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
@@ -42,6 +45,8 @@ pub(super) struct EngineSession {
     ended_by_library: AtomicBool,
     wrong_namespaces: AtomicUsize,
     carrier: Mutex<Carrier>,
+    /// The connection that the last answer to a poll without `t` went out by.
+    answered_by: Mutex<Weak<Guard>>,
     slot: Arc<AdmissionSlot>,
 }
 
@@ -59,6 +64,12 @@ struct ConnectedSocket {
     namespace: &'static str,
     socket: SocketRef,
     session: Arc<Session>,
+}
+
+impl DeliveryWatch for EngineSession {
+    fn lost(&self, why: &'static str) {
+        self.lose_answer(why);
+    }
 }
 
 impl TransportHandle for EngineSession {
@@ -101,6 +112,7 @@ impl EngineSession {
                 guard: websocket,
                 sockets: Vec::new(),
             }),
+            answered_by: Mutex::default(),
             slot,
         })
     }
@@ -136,6 +148,32 @@ impl EngineSession {
             events::answer_lost(engine.sessions.metrics(), why);
         }
         self.close(CloseReason::AnswerLost);
+    }
+
+    /// An answer to a poll without `t` is about to go out by this connection. Nothing tells a repeat of that poll, so TCP is asked
+    /// whether it arrived.
+    pub(super) fn watch_answer(self: &Arc<Self>, guard: &Arc<Guard>, body_bytes: usize) {
+        let session: Weak<Self> = Arc::downgrade(self);
+        guard.watch_delivery(body_bytes, session);
+        *self.answered_by() = Arc::downgrade(guard);
+    }
+
+    /// Waits until it is known whether the last of these answers has arrived, if it went out by another connection than `guard`. False:
+    /// it has not, and the session has ended.
+    pub(super) async fn last_answer_arrived(&self, guard: &Arc<Guard>) -> bool {
+        let last = self.answered_by().upgrade();
+        if let Some(last) = last.filter(|last| !Arc::ptr_eq(last, guard))
+            && !last.delivery_settled(ANSWER_ARRIVES).await
+        {
+            self.lose_answer("another poll came before it was acknowledged");
+        }
+        !self.is_closed()
+    }
+
+    fn answered_by(&self) -> MutexGuard<'_, Weak<Guard>> {
+        self.answered_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.

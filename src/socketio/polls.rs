@@ -12,6 +12,7 @@ use super::engine::{Engine, bad_request, collect, unknown_session};
 use super::engine_session::EngineSession;
 use super::inbound;
 use super::last_answer::{NextPoll, PendingAnswer, PollAnswer, Waited, Waiter};
+use crate::net::Guard;
 use crate::telemetry::labels::RepeatOutcome;
 
 impl Engine {
@@ -21,7 +22,11 @@ impl Engine {
         session: Arc<EngineSession>,
         request: Request<Body>,
         mark: Option<&str>,
+        guard: &Arc<Guard>,
     ) -> Response {
+        if mark.is_none() && !session.last_answer_arrived(guard).await {
+            return unknown_session();
+        }
         let waiter = match session.answers.next(mark) {
             NextPoll::Ask(pending, waiter) => {
                 self.ask_library(request, pending);
@@ -44,7 +49,14 @@ impl Engine {
             }
             NextPoll::Closed => return self.call(request).await,
         };
-        self.wait(&session, waiter).await
+        let answer = match self.wait(&session, waiter).await {
+            Ok(answer) => answer,
+            Err(refusal) => return refusal,
+        };
+        if mark.is_none() && answer.status == StatusCode::OK {
+            session.watch_answer(guard, answer.body.len());
+        }
+        answer.into_response()
     }
 
     /// Asks in a task of its own: the request may be dropped at any time, and what the library has handed out is to be kept then.
@@ -60,26 +72,27 @@ impl Engine {
         });
     }
 
-    async fn wait(&self, session: &EngineSession, waiter: Waiter) -> Response {
+    /// An error is what the request gets in place of the answer.
+    async fn wait(&self, session: &EngineSession, waiter: Waiter) -> Result<PollAnswer, Response> {
         // From here to the end nothing is awaited: what is handed over leaves with this response.
         let (answer, first) = match waiter.answer().await {
             Waited::Answer(answer, first) => (answer, first),
-            Waited::TakenOver => return taken_over(),
-            Waited::Evicted => return self.evicted(session),
-            Waited::Closed => return unknown_session(),
+            Waited::TakenOver => return Err(taken_over()),
+            Waited::Evicted => return Err(self.evicted(session)),
+            Waited::Closed => return Err(unknown_session()),
         };
         if answer.status != StatusCode::OK {
-            return answer.into_response();
+            return Ok(answer);
         }
         if session.is_closed() {
-            return unknown_session();
+            return Err(unknown_session());
         }
         // Empty: the library has ended the session while it held the poll.
         if first && (!session.budget.polled(&answer.body) || answer.body.is_empty()) {
             session.close_for_library();
-            return unknown_session();
+            return Err(unknown_session());
         }
-        answer.into_response()
+        Ok(answer)
     }
 
     fn evicted(&self, session: &EngineSession) -> Response {

@@ -45,6 +45,7 @@ mod odd_tokens;
 mod order;
 mod polling;
 mod polling_repeats;
+mod polling_tcp;
 mod profiles;
 mod real_kafka;
 mod reload;

@@ -1,4 +1,4 @@
-//! The only unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics
+//! Unsafe code: taking events off librdkafka's consumer queue, asking for the ids of topics
 //! (`metadata_client.rs`), and hearing why brokers cannot be reached (`probe.rs`).
 //!
 //! `BaseConsumer::poll` of rust-rdkafka 0.39 reports the end of a partition as `PartitionEOF(number)`: without the topic, so

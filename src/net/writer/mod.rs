@@ -45,6 +45,7 @@ use axum::body::Bytes;
 use self::intake::{HeldBytes, Intake};
 use self::outflow::Outflow;
 use super::observer::Observer;
+use super::send_queue::SendQueue;
 use super::socket::Socket;
 
 /// So many queued pieces leave with one call to the kernel.
@@ -141,6 +142,16 @@ impl FrameWriter {
         let flushed = ready!(self.poll_flush(cx, observer));
         let shut = self.with(|state| state.outflow.shut_down(Shutdown::Write));
         Poll::Ready(flushed.and(shut.map_err(WriterError::from)))
+    }
+
+    /// Bytes that the kernel has taken.
+    pub(super) fn written(&self) -> u64 {
+        self.with(|state| state.outflow.written())
+    }
+
+    /// What of them has not reached the peer.
+    pub(super) fn send_queue(&self) -> SendQueue {
+        self.with(|state| state.outflow.send_queue())
     }
 
     /// Bytes came from the peer. True: it sends on and on and takes too little of what it is sent.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::frames::Frames;
 use super::super::observer::Observer;
+use super::super::send_queue::SendQueue;
 use super::super::socket::Socket;
 use super::WriterError;
 use super::one_sided::OneSided;
@@ -17,6 +18,10 @@ pub(super) struct Outflow {
     /// None once the stream is dropped.
     socket: Option<Arc<dyn Socket>>,
     aborted: bool,
+    /// Our FIN is on its way.
+    ended: bool,
+    /// Bytes that the kernel has taken.
+    written: u64,
     /// Follows the bytes that the kernel has taken.
     frames: Frames,
     stall: StallClock,
@@ -28,6 +33,8 @@ impl Outflow {
         Self {
             socket: Some(socket),
             aborted: false,
+            ended: false,
+            written: 0,
             frames: Frames::new(),
             stall: StallClock::new(deadline),
             one_sided: OneSided::default(),
@@ -122,6 +129,7 @@ impl Outflow {
         if taken > 0 {
             self.stall.stop();
             self.one_sided.taken(taken);
+            self.written += taken as u64;
             if let Some(observer) = observer {
                 observer.bytes_written(taken);
             }
@@ -151,7 +159,23 @@ impl Outflow {
         !self.frames.is_http() && self.one_sided.received(bytes)
     }
 
-    pub(super) fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Without our FIN.
+    pub(super) fn send_queue(&self) -> SendQueue {
+        let asked = self.socket.as_ref().map(|socket| socket.send_queue());
+        let queue = asked.and_then(Result::ok).unwrap_or_default();
+        let fin = usize::from(self.ended);
+        SendQueue {
+            unacknowledged: queue.unacknowledged.saturating_sub(fin),
+            unsent: queue.unsent.saturating_sub(fin),
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, how: Shutdown) -> io::Result<()> {
+        self.ended = true;
         self.socket
             .as_ref()
             .map_or(Ok(()), |socket| socket.shut_down(how))
