@@ -85,6 +85,13 @@ format: node-modules ## Format everything
 client-tests: node-modules build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
 	@cd client-tests/js && $(WITH_BIN) npm test --silent
 
+# CLIENTS: those of js, python and java to try; ROUNDS: answers that are lost to each of them.
+.PHONY: poll-losses
+ROUNDS ?= 20
+CLIENTS ?= js python java
+poll-losses: node-modules build ## Stock clients whose polling answers are lost (ROUNDS=500 CLIENTS="js python java")
+	@cd client-tests/js && node losses/run.js $(ROUNDS) $(CLIENTS)
+
 .PHONY: browser-test
 browser-test: node-modules build ## The QA page in Chromium
 	@cd client-tests/browser && $(WITH_BIN) npm test --silent

@@ -31,7 +31,7 @@ fi
 if [[ $part == all ]]; then
   # By command, for these may well have come by another way than Debian's packages.
   command -v mvn >/dev/null || wanted+=(maven)
-  command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
+  command -v javac >/dev/null || wanted+=(openjdk-17-jdk-headless)
 fi
 
 command -v cargo >/dev/null || die "Rust is missing: install it with rustup; rust-toolchain.toml names the version"

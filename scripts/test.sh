@@ -36,8 +36,12 @@ if [[ $part != kafka ]]; then
   step "README.md and start.sh, as written" "${make[@]}" readme-test
   step "the QA page in a browser" "${make[@]}" browser-test
   step "real clients, embedded broker" "${make[@]}" client-tests
+  step "lost polling answers" "${make[@]}" poll-losses CLIENTS="js python"
 fi
 [[ $part == fast ]] && exit
+if [[ $part != kafka ]]; then
+  step "lost polling answers, Java" "${make[@]}" poll-losses CLIENTS=java
+fi
 
 # One broker for both: its jars are fetched once, then cached.
 step "fetch Apache Kafka" scripts/kafka.sh fetch

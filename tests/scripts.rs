@@ -67,7 +67,7 @@ impl BareSystem {
     }
 }
 
-const JAVA: [&str; 2] = ["maven", "openjdk-17-jre-headless"];
+const JAVA: [&str; 2] = ["maven", "openjdk-17-jdk-headless"];
 
 #[test]
 fn fast_tests_install_all_that_tests_need_but_java() {
