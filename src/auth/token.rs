@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetcast_core::domain::claims::NumericDate;
-use fleetcast_core::domain::json;
+use fleetcast_core::domain::client_json;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use serde_json::{Map, Value};
@@ -122,9 +122,10 @@ fn object(part: &str) -> Result<Map<String, Value>, TokenDefect> {
     let bytes = URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| TokenDefect::Malformed)?;
-    match json::parse_bytes(&bytes) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) | Err(_) => Err(TokenDefect::Malformed),
+    let text = std::str::from_utf8(&bytes).map_err(|_| TokenDefect::Malformed)?;
+    match client_json::parse(text) {
+        Some(Value::Object(object)) => Ok(object),
+        Some(_) | None => Err(TokenDefect::Malformed),
     }
 }
 

@@ -167,6 +167,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(sample.topic, "t");
+        for headers in [
+            r#"{"a":"1","b":null}"#,
+            r#"[["b",null],["a","1"],["b",null]]"#,
+        ] {
+            let sample = envelope(&format!(r#"{{"topic":"t","headers":{headers}}}"#)).unwrap();
+            assert_eq!(sample.headers, [("a".to_owned(), "1".to_owned())]);
+        }
         assert_eq!(sample.key.as_deref(), Some("k"));
         assert_eq!(sample.headers, [("a".to_owned(), "1".to_owned())]);
         assert_eq!(sample.timestamp, Some(7));

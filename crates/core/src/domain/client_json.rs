@@ -1,4 +1,4 @@
-//! JSON of a client, which is read however deep a field is nested that is not looked at.
+//! JSON of clients and tokens, which is read however deep a field is nested that is not looked at.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use serde_json::Value;
