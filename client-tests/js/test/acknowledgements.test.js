@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { eventually } from "../harness/wait.js";
 import { startFleet } from "../harness/server.js";
 
-let fleet, consumer;
+let fleet, consumer, silent, asked;
 const receipts = [];
 
 before(async () => {
@@ -21,6 +21,11 @@ before(async () => {
     },
   });
   await joined;
+  // Asked at the beginning, so that the other tests run while its time passes.
+  silent = await fleet.server.connect({ token: { sub: "silent", organization_id: "o30" } });
+  await fleet.broker.produce("alert", alert(30, "o30"));
+  await silent.next("alert_created");
+  asked = performance.now();
 });
 
 after(async () => {
@@ -139,4 +144,26 @@ test("s4_18_one_alert_to_100_clients_is_100_receipts_and_one_of_them_missing", a
     .map(({ after_ms }) => after_ms)
     .sort((a, b) => a - b);
   t.diagnostic(`99 acknowledgements: median ${after[49]} ms, last ${after.at(-1)} ms`);
+});
+
+test("s4_18_an_alert_that_is_not_acknowledged_within_30_s_is_missing_and_the_client_stays", async () => {
+  const own = () => receipts.filter(({ user_id }) => user_id === "silent");
+  await eventually(() => own().length > 0, "a receipt", 45_000);
+  assert.ok(performance.now() - asked > 29_000, "not before its time");
+  assert.equal(own()[0].kind, "missing");
+  assert.match(own()[0].id, /^.*alert\/\d+\/\d+$/);
+  assert.ok(own()[0].after_ms >= 29_000 && own()[0].after_ms < 34_000, own()[0].after_ms);
+  // The connection goes on, and an answer that comes too late changes nothing.
+  silent.all("alert_created")[0].args.at(-1)("late");
+  assert.equal((await silent.ask("rooms")).success, true);
+  await fleet.broker.produce("alert", alert(31, "o30"));
+  const next = await silent.next("alert_created", ({ data }) => data.n === 31);
+  next.args.at(-1)("in time");
+  await eventually(() => own().length === 2, "the receipt of the next alert");
+  assert.deepEqual(
+    own().map(({ kind }) => kind),
+    ["missing", "received"],
+  );
+  assert.notEqual(own()[0].id, own()[1].id);
+  assert.deepEqual(silent.disconnects, []);
 });
