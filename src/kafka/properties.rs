@@ -1,6 +1,8 @@
 //! Which of librdkafka's properties Fleetcast sets itself, and which hold secrets. Settings asks before anything starts; the
 //! client obeys.
 
+use std::collections::BTreeMap;
+
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 
@@ -73,6 +75,52 @@ fn unfit(name: &str, value: &str) -> Option<String> {
     }
 }
 
+/// What librdkafka accepts property by property, and what then never connects, or connects in another way than was asked for.
+pub fn conflicts(
+    brokers: &str,
+    properties: &BTreeMap<String, String>,
+) -> Vec<(&'static str, String)> {
+    let value = |name: &str| properties.get(name).map(|text| text.trim());
+    let protocol = value("security.protocol").unwrap_or("plaintext");
+    let has_sasl = protocol.to_ascii_lowercase().starts_with("sasl");
+    let mechanisms = ["sasl.mechanism", "sasl.mechanisms"].map(value);
+    let mut found = Vec::new();
+    for broker in brokers.split(',') {
+        if let Some((scheme, _)) = broker.split_once("://")
+            && !scheme.eq_ignore_ascii_case(protocol)
+        {
+            let why = format!("{broker} differs from the security.protocol, which is {protocol}");
+            found.push(("bootstrap.servers", why));
+        }
+    }
+    if let [Some(one), Some(other)] = mechanisms
+        && one != other
+    {
+        let why = format!("sasl.mechanisms is the same property and says {other}");
+        found.push(("sasl.mechanism", why));
+    }
+    let Some(mechanism) = mechanisms.into_iter().flatten().next() else {
+        return found;
+    };
+    if !MECHANISMS.contains(&mechanism) {
+        let known = MECHANISMS.join(", ");
+        let why = if mechanism.eq_ignore_ascii_case("oauthbearer") {
+            format!("nothing here fetches tokens for OAUTHBEARER; this build has {known}")
+        } else {
+            format!("this build has no mechanism {mechanism}, only {known}")
+        };
+        found.push(("sasl.mechanism", why));
+    } else if !has_sasl {
+        let why =
+            format!("security.protocol is {protocol}, which uses no mechanism: set it to SASL_SSL");
+        found.push(("sasl.mechanism", why));
+    }
+    found
+}
+
+/// What librdkafka can do as it is built here, in its own spelling.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
 /// May the value of this property not be shown?
 pub fn is_secret(name: &str) -> bool {
     [
@@ -112,6 +160,100 @@ mod tests {
         assert!(wrong.contains("security.protocol"), "{wrong}");
         let hidden = refusal("ssl.key.pasword", "hush").expect("there is no such property");
         assert!(!hidden.contains("hush"), "{hidden}");
+    }
+
+    #[test]
+    fn what_cannot_connect_is_found_without_a_broker() {
+        let found = |brokers: &str, pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let properties = pairs.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            let found = conflicts(brokers, &properties.collect());
+            found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let ssl = ("security.protocol", "sasl_ssl");
+        let (user, password) = (("sasl.username", "u"), ("sasl.password", "p"));
+        for (brokers, pairs) in [
+            ("a:9092", vec![]),
+            ("PLAINTEXT://a:9092,b:9092", vec![]),
+            ("ssl://a:9093", vec![("security.protocol", "SSL")]),
+            (
+                "SASL_SSL://a:9093",
+                vec![ssl, ("sasl.mechanism", "PLAIN"), user, password],
+            ),
+            (
+                "a",
+                vec![ssl, ("sasl.mechanisms", "SCRAM-SHA-512"), user, password],
+            ),
+        ] {
+            assert_eq!(found(brokers, &pairs), [""; 0], "{brokers} {pairs:?}");
+        }
+        for (brokers, pairs) in [
+            ("SSL://a:9093", vec![]),
+            (
+                "a:9092,SASL_SSL://b:9093",
+                vec![("security.protocol", "ssl")],
+            ),
+        ] {
+            assert_eq!(
+                found(brokers, &pairs),
+                ["bootstrap.servers"],
+                "{brokers} {pairs:?}"
+            );
+        }
+        for mechanism in [
+            "OAUTHBEARER",
+            "oauthbearer",
+            "GSSAPI",
+            "AWS_MSK_IAM",
+            "plain",
+            "SCRAM",
+        ] {
+            for pairs in [vec![ssl, user, password], vec![]] {
+                let pairs = [pairs, vec![("sasl.mechanism", mechanism)]].concat();
+                assert_eq!(found("a", &pairs), ["sasl.mechanism"], "{pairs:?}");
+            }
+        }
+        for pairs in [
+            vec![("sasl.mechanism", "PLAIN"), user, password],
+            vec![
+                ssl,
+                ("sasl.mechanism", "PLAIN"),
+                ("sasl.mechanisms", "SCRAM-SHA-256"),
+                user,
+                password,
+            ],
+        ] {
+            assert_eq!(found("a", &pairs), ["sasl.mechanism"], "{pairs:?}");
+        }
+    }
+
+    /// Records with a codec that is not built in cannot be read, and a mechanism that is not cannot be used.
+    #[test]
+    fn librdkafka_is_built_with_all_codecs_and_with_the_mechanisms_that_are_listed() {
+        let config = ClientConfig::new().create_native_config().unwrap();
+        let features = config.get("builtin.features").unwrap();
+        let features: Vec<&str> = features.split(',').map(str::trim).collect();
+        for needed in [
+            "gzip",
+            "snappy",
+            "lz4",
+            "zstd",
+            "ssl",
+            "sasl_plain",
+            "sasl_scram",
+        ] {
+            assert!(features.contains(&needed), "{needed}: {features:?}");
+        }
+        assert!(!features.contains(&"sasl_gssapi"), "{features:?}");
+        for (name, value) in [
+            ("sasl.oauthbearer.method", "oidc"),
+            ("plugin.library.paths", "x.so"),
+            ("enable.auto.commit", "true"),
+            ("group.id", "x"),
+            ("metadata.broker.list", "a:9092"),
+        ] {
+            assert!(refusal(name, value).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The TOML file: where settings may stand below the environment. Its keys are the variables' names in another spelling, and its
 //! values become the texts that the variables would have, so everything behind this is the same for both.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -39,6 +40,8 @@ pub(super) struct SettingsFile {
     pub properties: Vec<(String, SettingText)>,
     /// Lines that are not TOML, and values of a wrong type: what they should set is not known.
     pub broken: Vec<SettingProblem>,
+    /// Variables whose values have a wrong type: set, and not missing.
+    pub mistyped: Vec<&'static str>,
     pub unknown: Vec<SettingProblem>,
     /// Keys of values that are not shown.
     pub secrets: Vec<String>,
@@ -70,16 +73,22 @@ impl SettingsFile {
 
     /// `path` is what messages call the text.
     pub(super) fn parse(text: &str, path: &str) -> Self {
+        // Some editors begin a file with it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut parser = Parser {
             text,
             path: path.into(),
+            not_toml: BTreeSet::new(),
             file: Self::default(),
         };
         let (root, errors) = DeTable::parse_recoverable(text);
+        // Of what the parser says about one line only the first is the operator's mistake; the rest follows from it.
         for error in errors {
             let line = parser.line(&error.span().unwrap_or_default());
-            let problem = SettingProblem::at(&line, error.message());
-            parser.file.broken.push(problem);
+            if parser.not_toml.insert(line.line) {
+                let problem = SettingProblem::at(&line, error.message());
+                parser.file.broken.push(problem);
+            }
         }
         parser.table(root.get_ref(), "");
         parser.file
@@ -89,6 +98,8 @@ impl SettingsFile {
 struct Parser<'a> {
     text: &'a str,
     path: Arc<str>,
+    /// Lines with a mistake of syntax, which is reported: what was read of them is a guess.
+    not_toml: BTreeSet<usize>,
     file: SettingsFile,
 }
 
@@ -118,10 +129,14 @@ impl Parser<'_> {
         let rest = key.strip_prefix(PROPERTIES);
         // `"sasl.username" = "reader"`, and also `sasl.username = "reader"`, which to TOML is a table in a table.
         let property = rest.and_then(|rest| rest.strip_prefix('.'));
-        if let Some(variable) = variable {
+        if self.not_toml.contains(&line.line) && value.as_table().is_none() {
+            let named = variable.map(|variable| variable.name);
+            self.file.mistyped.extend(named);
+        } else if let Some(variable) = variable {
             let is_secret = |text: &str| variable.kind.masked(text).contains(MASK);
-            if let Some(found) = self.text(key, value, line, Some(variable.kind), is_secret) {
-                self.file.values.push((variable, found));
+            match self.text(key, value, line, Some(variable.kind), is_secret) {
+                Some(found) => self.file.values.push((variable, found)),
+                None => self.file.mistyped.push(variable.name),
             }
         } else if let DeValue::Table(inner) = value
             && (rest == Some("") || property.is_some() || keys.any(|key| key.starts_with(&below)))

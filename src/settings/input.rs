@@ -8,10 +8,12 @@ use regex::Regex;
 use super::file::{FileLine, SettingsFile};
 use super::report::{Notice, NoticeKind, SettingProblem, did_you_mean, meant, misspelt};
 use super::table::{
-    CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, Variable, bare, find, find_alias, variables,
+    CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, Variable, bare, find, find_alias,
+    is_of_scripts, variables,
 };
 use super::values::Shape;
 use super::{Masked, Presets, properties};
+use crate::kafka::properties::is_secret;
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +62,12 @@ pub(super) struct Input {
     pub problems: Vec<SettingProblem>,
     /// Lines and values of the file that cannot be read: what they should set is not known.
     pub broken: Vec<SettingProblem>,
+    /// Variables that are set to something of a wrong type in the file.
+    pub mistyped: Vec<&'static str>,
     /// The file cannot be read at all, so nothing can be said about what is missing.
     pub unreadable: bool,
     pub notices: Vec<Notice>,
-    /// How many variables that Kubernetes injects were ignored.
+    /// How many variables were ignored that Kubernetes injects, or that scripts and tests of the repository use.
     pub injected: usize,
 }
 
@@ -95,7 +99,7 @@ impl Input {
     fn add_environment(&mut self, environment: &BTreeMap<String, String>) {
         let before = environment.len();
         let mut environment = environment.clone();
-        environment.retain(|name, text| !is_injected(name, text));
+        environment.retain(|name, text| !is_injected(name, text) && !is_of_scripts(name));
         self.injected = before - environment.len();
         for variable in variables() {
             for name in variable.names() {
@@ -110,6 +114,10 @@ impl Input {
                 self.add_property(&property, text, SettingSource::Environment(name.clone()));
             } else if find_alias(name).is_some() || name == CONFIG_ARGUMENT {
                 // Added above.
+            } else if let Some(own) = legible_name(name) {
+                self.problem(format!(
+                    "unknown variable {name:?}: it is {own} with an invisible character, perhaps the byte order mark of a file"
+                ));
             } else if name.starts_with(PREFIX) {
                 let hint = did_you_mean(meant(name));
                 self.problem(format!("unknown variable {name}{hint}"));
@@ -134,6 +142,7 @@ impl Input {
             self.warn(path, &warning);
         }
         self.broken.extend(file.broken);
+        self.mistyped.extend(file.mistyped);
         self.problems.extend(file.unknown);
     }
 
@@ -156,6 +165,9 @@ impl Input {
     /// The first that is added stays. An empty text counts as unset: docker compose passes every variable that it lists.
     fn add(&mut self, variable: &'static Variable, text: &str, source: SettingSource) {
         let is_secret = variable.kind.shape == Shape::Secret;
+        let given = text;
+        let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
+        let text = if is_secret { text } else { visible.as_str() };
         let trimmed = text.trim();
         let text = if is_secret { text } else { trimmed };
         let name = source.name(variable.name);
@@ -168,8 +180,10 @@ impl Input {
         if text.contains(char::REPLACEMENT_CHARACTER) {
             self.problem(format!("cannot use {name}: it is not text in UTF-8"));
         }
-        // Those of tokens are refused for it: see `auth::jwt_secret`.
-        if text != trimmed && !variable.name.starts_with("JWT_") {
+        // Those of tokens are refused for what nobody sees: see `auth::jwt_secret`.
+        let is_jwt_secret = is_secret && variable.name.starts_with("JWT_");
+        self.check_visible(&name, given, is_secret, is_jwt_secret, &source);
+        if text != trimmed && !is_jwt_secret {
             let warning = "it begins or ends with white space, which is part of the secret";
             self.warn(&name, warning);
         }
@@ -189,11 +203,49 @@ impl Input {
         }
     }
 
+    /// What nobody sees in a file or a terminal, and what a shell would have taken away.
+    fn check_visible(
+        &mut self,
+        name: &str,
+        text: &str,
+        is_secret: bool,
+        is_judged: bool,
+        source: &SettingSource,
+    ) {
+        let at = |problem: String| match source {
+            SettingSource::File { line, .. } => SettingProblem::at(line, &problem),
+            _ => SettingProblem(problem, None),
+        };
+        if let Some(found) = text
+            .chars()
+            .find(|c| is_invisible(*c))
+            .filter(|_| !is_judged)
+        {
+            let code = u32::from(found);
+            self.problems.push(at(format!(
+                "cannot use {name}: it holds an invisible character (U+{code:04X})"
+            )));
+        }
+        let trimmed = text.trim();
+        let quoted = ['"', '\''].iter().any(|quote| {
+            trimmed.len() > 1 && trimmed.starts_with(*quote) && trimmed.ends_with(*quote)
+        });
+        let why = "it stands in quotes, which are part of the value here";
+        if quoted && is_secret {
+            self.warn(name, why);
+        } else if quoted {
+            self.problems.push(at(format!("cannot use {name}: {why}")));
+        }
+    }
+
     /// What may be set is judged by the reader.
     fn add_property(&mut self, property: &str, text: &str, source: SettingSource) {
         if text.trim().is_empty() {
             return;
         }
+        let name = source.name(property);
+        let is_secret = is_secret(property);
+        self.check_visible(&name, text, is_secret, false, &source);
         // Names of the environment come in the order of the alphabet: FLEETCAST_… is first, and wins.
         let text = text.to_owned();
         let property = self.properties.entry(property.to_owned());
@@ -232,6 +284,19 @@ impl Input {
             what: NoticeKind::Warning(warning.to_owned()),
         });
     }
+}
+
+/// Takes no place where text is shown, or looks like a space and is none.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202f}' | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The name of ours that this one is without its invisible characters.
+fn legible_name(name: &str) -> Option<String> {
+    let own: String = name.chars().filter(|c| !is_invisible(*c)).collect();
+    let is_ours = find_alias(&own).is_some() || bare(&own).starts_with(KAFKA_PROPERTIES);
+    (own != name && is_ours).then_some(own)
 }
 
 /// Whether this is one that Kubernetes injects for a Service whose name begins with `fleetcast`. For `fleetcast` and

@@ -13,6 +13,14 @@ pub(super) fn variable_name(property: &str) -> String {
     format!("{KAFKA_PROPERTIES}{suffix}")
 }
 
+/// How messages call a property; that of brokers has a variable of its own.
+pub(super) fn name_of(property: &str) -> String {
+    match property {
+        "bootstrap.servers" => "KAFKA_BOOTSTRAP_SERVERS".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// What an operator should think about twice.
 pub(super) fn warning(name: &str, value: &str) -> Option<&'static str> {
     match (name, value.to_ascii_lowercase().as_str()) {

@@ -11,7 +11,7 @@ use super::input::Input;
 use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems, SettingProblem};
 use super::table::{self, Availability, Fallback, Variable, variables};
-use super::values::{self, Shape, Wrong};
+use super::values::{self, Wrong};
 use super::{
     AuthSettings, CorsOrigins, KafkaSettings, Listen, Masked, Presets, ServiceTopics, Settings,
     Sockets, Window, properties,
@@ -30,6 +30,14 @@ const SERVICE_TOPICS: [&str; 5] = [
     "RECEIPTS_TOPIC",
     "REVOCATIONS_TOPIC",
     "AUDIT_TOPIC",
+];
+
+/// One of them gives the keys of tokens.
+const KEY_SOURCES: [&str; 4] = [
+    "JWT_SECRET",
+    "JWT_SECRET_FILE",
+    "JWT_PUBLIC_KEY_FILE",
+    "JWT_JWKS",
 ];
 
 pub(super) struct SettingsReader {
@@ -177,6 +185,12 @@ impl SettingsReader {
         if self.input.problems.len() > problems_before {
             return sources;
         }
+        if KEY_SOURCES
+            .iter()
+            .any(|name| self.input.mistyped.contains(name))
+        {
+            return sources;
+        }
         if sources.secrets.is_empty()
             && sources.secret_file.is_none()
             && sources.public_key_files.is_empty()
@@ -194,9 +208,15 @@ impl SettingsReader {
 
     pub(super) fn kafka(&mut self) -> KafkaSettings {
         let brokers = self.optional("KAFKA_BOOTSTRAP_SERVERS", values::brokers);
+        let brokers = brokers.unwrap_or_default();
+        let properties = self.properties();
+        for (name, why) in kafka::properties::conflicts(&brokers, &properties.0) {
+            self.input
+                .problem(format!("cannot use {}: {why}", properties::name_of(name)));
+        }
         KafkaSettings {
-            bootstrap_servers: brokers.unwrap_or_default(),
-            properties: self.properties(),
+            bootstrap_servers: brokers,
+            properties,
             topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
             receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
@@ -329,10 +349,12 @@ impl SettingsReader {
             if variable.availability == Availability::Available {
                 continue;
             }
-            // To ask for the default, or for none of what is counted, is to ask for nothing.
+            // To ask for what holds anyway, or for none of it, is to ask for nothing.
             let kind = variable.kind;
-            let number = (kind.shape == Shape::Number).then_some("0");
-            let off = variable.default_text().or(number);
+            if matches!(found.text.to_ascii_lowercase().as_str(), "0" | "false") {
+                continue;
+            }
+            let off = variable.default_text();
             let off = off.and_then(|text| (kind.canonical)(text).ok());
             match (kind.canonical)(&found.text) {
                 Err(why) => self.input.wrong(variable.name, &why),
@@ -367,7 +389,8 @@ impl SettingsReader {
     ) -> Option<T> {
         let Some(text) = self.text(name) else {
             let variable = declared(name);
-            if variable.default == Fallback::Required {
+            let is_missing = !self.input.mistyped.contains(&name);
+            if variable.default == Fallback::Required && is_missing {
                 let meaning = variable.meaning;
                 self.input.problem(format!("{name} is required: {meaning}"));
             }

@@ -37,6 +37,14 @@ pub enum Availability {
 
 pub const PREFIX: &str = "FLEETCAST_";
 
+/// Names of this kind belong to scripts and tests of the repository, which may share a shell with a server.
+const OF_TESTS: &str = "FLEETCAST_TEST_";
+const OF_SCRIPTS: [&str; 3] = ["FLEETCAST_BIN", "FLEETCAST_CACHE", "FLEETCAST_NO_BROWSER"];
+
+pub fn is_of_scripts(name: &str) -> bool {
+    name.starts_with(OF_TESTS) || OF_SCRIPTS.contains(&name)
+}
+
 /// `KAFKA_PROPERTIES_SASL_USERNAME` is librdkafka's `sasl.username`.
 pub const KAFKA_PROPERTIES: &str = "KAFKA_PROPERTIES_";
 
@@ -149,7 +157,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("PORT", Kind::PORT, Value("8001"), "Port of the public listener; 0 picks a free one, and the log line `listening` names it."),
         variable("INTERNAL_HOST", Kind::HOST, Value("127.0.0.1"), "Address of the internal listener: metrics and probes."),
         variable("INTERNAL_PORT", Kind::PORT, Value("9001"), "Port of the internal listener; 0 picks a free one."),
-        variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API.").ignored(),
+        variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API.").rejected(),
         variable("QA_PAGE", Kind::SWITCH, Value("false"), "Serves the QA page at `/`. On in the demo."),
         variable("CORS_ORIGINS", Kind::ORIGINS, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
         variable("CORS_HEADERS", Kind::HEADERS, Value("authorization,content-type,traceparent,tracestate,baggage"), "Request headers that pages of other origins may send, comma-separated; case does not matter. Exact names: no `*`."),
@@ -166,6 +174,11 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("JWT_MAX_LIFETIME", Kind::DURATION, Unset, "Longest accepted time from `iat` to `exp` of a token, or from now where it has no `iat`. 0: no limit."),
         variable("JWT_ISSUER", Kind::TEXT, Unset, "What `iss` must be. Unset: not looked at."),
         variable("JWT_AUDIENCE", Kind::TEXT, Unset, "What `aud` must be or contain. Unset: not looked at."),
+        variable("JWT_CLAIM_USER", Kind::LIST, Value("sub"), "Where the user's id is in the claims.").rejected(),
+        variable("JWT_CLAIM_ORGANIZATION", Kind::LIST, Value("organization_id,org_id"), "Where the organisation is in the claims.").rejected(),
+        variable("JWT_CLAIM_ROLES", Kind::LIST, Value("roles,role"), "Where the roles are in the claims.").rejected(),
+        variable("JWT_CLAIM_NAME", Kind::LIST, Value("name"), "Where the user's name is in the claims.").ignored(),
+        variable("ANONYMOUS_ORGANIZATION", Kind::TEXT, Unset, "Organisation of connections without a token.").ignored(),
         variable("JWT_LEEWAY", Kind::DURATION, Value("10"), "How far the issuer's clock may be off when `nbf` and `iat` are checked, and `exp`, but there by no more than 4 s; at most 5 minutes."),
         variable("ALLOW_QUERY_TOKEN", Kind::SWITCH, Value("true"), "Accepts `?token=` in the URL, which proxies like to log; the `auth` field and the header always work."),
     ]),
@@ -181,7 +194,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("FLEETCAST_WINDOW_BYTES", Kind::BYTES, Value("256MiB"), "Memory for the window; what does not fit is evicted early, and clients receive a `resync`."),
         variable("FLEETCAST_LATEST_BYTES", Kind::BYTES, Value("128MiB"), "Memory for the newest record of each key of class `latest`, kept beyond the window; the least recently updated is evicted."),
         variable("MAX_EVENT_BYTES", Kind::BYTES, Value("262144"), "Largest event to clients; a larger record is dropped and counted."),
-        variable("FLEETCAST_HEARTBEAT", Kind::DURATION, Value("30"), "Heartbeats of the `departments` profile.").ignored(),
+        variable("FLEETCAST_HEARTBEAT", Kind::DURATION, Unset, "Heartbeats of the `departments` profile.").ignored(),
     ]),
     ("Connections", &[
         variable("PING_INTERVAL", Kind::DURATION, Value("25"), "Time between two heartbeats of Engine.IO."),
@@ -196,32 +209,41 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("BIND_SID", Kind::SWITCH, Value("false"), "Binds a polling session to its first address and agent.").rejected(),
     ]),
     ("Limits", &[
-        variable("MAX_CONNECTIONS_PER_ADDRESS", Kind::COUNT, Value("200"), "0: no limit.").ignored(),
-        variable("HANDSHAKES_PER_SECOND_PER_ADDRESS", Kind::COUNT, Value("50"), "0: no limit.").ignored(),
-        variable("LIMIT_LOOPBACK", Kind::SWITCH, Value("false"), "Applies the limits per address to loopback too.").ignored(),
-        variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Value("20"), "0: no limit.").ignored(),
-        variable("MAX_CONNECTIONS_PER_ORGANISATION", Kind::COUNT, Value("0"), "0: no limit.").ignored(),
-        variable("COMMANDS_PER_SECOND", Kind::COUNT, Value("20"), "Commands of one connection, with bursts of 100. 0: no limit.").ignored(),
-        variable("MAX_RSS", Kind::BYTES, Unset, "Memory of the process from which on load is shed.").ignored(),
+        variable("MAX_CONNECTIONS_PER_ADDRESS", Kind::COUNT, Unset, "0: no limit.").rejected(),
+        variable("HANDSHAKES_PER_SECOND_PER_ADDRESS", Kind::COUNT, Unset, "0: no limit.").rejected(),
+        variable("LIMIT_LOOPBACK", Kind::SWITCH, Value("false"), "Applies the limits per address to loopback too.").rejected(),
+        variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Unset, "0: no limit.").rejected(),
+        variable("MAX_CONNECTIONS_PER_ORGANISATION", Kind::COUNT, Unset, "0: no limit.").rejected(),
+        variable("COMMANDS_PER_SECOND", Kind::COUNT, Unset, "Commands of one connection in a second. 0: no limit.").rejected(),
+        variable("MAX_RSS", Kind::BYTES, Unset, "Memory of the process from which on load is shed.").rejected(),
     ]),
     ("Proxies and TLS", &[
         variable("TLS_CERT_FILE", Kind::TEXT, Unset, "PEM file with the certificate chain.").rejected(),
         variable("TLS_KEY_FILE", Kind::TEXT, Unset, "PEM file with the key.").rejected(),
         variable("PROXY_PROTOCOL", Kind::SWITCH, Value("false"), "Expects the PROXY protocol on the public listener.").rejected(),
-        variable("TRUSTED_PROXIES", Kind::LIST, Unset, "Networks whose `X-Forwarded-For` is believed.").ignored(),
+        variable("TRUSTED_PROXIES", Kind::LIST, Unset, "Networks whose `X-Forwarded-For` is believed.").rejected(),
         variable("PUBLIC_API", Kind::SWITCH, Value("false"), "Serves the publishing API on the public listener.").ignored(),
         variable("GITHUB_WEBHOOK_SECRET", Kind::SECRET, Unset, "Secret of GitHub webhooks.").ignored(),
+        variable("ALLOW_PLAIN_HTTP", Kind::SWITCH, Value("false"), "Accepts plain HTTP with `ENVIRONMENT=production`.").ignored(),
         variable("REDIS_URL", Kind::URL, Unset, "Redis, for what instances share.").ignored(),
+        variable("REDIS_PREFIX", Kind::TEXT, Unset, "Names of this deployment's keys and channels in Redis.").ignored(),
+        variable("REDIS_SECRET", Kind::SECRET, Unset, "Signs what instances send each other by Redis.").rejected(),
+        variable("REDIS_EMITTERS", Kind::LIST, Unset, "Whose messages are accepted from Redis.").rejected(),
     ]),
     ("Service topics", &[
         variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes missing topics at the start.").ignored(),
-        variable("PUBLISH_TOPIC", Kind::TEXT, Value("fleetcast.publish"), "Events published over HTTP.").ignored(),
-        variable("DEAD_LETTER_TOPIC", Kind::TEXT, Unset, "Dead letters. Unset: they are counted only.").ignored(),
+        variable("PUBLISH_TOPIC", Kind::TEXT, Unset, "Events published over HTTP.").ignored(),
+        variable("DEAD_LETTER_TOPIC", Kind::TEXT, Unset, "Dead letters. Unset: they are counted only.").rejected(),
         variable("RECEIPTS_TOPIC", Kind::TEXT, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
+        variable("CONNECTIONS_TOPIC", Kind::TEXT, Unset, "Who connects and disconnects.").rejected(),
+        variable("CONNECTIONS_DEBOUNCE", Kind::DURATION, Unset, "Reconnects within this time are not reported.").ignored(),
+        variable("GRANTS_TOPIC", Kind::TEXT, Unset, "Rooms permitted to users from outside.").rejected(),
         variable("REVOCATIONS_TOPIC", Kind::TEXT, Unset, "Revoked tokens and users.").rejected(),
         variable("AUDIT_TOPIC", Kind::TEXT, Unset, "Audit log.").rejected(),
     ]),
     ("The process", &[
+        variable("ENVIRONMENT", Kind::TEXT, Unset, "`production` will refuse unsafe settings.").ignored(),
+        variable("FLEETCAST_LANE", Kind::SWITCH, Value("off"), "A faster way of writing events.").ignored(),
         variable("FLEETCAST_CONFIG", Kind::TEXT, Unset, "TOML file with settings; `--config FILE` does the same and wins."),
         variable("DRAIN_SECONDS", Kind::DURATION, Value("10"), "At shutdown connections are closed in random order over this time. What is still open after 5 s more is cut, and 2 s later the process has ended: a supervisor must wait longer than all three before it kills it."),
         variable("LOG_LEVEL", Kind::LOG_FILTER, Value("info"), "`off`, `error`, `warn`, `info`, `debug`, `trace`; more for a module: `info,fleetcast::kafka=debug`. Libraries whose debug lines print packets stay at `warn` unless named."),
@@ -250,6 +272,40 @@ mod tests {
             if let Some(text) = variable.default_text().filter(|text| !text.is_empty()) {
                 assert!((variable.kind.canonical)(text).is_ok(), "{}", variable.name);
             }
+        }
+    }
+
+    /// A shell that ran a test or a script must be able to start a server.
+    #[test]
+    fn names_that_scripts_and_tests_use_do_not_stop_a_start() {
+        let name = regex::Regex::new("FLEETCAST_[A-Z0-9_]*[A-Z0-9]").unwrap();
+        let root = env!("CARGO_MANIFEST_DIR");
+        let mut waiting: Vec<std::path::PathBuf> =
+            ["scripts", "client-tests", "Makefile", "start.sh"]
+                .map(|path| std::path::Path::new(root).join(path))
+                .to_vec();
+        let mut found = BTreeSet::new();
+        while let Some(path) = waiting.pop() {
+            if path.ends_with("node_modules") {
+                continue;
+            }
+            if let Ok(entries) = std::fs::read_dir(&path) {
+                waiting.extend(entries.map(|entry| entry.unwrap().path()));
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                found.extend(name.find_iter(&text).map(|name| name.as_str().to_owned()));
+            }
+        }
+        // A misspelt one on purpose.
+        found.remove("FLEETCAST_WINDWO");
+        for name in &found {
+            assert!(is_of_scripts(name) || find_alias(name).is_some(), "{name}");
+        }
+        for name in OF_SCRIPTS
+            .into_iter()
+            .chain(["FLEETCAST_TEST_KAFKA_CLUSTER"])
+        {
+            assert!(found.contains(name), "{name} is used no more");
+            assert!(find_alias(name).is_none(), "{name} is a setting");
         }
     }
 

@@ -245,25 +245,53 @@ pub fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
         .collect()
 }
 
-/// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated.
+/// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated. What is wrong with one is found here,
+/// because librdkafka would look for a host of that name for ever.
 pub fn brokers(text: &str) -> Result<String, Wrong> {
     let brokers: Vec<&str> = list(text).collect();
     if brokers.is_empty() {
         return Err("expected at least one broker".to_owned());
     }
     for broker in &brokers {
-        // librdkafka takes a scheme too: `SASL_SSL://host:9093`.
-        let address = broker.split_once("://").map_or(*broker, |(_, rest)| rest);
-        let (host, number) = match address.rsplit_once(':') {
-            Some((host, number)) if !number.ends_with(']') => (host, Some(number)),
-            _ => (address, None),
-        };
-        let valid = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
-        if !valid || number.is_some_and(|number| port(number).is_err() || number == "0") {
-            return Err(format!("expected host:port; found {broker}"));
-        }
+        broker_address(broker).map_err(|why| format!("expected host:port; found {broker}{why}"))?;
     }
     Ok(brokers.join(","))
+}
+
+/// The error is a hint, or empty.
+fn broker_address(broker: &str) -> Result<(), &'static str> {
+    const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+    if broker.contains([';', '|']) || broker.contains(char::is_whitespace) {
+        return Err(": brokers are separated by commas");
+    }
+    let address = match broker.split_once("://") {
+        Some((scheme, rest)) if PROTOCOLS.contains(&&*scheme.to_ascii_lowercase()) => rest,
+        Some(_) => return Err(": a broker is no URL"),
+        None => broker,
+    };
+    let (host, number) = match address.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or(": a bracket is open")?;
+            host.parse::<Ipv6Addr>().map_err(|_| "")?;
+            let number = after.strip_prefix(':');
+            (number.is_some() || after.is_empty())
+                .then_some((host, number))
+                .ok_or("")?
+        }
+        None if address.parse::<Ipv6Addr>().is_ok() || address.matches(':').count() > 1 => {
+            return Err(": an IPv6 address stands in brackets");
+        }
+        None => match address.split_once(':') {
+            Some((host, number)) => (host, Some(number)),
+            None => (address, None),
+        },
+    };
+    let is_host = |c: char| c.is_alphanumeric() || ".-_:".contains(c);
+    let is_port = |number: &str| port(number).is_ok_and(|number| number > 0);
+    if host.is_empty() || !host.chars().all(is_host) || !number.is_none_or(is_port) {
+        return Err("");
+    }
+    Ok(())
 }
 
 pub fn url(text: &str) -> Result<String, Wrong> {

@@ -157,7 +157,7 @@ fn check_show_masks_secrets_and_names_origins() {
     let mut variables = NEEDED.to_vec();
     variables.extend([
         ("FLEETCAST_PORT", "8123"),
-        ("INTERNAL_TOKEN", "hush-hush"),
+        ("GITHUB_WEBHOOK_SECRET", "hush-hush"),
         ("KAFKA_PROPERTIES_SASL_PASSWORD", "hush-hush"),
     ]);
     let output = run(&["check", "--show", "--offline"], &variables);
@@ -365,8 +365,9 @@ fn a_signal_stops_the_server_with_0_and_the_log_is_json() {
         ("INTERNAL_PORT", "0"),
         ("DRAIN_SECONDS", "0"),
         ("LOG_LEVEL", "debug"),
-        ("COMMANDS_PER_SECOND", "5"),
+        ("ENVIRONMENT", "production"),
         ("FLEETCAST_SERVICE_HOST", "10.0.0.1"),
+        ("FLEETCAST_TEST_KAFKA_CLUSTER", "/tmp/cluster"),
     ]);
     for name in ["-TERM", "-INT"] {
         let mut child = command(&["serve"], &variables)
@@ -395,7 +396,29 @@ fn a_signal_stops_the_server_with_0_and_the_log_is_json() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{log:#?}");
         assert!(
             log.iter()
-                .any(|line| line["name"] == "COMMANDS_PER_SECOND" && line["level"] == "WARN")
+                .any(|line| line["name"] == "ENVIRONMENT" && line["level"] == "WARN")
+        );
+    }
+}
+
+#[test]
+fn a_safety_setting_of_a_later_part_stops_the_start_with_78() {
+    for (name, text) in [
+        ("COMMANDS_PER_SECOND", "5"),
+        ("FLEETCAST_MAX_CONNECTIONS_PER_ADDRESS", "10"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("DEAD_LETTER_TOPIC", "dead"),
+        ("KAFKA_PROPERTIES_SASL_MECHANISM", "OAUTHBEARER"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:9092;b:9092"),
+    ] {
+        let mut variables = NEEDED.to_vec();
+        variables.push((name, text));
+        let output = command(&["serve"], &variables).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{name}: {error}");
+        assert!(
+            error.contains("1 problem in the settings"),
+            "{name}: {error}"
         );
     }
 }

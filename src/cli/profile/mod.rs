@@ -24,7 +24,8 @@ pub(super) enum ProfileCommand {
     },
     /// Check a profile, and explain where records would go and why not elsewhere
     ///
-    /// Prints every mistake of the profile with its line. With --record each sample is walked through the profile's routes, by
+    /// Prints every mistake of the profile with its line; that its policy and its routes name the same kinds of rooms is checked
+    /// once both are without one. With --record each sample is walked through the profile's routes, by
     /// the code that routes real records, and every step is shown.
     #[command(after_help = "A sample is a JSON file, with - for standard input:
   {\"topic\": \"incident\", \"key\": \"k\", \"timestamp\": 1764000000000,

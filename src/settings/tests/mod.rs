@@ -3,6 +3,8 @@
 mod env_example;
 mod file;
 mod kafka;
+mod later;
+mod legible;
 
 use std::os::unix::fs::PermissionsExt;
 

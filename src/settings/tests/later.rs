@@ -1,0 +1,128 @@
+//! Settings of parts that this version lacks.
+
+use super::*;
+
+/// What an operator relies on for safety, or against loss.
+const SAFETY: [(&str, &str); 22] = [
+    ("COMMANDS_PER_SECOND", "20"),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "200"),
+    ("MAX_CONNECTIONS_PER_USER", "20"),
+    ("MAX_CONNECTIONS_PER_ORGANISATION", "5"),
+    ("HANDSHAKES_PER_SECOND_PER_ADDRESS", "50"),
+    ("LIMIT_LOOPBACK", "true"),
+    ("INTERNAL_TOKEN", "x"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8"),
+    ("PROXY_PROTOCOL", "true"),
+    ("BIND_SID", "true"),
+    ("MAX_RSS", "1GiB"),
+    ("TLS_CERT_FILE", "cert.pem"),
+    ("TLS_KEY_FILE", "key.pem"),
+    ("DEAD_LETTER_TOPIC", "dead"),
+    ("REVOCATIONS_TOPIC", "revoked"),
+    ("GRANTS_TOPIC", "grants"),
+    ("AUDIT_TOPIC", "audit"),
+    ("CONNECTIONS_TOPIC", "connections"),
+    ("REDIS_SECRET", "x"),
+    ("REDIS_EMITTERS", "node:o1"),
+    ("JWT_CLAIM_ORGANIZATION", "tenant"),
+    ("KAFKA_MODE", "group"),
+];
+
+#[test]
+fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
+    for (name, text) in SAFETY {
+        let variable = table::find(name).expect(name);
+        assert_eq!(variable.availability, Availability::Rejected, "{name}");
+        for written in [name.to_owned(), format!("FLEETCAST_{name}")] {
+            let told = problem(&[(&written, text)]);
+            assert!(told.starts_with(&format!("cannot use {written}")), "{told}");
+            assert!(told.contains("not available in this version"), "{told}");
+        }
+        let key = variable.key().expect(name);
+        let needed = [
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        ];
+        let told = with_file(&format!("{key} = \"{text}\""), &needed).map(drop);
+        let told = told.unwrap_err();
+        assert!(
+            told[0].starts_with(&format!("f.toml:1: cannot use {key}")),
+            "{told:?}"
+        );
+        for off in ["", "0", "false", "False"] {
+            if name != "KAFKA_MODE" {
+                assert_eq!(good(&[(name, off)]).notices, [], "{name}={off}");
+            }
+        }
+    }
+    let more = variables().filter(|one| one.availability == Availability::Rejected);
+    for variable in more {
+        let known = SAFETY.iter().any(|(name, _)| *name == variable.name);
+        let of_claims = variable.name.starts_with("JWT_CLAIM_");
+        assert!(known || of_claims, "{}", variable.name);
+    }
+}
+
+/// What stands in the table as a default holds: everything else of a later part has none.
+#[test]
+fn no_default_is_shown_for_what_nothing_enforces() {
+    const HOLDS: [&str; 12] = [
+        "KAFKA_MODE",
+        "LIMIT_LOOPBACK",
+        "PROXY_PROTOCOL",
+        "BIND_SID",
+        "ENGINEIO_V3",
+        "PUBLIC_API",
+        "KAFKA_CREATE_TOPICS",
+        "ALLOW_PLAIN_HTTP",
+        "FLEETCAST_LANE",
+        "JWT_CLAIM_USER",
+        "JWT_CLAIM_ORGANIZATION",
+        "JWT_CLAIM_ROLES",
+    ];
+    for variable in variables().filter(|one| one.availability != Availability::Available) {
+        let holds = HOLDS.contains(&variable.name) || variable.name == "JWT_CLAIM_NAME";
+        assert_eq!(
+            variable.default_text().is_some(),
+            holds,
+            "{}",
+            variable.name
+        );
+    }
+    for shown in show::effective(&BTreeMap::new(), &Presets::new()) {
+        let is_limit = shown.name.contains("_PER_");
+        assert!(!is_limit || shown.value == "-", "{shown:?}");
+    }
+}
+
+#[test]
+fn the_environment_of_a_later_part_is_a_warning() {
+    for name in ["ENVIRONMENT", "FLEETCAST_ENVIRONMENT"] {
+        let told = notices(&good(&[(name, "production")]));
+        assert_eq!(told, [format!("{name} has no effect in this version")]);
+    }
+    let told = notices(&good(&[
+        ("ENVIRONMENT", "production"),
+        ("ENGINEIO_V3", "true"),
+    ]));
+    assert_eq!(told.len(), 2, "each once: {told:?}");
+}
+
+#[test]
+fn variables_of_the_repositorys_scripts_and_tests_are_ignored() {
+    let settings = good(&[
+        ("FLEETCAST_CACHE", "/tmp/cache"),
+        ("FLEETCAST_BIN", "/tmp/fleetcast"),
+        ("FLEETCAST_NO_BROWSER", "1"),
+        ("FLEETCAST_TEST_KAFKA", "127.0.0.1:9092"),
+        ("FLEETCAST_TEST_KAFKA_CLUSTER", "/tmp/cluster"),
+        ("FLEETCAST_TEST_WHATEVER_COMES", "1"),
+    ]);
+    assert_eq!((settings.notices.len(), settings.injected), (0, 6));
+    for unknown in ["FLEETCAST_CACHES", "FLEETCAST_TESTS", "FLEETCAST_TEST"] {
+        assert!(
+            problem(&[(unknown, "1")]).starts_with("unknown variable"),
+            "{unknown}"
+        );
+    }
+}
