@@ -28,7 +28,7 @@ const QA_PAGE: &str = include_str!("../../assets/qa.html");
 
 const PEOPLE: &str = "/demo/people.json";
 
-/// What tells the page that it runs in the demo. It asks for nothing that is not there.
+/// The mark of a page that runs in the demo, so that the page requests this path only there.
 const PEOPLE_META: &str = r#"<meta name="fleetcast-people" content="/demo/people.json">"#;
 
 const CSS: &str = "text/css; charset=utf-8";

@@ -13,7 +13,7 @@ pub enum PingError {
     TimedOut(Duration),
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
-    #[error("it wants a password: redis://:PASSWORD@host, or redis://USER:PASSWORD@host")]
+    #[error("authentication required: redis://:PASSWORD@host, or redis://USER:PASSWORD@host")]
     PasswordMissing,
     #[error("it does not take this user and password")]
     PasswordWrong,

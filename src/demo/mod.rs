@@ -4,7 +4,7 @@
 //! - [`broker`]: librdkafka's mock cluster; `tests/it` runs on it, too
 //! - [`mod@people`]: whose tokens the QA page offers; [`mod@secret`]: what these are signed with
 //!
-//! The ordinary consumer reads from it, told only that the broker is a mock and its quirks are to be borne with.
+//! The ordinary consumer reads from it; it only knows that the broker is a mock, whose quirks it tolerates.
 
 pub mod broker;
 pub mod city;

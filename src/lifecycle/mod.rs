@@ -213,7 +213,7 @@ impl Lifecycle {
     fn judge(&self, name: &'static str, outcome: anyhow::Result<()>) {
         match outcome {
             Ok(()) if self.shared.soft.is_cancelled() => {}
-            Ok(()) => self.fail(name, "ended although nothing had asked it to"),
+            Ok(()) => self.fail(name, "ended unexpectedly"),
             Err(error) => self.fail(name, format!("{error:#}")),
         }
     }

@@ -35,7 +35,7 @@ async fn an_orderly_stop_waits_for_tasks_and_threads() {
 async fn a_critical_part_that_ends_fails_or_panics_fails_the_process() {
     type Part = fn() -> anyhow::Result<()>;
     let parts: [(&str, Part); 3] = [
-        ("ended although nothing had asked it to", || Ok(())),
+        ("ended unexpectedly", || Ok(())),
         ("no broker: gone", || {
             Err(anyhow::anyhow!("gone").context("no broker"))
         }),

@@ -1,4 +1,4 @@
-//! The accept loop: it never gives up, never spins, and never lets clients shut the probes out.
+//! The accept loop. It continues after every error, does not spin, and keeps capacity for probes.
 
 use std::collections::VecDeque;
 use std::io;

@@ -15,7 +15,7 @@ use crate::settings::{ServiceTopics, Settings};
 pub(super) enum TopicsCommand {
     /// Make and widen topics and set their settings; never deletes, never shrinks
     ///
-    /// Without a file: the service topics that are set (RECEIPTS_TOPIC; a warning tells of those that nothing uses in this
+    /// Without a file: the service topics that are set (RECEIPTS_TOPIC; a warning names those that nothing uses in this
     /// version), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
     #[command(after_help = "The file, here topics.yaml:
   topics:

@@ -115,7 +115,7 @@ impl MetadataPoller {
         }
     }
 
-    /// Reports the partitions of topics that are not wanted any more, and forgets them: wanted again, they are as at the start.
+    /// Reports the partitions of topics that are not wanted any more, and removes them: if wanted again, they are treated as at the start.
     pub(super) fn drop_unwanted(&mut self, report: &mut Report) {
         let wanted: BTreeSet<_> = self.wanted.topics().into_iter().collect();
         self.known.retain(|place, _| {

@@ -152,7 +152,7 @@ impl Reader {
         if let Some(partition) = self.partitions.leave(place) {
             events::partition_unwanted(&place.0, place.1);
             self.batch.push(Feed::Unwanted { partition });
-            self.restart("a topic is not wanted any more");
+            self.restart("no route wants a topic any more");
         }
     }
 
@@ -209,7 +209,7 @@ impl Reader {
                 );
             }
             PartitionVerdict::Restart => {
-                let context = "a partition does not move on";
+                let context = "a partition is stalled";
                 events::fault(&self.metrics, Component::Kafka, context, &partition.topic);
                 self.restart(context);
             }

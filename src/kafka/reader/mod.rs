@@ -287,7 +287,7 @@ impl Reader {
                 self.shared.ask();
             }
             RDKafkaErrorCode::Fatal => {
-                let context = "the Kafka client has given up";
+                let context = "the Kafka client has failed";
                 events::fault(&self.metrics, Component::Kafka, context, &text);
                 self.restart("fatal error");
             }

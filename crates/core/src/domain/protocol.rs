@@ -125,8 +125,8 @@ codes! {
         CursorForeign = 602, "cursor_foreign", "the cursor is of another organisation";
         /// Issued before this organisation's window begins here.
         CursorExpired = 603, "cursor_expired", "the cursor is older than the window";
-        /// The byte cap pushed out records that the cursor does not cover.
-        Evicted = 604, "evicted", "events were pushed out of the window";
+        /// The byte cap evicted records that the cursor does not cover.
+        Evicted = 604, "evicted", "events were evicted from the window";
         TopicRecreated = 605, "topic_recreated", "a topic was recreated";
         /// The end of the log lies below the cursor: the log was cut.
         LogTruncated = 606, "log_truncated", "the log ends before the cursor";

@@ -94,7 +94,7 @@ pub(super) fn class(
         return Ok((route.class, None));
     }
     let Some(heard) = first(by, view, (STAGE, WHAT), trace)? else {
-        // Nothing tells what it would be the latest of, so none may take its place.
+        // Without a key no later record may replace it.
         trace.note(STAGE, StepVerdict::LeftOut, || {
             let why = notes::not_there(&by.0);
             format!("{why}, so it is delivered as class event")

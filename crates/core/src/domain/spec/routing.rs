@@ -189,7 +189,7 @@ impl Routing {
                     if before.topics.is_some() {
                         builder.complain(
                             &at.then("topics"),
-                            format!("a route before this one is for events of {shared}, which this one would take all"),
+                            format!("a route before this one is for events of {shared}, and this one would take all of them"),
                         );
                     }
                     continue;
