@@ -93,19 +93,56 @@ fn a_build_installs_nothing_that_only_tests_need() {
     }
 }
 
+/// What `make` would run, with these variables in the environment.
+fn make(target: &str, variables: &[(&str, &str)]) -> String {
+    let output = Command::new("make")
+        .env_remove("MAKEFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("PORT")
+        .envs(variables.iter().copied())
+        .args(["--dry-run", "--no-print-directory", target])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("make");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 #[test]
 fn the_target_test_fast_runs_the_fast_tests() {
     for (target, command) in [
         ("test-fast", "scripts/test.sh fast"),
         ("test", "scripts/test.sh"),
     ] {
-        let output = Command::new("make")
-            .env_remove("MAKEFLAGS")
-            .args(["--dry-run", "--no-print-directory", target])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("make");
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(printed.trim(), command, "{target}");
+        assert_eq!(make(target, &[]), command, "{target}");
+    }
+}
+
+#[test]
+fn targets_run_what_cargo_has_built_wherever_that_is() {
+    let elsewhere = [("CARGO_TARGET_DIR", "/elsewhere")];
+    for (target, command) in [
+        ("demo", "/elsewhere/debug/fleetcast demo"),
+        ("dev", "/elsewhere/debug/fleetcast demo"),
+        ("load", "/elsewhere/release/loadgen"),
+        ("with-bugs", "/elsewhere/release/fleetcast-with-bugs"),
+        ("client-tests", "/elsewhere/release/fleetcast"),
+        ("browser-test", "/elsewhere/release/fleetcast"),
+        ("readme-test", "/elsewhere/release/fleetcast"),
+    ] {
+        let printed = make(target, &elsewhere);
+        assert!(printed.contains(command), "{target}: {printed}");
+        assert!(!printed.contains("target/"), "{target}: {printed}");
+    }
+}
+
+#[test]
+fn targets_follow_the_port_of_the_environment() {
+    for (target, expected) in [
+        ("docker-run", "--publish 8123:8001"),
+        ("health", "http://127.0.0.1:8123/ready"),
+        ("stats", "http://127.0.0.1:8123/stats"),
+    ] {
+        let printed = make(target, &[("PORT", "8123")]);
+        assert!(printed.contains(expected), "{target}: {printed}");
     }
 }
