@@ -273,18 +273,21 @@ const STEPS = {
 list.addEventListener("keydown", (event) => {
   const step = STEPS[event.key];
   const item = event.target.closest("li");
-  if (step && item) {
+  if (step) {
     const rows = visibleRows();
-    focusRow(step(rows, rows.indexOf(item)));
+    focusRow(item ? step(rows, rows.indexOf(item)) : rows[0]);
     event.preventDefault();
   }
 });
 list.addEventListener("focusin", (event) => setCurrent(event.target.closest("li") ?? current));
 list.addEventListener("scroll", showNewer, { passive: true });
 
+// The focus goes to the list and not to a row: that row would keep its place, and newer ones would be out of sight again.
+list.tabIndex = -1;
 byId("newer").addEventListener("click", () => {
   list.scrollTop = 0;
-  focusRow(visibleRows()[0]);
+  list.focus();
+  showNewer();
 });
 
 /** Closes what is open nearest to the focus. */

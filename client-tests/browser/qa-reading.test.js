@@ -39,7 +39,11 @@ test("an_expanded_row_stays_where_it_is_when_events_come", { skip }, async () =>
   assert.equal(await page.locator("#events .detail").count(), 0, "Escape collapses it");
   await page.click("#newer");
   assert.equal(await page.isVisible("#newer"), false);
+  await moreEvents(page, 5);
   assert.equal(await page.$eval("#events", (it) => it.scrollTop), 0);
+  assert.equal(await page.isVisible("#newer"), false, "the newest stay in sight");
+  await page.keyboard.press("ArrowDown");
+  assert.ok(await focusedEvent(), "an arrow leads into the list");
 });
 
 test("the_list_is_one_tab_stop_and_keeps_its_focus", { skip }, async () => {

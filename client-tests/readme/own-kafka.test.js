@@ -98,6 +98,20 @@ test("a_server_whose_port_the_demo_has_says_what_to_do", async () => {
   }
 });
 
+test("variables_of_the_tests_do_not_stop_the_demo", async (t) => {
+  // As in a shell that has run `export FLEETCAST_TEST_KAFKA=…` to run tests by hand.
+  const another = await Demo.prepare({
+    FLEETCAST_TEST_KAFKA: "127.0.0.1:1",
+    FLEETCAST_TEST_KAFKA_CLUSTER: "/nowhere",
+    FLEETCAST_TEST_LOG: "1",
+    FLEETCAST_CACHE: "/nowhere",
+    FLEETCAST_BIN: FLEETCAST,
+    FLEETCAST_NO_BROWSER: "1",
+  });
+  t.after(() => another.remove());
+  await another.start();
+});
+
 test("the_client_waits_for_its_server_and_asks_at_PORT", async (t) => {
   const late = await Demo.prepare({ JWT_SECRET: "0123456789abcdefghijklmnopqrstuvwxyzABCD" });
   t.after(() => late.remove());
