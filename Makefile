@@ -46,7 +46,7 @@ dev: ## The demo from a debug build, with debug logs
 	@LOG_LEVEL=$${LOG_LEVEL:-debug} exec $(DEMO) demo $(ARGS)
 
 .PHONY: build
-build: ## Optimised binaries into target/release
+build: ## Optimised binaries into target/release (or CARGO_TARGET_DIR)
 	@cargo build --release --locked --workspace --bins
 
 .PHONY: run
@@ -90,7 +90,7 @@ client-tests: node-modules build ## socket.io-client against the release build (
 ROUNDS ?= 20
 CLIENTS ?= js python java
 poll-losses: node-modules build ## Stock clients whose polling answers are lost (ROUNDS=500 CLIENTS="js python java")
-	@cd client-tests/js && node losses/run.js $(ROUNDS) $(CLIENTS)
+	@cd client-tests/js && $(WITH_BIN) node losses/run.js $(ROUNDS) $(CLIENTS)
 
 .PHONY: browser-test
 browser-test: node-modules build ## The QA page in Chromium

@@ -126,6 +126,7 @@ fn targets_run_what_cargo_has_built_wherever_that_is() {
         ("load", "/elsewhere/release/loadgen"),
         ("with-bugs", "/elsewhere/release/fleetcast-with-bugs"),
         ("client-tests", "/elsewhere/release/fleetcast"),
+        ("poll-losses", "/elsewhere/release/fleetcast"),
         ("browser-test", "/elsewhere/release/fleetcast"),
         ("readme-test", "/elsewhere/release/fleetcast"),
     ] {
