@@ -180,7 +180,7 @@ impl Input {
         if text.contains(char::REPLACEMENT_CHARACTER) {
             self.problem(format!("cannot use {name}: it is not text in UTF-8"));
         }
-        // Those of tokens are refused for what nobody sees: see `auth::jwt_secret`.
+        // Secrets of tokens are rejected for invisible characters: see `auth::jwt_secret`.
         let is_jwt_secret = is_secret && variable.name.starts_with("JWT_");
         self.check_visible(&name, given, is_secret, is_jwt_secret, &source);
         if text != trimmed && !is_jwt_secret {
@@ -203,7 +203,7 @@ impl Input {
         }
     }
 
-    /// What nobody sees in a file or a terminal, and what a shell would have taken away.
+    /// Characters that are invisible in a file or a terminal, and those that a shell would have removed.
     fn check_visible(
         &mut self,
         name: &str,
