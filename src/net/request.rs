@@ -88,7 +88,7 @@ impl Entrance {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.guard.set_upgraded();
-        } else if close || !self.keeping.holds() {
+        } else if close || is_error(response.status()) || !self.keeping.holds() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         } else if may_keep && !response.headers().contains_key(CONNECTION) {
@@ -129,6 +129,11 @@ impl Entrance {
 /// be told from an honest chunked one here, both are closed. Clients of ours do not send chunked bodies.
 fn is_chunked(request: &Request<Incoming>) -> bool {
     request.version() == Version::HTTP_11 && request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+/// Behind a refusal no connection is kept: the client may be gone (its session ended because it vanished), or unwelcome.
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// HTTP/1.1 keeps a connection unless asked not to, HTTP/1.0 only if asked to.

@@ -42,7 +42,12 @@ async fn held(app: &TestApp) -> Held {
 #[tokio::test]
 async fn a_vanished_client_is_closed_within_the_ping_timeout_and_leaves_nothing_behind() {
     let kafka = Kafka::mock(&[("transmission", 2)]).await;
-    let more = [("PING_INTERVAL", "2"), ("PING_TIMEOUT", "6")];
+    let more = [
+        ("PING_INTERVAL", "2"),
+        ("PING_TIMEOUT", "6"),
+        // A poll that was answered with a ping leaves an idle HTTP connection behind, which outlives the session.
+        ("KEEP_ALIVE_TIMEOUT", "7"),
+    ];
     let app = TestApp::start_with(&kafka, &more).await;
     let mut stream = Stream::new(&kafka, 2, 20_000);
     let mut stays = Client::connect(app.public, &auth("u0", "o1", &["channel:7"])).await;

@@ -133,7 +133,8 @@ async fn only_connections_that_are_kept_are_announced_as_kept() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_without_keep_alive_nor_while_draining_nor_when_connections_are_many() {
+async fn nothing_is_kept_behind_refusals_without_keep_alive_while_draining_or_with_many_connections()
+ {
     let none = NetSettings {
         keep_alive: Duration::ZERO,
         ..settings()
@@ -145,6 +146,11 @@ async fn nothing_is_kept_without_keep_alive_nor_while_draining_nor_when_connecti
     net.finish().await;
 
     let net = TestNet::start(router(), settings());
+    let refused = net
+        .exchange(b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    assert!(refused.starts_with("HTTP/1.1 404"), "{refused}");
+    assert!(refused.contains("connection: close"), "{refused}");
     net.drain.cancel();
     let draining = net.exchange(GET.as_bytes()).await;
     assert!(draining.contains("connection: close"), "{draining}");
