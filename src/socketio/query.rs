@@ -3,6 +3,10 @@
 /// The longest `t` that is kept for comparison, in bytes. Stock clients use 7 to 20; a longer one counts as none.
 const LONGEST_MARK: usize = 64;
 
+/// Decimal digits of a `t` that two polls in a row may share: the time in whole seconds (C#), or a checksum of 32 bits (Rust, which
+/// meets the one before in one of 1,700 polls).
+const COARSE_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
+
 /// What the parameters say. The first of a repeated one counts, as in the library.
 #[derive(Default)]
 pub(super) struct EngineQuery {
@@ -10,7 +14,7 @@ pub(super) struct EngineQuery {
     pub(super) websocket: bool,
     /// `?token=`, percent-decoded.
     pub(super) token: Option<String>,
-    /// `?t=`, which stock clients make different in each request, as it is.
+    /// `?t=` as it is, if it is of a kind that is different in each request.
     pub(super) mark: Option<String>,
 }
 
@@ -27,9 +31,7 @@ impl EngineQuery {
             websocket: value("transport").and_then(|text| text.split('=').next())
                 == Some("websocket"),
             token: value("token").map(percent_decode),
-            mark: value("t")
-                .filter(|mark| (1..=LONGEST_MARK).contains(&mark.len()))
-                .map(str::to_owned),
+            mark: value("t").filter(|mark| is_mark(mark)).map(str::to_owned),
         }
     }
 
@@ -41,6 +43,12 @@ impl EngineQuery {
             .collect();
         kept.join("&")
     }
+}
+
+/// By a coarse one, a new poll would get the answer before it again, and a post would be dropped.
+fn is_mark(text: &str) -> bool {
+    let coarse = COARSE_DIGITS.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
+    (1..=LONGEST_MARK).contains(&text.len()) && !coarse
 }
 
 /// A token needs no escapes, but a client library may escape its dots all the same. What is no escape stays as it is.
@@ -97,6 +105,12 @@ mod tests {
             ("t=%31", Some("%31")),
             (&format!("t={longest}"), Some(longest.as_str())),
             (&format!("t={too_long}"), None),
+            ("t=1795000000", None),
+            ("t=94637862", None),
+            ("t=4294967295", None),
+            ("t=1795000000123", Some("1795000000123")),
+            ("t=1795000000.25", Some("1795000000.25")),
+            ("t=mfk3x1a2", Some("mfk3x1a2")),
             ("t=&sid=a", None),
             ("transport=polling&token=a&xt=1", None),
         ] {

@@ -287,6 +287,40 @@ async fn repeated_post_is_acted_upon_once() {
     assert_eq!(app.metrics().await.value(ACCEPTED), 1);
 }
 
+/// Some clients put the time in whole seconds into `t` (C#), or a checksum of 32 bits (Rust): two requests that are no repeats have the same.
+#[tokio::test]
+async fn t_of_seconds_or_a_short_checksum_does_not_make_a_repeat() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    for mark in ["1795000000", "94637862", "4294967295"] {
+        let client = welcomed(&app).await;
+        let mut stream = Stream::new(&kafka, 1, 100);
+        let mut tally = Tally::default();
+        for _ in 1..=3 {
+            stream.produce(&kafka, 1).await;
+            let answer = client.get_marked(mark).await;
+            assert_eq!(answer.status, 200, "{mark}");
+            note(&mut tally, &answer.body);
+            assert_eq!(tally.count, stream.total(), "{mark}");
+        }
+        let target = client.marked(mark);
+        for _ in 0..2 {
+            let command = "42[\"no such\"]";
+            let posted = request(app.public, "POST", &target, &[], command).await;
+            assert_eq!(posted.unwrap().status, 200);
+        }
+        let mut refusals = 0;
+        while refusals < 2 {
+            let answer = timeout(SOON, client.get_marked(mark)).await;
+            let answer = answer.expect("a command was dropped");
+            refusals += answer.body.matches("42[\"error\"").count();
+        }
+        client.post("1").await;
+    }
+    let metrics = app.metrics().await;
+    assert_eq!(metrics.value(SAME_T_REPEATED) + metrics.value(ACCEPTED), 0);
+}
+
 #[tokio::test]
 async fn poll_that_is_repeated_during_an_upgrade_does_not_disturb_it() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
