@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Kafka, Packet, Polling, TestApp, auth, dispatcher};
+use crate::harness::{Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, request};
 
 /// Event packets that the library cannot read by itself, and the reason that answers them; `success` for a command.
 const EVENTS: [(&str, &str); 17] = [
@@ -219,4 +219,27 @@ async fn a_field_that_counts_is_named_by_its_own_error() {
     other.send(&format!("40{resume}")).await;
     let welcome = other.expect("connection_established").await;
     assert_eq!(welcome.args[0]["data"]["resume"], "resync");
+}
+
+/// Its packets get a few bytes longer before the library reads them.
+#[tokio::test]
+async fn a_payload_that_gets_too_long_is_not_accepted_as_an_empty_one() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let largest = 1_000_000;
+    for mark in ["", "&t=a"] {
+        let client = Polling::connect(app.public, &auth("u1", "o1", &[])).await;
+        let target = format!("{}{mark}", client.target());
+        let mut packets = vec!["42".to_owned(); 200];
+        let mut bytes = packets.len() * 3 - 1;
+        while bytes + 10 < largest {
+            let text = "x".repeat(60_000.min(largest - bytes - 5));
+            packets.push(format!("4{text}"));
+            bytes += text.len() + 2;
+        }
+        let body = packets.join("\u{1e}");
+        assert!((largest - 20..=largest).contains(&body.len()));
+        let answer = request(app.public, "POST", &target, &[], &body).await;
+        assert_eq!(answer.unwrap().status, 413, "{mark}");
+    }
 }
