@@ -237,12 +237,12 @@ fn modules_of_the_domain_know_each_other_in_one_direction() {
     assert_one_direction(knows);
 }
 
-/// Two types of one name can be distinguished by their paths only, in code and in talk.
+/// Two types of one name can be distinguished by their paths only, in code and in talk. Tests count too: they are read beside it.
 #[test]
 fn a_type_name_is_defined_in_one_file() {
     let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for folder in ["src", "crates"] {
-        for source in product(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
+        for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
             for name in defined(&source.code) {
                 let path = format!("{folder}/{}", source.path);
                 files.entry(name.to_owned()).or_default().insert(path);
@@ -314,7 +314,7 @@ fn unsafe_code_is_in_two_places() {
 }
 
 #[test]
-fn definitions_are_found_in_the_product_and_not_in_tests() {
+fn definitions_are_found_and_the_product_is_told_from_its_tests() {
     let code = code_of(
         "pub(in crate::a) struct One;\npub enum Two {\n}\nlet x = Three;\n// struct Four;\ncodes! {\n#[expect(a)]\nFive {\n}\n}\n",
     );

@@ -30,9 +30,9 @@ const EPOCH: u64 = 1_795_000_000_000;
 const PARTITIONS: i32 = 2;
 
 /// A small generator of its own, so that a failing seed stays failing.
-struct Random(u64);
+struct RecreationRandom(u64);
 
-impl Random {
+impl RecreationRandom {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -47,28 +47,28 @@ impl Random {
 }
 
 /// Which topic of the name, partition, offset.
-type Place = (u8, i32, i64);
+type RecreationPlace = (u8, i32, i64);
 
-enum Sent {
+enum RecreationSent {
     Interval { resumed: bool, cursor: Arc<str> },
     Cursor(Arc<str>),
-    Record(Place, Arc<str>),
+    Record(RecreationPlace, Arc<str>),
 }
 
-type Pipe = Rc<RefCell<VecDeque<Sent>>>;
+type RecreationPipe = Rc<RefCell<VecDeque<RecreationSent>>>;
 
-struct TestOutlet(Pipe);
+struct RecreationOutlet(RecreationPipe);
 
-impl Outlet for TestOutlet {
+impl Outlet for RecreationOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let sent = match item {
             Item::Control(ControlItem::Welcome {
                 resumption, cursor, ..
-            }) => Sent::Interval {
+            }) => RecreationSent::Interval {
                 resumed: resumption == Resumption::Resumed,
                 cursor: cursor.clone(),
             },
-            Item::Control(ControlItem::Resync { cursor, .. }) => Sent::Interval {
+            Item::Control(ControlItem::Resync { cursor, .. }) => RecreationSent::Interval {
                 resumed: false,
                 cursor: cursor.clone(),
             },
@@ -76,10 +76,10 @@ impl Outlet for TestOutlet {
                 ControlItem::Cursor { cursor }
                 | ControlItem::Stale { cursor, .. }
                 | ControlItem::Revoked { cursor, .. },
-            ) => Sent::Cursor(cursor.clone()),
+            ) => RecreationSent::Cursor(cursor.clone()),
             Item::Publication(delivery) => {
                 let place = serde_json::from_str(delivery.publication().payload.get()).unwrap();
-                Sent::Record(place, delivery.cursor().clone())
+                RecreationSent::Record(place, delivery.cursor().clone())
             }
             Item::Snapshot { .. } | Item::Ephemeral(_) => {
                 unreachable!(
@@ -92,8 +92,8 @@ impl Outlet for TestOutlet {
     }
 }
 
-struct Instance {
-    hub: Hub<TestOutlet>,
+struct RecreationInstance {
+    hub: Hub<RecreationOutlet>,
     /// By partition: the topic that it takes the name for.
     topics: Vec<u8>,
     next_index: u32,
@@ -102,16 +102,16 @@ struct Instance {
 }
 
 #[derive(Default)]
-struct Client {
+struct RecreationClient {
     cursor: Option<Arc<str>>,
     /// Where the interval that is checked began, and what came since.
     since: Option<Arc<str>>,
-    got: BTreeMap<Place, u32>,
-    connected: Option<(usize, ConnectionKey, Pipe)>,
+    got: BTreeMap<RecreationPlace, u32>,
+    connected: Option<(usize, ConnectionKey, RecreationPipe)>,
 }
 
 #[derive(Default, Debug)]
-struct Outcome {
+struct RecreationOutcome {
     received: usize,
     recreated: usize,
     outgrown: usize,
@@ -120,16 +120,16 @@ struct Outcome {
     refused: usize,
 }
 
-struct World {
-    random: Random,
+struct RecreationWorld {
+    random: RecreationRandom,
     seed: u64,
     now: u64,
     topic: u8,
     /// By partition: the end of the log.
     ends: Vec<i64>,
-    instances: Vec<Instance>,
-    clients: Vec<Client>,
-    outcome: Outcome,
+    instances: Vec<RecreationInstance>,
+    clients: Vec<RecreationClient>,
+    outcome: RecreationOutcome,
 }
 
 fn id_of(topic: u8) -> [u8; 16] {
@@ -152,7 +152,7 @@ fn decode(text: &str) -> Cursor {
     Cursor::decode(text, find).unwrap()
 }
 
-impl Instance {
+impl RecreationInstance {
     /// Takes up the topic that now has the name, for so many more of its partitions: offsets may tell before the id does.
     fn notice(&mut self, topic: u8, partitions: usize, now: Now) {
         let old = |number: &usize| self.topics.get(*number) != Some(&topic);
@@ -180,23 +180,23 @@ impl Instance {
     }
 }
 
-impl World {
+impl RecreationWorld {
     fn new(seed: u64) -> Self {
         let mut world = Self {
-            random: Random(seed),
+            random: RecreationRandom(seed),
             seed,
             now: EPOCH,
             topic: 0,
             ends: vec![0; PARTITIONS as usize],
             instances: Vec::new(),
             clients: Vec::new(),
-            outcome: Outcome::default(),
+            outcome: RecreationOutcome::default(),
         };
         for _ in 0..3 {
             let instance = world.boot();
             world.instances.push(instance);
         }
-        world.clients.resize_with(4, Client::default);
+        world.clients.resize_with(4, RecreationClient::default);
         world
     }
 
@@ -207,8 +207,8 @@ impl World {
         }
     }
 
-    fn boot(&mut self) -> Instance {
-        let mut instance = Instance {
+    fn boot(&mut self) -> RecreationInstance {
+        let mut instance = RecreationInstance {
             hub: Hub::new(HubSettings {
                 window_ms: 60_000,
                 window_bytes: usize::MAX / 2,
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Reads what stands under the name, whatever topic that is by now.
-    fn read(&mut self, instance: &mut Instance, count: usize) {
+    fn read(&mut self, instance: &mut RecreationInstance, count: usize) {
         let now = self.time();
         for _ in 0..count {
             let behind = |number: &usize| instance.reads[*number].1 < self.ends[*number];
@@ -323,7 +323,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, client: &mut Client) {
+    fn connect(&mut self, client: &mut RecreationClient) {
         let at = self.random.below(self.instances.len() as u64) as usize;
         let now = self.time();
         let organisation = Id::parse("o1").unwrap();
@@ -354,21 +354,21 @@ impl World {
                 Inspection::Unknown => Start::Resync(ResyncReason::TopicRecreated),
             };
         }
-        let pipe = Pipe::default();
+        let pipe = RecreationPipe::default();
         let hub = &mut self.instances[at].hub;
-        let outlet = TestOutlet(pipe.clone());
+        let outlet = RecreationOutlet(pipe.clone());
         let key = hub.connect(&organisation, vec![room()], start, outlet, now);
         while hub.turn(now) {}
         client.connected = Some((at, key, pipe));
     }
 
-    fn receive(&mut self, client: &mut Client) {
+    fn receive(&mut self, client: &mut RecreationClient) {
         let Some((_, _, pipe)) = &client.connected else {
             return;
         };
         for sent in pipe.take() {
             match sent {
-                Sent::Interval { resumed, cursor } => {
+                RecreationSent::Interval { resumed, cursor } => {
                     if !resumed {
                         self.outcome.resynced += usize::from(client.since.is_some());
                         client.since = Some(cursor.clone());
@@ -376,8 +376,8 @@ impl World {
                     }
                     client.cursor = Some(cursor);
                 }
-                Sent::Cursor(cursor) => client.cursor = Some(cursor),
-                Sent::Record(place, cursor) => {
+                RecreationSent::Cursor(cursor) => client.cursor = Some(cursor),
+                RecreationSent::Record(place, cursor) => {
                     let times = client.got.entry(place).or_default();
                     *times += 1;
                     assert_eq!(*times, 1, "seed {}: {place:?} came twice", self.seed);
@@ -428,7 +428,7 @@ fn room() -> Room {
     }
 }
 
-fn publication(place: Place) -> Publication {
+fn publication(place: RecreationPlace) -> Publication {
     Publication {
         topic: TOPIC.into(),
         partition: place.1,
@@ -447,9 +447,9 @@ fn publication(place: Place) -> Publication {
 
 #[test]
 fn no_client_goes_on_from_a_deleted_topic_into_the_recreated_one_without_a_resync() {
-    let mut total = Outcome::default();
+    let mut total = RecreationOutcome::default();
     for seed in 0..60 {
-        let mut world = World::new(seed);
+        let mut world = RecreationWorld::new(seed);
         for _ in 0..400 {
             world.step();
         }

@@ -66,7 +66,7 @@ pub(super) struct Reader {
 }
 
 /// An event as it is remembered when its borrow has ended.
-enum Seen {
+enum OwnedEvent {
     Nothing,
     Lost(TopicPartition),
     Error {
@@ -205,30 +205,30 @@ impl Reader {
             self.source = Some(source);
             match seen {
                 None => return,
-                Some(Seen::Nothing) => {}
-                Some(Seen::Lost((topic, number))) => {
+                Some(OwnedEvent::Nothing) => {}
+                Some(OwnedEvent::Lost((topic, number))) => {
                     if let Some(partition) = self.partitions.get(&topic, number) {
                         partition.lost(clock::monotonic_ms());
                         self.shared.ask();
                     }
                 }
-                Some(Seen::Error { code, text }) => self.on_error(code, &text),
+                Some(OwnedEvent::Error { code, text }) => self.on_error(code, &text),
             }
             timeout = Duration::ZERO;
         }
     }
 
-    fn see(&mut self, event: QueueEvent<'_>) -> Seen {
+    fn see(&mut self, event: QueueEvent<'_>) -> OwnedEvent {
         match event {
             QueueEvent::Record(record) => {
                 let Some(partition) = self.partitions.get(record.topic, record.partition) else {
-                    return Seen::Nothing;
+                    return OwnedEvent::Nothing;
                 };
                 if !partition.record(record.offset, clock::monotonic_ms()) {
                     // Never seen from librdkafka, which skips to the offset it was given. Should a log have been recreated
                     // below us, the metadata poller will find its end below our position.
                     self.shared.ask();
-                    return Seen::Nothing;
+                    return OwnedEvent::Nothing;
                 }
                 let index = partition.index;
                 self.batch
@@ -239,7 +239,7 @@ impl Reader {
                         },
                         None => unrouted(index, &record),
                     });
-                Seen::Nothing
+                OwnedEvent::Nothing
             }
             QueueEvent::End {
                 topic,
@@ -250,16 +250,16 @@ impl Reader {
                     partition.end(next, clock::monotonic_ms());
                     self.batch.push(end_of(partition));
                 }
-                Seen::Nothing
+                OwnedEvent::Nothing
             }
             QueueEvent::Failed {
                 at: Some((topic, partition)),
                 code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
                 ..
-            } => Seen::Lost((Arc::from(topic), partition)),
+            } => OwnedEvent::Lost((Arc::from(topic), partition)),
             QueueEvent::Failed { at, code, text } => {
                 let text = self.context.masked(text);
-                Seen::Error {
+                OwnedEvent::Error {
                     code,
                     text: match at {
                         Some((topic, partition)) => format!("{topic}/{partition}: {text}"),
@@ -273,9 +273,9 @@ impl Reader {
                 text,
             } => {
                 self.context.line(level, facility, text);
-                Seen::Nothing
+                OwnedEvent::Nothing
             }
-            QueueEvent::Other => Seen::Nothing,
+            QueueEvent::Other => OwnedEvent::Nothing,
         }
     }
 

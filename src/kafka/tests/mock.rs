@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::super::ConsumerSettings;
-use super::rig::{Rig, SOON, STOP, eventually, produce, producer, settings, values};
+use super::rig::{KafkaRig, SOON, STOP, eventually, produce, producer, settings, values};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -34,7 +34,7 @@ fn existing_records_are_loaded_and_new_ones_follow_in_order() {
         produce(&producer, "incident", partition, &old);
         all.extend(old);
     }
-    let mut rig = Rig::start(&settings, &["incident", "task"]);
+    let mut rig = KafkaRig::start(&settings, &["incident", "task"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert!(rig.has_exactly("incident", &all));
     assert_eq!(rig.contacts, [true]);
@@ -82,7 +82,7 @@ fn invalid_records_do_not_stop_the_reader() {
         .map(str::to_owned)
         .into();
     produce(&producer, "incident", 0, &mixed);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     let seen = &rig.indexes[&0];
     assert_eq!(seen.values, ["a", "b"]);
@@ -129,7 +129,7 @@ fn a_record_has_its_key_headers_and_timestamp() {
     producer.send(bare.timestamp(77)).unwrap();
     producer.send(tombstone).unwrap();
     producer.flush(SOON).unwrap();
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     let seen = &rig.indexes[&0];
     assert_eq!(seen.values, ["v", ""]);
@@ -153,7 +153,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
     // The regular look is far away: only asking for one finds the topic.
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
-    let mut rig = Rig::start(&settings, &["incident", "task"]);
+    let mut rig = KafkaRig::start(&settings, &["incident", "task"]);
     rig.until("caught up without it", |rig| rig.status().caught_up);
     assert_eq!(rig.status().missing.len(), 1);
 
@@ -173,7 +173,7 @@ fn each_metadata_poll_confirms_the_end() {
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("x", 3));
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     let before = rig.indexes[&0].ends.len();
     assert!(rig.refreshed());
@@ -187,7 +187,7 @@ fn an_unreachable_broker_loses_contact_but_no_record() {
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("before", 10);
     produce(&producer, "incident", 0, &all);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
 
     for (round, edges) in [
@@ -212,7 +212,7 @@ fn an_unreachable_broker_loses_contact_but_no_record() {
 fn the_reader_waits_for_a_broker_that_starts_later() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     cluster.broker_down(-1).unwrap();
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("an error", |rig| rig.status().last_error.is_some());
     assert!(rig.indexes.is_empty() && rig.contacts.is_empty() && !rig.status().caught_up);
     cluster.broker_up(-1).unwrap();
@@ -223,7 +223,7 @@ fn the_reader_waits_for_a_broker_that_starts_later() {
 #[test]
 fn shutdown_is_quick_when_the_broker_is_away() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     cluster.broker_down(-1).unwrap();
     rig.until("no contact", |rig| rig.contacts == [true, false]);
@@ -237,7 +237,7 @@ fn a_full_feed_blocks_the_reader_and_loses_nothing() {
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let all = values("x", 3_000);
     produce(&producer, "incident", 0, &all);
-    let mut rig = Rig::with_feed_of(&settings, &["incident"], 1);
+    let mut rig = KafkaRig::with_feed_of(&settings, &["incident"], 1);
     let routed = Arc::clone(&rig.routed);
     eventually("the first records", || routed.load(Ordering::Relaxed) > 0);
     // One batch waits in the channel, one in the reader's hand.
@@ -254,7 +254,7 @@ fn a_full_feed_blocks_the_reader_and_loses_nothing() {
 fn a_stalled_client_is_recreated() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| {
         rig.status().caught_up && rig.contacts == [true]
     });
@@ -273,10 +273,10 @@ fn a_stalled_client_is_recreated() {
 #[test]
 fn the_reader_ends_when_the_feed_is_dropped() {
     let (_cluster, settings) = cluster(&[("incident", 1)]);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.drop_feed();
-    rig.until("the end", Rig::has_ended);
+    rig.until("the end", KafkaRig::has_ended);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_log_that_was_truncated_and_has_grown_again_is_another_log() {
     let (cluster, settings) = cluster(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("old", 20));
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("read", |rig| {
         rig.status().caught_up && rig.values("incident").len() == 20
     });
@@ -306,7 +306,7 @@ fn a_leader_change_loses_no_record() {
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("old", 20);
     produce(&producer, "incident", 0, &all);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("read", |rig| {
         rig.status().caught_up && rig.values("incident").len() == 20
     });

@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::Offset;
 
 use super::super::ConsumerSettings;
-use super::rig::{Rig, SOON, STOP, eventually, produce, producer, settings, values};
+use super::rig::{KafkaRig, SOON, STOP, eventually, produce, producer, settings, values};
 use crate::clock;
 
 pub(super) struct Real {
@@ -119,7 +119,7 @@ fn loading_starts_with_the_window() {
         keep: Duration::from_mins(6),
         ..real.settings()
     };
-    let mut rig = Rig::start(&settings, &[&mixed, &old]);
+    let mut rig = KafkaRig::start(&settings, &[&mixed, &old]);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert_eq!(rig.values(&mixed), ["margin", "young"]);
     let index = rig.indexes.values().find(|seen| seen.topic == old).unwrap();
@@ -149,7 +149,7 @@ fn the_end_counts_transactions_and_their_markers() {
     transact("aborted", false);
     transact("good", true);
     transact("also aborted", false);
-    let mut rig = Rig::start(&real.settings(), &[&topic]);
+    let mut rig = KafkaRig::start(&real.settings(), &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert_eq!(rig.values(&topic), values("good", 3));
     // Three times three records and a marker.
@@ -199,7 +199,7 @@ fn records_deleted_before_they_were_read_are_a_gap() {
             .properties
             .insert(name.to_owned(), value.to_owned());
     }
-    let mut rig = Rig::with_feed_of(&settings, &[&topic], 1);
+    let mut rig = KafkaRig::with_feed_of(&settings, &[&topic], 1);
     let routed = std::sync::Arc::clone(&rig.routed);
     eventually("it reads", || routed.load(Ordering::Relaxed) > 0);
     real.delete_records(&topic, 38);
@@ -225,7 +225,7 @@ fn new_partitions_are_read_from_their_beginning() {
     let producer = real.producer();
     let mut settings = real.settings();
     settings.intervals = super::super::PollIntervals::default();
-    let mut rig = Rig::start(&settings, &[&topic]);
+    let mut rig = KafkaRig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.add_partitions(&topic, 6);
     let mut all = Vec::new();
@@ -256,7 +256,7 @@ fn a_deleted_and_recreated_topic_is_read_under_a_new_index() {
     let producer = real.producer();
     let first = values("first", 10);
     produce(&producer, &topic, 0, &first);
-    let mut rig = Rig::start(&real.settings(), &[&topic]);
+    let mut rig = KafkaRig::start(&real.settings(), &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.delete(&topic);
     rig.until("deleted", |rig| rig.indexes[&0].deleted);
@@ -284,7 +284,7 @@ fn a_topic_recreated_between_two_polls_is_noticed_by_its_end() {
     produce(&real.producer(), &topic, 0, &values("first", 50));
     let mut settings = real.settings();
     settings.intervals.retry = Duration::from_secs(1);
-    let mut rig = Rig::start(&settings, &[&topic]);
+    let mut rig = KafkaRig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     real.delete(&topic);
     real.create(&topic, 1);

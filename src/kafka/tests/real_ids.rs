@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::real::{Real, unique};
-use super::rig::{Rig, named, produce, values};
+use super::rig::{KafkaRig, named, produce, values};
 
 #[test]
 #[ignore = "real Kafka"]
@@ -11,7 +11,7 @@ fn ids_are_learned_at_the_start_without_delaying_the_reader() {
     let real = Real::connect();
     let topic = unique("known");
     real.create(&topic, 3);
-    let mut rig = Rig::start(&real.settings(), &[&topic]);
+    let mut rig = KafkaRig::start(&real.settings(), &[&topic]);
     rig.until("ids", |rig| {
         rig.indexes.len() == 3 && rig.indexes.values().all(|seen| seen.topic_id.is_some())
     });
@@ -32,7 +32,7 @@ fn a_recreated_topic_that_outgrows_the_old_one_is_read_from_its_beginning() {
     // No look falls between deletion and growth: only the question for ids finds out.
     settings.intervals.look = Duration::from_secs(4);
     settings.intervals.retry = Duration::from_secs(4);
-    let mut rig = Rig::start(&settings, &[&topic]);
+    let mut rig = KafkaRig::start(&settings, &[&topic]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.until("ids", |rig| {
         rig.indexes.values().all(|seen| seen.topic_id.is_some())
@@ -42,7 +42,7 @@ fn a_recreated_topic_that_outgrows_the_old_one_is_read_from_its_beginning() {
     let second = values("second", 200);
     produce(&real.producer(), &topic, 0, &second);
     rig.until("the new log", |rig| {
-        let recreated = |seen: &super::rig::Seen| !seen.deleted && seen.values == second;
+        let recreated = |seen: &super::rig::SeenPartition| !seen.deleted && seen.values == second;
         rig.indexes.values().any(recreated)
     });
     let old: Vec<_> = rig.indexes.values().filter(|seen| seen.deleted).collect();
@@ -62,7 +62,7 @@ fn a_topic_that_is_routed_again_continues_where_it_stopped_on_kafka() {
     let producer = real.producer();
     let mut all = values("before", 5);
     produce(&producer, &other, 0, &all);
-    let mut rig = Rig::start(&real.settings(), &[&kept, &other]);
+    let mut rig = KafkaRig::start(&real.settings(), &[&kept, &other]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.handle.set_topics(named(&[&kept]));
     rig.until("let go", |rig| {

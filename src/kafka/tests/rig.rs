@@ -62,7 +62,7 @@ impl Router for Plain {
 
 /// What the hub would know of one index.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Seen {
+pub(super) struct SeenPartition {
     pub(super) topic: String,
     pub(super) number: i32,
     pub(super) start: i64,
@@ -79,19 +79,19 @@ pub(super) struct Seen {
     next: i64,
 }
 
-pub(super) struct Rig {
+pub(super) struct KafkaRig {
     pub(super) handle: Handle,
     feed: Option<mpsc::Receiver<Vec<Feed>>>,
     runtime: tokio::runtime::Runtime,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
-    pub(super) indexes: BTreeMap<u32, Seen>,
+    pub(super) indexes: BTreeMap<u32, SeenPartition>,
     pub(super) contacts: Vec<bool>,
     /// How many records were shown to the router, also of batches that were not taken yet.
     pub(super) routed: Arc<AtomicU64>,
 }
 
-impl Rig {
+impl KafkaRig {
     pub(super) fn start(settings: &ConsumerSettings, topics: &[&str]) -> Self {
         Self::with_feed_of(settings, topics, 1024)
     }
@@ -178,13 +178,13 @@ impl Rig {
                 start,
             } => {
                 assert_eq!(index as usize, self.indexes.len(), "dense, never reused");
-                let seen = Seen {
+                let seen = SeenPartition {
                     topic: topic.to_string(),
                     number,
                     start,
                     topic_id,
                     next: start,
-                    ..Seen::default()
+                    ..SeenPartition::default()
                 };
                 self.indexes.insert(index, seen);
             }
@@ -248,7 +248,7 @@ impl Rig {
         }
     }
 
-    fn live(&mut self, index: u32) -> &mut Seen {
+    fn live(&mut self, index: u32) -> &mut SeenPartition {
         let seen = self.indexes.get_mut(&index).expect("Partition comes first");
         let ended = seen.deleted || seen.truncated || seen.unwanted;
         assert!(!ended, "nothing comes after the end");
@@ -302,7 +302,7 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
+impl Drop for KafkaRig {
     fn drop(&mut self) {
         self.stop.cancel();
     }

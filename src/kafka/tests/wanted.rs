@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use super::super::{ConsumerSettings, TopicSelection};
-use super::rig::{Rig, STOP, beginning, named, produce, producer, settings, values};
+use super::rig::{KafkaRig, STOP, beginning, named, produce, producer, settings, values};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -23,7 +23,7 @@ fn cluster(topics: &[&str]) -> (Cluster, ConsumerSettings) {
     (cluster, settings)
 }
 
-fn topics_of(rig: &Rig) -> Vec<&str> {
+fn topics_of(rig: &KafkaRig) -> Vec<&str> {
     let read = rig.indexes.values().filter(|seen| !seen.unwanted);
     let mut topics: Vec<_> = read.map(|seen| seen.topic.as_str()).collect();
     topics.sort_unstable();
@@ -39,7 +39,7 @@ fn topics_that_match_are_read_also_when_they_are_created_later() {
         names: named(&["incident"]).names,
         ..beginning("fleet-")
     };
-    let mut rig = Rig::with_topics(&settings, topics, 64);
+    let mut rig = KafkaRig::with_topics(&settings, topics, 64);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert_eq!(topics_of(&rig), ["fleet-north", "incident"]);
     assert!(rig.has_exactly("fleet-north", &values("old", 3)));
@@ -62,7 +62,7 @@ fn the_selected_topics_change_while_running() {
     for topic in ["fleet-north", "fleet-south", "incident", "task"] {
         produce(&producer, topic, 0, &values(topic, 3));
     }
-    let mut rig = Rig::with_topics(&settings, beginning("fleet-n"), 64);
+    let mut rig = KafkaRig::with_topics(&settings, beginning("fleet-n"), 64);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert_eq!(topics_of(&rig), ["fleet-north"]);
 
@@ -108,7 +108,7 @@ fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
             topic.starts_with("fleet-")
         })),
     };
-    let mut rig = Rig::with_topics(&settings, topics, 64);
+    let mut rig = KafkaRig::with_topics(&settings, topics, 64);
     rig.until("caught up", |rig| rig.status().caught_up);
     listed.lock().unwrap().clear();
     let begin = Instant::now();
@@ -132,7 +132,7 @@ fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
 #[test]
 fn brokers_without_topic_ids_delay_nothing() {
     let (_cluster, settings) = cluster(&["incident"]);
-    let mut rig = Rig::start(&settings, &["incident"]);
+    let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert!(rig.indexes[&0].topic_id.is_none());
     let unidentified = &rig.status().unidentified;

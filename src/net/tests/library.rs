@@ -19,20 +19,23 @@ use super::super::{ConnectionEnd, FrameAnswer};
 use super::*;
 
 #[derive(Default)]
-struct Room {
+struct OpenedSockets {
     guards: Mutex<Vec<Arc<Guard>>>,
     sockets: Mutex<Vec<SocketRef>>,
     disconnected: AtomicU64,
 }
 
-fn library() -> (Router, Arc<Room>, Arc<Recorder>) {
-    let (room, recorder) = (Arc::new(Room::default()), Arc::new(Recorder::default()));
+fn library() -> (Router, Arc<OpenedSockets>, Arc<Recorder>) {
+    let (opened, recorder) = (
+        Arc::new(OpenedSockets::default()),
+        Arc::new(Recorder::default()),
+    );
     // Long pings: what ends a connection in these tests is not the heartbeat.
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(4096)
         .ping_interval(Duration::from_mins(1))
         .build_layer();
-    let (of_handler, observer) = (room.clone(), recorder.clone());
+    let (of_handler, observer) = (opened.clone(), recorder.clone());
     io.ns("/", async move |socket: SocketRef| {
         let guard = socket
             .req_parts()
@@ -48,10 +51,10 @@ fn library() -> (Router, Arc<Room>, Arc<Recorder>) {
         of_handler.sockets.lock().unwrap().push(socket);
         of_handler.guards.lock().unwrap().push(guard);
     });
-    (Router::new().layer(layer), room, recorder)
+    (Router::new().layer(layer), opened, recorder)
 }
 
-async fn connect(net: &TestNet, room: &Room) -> WebSocketStream<TcpStream> {
+async fn connect(net: &TestNet, opened: &OpenedSockets) -> WebSocketStream<TcpStream> {
     let stream = net.connect_narrow().await;
     let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", net.address);
     let (mut client, _) = client_async(url, stream).await.unwrap();
@@ -59,7 +62,7 @@ async fn connect(net: &TestNet, room: &Room) -> WebSocketStream<TcpStream> {
     assert!(open.starts_with("0{"), "{open}");
     client.send(Message::text("40")).await.unwrap();
     assert!(next_text(&mut client).await.starts_with("40{"));
-    eventually("connected", || !room.sockets.lock().unwrap().is_empty()).await;
+    eventually("connected", || !opened.sockets.lock().unwrap().is_empty()).await;
     client
 }
 
@@ -76,10 +79,10 @@ async fn next_text(client: &mut WebSocketStream<TcpStream>) -> String {
 
 #[tokio::test]
 async fn frames_of_the_library_are_observed() {
-    let (router, room, recorder) = library();
+    let (router, opened, recorder) = library();
     let net = TestNet::start(router, settings());
-    let mut client = connect(&net, &room).await;
-    let socket = room.sockets.lock().unwrap()[0].clone();
+    let mut client = connect(&net, &opened).await;
+    let socket = opened.sockets.lock().unwrap()[0].clone();
     let long = "x".repeat(70_000);
     for data in ["short", &"y".repeat(300), &long] {
         socket.emit("event", data).unwrap();
@@ -105,9 +108,9 @@ async fn frames_of_the_library_are_observed() {
 }
 
 /// Fills everything between the library's queue and a client that does not read.
-async fn fill(room: &Room) -> Arc<Guard> {
-    let socket = room.sockets.lock().unwrap()[0].clone();
-    let guard = room.guards.lock().unwrap()[0].clone();
+async fn fill(opened: &OpenedSockets) -> Arc<Guard> {
+    let socket = opened.sockets.lock().unwrap()[0].clone();
+    let guard = opened.guards.lock().unwrap()[0].clone();
     let data = "x".repeat(10_000);
     for _ in 0..1000 {
         socket.emit("event", &data).unwrap();
@@ -118,20 +121,20 @@ async fn fill(room: &Room) -> Arc<Guard> {
 
 #[tokio::test]
 async fn a_kick_runs_the_disconnect_handler_though_the_window_is_full() {
-    let (router, room, _) = library();
+    let (router, opened, _) = library();
     let patient = NetSettings {
         slow_client_timeout: LONG * 6,
         ..settings()
     };
     let net = TestNet::start(router, patient);
-    let client = connect(&net, &room).await;
-    let guard = fill(&room).await;
+    let client = connect(&net, &opened).await;
+    let guard = fill(&opened).await;
     sleep(Duration::from_millis(200)).await;
-    assert_eq!(room.disconnected.load(Ordering::SeqCst), 0);
+    assert_eq!(opened.disconnected.load(Ordering::SeqCst), 0);
     let start = Instant::now();
     guard.kick("slow_client");
     eventually("disconnected", || {
-        room.disconnected.load(Ordering::SeqCst) == 1
+        opened.disconnected.load(Ordering::SeqCst) == 1
     })
     .await;
     assert!(
@@ -147,12 +150,12 @@ async fn a_kick_runs_the_disconnect_handler_though_the_window_is_full() {
 
 #[tokio::test]
 async fn a_stalled_client_of_the_library_is_closed_at_the_deadline() {
-    let (router, room, _) = library();
+    let (router, opened, _) = library();
     let net = TestNet::start(router, settings());
-    let client = connect(&net, &room).await;
-    fill(&room).await;
+    let client = connect(&net, &opened).await;
+    fill(&opened).await;
     eventually("disconnected", || {
-        room.disconnected.load(Ordering::SeqCst) == 1
+        opened.disconnected.load(Ordering::SeqCst) == 1
     })
     .await;
     eventually("closed", || net.table.is_empty()).await;
@@ -271,15 +274,15 @@ async fn answer_of_an_observer_closes_the_connection_in_place_of_the_frame() {
 #[tokio::test]
 async fn every_frame_reaches_a_narrow_client_that_reads_late_and_slowly() {
     const EVENTS: usize = 400;
-    let (router, room, recorder) = library();
+    let (router, opened, recorder) = library();
     let patient = NetSettings {
         slow_client_timeout: LONG,
         ..settings()
     };
     let net = TestNet::start(router, patient);
-    let mut client = connect(&net, &room).await;
-    let socket = room.sockets.lock().unwrap()[0].clone();
-    let guard = room.guards.lock().unwrap()[0].clone();
+    let mut client = connect(&net, &opened).await;
+    let socket = opened.sockets.lock().unwrap()[0].clone();
+    let guard = opened.guards.lock().unwrap()[0].clone();
     for number in 0..EVENTS {
         // Of all lengths.
         let data = "x".repeat(number * 37 % 5_000);

@@ -65,7 +65,7 @@ async fn sessions_are_found_by_connection_user_and_organisation_until_they_end()
     for session in open.of_user(&id("o1"), &id("u1")) {
         session.close(CloseReason::Dismissed);
     }
-    let reasons: Vec<_> = clients.iter().map(Client::close_reason).collect();
+    let reasons: Vec<_> = clients.iter().map(SessionClient::close_reason).collect();
     let dismissed = Some(CloseReason::Dismissed);
     assert_eq!(
         reasons,

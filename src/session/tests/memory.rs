@@ -21,7 +21,7 @@ pub(super) const LABELS: ConnectionLabels = ConnectionLabels {
 
 /// What a client received.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Received {
+pub(super) struct MemoryEvent {
     pub(super) event: String,
     pub(super) body: Value,
     pub(super) cursor: Option<String>,
@@ -29,15 +29,15 @@ pub(super) struct Received {
 
 /// One connection: the client's end and the server's in one.
 pub(super) struct MemoryTransport {
-    pipe: Mutex<Pipe>,
+    pipe: Mutex<SessionPipe>,
     closed: Mutex<Option<CloseReason>>,
     _slot: AdmissionSlot,
 }
 
 #[derive(Default)]
-struct Pipe {
+struct SessionPipe {
     capacity: usize,
-    received: Vec<Received>,
+    received: Vec<MemoryEvent>,
     offered_while_full: usize,
 }
 
@@ -47,13 +47,13 @@ impl MemoryTransport {
         sessions: &Arc<Sessions>,
         request: ConnectRequest,
         capacity: usize,
-    ) -> Result<(Client, Resumption), RejectReason> {
+    ) -> Result<(SessionClient, Resumption), RejectReason> {
         let slot = sessions.admit("at the handshake of the memory transport")?;
         let admitted = sessions.authenticate(request).await?;
         let transport = Arc::new(Self {
-            pipe: Mutex::new(Pipe {
+            pipe: Mutex::new(SessionPipe {
                 capacity,
-                ..Pipe::default()
+                ..SessionPipe::default()
             }),
             closed: Mutex::default(),
             _slot: slot,
@@ -67,11 +67,11 @@ impl MemoryTransport {
             })
         };
         let resumption = admitted.connect(transport.clone(), LABELS, outlet);
-        let client = Client { session, transport };
+        let client = SessionClient { session, transport };
         Ok((client, resumption))
     }
 
-    fn pipe(&self) -> MutexGuard<'_, Pipe> {
+    fn pipe(&self) -> MutexGuard<'_, SessionPipe> {
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,18 +90,18 @@ struct MemoryOutlet {
 }
 
 impl MemoryOutlet {
-    fn received(&self, item: Item<'_>) -> Received {
+    fn received(&self, item: Item<'_>) -> MemoryEvent {
         match item {
             Item::Control(item) => {
                 let event = self.session.server_event(item);
                 let body = event.body.as_ref();
-                Received {
+                MemoryEvent {
                     event: event.name.to_owned(),
                     body: body.map_or(Value::Null, |body| parsed(body.get())),
                     cursor: event.cursor.map(ToString::to_string),
                 }
             }
-            Item::Publication(delivery) => Received {
+            Item::Publication(delivery) => MemoryEvent {
                 event: delivery.publication().event.to_string(),
                 body: parsed(delivery.publication().payload.get()),
                 cursor: Some(delivery.cursor().to_string()),
@@ -109,7 +109,7 @@ impl MemoryOutlet {
             Item::Snapshot {
                 publication,
                 cursor,
-            } => Received {
+            } => MemoryEvent {
                 event: publication.event.to_string(),
                 body: parsed(publication.payload.get()),
                 cursor: Some(cursor.to_string()),
@@ -131,7 +131,7 @@ impl Outlet for MemoryOutlet {
         // No transport sends anything before the welcome.
         for room in self.rejected.drain(..) {
             let event = self.session.error_event(room.failure, &room.about);
-            pipe.received.push(Received {
+            pipe.received.push(MemoryEvent {
                 event: event.name.to_owned(),
                 body: parsed(event.body.expect("errors have a body").get()),
                 cursor: None,
@@ -146,14 +146,14 @@ fn parsed(json: &str) -> Value {
 }
 
 /// A connected client.
-pub(super) struct Client {
+pub(super) struct SessionClient {
     pub(super) session: Arc<Session>,
     transport: Arc<MemoryTransport>,
 }
 
-impl Client {
+impl SessionClient {
     /// The first `count` events, once they are there.
-    pub(super) async fn receive(&self, count: usize) -> Vec<Received> {
+    pub(super) async fn receive(&self, count: usize) -> Vec<MemoryEvent> {
         self.until(|pipe| pipe.received.len() >= count).await;
         self.transport.pipe().received.clone()
     }
@@ -180,7 +180,7 @@ impl Client {
         self.session.end(reason);
     }
 
-    async fn until(&self, condition: impl Fn(&Pipe) -> bool) {
+    async fn until(&self, condition: impl Fn(&SessionPipe) -> bool) {
         let waiting = async {
             while !condition(&self.transport.pipe()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;

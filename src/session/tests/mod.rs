@@ -34,7 +34,7 @@ use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::RejectReason;
-use memory::{Client, LABELS, MemoryTransport, Received};
+use memory::{LABELS, MemoryEvent, MemoryTransport, SessionClient};
 
 const TOPIC: &str = "incident";
 
@@ -214,14 +214,14 @@ impl TestServer {
         self.apply(batch).await;
     }
 
-    async fn connect(&self, request: ConnectRequest) -> (Client, Resumption) {
+    async fn connect(&self, request: ConnectRequest) -> (SessionClient, Resumption) {
         self.try_connect(request).await.expect("admitted")
     }
 
     async fn try_connect(
         &self,
         request: ConnectRequest,
-    ) -> Result<(Client, Resumption), RejectReason> {
+    ) -> Result<(SessionClient, Resumption), RejectReason> {
         MemoryTransport::connect(&self.sessions, request, usize::MAX).await
     }
 
@@ -287,7 +287,7 @@ fn with_cursor(cursor: Option<&String>) -> ConnectRequest {
 }
 
 /// The numbers of the published events among these.
-fn numbers(received: &[Received]) -> Vec<i64> {
+fn numbers(received: &[MemoryEvent]) -> Vec<i64> {
     let published = received.iter().filter(|it| it.event == "incident_created");
     published.filter_map(|it| it.body.as_i64()).collect()
 }

@@ -5,19 +5,19 @@ use std::sync::{Arc, LazyLock};
 
 use fleetcast_core::domain::cursor::{Cursor, Table, partition_hash};
 
-use super::log::{MOST_PARTITIONS, Place, ROOMS, TOPIC, Written};
+use super::log::{MOST_PARTITIONS, ModelPlace, ROOMS, TOPIC, Written};
 use super::newest::{Newest, newest_of};
 use super::world::{Connected, WINDOW_MS};
 
-pub(crate) struct Client {
+pub(crate) struct ModelClient {
     pub(crate) organisation: usize,
     pub(crate) rooms: BTreeMap<usize, Held>,
     pub(crate) cursor: Option<Arc<str>>,
     /// Where the interval that is being checked began.
     pub(crate) since: Option<Cursor>,
     /// What came of the rooms that are held now, and how often anything came since the interval began.
-    pub(crate) got: BTreeSet<Place>,
-    pub(crate) times: BTreeMap<Place, usize>,
+    pub(crate) got: BTreeSet<ModelPlace>,
+    pub(crate) times: BTreeMap<ModelPlace, usize>,
     /// Of class `latest`.
     pub(crate) newest: Newest,
     pub(crate) connected: Option<Connected>,
@@ -35,13 +35,13 @@ pub(crate) struct Held {
     pub(crate) not_before: Option<Arc<str>>,
     /// By partition: what comes from here on must come.
     pub(crate) surely_from: Vec<i64>,
-    pub(crate) stage: Stage,
+    pub(crate) stage: RoomStage,
     /// Tells one joining of a room from the next.
     pub(crate) nth: usize,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum RoomStage {
     /// The client has not read as far as to the moment of joining.
     Asked,
     /// It has, but not the cursor behind it.
@@ -61,7 +61,7 @@ impl Held {
         for (partition, from) in self.surely_from.iter_mut().enumerate() {
             *from = cursor.next(hash(partition)).unwrap_or(0).max(*from);
         }
-        self.stage = Stage::Held;
+        self.stage = RoomStage::Held;
     }
 }
 
@@ -80,14 +80,14 @@ pub(crate) fn decode(text: &str, tables: &[Table]) -> Cursor {
 }
 
 /// Whether a record is behind this cursor. A partition without a name carried nothing that was read for a window before.
-fn is_new(cursor: &Cursor, place: Place, written: &Written) -> bool {
+fn is_new(cursor: &Cursor, place: ModelPlace, written: &Written) -> bool {
     match cursor.next(hash(place.0)) {
         Some(next) => place.1 >= next,
         None => written.at + WINDOW_MS > cursor.issued,
     }
 }
 
-impl Client {
+impl ModelClient {
     pub(crate) fn new(organisation: usize, rooms: &[usize]) -> Self {
         Self {
             organisation,
@@ -104,7 +104,7 @@ impl Client {
     }
 
     /// It came by a room that is held.
-    pub(crate) fn may_hear(&self, place: Place, written: &Written, seed: u64) {
+    pub(crate) fn may_hear(&self, place: ModelPlace, written: &Written, seed: u64) {
         assert_eq!(
             written.organisation, self.organisation,
             "seed {seed}: {place:?} belongs to another client"
@@ -116,7 +116,7 @@ impl Client {
         );
     }
 
-    pub(crate) fn once(&mut self, place: Place, seed: u64) {
+    pub(crate) fn once(&mut self, place: ModelPlace, seed: u64) {
         self.got.insert(place);
         let times = self.times.entry(place).or_default();
         *times += 1;
@@ -131,7 +131,7 @@ impl Client {
         tables: &[Table],
         seed: u64,
     ) {
-        let joined = |held: &&mut Held| held.stage == Stage::Joined;
+        let joined = |held: &&mut Held| held.stage == RoomStage::Joined;
         for held in self.rooms.values_mut().filter(joined) {
             held.known_from(&decode(&text, tables), tables.len());
         }
@@ -165,7 +165,7 @@ impl Client {
         self.newest.starts_over();
         for held in self.rooms.values_mut() {
             held.not_before = None;
-            if held.stage != Stage::Asked {
+            if held.stage != RoomStage::Asked {
                 *held = Held::default();
             }
         }
@@ -177,7 +177,7 @@ impl Client {
             if !self
                 .rooms
                 .get(&room)
-                .is_some_and(|held| held.stage == Stage::Held)
+                .is_some_and(|held| held.stage == RoomStage::Held)
             {
                 self.left(room, log, tables);
             }
@@ -191,7 +191,7 @@ impl Client {
             return;
         };
         let cursor = decode(text, tables);
-        let not_yet = |held: &&mut Held| held.stage != Stage::Held;
+        let not_yet = |held: &&mut Held| held.stage != RoomStage::Held;
         for held in self.rooms.values_mut().filter(not_yet) {
             held.known_from(&cursor, tables.len());
         }
@@ -230,7 +230,7 @@ impl Client {
         let read = one
             .and(self.cursor.as_deref())
             .map(|text| decode(text, tables));
-        let was_read = |place: Place| {
+        let was_read = |place: ModelPlace| {
             read.as_ref()
                 .is_none_or(|read| read.next(hash(place.0)).is_some_and(|next| place.1 < next))
         };
@@ -240,7 +240,7 @@ impl Client {
             }
             let newest = newest_of(*index, self.organisation, log);
             self.newest.check(*index, &newest, was_read, seed);
-            if held.stage != Stage::Held {
+            if held.stage != RoomStage::Held {
                 continue;
             }
             let begin = held.begin(tables);
@@ -280,7 +280,7 @@ impl Client {
     }
 }
 
-fn places(log: &[Vec<Written>]) -> impl Iterator<Item = (Place, &Written)> {
+fn places(log: &[Vec<Written>]) -> impl Iterator<Item = (ModelPlace, &Written)> {
     log.iter().enumerate().flat_map(|(partition, log)| {
         let offsets = log.iter().enumerate();
         offsets.map(move |(offset, written)| ((partition, offset as i64), written))
@@ -288,6 +288,6 @@ fn places(log: &[Vec<Written>]) -> impl Iterator<Item = (Place, &Written)> {
 }
 
 /// Whether neither the beginning of the interval nor that of the room covers it.
-fn may_come(place: Place, written: &Written, since: &Cursor, begin: Option<&Cursor>) -> bool {
+fn may_come(place: ModelPlace, written: &Written, since: &Cursor, begin: Option<&Cursor>) -> bool {
     is_new(since, place, written) && begin.is_none_or(|begin| is_new(begin, place, written))
 }

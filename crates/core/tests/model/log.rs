@@ -37,7 +37,7 @@ pub(crate) const ROOMS: [usize; 4] = [0, 1, 2, WHOLE];
 /// Keys of class `latest`, per organisation.
 pub(crate) const KEYS: usize = 6;
 
-pub(crate) type Place = (usize, i64);
+pub(crate) type ModelPlace = (usize, i64);
 
 pub(crate) fn organisation(index: usize) -> Id {
     Id::parse(&format!("o{index}")).unwrap()

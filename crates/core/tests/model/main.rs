@@ -17,10 +17,10 @@ mod newest;
 mod pipe;
 mod world;
 
-use world::{Outcome, World};
+use world::{ModelOutcome, World};
 
-fn play(seeds: std::ops::Range<u64>) -> Outcome {
-    let mut total = Outcome::default();
+fn play(seeds: std::ops::Range<u64>) -> ModelOutcome {
+    let mut total = ModelOutcome::default();
     for seed in seeds {
         let mut world = World::new(seed);
         for _ in 0..400 {

@@ -2,33 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::log::{Place, Written};
+use super::log::{ModelPlace, Written};
 
 #[derive(Default)]
 pub(crate) struct Newest {
     /// By key: what came since the interval began, and as the how-manieth item.
-    received: BTreeMap<usize, Vec<(Place, usize)>>,
+    received: BTreeMap<usize, Vec<(ModelPlace, usize)>>,
     count: usize,
     /// By key: what came last on this connection.
-    last: BTreeMap<usize, Place>,
+    last: BTreeMap<usize, ModelPlace>,
     /// What came on this connection since something was asked last.
-    here: BTreeSet<Place>,
-    asked: BTreeMap<usize, Asked>,
+    here: BTreeSet<ModelPlace>,
+    asked: BTreeMap<usize, SnapshotRequest>,
 }
 
 /// The snapshot of a room was asked for.
-struct Asked {
+struct SnapshotRequest {
     /// Tells one question from the next.
     nth: usize,
     /// By partition: what the instance has read from here on is in its table; `None`, if the table is too small for it.
     first: Option<Vec<i64>>,
-    stage: Stage,
+    stage: RequestStage,
     /// What came from here on counts.
     since: usize,
 }
 
 #[derive(PartialEq, Eq)]
-enum Stage {
+enum RequestStage {
     /// The client has not read as far as to the question.
     Sent,
     /// It has, but not the cursor behind the answer.
@@ -41,7 +41,8 @@ impl Newest {
     pub(crate) fn connected(&mut self) {
         self.last.clear();
         self.here.clear();
-        self.asked.retain(|_, asked| asked.stage == Stage::Answered);
+        self.asked
+            .retain(|_, asked| asked.stage == RequestStage::Answered);
     }
 
     pub(crate) fn starts_over(&mut self) {
@@ -59,10 +60,10 @@ impl Newest {
     }
 
     pub(crate) fn ask(&mut self, room: usize, nth: usize, first: Option<Vec<i64>>) {
-        let asked = Asked {
+        let asked = SnapshotRequest {
             nth,
             first,
-            stage: Stage::Sent,
+            stage: RequestStage::Sent,
             since: 0,
         };
         self.asked.insert(room, asked);
@@ -72,21 +73,21 @@ impl Newest {
         self.here.clear();
         self.last.clear();
         if let Some(asked) = self.asked.get_mut(&room).filter(|asked| asked.nth == nth) {
-            asked.stage = Stage::Read;
+            asked.stage = RequestStage::Read;
             asked.since = self.count;
         }
     }
 
     pub(crate) fn cursor_came(&mut self) {
         for asked in self.asked.values_mut() {
-            if asked.stage == Stage::Read {
-                asked.stage = Stage::Answered;
+            if asked.stage == RequestStage::Read {
+                asked.stage = RequestStage::Answered;
             }
         }
     }
 
     /// Came as an event.
-    pub(crate) fn record(&mut self, key: usize, place: Place, seed: u64) {
+    pub(crate) fn record(&mut self, key: usize, place: ModelPlace, seed: u64) {
         assert!(
             self.here.insert(place),
             "seed {seed}: {place:?} came twice on one connection"
@@ -95,12 +96,12 @@ impl Newest {
     }
 
     /// Came because it was asked for.
-    pub(crate) fn given(&mut self, key: usize, place: Place, seed: u64) {
+    pub(crate) fn given(&mut self, key: usize, place: ModelPlace, seed: u64) {
         self.here.insert(place);
         self.came(key, place, seed);
     }
 
-    fn came(&mut self, key: usize, place: Place, seed: u64) {
+    fn came(&mut self, key: usize, place: ModelPlace, seed: u64) {
         let last = self.last.insert(key, place);
         assert!(
             last.is_none_or(|last| last <= place),
@@ -112,11 +113,11 @@ impl Newest {
     }
 
     /// This one or a newer one of the key.
-    pub(crate) fn has(&self, key: usize, place: Place) -> bool {
+    pub(crate) fn has(&self, key: usize, place: ModelPlace) -> bool {
         self.came_since(key, place, 0)
     }
 
-    fn came_since(&self, key: usize, place: Place, since: usize) -> bool {
+    fn came_since(&self, key: usize, place: ModelPlace, since: usize) -> bool {
         let received = self.received.get(&key);
         let mut received = received.into_iter().flatten();
         received.any(|(came, nth)| *came >= place && *nth >= since)
@@ -126,12 +127,12 @@ impl Newest {
     pub(crate) fn check(
         &self,
         room: usize,
-        newest: &BTreeMap<usize, Place>,
-        read: impl Fn(Place) -> bool,
+        newest: &BTreeMap<usize, ModelPlace>,
+        read: impl Fn(ModelPlace) -> bool,
         seed: u64,
     ) {
         let answered = self.asked.get(&room);
-        let Some(asked) = answered.filter(|asked| asked.stage == Stage::Answered) else {
+        let Some(asked) = answered.filter(|asked| asked.stage == RequestStage::Answered) else {
             return;
         };
         let Some(first) = &asked.first else { return };
@@ -150,7 +151,7 @@ pub(crate) fn newest_of(
     room: usize,
     organisation: usize,
     log: &[Vec<Written>],
-) -> BTreeMap<usize, Place> {
+) -> BTreeMap<usize, ModelPlace> {
     let mut newest = BTreeMap::new();
     for (partition, log) in log.iter().enumerate() {
         for (offset, written) in log.iter().enumerate() {

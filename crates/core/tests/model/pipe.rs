@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
 use fleetcast_core::hub::resume::Resumption;
 
-use super::log::Place;
+use super::log::ModelPlace;
 
 /// What travels to a client: lost when the connection is cut.
 pub(crate) enum Sent {
@@ -18,8 +18,8 @@ pub(crate) enum Sent {
     },
     Cursor(Arc<str>),
     Stale(Arc<str>),
-    Record(Place, Arc<str>),
-    Newest(Place, Arc<str>),
+    Record(ModelPlace, Arc<str>),
+    Newest(ModelPlace, Arc<str>),
     /// The room of this number was joined (the how-manieth joining it was) or left when this was the newest item.
     Joined(usize, usize),
     Left(usize),
@@ -27,14 +27,14 @@ pub(crate) enum Sent {
     Asked(usize, usize),
 }
 
-pub(crate) struct Pipe {
+pub(crate) struct ModelPipe {
     pub(crate) capacity: usize,
     pub(crate) queue: VecDeque<Sent>,
     pub(crate) waiting: bool,
 }
 
 #[derive(Clone)]
-pub(crate) struct TestOutlet(pub(crate) Rc<RefCell<Pipe>>);
+pub(crate) struct TestOutlet(pub(crate) Rc<RefCell<ModelPipe>>);
 
 impl Outlet for TestOutlet {
     fn offer(&mut self, item: Item<'_>) -> Offered {

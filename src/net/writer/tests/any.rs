@@ -92,7 +92,7 @@ proptest! {
         flushes in prop::collection::vec(any::<bool>(), 1..8),
         offers in prop::collection::vec(prop::bool::weighted(0.2), 1..20),
     ) {
-        let rig = Rig::upgraded();
+        let rig = WriterRig::upgraded();
         let bytes: Vec<u8> = given.iter().flat_map(bytes_of).collect();
         // Both get on now and then, or a case would take too long.
         let mut kernel = takes.iter().copied().chain([2_000]).cycle();

@@ -5,7 +5,7 @@ use super::*;
 
 #[test]
 fn whole_frames_that_the_kernel_takes_cost_one_call_and_nothing_is_kept() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     for frames in [
         frame_of(TEXT, b"42[\"a\"]"),
         [
@@ -28,7 +28,7 @@ fn whole_frames_that_the_kernel_takes_cost_one_call_and_nothing_is_kept() {
 
 #[test]
 fn half_frame_counts_as_written_and_its_rest_goes_first() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     let (first, second) = (
         frame_of(TEXT, b"42[\"first\"]"),
         frame_of(TEXT, b"42[\"second\"]"),
@@ -55,7 +55,7 @@ fn half_frame_counts_as_written_and_its_rest_goes_first() {
 
 #[test]
 fn write_that_is_cut_between_two_frames_keeps_nothing() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     let (first, second) = (frame_of(TEXT, b"42[1]"), frame_of(TEXT, b"42[2]"));
     rig.socket.allow([first.len()]);
     let both = [first.clone(), second].concat();
@@ -67,7 +67,7 @@ fn write_that_is_cut_between_two_frames_keeps_nothing() {
 fn held_start_of_a_frame_is_sent_when_the_observer_is_dropped() {
     let frame = frame_of(TEXT, b"40{\"sid\":\"a\"}");
     for cut in 1..frame.len() {
-        let rig = Rig::upgraded();
+        let rig = WriterRig::upgraded();
         rig.socket.allow([ALL, ALL, ALL]);
         let (start, rest) = frame.split_at(cut);
         assert_eq!(rig.write_once(start), Some(cut), "held");
@@ -91,7 +91,7 @@ fn nothing_follows_a_close_frame() {
     let close = frame_of(CLOSE, &[3, 232]);
     let event = frame_of(TEXT, b"42[]");
     for cut in 1..=close.len() {
-        let rig = Rig::upgraded();
+        let rig = WriterRig::upgraded();
         rig.socket.allow([event.len() + cut]);
         let all = [event.clone(), close.clone(), event.clone()].concat();
         assert_eq!(rig.write_once(&all), Some(event.len() + close.len()));
@@ -105,7 +105,7 @@ fn nothing_follows_a_close_frame() {
 
 #[test]
 fn close_answer_ends_the_connection_behind_what_went_before() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     let event = frame_of(TEXT, b"42[]");
     let all = [event.clone(), frame_of(TEXT, b"1"), frame_of(CLOSE, b"")].concat();
     rig.socket.allow([ALL]);
@@ -120,7 +120,7 @@ fn close_answer_ends_the_connection_behind_what_went_before() {
 
 #[test]
 fn replaced_frame_is_reported_as_it_goes_out() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     rig.socket.allow([ALL; 4]);
     let payload = [b"40{\"sid\":\"".as_slice(), &[b'x'; 112], b"\"}"].concat();
     let frame = frame_of(TEXT, &payload);
@@ -134,7 +134,7 @@ fn replaced_frame_is_reported_as_it_goes_out() {
 
 #[test]
 fn wanted_frame_above_the_limit_passes_unseen() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     rig.socket.allow([ALL; 4]);
     for (len, inspected) in [(MOST_INSPECTED, 1), (MOST_INSPECTED + 1, 1)] {
         let mut payload = b"44".to_vec();
@@ -148,7 +148,7 @@ fn wanted_frame_above_the_limit_passes_unseen() {
 
 #[test]
 fn frame_is_held_back_until_its_kind_is_known() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     let frame = frame_of(TEXT, &[b'x'; 300]);
     // Header and head.
     let (start, rest) = frame.split_at(4 + HEAD_BYTES);
@@ -168,7 +168,7 @@ fn frame_is_held_back_until_its_kind_is_known() {
 
 #[test]
 fn before_the_upgrade_everything_goes_straight_through() {
-    let rig = Rig::new();
+    let rig = WriterRig::new();
     let frame = frame_of(TEXT, b"1");
     for taken in [1, 2] {
         rig.socket.allow([taken]);
@@ -183,7 +183,7 @@ fn before_the_upgrade_everything_goes_straight_through() {
 fn abort_drops_the_queue_and_a_blocked_connection_is_reset() {
     let frame = frame_of(TEXT, b"42[\"half\"]");
     for (taken, reset) in [(3, true), (ALL, false)] {
-        let rig = Rig::upgraded();
+        let rig = WriterRig::upgraded();
         rig.socket.allow([taken]);
         assert_eq!(rig.write_once(&frame), Some(frame.len()));
         rig.writer.abort().unwrap();
@@ -206,7 +206,7 @@ fn abort_drops_the_queue_and_a_blocked_connection_is_reset() {
 
 #[test]
 fn shutdown_waits_for_the_queue() {
-    let rig = Rig::upgraded();
+    let rig = WriterRig::upgraded();
     let frame = frame_of(TEXT, b"42[\"half\"]");
     rig.socket.allow([3]);
     assert_eq!(rig.write_once(&frame), Some(frame.len()));

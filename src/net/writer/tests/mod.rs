@@ -19,9 +19,9 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 
 /// A frame as it is reported.
-type Seen = (u8, Vec<u8>, usize);
+type SeenFrame = (u8, Vec<u8>, usize);
 
-fn seen(opcode: u8, payload: &[u8]) -> Seen {
+fn seen(opcode: u8, payload: &[u8]) -> SeenFrame {
     let head = payload[..payload.len().min(HEAD_BYTES)].to_vec();
     (opcode, head, payload.len())
 }
@@ -30,12 +30,12 @@ fn seen(opcode: u8, payload: &[u8]) -> Seen {
 #[derive(Default)]
 struct Judge {
     bytes: AtomicUsize,
-    written: Mutex<Vec<Seen>>,
+    written: Mutex<Vec<SeenFrame>>,
     inspected: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Judge {
-    fn written(&self) -> Vec<Seen> {
+    fn written(&self) -> Vec<SeenFrame> {
         self.written.lock().unwrap().clone()
     }
 
@@ -80,7 +80,7 @@ fn replaced(payload: &[u8]) -> Vec<u8> {
     [payload, b",\"pid\":\"p1\"".as_slice()].concat()
 }
 
-struct Rig {
+struct WriterRig {
     socket: Arc<MemorySocket>,
     writer: FrameWriter,
     judge: Judge,
@@ -88,7 +88,7 @@ struct Rig {
     runtime: Runtime,
 }
 
-impl Rig {
+impl WriterRig {
     fn new() -> Self {
         let socket = MemorySocket::new();
         Self {

@@ -9,20 +9,20 @@ use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::hub::resume::Inspection;
 use fleetcast_core::hub::{ConnectionKey, Start};
 
-use super::super::client::{Client, Held, Stage, decode};
+use super::super::client::{Held, ModelClient, RoomStage, decode};
 use super::super::log::{ROOMS, TOPIC, organisation, room};
-use super::super::pipe::{Pipe, Sent, TestOutlet};
+use super::super::pipe::{ModelPipe, Sent, TestOutlet};
 use super::{ALL_NAMED, WINDOW_MS, World};
 
 pub(crate) struct Connected {
     pub(super) instance: usize,
     key: ConnectionKey,
-    pub(super) pipe: Rc<RefCell<Pipe>>,
+    pub(super) pipe: Rc<RefCell<ModelPipe>>,
 }
 
 impl World {
     /// As `socketio::handshake` does it: judged, the brokers are asked if that may help, and judged again.
-    fn start(&mut self, client: &Client, at: usize) -> Start {
+    fn start(&mut self, client: &ModelClient, at: usize) -> Start {
         let Some(text) = &client.cursor else {
             return Start::Fresh;
         };
@@ -75,11 +75,11 @@ impl World {
         );
     }
 
-    pub(super) fn connect(&mut self, client: &mut Client, at: usize) {
+    pub(super) fn connect(&mut self, client: &mut ModelClient, at: usize) {
         let start = self.start(client, at);
         let now = self.instances[at].time(self.now);
         let id = organisation(client.organisation);
-        let pipe = Rc::new(RefCell::new(Pipe {
+        let pipe = Rc::new(RefCell::new(ModelPipe {
             capacity: 1 + self.random.below(6),
             queue: VecDeque::new(),
             waiting: false,
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A command of the client's, and the cursor that follows it.
-    pub(super) fn join_or_leave(&mut self, client: &mut Client) {
+    pub(super) fn join_or_leave(&mut self, client: &mut ModelClient) {
         let Some(connected) = &client.connected else {
             return;
         };
@@ -159,20 +159,20 @@ impl World {
             let held = Held {
                 not_before: client.cursor.clone(),
                 surely_from: instance.next.clone(),
-                stage: Stage::Asked,
+                stage: RoomStage::Asked,
                 nth,
             };
             client.rooms.insert(index, held);
         }
     }
 
-    pub(super) fn cut(&mut self, client: &mut Client) {
+    pub(super) fn cut(&mut self, client: &mut ModelClient) {
         if let Some(connected) = client.connected.take() {
             self.instances[connected.instance].hub.close(connected.key);
         }
     }
 
-    pub(super) fn receive(&mut self, client: &mut Client, count: usize) {
+    pub(super) fn receive(&mut self, client: &mut ModelClient, count: usize) {
         let Some(connected) = client.connected.take() else {
             return;
         };
@@ -200,7 +200,7 @@ impl World {
                 Sent::Joined(index, nth) => {
                     let held = client.rooms.get_mut(&index);
                     if let Some(held) = held.filter(|held| held.nth == nth) {
-                        held.stage = Stage::Joined;
+                        held.stage = RoomStage::Joined;
                     }
                     client.leaving.retain(|left| *left != index);
                 }

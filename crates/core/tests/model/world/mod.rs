@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use fleetcast_core::domain::cursor::{Table, Tag, partition_hash};
 use fleetcast_core::hub::feed::Feed;
 
-use super::client::Client;
+use super::client::ModelClient;
 use super::log::{KEYS, MOST_PARTITIONS, TOPIC, TOPIC_ID, WHOLE, Written};
 pub(crate) use connections::Connected;
 use instances::Instance;
@@ -19,7 +19,7 @@ const EPOCH: u64 = 1_795_000_000_000;
 pub(crate) const WINDOW_MS: u64 = 60_000;
 
 #[derive(Default, Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct ModelOutcome {
     pub(crate) received: usize,
     pub(crate) resumed: usize,
     pub(crate) resyncs: usize,
@@ -56,13 +56,13 @@ pub(crate) struct World {
     /// All tables of partitions that any instance can have.
     tables: Vec<Table>,
     instances: Vec<Instance>,
-    clients: Vec<Client>,
+    clients: Vec<ModelClient>,
     bytes: usize,
     /// Cursors name all partitions while there are no more than so many.
     named: usize,
     /// Where the records of a key go: one of the partitions that were there first.
     partitions: usize,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ModelOutcome,
     seed: u64,
 }
 
@@ -96,7 +96,7 @@ impl World {
             bytes,
             named,
             partitions,
-            outcome: Outcome::default(),
+            outcome: ModelOutcome::default(),
             seed,
         };
         for _ in 0..instances {
@@ -111,7 +111,7 @@ impl World {
                 _ => vec![0, 1, 2],
             };
             let organisation = world.random.below(2);
-            world.clients.push(Client::new(organisation, &rooms));
+            world.clients.push(ModelClient::new(organisation, &rooms));
         }
         world
     }

@@ -22,7 +22,7 @@ fn routed(headers: &[(&str, &[u8])]) -> String {
     let value = r#"{"type":"moved","org":"o9"}"#;
     let shown = outcome(
         &by_headers(),
-        Sample {
+        SampleRecord {
             headers,
             value,
             ..NOTHING

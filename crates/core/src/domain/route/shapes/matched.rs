@@ -47,7 +47,7 @@ fn a_route_is_for_its_topics_and_may_name_the_event_for_them() {
         ("fleet.7", r#"{"type":"told"}"#, "unknown_topic"),
         ("fixed", "[]", "not_object"),
     ] {
-        let sample = Sample {
+        let sample = SampleRecord {
             topic,
             value,
             ..NOTHING
@@ -112,7 +112,7 @@ fn a_route_may_ask_for_a_header() {
         assert_eq!(
             outcome(
                 &table,
-                Sample {
+                SampleRecord {
                     headers,
                     value,
                     ..NOTHING

@@ -30,14 +30,14 @@ fn table(profile: &Value) -> RouteTable {
 }
 
 #[derive(Clone, Copy)]
-struct Sample<'a> {
+struct SampleRecord<'a> {
     topic: &'a str,
     key: Option<&'a str>,
     headers: &'a [(&'a str, &'a [u8])],
     value: &'a str,
 }
 
-const NOTHING: Sample<'_> = Sample {
+const NOTHING: SampleRecord<'_> = SampleRecord {
     topic: "t",
     key: None,
     headers: &[],
@@ -45,7 +45,7 @@ const NOTHING: Sample<'_> = Sample {
 };
 
 /// `event of organisation to rooms: payload`, or the outcome. The explanation must say the same.
-fn outcome(table: &RouteTable, sample: Sample<'_>) -> String {
+fn outcome(table: &RouteTable, sample: SampleRecord<'_>) -> String {
     let record = Record {
         topic: sample.topic,
         partition: 0,

@@ -15,7 +15,7 @@ fn the_organisation_is_in_a_header_a_field_the_key_or_the_topic() {
         }))
     };
     let e: (&str, &[u8]) = ("e", b"told");
-    let told = |table: &RouteTable, sample: Sample<'_>| {
+    let told = |table: &RouteTable, sample: SampleRecord<'_>| {
         let outcome = outcome(table, sample);
         let organisation = outcome
             .strip_prefix("told of ")
@@ -35,7 +35,7 @@ fn the_organisation_is_in_a_header_a_field_the_key_or_the_topic() {
         (Some("unit:a b"), "bad_organisation"),
         (Some(""), "bad_organisation"),
     ] {
-        let sample = Sample {
+        let sample = SampleRecord {
             key,
             headers: &[e],
             ..NOTHING
@@ -49,7 +49,7 @@ fn the_organisation_is_in_a_header_a_field_the_key_or_the_topic() {
         ("\"acme", "bad_organisation"),
         ("{\"a\":1}", "bad_organisation"),
     ] {
-        let sample = Sample {
+        let sample = SampleRecord {
             key: Some(key),
             headers: &[e],
             ..NOTHING
@@ -62,7 +62,7 @@ fn the_organisation_is_in_a_header_a_field_the_key_or_the_topic() {
         ("fleet.", "bad_organisation"),
         ("t", "no_organisation"),
     ] {
-        let sample = Sample {
+        let sample = SampleRecord {
             topic,
             headers: &[e],
             ..NOTHING
@@ -177,7 +177,7 @@ fn the_organisation_is_in_a_header_a_field_the_key_or_the_topic() {
             "none",
         ),
     ] {
-        let sample = Sample {
+        let sample = SampleRecord {
             topic,
             key,
             headers,

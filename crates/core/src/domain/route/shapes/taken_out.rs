@@ -58,7 +58,7 @@ fn the_payload_of_a_route_is_delivered_unchanged() {
         ),
     ] {
         assert_eq!(
-            outcome(&table, Sample { value, ..NOTHING }),
+            outcome(&table, SampleRecord { value, ..NOTHING }),
             expected,
             "{value}"
         );
@@ -92,7 +92,7 @@ fn the_record_key_can_be_the_key_of_class_latest() {
         assert_eq!(
             outcome(
                 &table,
-                Sample {
+                SampleRecord {
                     key,
                     value,
                     ..NOTHING
@@ -105,7 +105,7 @@ fn the_record_key_can_be_the_key_of_class_latest() {
     assert_eq!(
         outcome(
             &table,
-            Sample {
+            SampleRecord {
                 value: "{\"type\":\"seen\"}",
                 ..NOTHING
             }
