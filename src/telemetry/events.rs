@@ -165,6 +165,15 @@ pub fn disconnected(
     metrics.disconnects.increment(reason);
     metrics.open_connections(labels).decrement(1.0);
     debug!(connection_id, reason = reason.as_str(), "disconnected");
+    // Its author needs to find this, and the client received no reason.
+    if reason == CloseReason::Protocol
+        && let Some(suppressed) = metrics.may_log("disconnected", reason.as_str())
+    {
+        info!(
+            connection_id,
+            suppressed, "connection closed: the client broke the protocol"
+        );
+    }
 }
 
 /// A polling session has ended because an answer to one of its polls did not arrive. Throttled.

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, request};
+use crate::harness::{
+    Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, eventually, request,
+};
 
 /// Event packets that the library cannot read by itself, and the reason that answers them; `success` for a command.
 const EVENTS: [(&str, &str); 17] = [
@@ -103,6 +105,29 @@ async fn events_without_a_readable_name_are_answered_on_polling_and_after_its_up
         answered(&mut client, "428[\"room\\u0073\"]", 8).await,
         "success"
     );
+}
+
+/// As docs/protocol.md says: such a message is read by the library alone.
+#[tokio::test]
+async fn an_event_in_fragments_without_a_readable_name_closes_the_transport_and_is_logged() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+    client.send_fragments("421[\"roo", "ms\"]").await;
+    let answer = client.packet().await;
+    assert!(
+        matches!(&answer, Some(Packet::Ack { id: 1, answer }) if reason(answer) == "success"),
+        "{answer:?}"
+    );
+    client.send_fragments("422[\"roo", "m\\u0073\"]").await;
+    assert!(client.read_to_end().await.is_empty());
+    eventually("it is counted and logged", async || {
+        let metrics = app.metrics().await;
+        let counted = metrics.value("fleetcast_disconnects_total{reason=\"protocol\"}") == 1;
+        let line = "connection closed: the client broke the protocol";
+        (counted && app.log().iter().any(|it| it.contains(line))).then_some(())
+    })
+    .await;
 }
 
 /// Fields that nothing looks at, each as a value that a parser may refuse.

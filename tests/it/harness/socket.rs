@@ -10,6 +10,8 @@ use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::{Event, Packet, Tally};
@@ -159,6 +161,20 @@ impl Client {
         let sent = timeout(PATIENCE, self.websocket.send(Message::text(text))).await;
         sent.map_err(|_| "the server does not read".to_owned())?
             .map_err(|error| error.to_string())
+    }
+
+    /// A packet as a message in two fragments.
+    pub(crate) async fn send_fragments(&mut self, first: &str, second: &str) {
+        let fragment = |text: &str, code, last| {
+            Message::Frame(Frame::message(text.to_owned(), OpCode::Data(code), last))
+        };
+        let frames = [
+            fragment(first, Data::Text, false),
+            fragment(second, Data::Continue, true),
+        ];
+        for frame in frames {
+            self.websocket.send(frame).await.unwrap();
+        }
     }
 
     /// A ping of the WebSocket's own, which no stock client sends.
