@@ -2,6 +2,8 @@
 //! offered is answered.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Longer ones are not echoed. Bytes.
 const LONGEST: usize = 128;
@@ -21,11 +23,15 @@ fn is_name(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_tchar)
 }
 
-/// `bearer.<token>`, or a JWT as it is: three parts, the first of which is a JSON object in base64.
+/// `bearer.<token>`, or a JWT as it is: three parts, the first of which is a JSON object in base64. There may be white space in it.
 fn holds_token(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let is_jwt = name.starts_with("eyJ") && name.split('.').count() >= 3;
-    lower.starts_with("bearer.") || is_jwt
+    let mut parts = name.split('.');
+    let header = parts
+        .next()
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let is_object = header.is_some_and(|header| header.trim_ascii().starts_with(b"{"));
+    lower.starts_with("bearer.") || is_object && parts.count() >= 2
 }
 
 #[cfg(test)]
@@ -57,6 +63,10 @@ mod tests {
             (&[JWT, "v1.notify.example"], Some("v1.notify.example")),
             (&[&bearer], None),
             (&[JWT], None),
+            // `{ "alg":"HS256"}` and its like with line ends.
+            (&["eyAiYWxnIjoiSFMyNTYifQ.eyJzdWIiOiJ1MSJ9.c2ln"], None),
+            (&["ewogImFsZyI6IkhTMjU2In0.eyJzdWIiOiJ1MSJ9.c2ln"], None),
+            (&["IHsiYWxnIjoiSFMyNTYifQ.eyJzdWIiOiJ1MSJ9.c2ln"], None),
             (&["Bearer.opaque", "BEARER."], None),
             (
                 &["no name", "a/b", "n\u{e9}", "\"q\"", "graphql-ws"],
