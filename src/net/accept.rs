@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::NetSettings;
 use super::guard::{ConnectionEnd, Guard};
 use super::head_deadline::HeadDeadline;
-use super::request::{Entrance, Keeping};
+use super::request::{Entrance, KeepAlive};
 use super::socket::layered;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
@@ -136,10 +136,10 @@ impl Acceptor {
             router: self.router.clone(),
             guard: guard.clone(),
             body_timeout: self.settings.body_timeout,
-            keeping: Keeping {
+            keep_alive: KeepAlive {
                 table: self.table.clone(),
                 most: self.settings.max_connections / 4 * 3,
-                keep_alive: self.settings.keep_alive,
+                timeout: self.settings.keep_alive,
                 drain: self.drain.clone(),
             },
             only: full.then_some(self.settings.reserve_paths),

@@ -27,11 +27,11 @@ use crate::clock;
 /// A reset says so long after the response that it was not read. Later it may be a proxy that closes an idle connection.
 const RESET_MEANS_UNREAD: Duration = Duration::from_secs(1);
 
-/// A closed connection is kept so long after the last acknowledgement to see whether another one comes.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that we have closed lingers so long after the last acknowledgement, in case another one comes.
+const LINGER_WITHOUT_PROGRESS: Duration = Duration::from_secs(5);
 
 /// For a peer that acknowledges a trickle.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+const LONGEST_LINGER: Duration = Duration::from_mins(1);
 
 /// An acknowledgement is not reported, so it is looked for.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
@@ -42,11 +42,11 @@ pub trait DeliveryWatch: Send + Sync {
     fn lost(&self, why: &'static str);
 }
 
-/// Of one connection.
+/// Of one connection: its last response, if it is watched.
 #[derive(Default)]
 pub(super) struct ResponseDelivery {
     watched: Mutex<Option<WatchedResponse>>,
-    /// There is one.
+    /// There is one: each flush asks, so it is known without the lock.
     is_watched: AtomicBool,
     /// The last request asked for the end of the connection, or came through a proxy.
     may_reset: AtomicBool,
@@ -170,20 +170,20 @@ impl Guard {
 
 /// Waits for the last acknowledgements of a connection that we have closed.
 #[derive(Default)]
-pub(super) struct Farewell {
-    wait: Option<FarewellWait>,
+pub(super) struct Linger {
+    wait: Option<LingerWait>,
     peer_closed: bool,
 }
 
-struct FarewellWait {
+struct LingerWait {
     look: Pin<Box<Sleep>>,
     pause: Duration,
-    missing: usize,
+    unacknowledged: usize,
     since: Instant,
     progress: Instant,
 }
 
-impl Farewell {
+impl Linger {
     /// An error is one of the connection.
     pub(super) fn poll(
         &mut self,
@@ -195,26 +195,28 @@ impl Farewell {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let missing = guard.writer().send_queue().unacknowledged;
-            if missing == 0 || guard.is_ended() {
+            let unacknowledged = guard.writer().send_queue().unacknowledged;
+            if unacknowledged == 0 || guard.is_ended() {
                 return Poll::Ready(Ok(()));
             }
             if !self.peer_closed && self.poll_peer(cx, socket)? {
                 continue;
             }
-            let wait = self.wait.get_or_insert_with(|| FarewellWait {
+            let wait = self.wait.get_or_insert_with(|| LingerWait {
                 look: Box::pin(sleep(FIRST_LOOK)),
                 pause: FIRST_LOOK,
-                missing,
+                unacknowledged,
                 since: Instant::now(),
                 progress: Instant::now(),
             });
             ready!(wait.look.as_mut().poll(cx));
-            if missing < wait.missing {
-                wait.missing = missing;
+            if unacknowledged < wait.unacknowledged {
+                wait.unacknowledged = unacknowledged;
                 wait.progress = Instant::now();
             }
-            if wait.progress.elapsed() > PATIENCE || wait.since.elapsed() > LONGEST_WAIT {
+            if wait.progress.elapsed() > LINGER_WITHOUT_PROGRESS
+                || wait.since.elapsed() > LONGEST_LINGER
+            {
                 return Poll::Ready(Ok(()));
             }
             wait.pause = (wait.pause * 2).min(LONGEST_LOOK);

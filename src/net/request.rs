@@ -30,29 +30,30 @@ pub(super) struct Entrance {
     pub(super) router: Router,
     pub(super) guard: Arc<Guard>,
     pub(super) body_timeout: Duration,
-    pub(super) keeping: Keeping,
+    pub(super) keep_alive: KeepAlive,
     /// The connection is over the cap: only these paths are answered, once.
     pub(super) only: Option<&'static [&'static str]>,
 }
 
 /// Whether a connection is kept behind an answer.
 #[derive(Clone)]
-pub(super) struct Keeping {
+pub(super) struct KeepAlive {
     pub(super) table: Arc<ConnectionTable>,
     /// With more connections than this none is kept: idle ones would shut others out.
     pub(super) most: usize,
-    pub(super) keep_alive: Duration,
+    /// Announced to the client. Zero: none is kept.
+    pub(super) timeout: Duration,
     pub(super) drain: CancellationToken,
 }
 
-impl Keeping {
-    fn holds(&self) -> bool {
-        !self.keep_alive.is_zero() && !self.drain.is_cancelled() && self.table.len() <= self.most
+impl KeepAlive {
+    fn applies(&self) -> bool {
+        !self.timeout.is_zero() && !self.drain.is_cancelled() && self.table.len() <= self.most
     }
 
     /// For how long the client may take it for granted.
     fn announce(&self, headers: &mut HeaderMap) {
-        let seconds = self.keep_alive.as_secs();
+        let seconds = self.timeout.as_secs();
         if let Ok(value) = HeaderValue::try_from(format!("timeout={seconds}")) {
             headers.insert(KEEP_ALIVE, value);
             headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
@@ -88,11 +89,11 @@ impl Entrance {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.guard.set_upgraded();
-        } else if close || is_error(response.status()) || !self.keeping.holds() {
+        } else if close || is_error(response.status()) || !self.keep_alive.applies() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         } else if may_keep && !response.headers().contains_key(CONNECTION) {
-            self.keeping.announce(response.headers_mut());
+            self.keep_alive.announce(response.headers_mut());
         }
         Ok(response)
     }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::delivery::Farewell;
+use super::delivery::Linger;
 use super::guard::{ConnectionEnd, Guard};
 use super::head_deadline::HeadDeadline;
 use super::inbound_frames::InboundFrames;
@@ -32,7 +32,7 @@ pub(super) struct GuardedStream {
     inbound: InboundPhase,
     /// The peer has reset the connection.
     reset: bool,
-    farewell: Farewell,
+    linger: Linger,
 }
 
 /// What the peer sends.
@@ -63,7 +63,7 @@ impl GuardedStream {
                 last: [0; 4],
             },
             reset: false,
-            farewell: Farewell::default(),
+            linger: Linger::default(),
         }
     }
 
@@ -264,9 +264,9 @@ impl AsyncWrite for GuardedStream {
             return Poll::Ready(Err(error));
         }
         let this = self.get_mut();
-        let farewell = ready!(this.farewell.poll(cx, &this.guard, &this.socket));
+        let lingered = ready!(this.linger.poll(cx, &this.guard, &this.socket));
         // The response is what counts; how the connection ended is noted.
-        this.reset |= farewell.is_err_and(|error| is_reset(&error));
+        this.reset |= lingered.is_err_and(|error| is_reset(&error));
         Poll::Ready(Ok(()))
     }
 }
