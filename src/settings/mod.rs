@@ -3,6 +3,7 @@
 //! This is the only reader of the environment and of the TOML file that it may name. `table` declares every variable; `input` is
 //! what was written, `Settings` what is meant. All problems are reported at once, and any of them stops the start.
 
+mod addresses;
 pub mod docs;
 pub mod example;
 mod file;

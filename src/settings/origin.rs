@@ -57,7 +57,7 @@ impl fmt::Display for Origin {
 mod tests {
     use super::*;
     use crate::settings::CorsOrigins;
-    use crate::settings::values::cors_origins as origins;
+    use crate::settings::addresses::cors_origins as origins;
 
     #[test]
     fn an_origin_is_scheme_host_and_port_and_nothing_else() {

@@ -9,11 +9,9 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
-use url::{Host, Url};
 
-use super::CorsOrigins;
-use super::origin::Origin;
-use crate::auth::{self, JwksSource};
+use super::addresses::{brokers, cors_origins, jwks, url};
+use crate::auth;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// What a value must look like.
@@ -211,25 +209,6 @@ pub fn topic_prefix(text: &str) -> Result<String, Wrong> {
     valid(text.to_owned(), fits, wrong)
 }
 
-/// Exact ones, or `*` for any.
-pub fn cors_origins(text: &str) -> Result<CorsOrigins, Wrong> {
-    if text == "*" {
-        return Ok(CorsOrigins::Any);
-    }
-    let list: Vec<&str> = list(text).collect();
-    if list.contains(&"*") {
-        return Err("* cannot be combined with other origins".to_owned());
-    }
-    let (good, bad): (Vec<_>, Vec<_>) =
-        (list.into_iter().map(Origin::parse)).partition(Result::is_ok);
-    if !bad.is_empty() {
-        let bad: Vec<Wrong> = bad.into_iter().filter_map(Result::err).collect();
-        return Err(bad.join("; "));
-    }
-    let origins: BTreeSet<Origin> = good.into_iter().flatten().collect();
-    Ok(CorsOrigins::Exact(origins.into_iter().collect()))
-}
-
 /// Names of HTTP headers, in lower case.
 pub fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
     let name = |name: &str| match HeaderName::try_from(name) {
@@ -243,88 +222,6 @@ pub fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
         .iter()
         .map(|text| name(text))
         .collect()
-}
-
-/// As librdkafka takes it: `host:port`, where the port may be left out, comma-separated. What is wrong with one is found here,
-/// because librdkafka would look for a host of that name for ever.
-pub fn brokers(text: &str) -> Result<String, Wrong> {
-    let brokers: Vec<&str> = list(text).collect();
-    if brokers.is_empty() {
-        return Err("expected at least one broker".to_owned());
-    }
-    for broker in &brokers {
-        broker_address(broker).map_err(|why| format!("expected host:port; found {broker}{why}"))?;
-    }
-    Ok(brokers.join(","))
-}
-
-/// The error is a hint, or empty.
-fn broker_address(broker: &str) -> Result<(), &'static str> {
-    const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
-    if broker.contains([';', '|']) || broker.contains(char::is_whitespace) {
-        return Err(": brokers are separated by commas");
-    }
-    let address = match broker.split_once("://") {
-        Some((scheme, rest)) if PROTOCOLS.contains(&&*scheme.to_ascii_lowercase()) => rest,
-        Some(_) => return Err(": a broker is no URL"),
-        None => broker,
-    };
-    let (host, number) = match address.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or(": a bracket is open")?;
-            host.parse::<Ipv6Addr>().map_err(|_| "")?;
-            let number = after.strip_prefix(':');
-            (number.is_some() || after.is_empty())
-                .then_some((host, number))
-                .ok_or("")?
-        }
-        None if address.parse::<Ipv6Addr>().is_ok() || address.matches(':').count() > 1 => {
-            return Err(": an IPv6 address stands in brackets");
-        }
-        None => match address.split_once(':') {
-            Some((host, number)) => (host, Some(number)),
-            None => (address, None),
-        },
-    };
-    let is_host = |c: char| c.is_alphanumeric() || ".-_:".contains(c);
-    let is_port = |number: &str| port(number).is_ok_and(|number| number > 0);
-    if host.is_empty() || !host.chars().all(is_host) || !number.is_none_or(is_port) {
-        return Err("");
-    }
-    Ok(())
-}
-
-pub fn url(text: &str) -> Result<String, Wrong> {
-    parse_url(text).map(|_| text.to_owned())
-}
-
-fn parse_url(text: &str) -> Result<Url, Wrong> {
-    let url = Url::parse(text).ok();
-    url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()))
-        .ok_or_else(|| "invalid URL".to_owned())
-}
-
-/// What has a scheme is a URL. Keys decide which tokens are accepted, so they travel encrypted or not at all.
-pub fn jwks(text: &str) -> Result<JwksSource, Wrong> {
-    if !text.contains("://") {
-        return Ok(JwksSource::File(PathBuf::from(text)));
-    }
-    let url = parse_url(text)?;
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            Err("user and password in the URL are not supported".to_owned())
-        }
-        "https" => Ok(JwksSource::Url(text.to_owned())),
-        "http" if is_loopback => Ok(JwksSource::Url(text.to_owned())),
-        "http" => Err("must be https (http is for loopback only)".to_owned()),
-        _ => Err("must be a path, or begin with https://".to_owned()),
-    }
 }
 
 pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
@@ -378,7 +275,7 @@ fn valid<T>(value: T, is_valid: impl Fn(&T) -> bool, otherwise: &str) -> Result<
     }
 }
 
-fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
@@ -460,26 +357,5 @@ mod tests {
         assert_eq!((boolean("TRUE"), boolean("off")), (Ok(true), Ok(false)));
         assert!(boolean("maybe").is_err() && boolean("").is_err());
         assert!(count("-3").is_err() && count("3x").is_err() && count("12") == Ok(12));
-    }
-
-    #[test]
-    fn brokers_are_hosts_with_ports() {
-        assert_eq!(
-            brokers(" a:9092 , [::1]:9092,b ").as_deref(),
-            Ok("a:9092,[::1]:9092,b")
-        );
-        assert!(brokers("SASL_SSL://a:9093").is_ok());
-        for wrong in [
-            "",
-            " , ",
-            "a:",
-            ":9092",
-            "a:0",
-            "a:port",
-            "a b:9092",
-            "http://a:9092/x",
-        ] {
-            assert!(brokers(wrong).is_err(), "{wrong}");
-        }
     }
 }

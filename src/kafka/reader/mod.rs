@@ -1,17 +1,19 @@
-//! The blocking poll loop: records and ends go to the hub, reports of the metadata poller are acted on (`act.rs`).
+//! The blocking poll loop: records and ends go to the hub, reports of the metadata poller are acted on.
+//!
+//! - `queue`: what the client has read
+//! - `act`: reports of the metadata poller
 
 mod act;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcast_core::domain::record::Record;
 use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::Offset;
-use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
@@ -20,10 +22,8 @@ use tracing::debug;
 
 use super::client::{self, Context};
 use super::contact::BrokerContact;
-use super::diagnose::plain_error;
-use super::ffi::{QueueEvent, RecordSource};
+use super::ffi::RecordSource;
 use super::metadata::Report;
-use super::offsets::TopicPartition;
 use super::partitions::{ReadPartition, ReadPartitions};
 use super::status::{ConsumerStatus, SharedStatus};
 use super::{PollIntervals, Router};
@@ -63,16 +63,6 @@ pub(super) struct Reader {
     found_all: bool,
     /// The newest call that the reports have answered, to be announced once their feed is handed over.
     answered: u64,
-}
-
-/// An event as it is remembered when its borrow has ended.
-enum OwnedEvent {
-    Nothing,
-    Lost(TopicPartition),
-    Error {
-        code: RDKafkaErrorCode,
-        text: String,
-    },
 }
 
 impl Reader {
@@ -188,121 +178,6 @@ impl Reader {
         }
     }
 
-    fn drain_queue(&mut self, runtime: &Runtime, stop: &CancellationToken) {
-        let mut timeout = Self::WAIT;
-        for _ in 0..Self::BATCH {
-            let Some(source) = self.source.take() else {
-                // Between two clients: reports still come.
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = tokio::time::sleep(timeout) => {}
-                    }
-                });
-                return;
-            };
-            let seen = source.poll(timeout, |event| self.see(event));
-            self.source = Some(source);
-            match seen {
-                None => return,
-                Some(OwnedEvent::Nothing) => {}
-                Some(OwnedEvent::Lost((topic, number))) => {
-                    if let Some(partition) = self.partitions.get(&topic, number) {
-                        partition.lost(clock::monotonic_ms());
-                        self.shared.ask();
-                    }
-                }
-                Some(OwnedEvent::Error { code, text }) => self.on_error(code, &text),
-            }
-            timeout = Duration::ZERO;
-        }
-    }
-
-    fn see(&mut self, event: QueueEvent<'_>) -> OwnedEvent {
-        match event {
-            QueueEvent::Record(record) => {
-                let Some(partition) = self.partitions.get(record.topic, record.partition) else {
-                    return OwnedEvent::Nothing;
-                };
-                if !partition.record(record.offset, clock::monotonic_ms()) {
-                    // Never seen from librdkafka, which skips to the offset it was given. Should a log have been recreated
-                    // below us, the metadata poller will find its end below our position.
-                    self.shared.ask();
-                    return OwnedEvent::Nothing;
-                }
-                let index = partition.index;
-                self.batch
-                    .push(match self.router.route(&record, &partition.topic) {
-                        Some(publication) => Feed::Publication {
-                            partition: index,
-                            publication,
-                        },
-                        None => unrouted(index, &record),
-                    });
-                OwnedEvent::Nothing
-            }
-            QueueEvent::End {
-                topic,
-                partition,
-                next,
-            } => {
-                if let Some(partition) = self.partitions.get(topic, partition) {
-                    partition.end(next, clock::monotonic_ms());
-                    self.batch.push(end_of(partition));
-                }
-                OwnedEvent::Nothing
-            }
-            QueueEvent::Failed {
-                at: Some((topic, partition)),
-                code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-                ..
-            } => OwnedEvent::Lost((Arc::from(topic), partition)),
-            QueueEvent::Failed { at, code, text } => {
-                let text = self.context.masked(text);
-                OwnedEvent::Error {
-                    code,
-                    text: match at {
-                        Some((topic, partition)) => format!("{topic}/{partition}: {text}"),
-                        None => text,
-                    },
-                }
-            }
-            QueueEvent::Log {
-                level,
-                facility,
-                text,
-            } => {
-                self.context.line(level, facility, text);
-                OwnedEvent::Nothing
-            }
-            QueueEvent::Other => OwnedEvent::Nothing,
-        }
-    }
-
-    fn on_error(&mut self, code: RDKafkaErrorCode, text: &str) {
-        debug!(?code, "from the Kafka client: {text}");
-        match code {
-            RDKafkaErrorCode::AllBrokersDown => {
-                self.contact.lose(clock::monotonic_ms());
-                self.shared.ask();
-            }
-            RDKafkaErrorCode::Fatal => {
-                let context = "the Kafka client has failed";
-                events::fault(&self.metrics, Component::Kafka, context, &text);
-                self.restart("fatal error");
-            }
-            // The metadata poller reports what is there; librdkafka goes on trying by itself.
-            RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition => {
-                self.shared.ask();
-            }
-            _ => {}
-        }
-        let before = self.status.last_error.take();
-        self.status.last_error = Some(plain_error(code, text, before));
-    }
-
     fn report_contact(&mut self) {
         let partitions = &self.partitions;
         if let Some(up) = self.contact.edge(|index, goal| {
@@ -386,19 +261,6 @@ impl Reader {
                 (read + partition.0, all + partition.1)
             });
         self.shared.status.store(Arc::new(self.status.clone()));
-    }
-}
-
-/// A record without a value deletes its key, whether or not it names an event.
-fn unrouted(partition: u32, record: &Record<'_>) -> Feed {
-    let offset = record.offset;
-    match record.key.filter(|_| record.value.is_none()) {
-        Some(key) => Feed::Tombstone {
-            partition,
-            offset,
-            key: key.into(),
-        },
-        None => Feed::Passed { partition, offset },
     }
 }
 

@@ -1,5 +1,7 @@
 //! From what was written to what is meant: reads each variable once and collects what is wrong.
 
+mod kafka;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,15 +11,11 @@ use secrecy::SecretString;
 
 use super::input::Input;
 use super::profile::Profile;
-use super::report::{Notice, NoticeKind, Problems, SettingProblem};
+use super::report::{Notice, NoticeKind, Problems};
 use super::table::{self, Availability, Fallback, Variable, variables};
 use super::values::{self, Wrong};
-use super::{
-    AuthSettings, CorsOrigins, KafkaSettings, Listen, Masked, Presets, ServiceTopics, Settings,
-    Sockets, Window, properties,
-};
+use super::{AuthSettings, CorsOrigins, Listen, Presets, Settings, Sockets, Window, addresses};
 use crate::auth::{self, KeySources};
-use crate::kafka;
 use crate::telemetry::LogSettings;
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
@@ -138,7 +136,7 @@ impl SettingsReader {
 
     fn cors_origins(&mut self) -> CorsOrigins {
         let any_allowed = self.value("FLEETCAST_CORS_ANY", values::boolean);
-        let origins = self.optional("CORS_ORIGINS", values::cors_origins);
+        let origins = self.optional("CORS_ORIGINS", addresses::cors_origins);
         if origins == Some(CorsOrigins::Any) && any_allowed {
             let warning = "it is *: every web page may connect with a token that it holds";
             self.input.warn("CORS_ORIGINS", warning);
@@ -179,7 +177,7 @@ impl SettingsReader {
             public_key_files: self
                 .optional("JWT_PUBLIC_KEY_FILE", values::paths)
                 .unwrap_or_default(),
-            jwks: self.optional("JWT_JWKS", values::jwks),
+            jwks: self.optional("JWT_JWKS", addresses::jwks),
             algorithms: self.optional("JWT_ALGORITHMS", values::algorithms),
         };
         if self.input.problems.len() > problems_before {
@@ -204,66 +202,6 @@ impl SettingsReader {
             self.input.wrong(name, &why);
         }
         sources
-    }
-
-    pub(super) fn kafka(&mut self) -> KafkaSettings {
-        let brokers = self.optional("KAFKA_BOOTSTRAP_SERVERS", values::brokers);
-        let brokers = brokers.unwrap_or_default();
-        let properties = self.properties();
-        for (name, why) in kafka::properties::conflicts(&brokers, &properties.0) {
-            self.input
-                .problem(format!("cannot use {}: {why}", properties::name_of(name)));
-        }
-        KafkaSettings {
-            bootstrap_servers: brokers,
-            properties,
-            topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
-            group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
-            receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
-            mock: false,
-        }
-    }
-
-    /// What passes through to librdkafka, unless it would break a promise.
-    fn properties(&mut self) -> Masked {
-        let properties = std::mem::take(&mut self.input.properties);
-        for (property, found) in &properties {
-            let (name, text) = (found.source.name(property), found.text.trim());
-            let problem = if property.is_empty() {
-                Some(format!("{name} names no property of librdkafka"))
-            } else {
-                let refusal = kafka::properties::refusal(property, text);
-                refusal.map(|why| format!("{name} may not set {property}: {why}"))
-            };
-            if let Some(problem) = problem {
-                let problem = SettingProblem(problem, found.source.line());
-                self.input.problems.push(problem);
-            } else if let Some(warning) = properties::warning(property, text) {
-                self.input.warn(&name, warning);
-            }
-        }
-        let texts = properties.into_iter();
-        Masked(texts.map(|(name, found)| (name, found.text)).collect())
-    }
-
-    /// What decides which topics there should be.
-    pub(super) fn topics(&mut self) -> Option<(KafkaSettings, Profile, ServiceTopics)> {
-        let kafka = self.kafka();
-        let mut service = ServiceTopics::default();
-        for name in SERVICE_TOPICS {
-            let Some(found) = self.input.get(name) else {
-                continue;
-            };
-            if declared(name).availability != Availability::Available {
-                service.without_effect.push(found.source.name(name));
-            }
-            if let Some(topic) = self.optional(name, values::topic) {
-                service.names.insert(name, topic);
-            }
-        }
-        let max_event_bytes = self.value("MAX_EVENT_BYTES", values::buffer);
-        let profile = self.profile(&kafka.topic_prefix, max_event_bytes, None)?;
-        Some((kafka, profile, service))
     }
 
     fn sockets(&mut self) -> Sockets {
