@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetcast_core::domain::claims::{ClaimRules, Claims, FIXED_CLAIMS, NumericDate};
-use fleetcast_core::domain::json;
+use fleetcast_core::domain::client_json;
 use serde_json::{Map, Value};
 
 use super::{Exit, bad_configuration, plain, print};
@@ -188,9 +188,10 @@ fn from_standard_input() -> anyhow::Result<String> {
 fn unverified(token: &str) -> Option<(Map<String, Value>, Map<String, Value>)> {
     let mut parts = token.split('.').map(|part| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-        match json::parse_bytes(&bytes) {
-            Ok(Value::Object(object)) => Some(object),
-            Ok(_) | Err(_) => None,
+        // As the server reads it.
+        match client_json::parse(std::str::from_utf8(&bytes).ok()?) {
+            Some(Value::Object(object)) => Some(object),
+            Some(_) | None => None,
         }
     });
     Some((parts.next()??, parts.next()??))
@@ -280,6 +281,20 @@ mod tests {
             let seconds = whole_seconds(text).ok().map(|duration| duration.as_secs());
             assert_eq!(seconds, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn claims_are_shown_however_deep_another_one_is_nested() {
+        let deep = ["[".repeat(500), "]".repeat(500)].concat();
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let claims = part(&format!("{{\"sub\":\"u1\",\"deep\":{deep}}}"));
+        let token = format!("{}.{claims}.x", part("{\"alg\":\"HS256\"}"));
+        let (header, claims) = unverified(&token).expect("header and claims");
+        assert_eq!(
+            (&header["alg"], &claims["sub"]),
+            (&"HS256".into(), &"u1".into())
+        );
+        assert!(unverified(&format!("{}.{}.x", part("[]"), part("{}"))).is_none());
     }
 
     #[test]

@@ -20,15 +20,6 @@ pub fn parse(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(&numbers_as_text(&whole_surrogates(text)))
 }
 
-/// As [`parse`], for bytes that may not be UTF-8.
-pub fn parse_bytes(bytes: &[u8]) -> serde_json::Result<Value> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => parse(text),
-        // Fails, and says where.
-        Err(_) => serde_json::from_slice(bytes),
-    }
-}
-
 /// The same text, with U+FFFD for each half of a surrogate pair that stands alone. Every other byte stays where it is.
 pub(super) fn whole_surrogates(text: &str) -> Cow<'_, str> {
     let mut halves = Vec::new();
@@ -267,7 +258,6 @@ mod tests {
         ] {
             assert!(parse(broken).is_err(), "{broken}");
         }
-        assert!(parse_bytes(b"\"\xff\"").is_err());
         assert!(parse(&"[".repeat(100_000)).is_err(), "it does not recurse");
     }
 
