@@ -19,7 +19,7 @@ use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
-use crate::net::{self, NetSettings, Patience};
+use crate::net::{self, NetSettings, NetTimeouts};
 use crate::session::{SessionLimits, SessionParts, Sessions, SharedHub};
 use crate::settings::Settings;
 use crate::socketio::{self, Engine, EngineSettings, Handshake, SocketIoSettings};
@@ -174,13 +174,13 @@ fn embedded_broker(settings: &mut Settings) -> anyhow::Result<(Demo, Driver)> {
 /// The public and the internal one.
 fn listeners(settings: &Settings, descriptors: usize) -> anyhow::Result<(Listener, Listener)> {
     let (listen, sockets) = (&settings.listen, &settings.sockets);
-    let patience = Patience {
+    let timeouts = NetTimeouts {
         slow_client_timeout: sockets.slow_client_timeout,
         keep_alive: sockets.keep_alive,
     };
-    let limits = NetSettings::public(sockets.max_connections, patience, descriptors);
+    let limits = NetSettings::public(sockets.max_connections, timeouts, descriptors);
     let public = Listener::bind("public", listen.host, listen.port, limits)?;
-    let limits = NetSettings::internal(patience, descriptors);
+    let limits = NetSettings::internal(timeouts, descriptors);
     let (host, port) = (listen.internal_host, listen.internal_port);
     let internal = Listener::bind("internal", host, port, limits)?;
     Ok((public, internal))

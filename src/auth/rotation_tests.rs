@@ -96,7 +96,7 @@ impl Server {
                 listener,
                 router,
                 crate::net::NetSettings::internal(
-                    crate::net::Patience {
+                    crate::net::NetTimeouts {
                         slow_client_timeout: Duration::from_secs(5),
                         keep_alive: Duration::from_secs(5),
                     },

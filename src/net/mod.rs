@@ -96,7 +96,7 @@ pub struct NetSettings {
 
 /// How long clients are waited for.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct NetTimeouts {
     pub slow_client_timeout: Duration,
     pub keep_alive: Duration,
 }
@@ -105,7 +105,7 @@ impl NetSettings {
     /// For the public listener. `sessions` are counted elsewhere; a polling one has two connections at times, and there are
     /// those without a session, so the cap here is generous. But it leaves a quarter of the file `descriptors` to the rest
     /// of the process: running out of them would take Kafka and the probes down with the clients.
-    pub fn public(sessions: usize, patience: Patience, descriptors: usize) -> Self {
+    pub fn public(sessions: usize, timeouts: NetTimeouts, descriptors: usize) -> Self {
         let reserve = (descriptors / 8).clamp(8, 64);
         let wanted = sessions.saturating_mul(2).saturating_add(1000);
         let possible = (descriptors - descriptors / 4)
@@ -123,26 +123,26 @@ impl NetSettings {
             max_connections: wanted.min(possible),
             reserve,
             reserve_paths: &["/health", "/ready"],
-            ..Self::common(patience)
+            ..Self::common(timeouts)
         }
     }
 
     /// For the internal listener: few connections, out of the quarter that the public one leaves.
-    pub fn internal(patience: Patience, descriptors: usize) -> Self {
+    pub fn internal(timeouts: NetTimeouts, descriptors: usize) -> Self {
         Self {
             max_connections: (descriptors / 16).clamp(8, 256),
             reserve: 8,
             reserve_paths: &["/health", "/ready", "/metrics"],
-            ..Self::common(patience)
+            ..Self::common(timeouts)
         }
     }
 
     /// What all listeners have, without a cap.
-    fn common(patience: Patience) -> Self {
-        let slow_client_timeout = patience.slow_client_timeout;
+    fn common(timeouts: NetTimeouts) -> Self {
+        let slow_client_timeout = timeouts.slow_client_timeout;
         Self {
             header_timeout: Duration::from_secs(5),
-            keep_alive: patience.keep_alive,
+            keep_alive: timeouts.keep_alive,
             body_timeout: Duration::from_secs(30),
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),

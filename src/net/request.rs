@@ -117,7 +117,7 @@ impl Entrance {
             Body::new(TimedBody {
                 body,
                 guard: self.guard.clone(),
-                patience: self.body_timeout,
+                timeout: self.body_timeout,
                 deadline: None,
             })
         };
@@ -182,7 +182,7 @@ fn copied_headers(headers: &HeaderMap) -> HeaderMap {
 struct TimedBody {
     body: Incoming,
     guard: Arc<Guard>,
-    patience: Duration,
+    timeout: Duration,
     /// Runs from the first time that the body had to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -206,10 +206,10 @@ impl hyper::body::Body for TimedBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)));
         }
-        let patience = self.patience;
+        let timeout = self.timeout;
         let deadline = self
             .deadline
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+            .get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(deadline.as_mut().poll(cx));
         self.guard.note(ConnectionEnd::BodyTimeout);
         Poll::Ready(Some(Err(BodyError::Timeout)))

@@ -178,8 +178,8 @@ impl EngineSession {
 
     /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
     pub(super) fn another_wrong_namespace(&self) -> bool {
-        const PATIENCE: usize = 3;
-        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= PATIENCE
+        const MOST: usize = 3;
+        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= MOST
     }
 
     pub(super) fn is_closed(&self) -> bool {
