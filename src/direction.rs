@@ -314,7 +314,7 @@ fn unsafe_code_is_in_two_places() {
 }
 
 #[test]
-fn definitions_are_found_and_the_product_is_told_from_its_tests() {
+fn definitions_are_found_and_tests_are_not_part_of_the_product() {
     let code = code_of(
         "pub(in crate::a) struct One;\npub enum Two {\n}\nlet x = Three;\n// struct Four;\ncodes! {\n#[expect(a)]\nFive {\n}\n}\n",
     );

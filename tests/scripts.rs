@@ -118,7 +118,7 @@ fn the_target_test_fast_runs_the_fast_tests() {
 }
 
 #[test]
-fn targets_run_what_cargo_has_built_wherever_that_is() {
+fn make_targets_run_the_binaries_of_the_target_directory() {
     let elsewhere = [("CARGO_TARGET_DIR", "/elsewhere")];
     for (target, command) in [
         ("demo", "/elsewhere/debug/fleetcast demo"),

@@ -239,7 +239,7 @@ mod tests {
 
     /// What is wrapped by hand is not wrapped once more on a terminal of the usual width.
     #[test]
-    fn what_stands_below_the_options_fits_80_columns() {
+    fn help_below_the_options_fits_80_columns() {
         fn long(command: &clap::Command, found: &mut Vec<String>) {
             let help = command.get_after_help().map(ToString::to_string);
             let lines = help.as_deref().unwrap_or_default().lines();

@@ -89,7 +89,7 @@ fn essence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn that_all_brokers_are_away_is_said_with_what_was_tried() {
+    fn all_brokers_down_is_reported_with_the_last_cause() {
         use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
         let plain = |code, text: &str, before: Option<&str>| {
             plain_error(code, text, before.map(str::to_owned))

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_connect_is_found_without_a_broker() {
+    fn properties_that_cannot_connect_are_rejected_without_a_broker() {
         let found = |brokers: &str, pairs: &[(&str, &str)]| {
             let pairs = pairs.iter();
             let properties = pairs.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));

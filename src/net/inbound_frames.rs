@@ -265,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_cut_changes_what_goes_on(
+        fn frames_are_the_same_wherever_their_bytes_are_cut(
             frames in prop::collection::vec(
                 (0_u8..=255, prop::collection::vec(any::<u8>(), 0..300), any::<bool>()),
                 0..8,

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_escapes_lose_them_and_what_has_no_name_gets_the_empty_one() {
+    fn escaped_names_are_unescaped_and_missing_ones_become_empty() {
         for (packet, expected) in [
             ("42[\"caf\\u00e9\"]", "42[\"caf\u{e9}\"]"),
             (

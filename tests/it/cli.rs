@@ -276,7 +276,7 @@ fn tokens_are_minted_and_inspected_by_the_claims_of_the_profile() {
 }
 
 #[test]
-fn what_no_server_would_accept_is_not_minted() {
+fn token_that_no_server_would_accept_is_not_minted() {
     let secret = [("JWT_SECRET", SECRET)];
     let output = run(
         &["token", "mint", "--sub", "u1", "--org", "a:org:b"],

@@ -10,7 +10,7 @@ const BIG: &str = "18446744073709551616";
 
 on_both_brokers! {
     a_tombstone_for_a_binary_key_removes_that_key(&[("asset", 1)]);
-    headers_without_a_value_or_in_quotes_say_what_the_producer_meant(&[("incident", 1)]);
+    headers_without_a_value_count_as_absent_and_quotes_are_removed(&[("incident", 1)]);
     an_id_beyond_64_bits_is_delivered_to_its_room(&[("transmission", 1)]);
     text_that_no_route_asks_for_need_not_make_sense(&[("incident", 1)]);
 }
@@ -77,7 +77,7 @@ async fn a_tombstone_for_a_binary_key_removes_that_key(kafka: Kafka) {
     }
 }
 
-async fn headers_without_a_value_or_in_quotes_say_what_the_producer_meant(kafka: Kafka) {
+async fn headers_without_a_value_count_as_absent_and_quotes_are_removed(kafka: Kafka) {
     type Headers = &'static [(&'static str, Option<&'static [u8]>)];
 
     let app = TestApp::start(&kafka).await;

@@ -144,7 +144,7 @@ fn s4_07_every_example_profile_explains_its_records() {
 
 /// A sample with one part replaced must be refused, with this outcome and these words.
 #[test]
-fn what_the_example_profiles_refuse() {
+fn example_profiles_reject_invalid_records_by_their_outcome() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &str, &str, Value, &str, &str); 10] = [
         (

@@ -120,7 +120,7 @@ test("s4_02_a_refused_client_may_connect_again_with_a_better_token", async () =>
   assert.equal((await client.connect()).user_id, "u8");
 });
 
-test("s4_02_a_lifetime_within_the_leeway_is_let_in", async () => {
+test("s4_02_a_lifetime_within_the_leeway_is_accepted", async () => {
   await fleet.server.connect({ token: sign(claims({ exp: unixNow() - 2 })) });
 });
 

@@ -53,7 +53,7 @@ function byAsset(client) {
   return assets;
 }
 
-test("a_map_is_useful_at_once_and_then_live", async () => {
+test("snapshot_comes_first_and_live_events_follow", async () => {
   const organisation = someOrganisation();
   await drive(
     position(organisation, "a", 1),
@@ -102,7 +102,7 @@ for (const [spelling, payload] of Object.entries({
   });
 }
 
-test("a_whole_kind_is_not_for_who_may_have_only_some_rooms_of_it", async () => {
+test("role_with_a_list_of_ids_may_not_join_a_whole_kind", async () => {
   const token = { roles: ["field_unit"], assets: ["7"], channels: ["7"] };
   const client = await fleet.server.connect({ token });
   for (const payload of [
@@ -134,7 +134,7 @@ test("a_whole_kind_is_not_for_who_may_have_only_some_rooms_of_it", async () => {
   }
 });
 
-test("who_holds_a_whole_kind_and_a_room_of_it_gets_each_event_once", async () => {
+test("member_of_a_whole_kind_and_of_a_room_of_it_gets_each_event_once", async () => {
   const organisation = someOrganisation();
   const client = await dispatcher(organisation);
   const whole = `asset:*:org:${organisation}`;
@@ -177,7 +177,7 @@ test("a_whole_kind_is_resumed_and_the_newest_are_not_given_twice", async () => {
   assert.deepEqual(byAsset(client), { a: [1, 2, 3], b: [1] });
 });
 
-test("a_deleted_key_is_gone_for_who_joins_later", async () => {
+test("snapshot_has_no_deleted_key", async () => {
   const organisation = someOrganisation();
   await drive(position(organisation, "gone", 1), position(organisation, "stays", 1));
   const { records } = (await stats()).latest;
@@ -190,7 +190,7 @@ test("a_deleted_key_is_gone_for_who_joins_later", async () => {
   assert.deepEqual(byAsset(client), { stays: [1] });
 });
 
-test("what_is_news_for_all_waits_behind_the_newest_and_comes", async () => {
+test("live_event_of_another_room_arrives_during_a_large_snapshot", async () => {
   const organisation = someOrganisation();
   const positions = Array.from({ length: 3000 }, (_, n) => position(organisation, `a${n}`, n));
   await drive(...positions);

@@ -65,7 +65,7 @@ fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
 
 /// What stands in the table as a default holds: everything else of a later part has none.
 #[test]
-fn no_default_is_shown_for_what_nothing_enforces() {
+fn settings_that_have_no_effect_show_no_default() {
     const HOLDS: [&str; 12] = [
         "KAFKA_MODE",
         "LIMIT_LOOPBACK",

@@ -223,7 +223,7 @@ async fn a_bad_file_changes_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_takes_a_restart_is_named_until_it_has_come() {
+async fn settings_that_need_a_restart_are_named_until_then() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
     let files = Files::new();
     let app = files.start(&kafka).await;

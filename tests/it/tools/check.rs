@@ -95,7 +95,7 @@ async fn a_broker_that_cannot_make_topics_is_said_not_to_answer() {
 }
 
 #[tokio::test]
-async fn check_tells_what_kafka_has_of_the_profile() {
+async fn check_reports_which_topics_of_the_profile_kafka_has() {
     let kafka = Kafka::mock(&[("incident", 2), ("incidents", 1), ("alert", 3)]).await;
     let variables = [
         ("JWT_SECRET", SECRET),

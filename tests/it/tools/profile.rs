@@ -139,7 +139,7 @@ fn profile_check_explains_ten_records() {
 }
 
 #[test]
-fn profile_check_takes_bare_values_and_tells_lines_of_mistakes() {
+fn profile_check_takes_bare_values_and_reports_lines_of_mistakes() {
     let value = r#"{"organization_id":"o1","channel_id":7}"#;
     let output = run(
         &[

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_text_or_it_is_not_whatever_its_value() {
+    fn binary_keys_are_no_text_even_where_their_bytes_are_utf8() {
         let uuid = b"\x9f\x86\xd0\x81\x88\x4c\x4d\x65\x9a\x2f\xea\xa0\xc5\x5a\xd0\x15";
         for (key, expected) in [
             (&b"k1"[..], Some("k1")),

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_seconds_lie_on_the_safe_side_of_a_fraction() {
+    fn fractions_are_rounded_to_the_safe_side() {
         for (value, expected) in [
             (json!(7), Some((7, 7))),
             (json!(7.0), Some((7, 7))),

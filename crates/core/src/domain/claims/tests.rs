@@ -235,7 +235,7 @@ fn ids_beyond_64_bits_are_read_as_their_digits() {
 }
 
 #[test]
-fn null_is_no_claim_and_what_is_required_is_missing_then() {
+fn null_claim_counts_as_absent_and_a_required_one_as_missing() {
     let null = |claim: &str| with(json!({ claim: null }));
     for optional in [
         "org_id", "roles", "role", "name", "jti", "scope", "channels", "nbf", "iat", "iss", "aud",

@@ -32,7 +32,7 @@ fn routed(headers: &[(&str, &[u8])]) -> String {
 }
 
 #[test]
-fn a_header_in_the_quotes_of_json_says_what_is_between_them() {
+fn header_in_json_quotes_is_read_without_them() {
     for (headers, expected) in [
         (
             &[("org", &b"\"o1\""[..])][..],
