@@ -19,13 +19,13 @@ die() { # exit code, what is wrong
   exit "$1"
 }
 
-patience=30 # seconds
+wait_seconds=30 # seconds
 check_only=false
 while (($# > 0)); do
   case "$1" in
     --wait)
-      patience="${2:-}"
-      [[ $patience =~ ^[0-9]+$ ]] || die 2 "--wait takes a number of seconds"
+      wait_seconds="${2:-}"
+      [[ $wait_seconds =~ ^[0-9]+$ ]] || die 2 "--wait takes a number of seconds"
       shift 2
       ;;
     --check)
@@ -98,9 +98,9 @@ redis_answers() {
 }
 
 if [[ -n $kafka ]]; then
-  deadline=$((SECONDS + patience))
+  deadline=$((SECONDS + wait_seconds))
   until kafka_answers; do
-    ((SECONDS < deadline)) || die 1 "Kafka cannot be reached at $kafka (waited $patience s)"
+    ((SECONDS < deadline)) || die 1 "Kafka cannot be reached at $kafka (waited $wait_seconds s)"
     sleep 1
   done
   say "Kafka can be reached at $kafka"

@@ -107,11 +107,11 @@ struct Hold {
     cursor: String,
     rooms: Vec<String>,
     /// Commands that wait for their acknowledgements: a handful at most, for habits are slow.
-    asked: Vec<(u64, Asked)>,
+    asked: Vec<(u64, RoomCommand)>,
     next_id: u64,
 }
 
-enum Asked {
+enum RoomCommand {
     Join(Vec<String>),
     Leave(String),
 }
@@ -192,11 +192,11 @@ impl<P: Part> Client<P> {
                         Act::Stall(lasts) => sleep(lasts).await,
                         Act::Trickle { lasts, pause } => trickle = Some((Instant::now() + lasts, pause)),
                         Act::Subscribe(room) => {
-                            let packet = self.ask(Asked::Join(vec![room]));
+                            let packet = self.ask(RoomCommand::Join(vec![room]));
                             line.send(packet).await?;
                         }
                         Act::Unsubscribe(room) => {
-                            let packet = self.ask(Asked::Leave(room));
+                            let packet = self.ask(RoomCommand::Leave(room));
                             line.send(packet).await?;
                         }
                     }
@@ -228,16 +228,16 @@ impl<P: Part> Client<P> {
             let missing = self.wanted.iter().filter(|room| !hold.rooms.contains(room));
             missing.cloned().collect()
         };
-        (!missing.is_empty()).then(|| self.ask(Asked::Join(missing)))
+        (!missing.is_empty()).then(|| self.ask(RoomCommand::Join(missing)))
     }
 
-    fn ask(&self, asked: Asked) -> String {
+    fn ask(&self, asked: RoomCommand) -> String {
         let mut hold = self.hold.borrow_mut();
         let id = hold.next_id;
         hold.next_id += 1;
         let packet = match &asked {
-            Asked::Join(rooms) => subscribe_packet(id, rooms),
-            Asked::Leave(room) => {
+            RoomCommand::Join(rooms) => subscribe_packet(id, rooms),
+            RoomCommand::Leave(room) => {
                 // As in the documented lines: a room that is being left is not asked for again.
                 hold.rooms.retain(|held| held != room);
                 unsubscribe_packet(id, room)
@@ -279,14 +279,14 @@ impl<P: Part> Client<P> {
             return Step::End(Ended::Lost(anyhow!("a command failed: {args}")));
         }
         match asked {
-            Asked::Join(rooms) => {
+            RoomCommand::Join(rooms) => {
                 self.part.see(&Sight::Subscribed(&rooms));
                 self.hold.borrow_mut().rooms.extend(rooms);
             }
-            Asked::Leave(room) => {
+            RoomCommand::Leave(room) => {
                 self.part.see(&Sight::Unsubscribed(&room));
                 // Its subscription may have been acknowledged after it was asked to be left.
-                let asked_again = |(_, asked): &(u64, Asked)| matches!(asked, Asked::Join(rooms) if rooms.contains(&room));
+                let asked_again = |(_, asked): &(u64, RoomCommand)| matches!(asked, RoomCommand::Join(rooms) if rooms.contains(&room));
                 let mut hold = self.hold.borrow_mut();
                 if !hold.asked.iter().any(asked_again) {
                     hold.rooms.retain(|held| *held != room);

@@ -10,7 +10,7 @@ use crate::latency::{Latencies, Summaries, Summary, ratio};
 use crate::layout::Args;
 use crate::process::Usage;
 use crate::producer::Produced;
-use crate::run::Sample;
+use crate::run::ServerSample;
 use crate::temper::{Story, Temper};
 
 /// One client at the end of the run.
@@ -23,8 +23,8 @@ pub(crate) struct ClientOutcome {
 }
 
 pub(crate) struct Measured {
-    pub(crate) before: Sample,
-    pub(crate) after: Sample,
+    pub(crate) before: ServerSample,
+    pub(crate) after: ServerSample,
     /// From the last acknowledged record to the last delivery.
     pub(crate) drained: Duration,
 }

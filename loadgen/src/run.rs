@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
     wait_until_ready(args, &progress, &threads)?;
     std::thread::sleep(args.settle);
-    let before = Sample::take(args)?;
+    let before = ServerSample::take(args)?;
     let begin_ns = clock.now_ns();
     let stall_ns =
         |after: Duration| begin_ns + u64::try_from(after.as_nanos()).unwrap_or(u64::MAX / 2);
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     };
     let produced = produce_and_watch(args, producer, pace, &progress)?;
     let drained = wait_for_the_rest(args, &layout, &produced, &progress);
-    let after = Sample::take(args)?;
+    let after = ServerSample::take(args)?;
     stage.send_replace(Stage::Stop);
 
     let mut latencies = Latencies::new();
@@ -329,14 +329,14 @@ fn read(counter: &AtomicU64) -> u64 {
 
 /// What is read at the begin and the end of the measured time.
 #[derive(Debug)]
-pub(crate) struct Sample {
+pub(crate) struct ServerSample {
     pub(crate) server: Option<Usage>,
     pub(crate) own: Usage,
     pub(crate) counters: Option<Counters>,
     pub(crate) at: Instant,
 }
 
-impl Sample {
+impl ServerSample {
     fn take(args: &Args) -> Result<Self> {
         Ok(Self {
             server: args

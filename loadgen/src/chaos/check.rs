@@ -9,7 +9,7 @@ use super::newest;
 use super::recovery::{Fault, Spread, away_for, recoveries};
 use super::resyncs;
 use super::stretch::{End, Span};
-use super::verdict::{Rules, SAMPLES_EACH, Verdict, around};
+use super::verdict::{ChaosVerdict, Rules, SAMPLES_EACH, around};
 
 const SAMPLES: usize = 24;
 
@@ -18,8 +18,8 @@ pub(crate) fn judge(
     clients: &[ClientHistory],
     faults: &[Fault],
     rules: &Rules,
-) -> Verdict {
-    let mut verdict = Verdict::default();
+) -> ChaosVerdict {
+    let mut verdict = ChaosVerdict::default();
     let mut late = Late::default();
     for client in clients {
         late.add(&client.late);
@@ -72,7 +72,7 @@ fn deliveries(
     ledger: &Ledger,
     client: &ClientHistory,
     index: usize,
-    verdict: &mut Verdict,
+    verdict: &mut ChaosVerdict,
     samples: &mut Vec<String>,
 ) {
     for room in &client.rooms {

@@ -16,7 +16,7 @@ pub(crate) enum Fate {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
+pub(crate) struct LedgerEntry {
     pub(crate) sent_ns: u64,
     /// In the partition; -1 until it is known.
     pub(crate) offset: i64,
@@ -29,7 +29,7 @@ pub(crate) struct Lane {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     /// By `order`.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<LedgerEntry>,
     /// By room: the orders of its records, by `sequence`.
     rooms: HashMap<u16, Vec<u32>>,
     /// By room, by key: the orders of its records of class `latest`.
@@ -133,13 +133,13 @@ fn note(orders: &mut Vec<u32>, order: u32) -> u32 {
 
 impl Lane {
     /// What clients know a record of it by.
-    pub(crate) fn id(&self, entry: &Entry) -> String {
+    pub(crate) fn id(&self, entry: &LedgerEntry) -> String {
         format!("{}/{}/{}", self.topic, self.partition, entry.offset)
     }
 
     fn push(&mut self, sent_ns: u64, fate: Fate) -> u32 {
         let order = u32::try_from(self.entries.len()).expect("a lane holds less than 2^32");
-        self.entries.push(Entry {
+        self.entries.push(LedgerEntry {
             sent_ns,
             offset: -1,
             fate,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::history::ClientHistory;
 use super::ledger::{Fate, Ledger};
 use super::stretch::End;
-use super::verdict::{SAMPLES_EACH, Verdict, around};
+use super::verdict::{ChaosVerdict, SAMPLES_EACH, around};
 
 /// By key.
 #[derive(Debug, Default, Clone)]
@@ -65,7 +65,7 @@ pub(super) fn judge(
     ledger: &Ledger,
     client: &ClientHistory,
     index: usize,
-    verdict: &mut Verdict,
+    verdict: &mut ChaosVerdict,
     samples: &mut Vec<String>,
 ) {
     for (key, known) in &client.newest.0 {

@@ -11,7 +11,7 @@ use super::ledger::{Fate, Ledger};
 use super::nemesis::Stalls;
 use super::recovery::{Recovery, Spread};
 use super::scenario::{Form, Scenario};
-use super::verdict::{Faults, Verdict};
+use super::verdict::{ChaosFaults, ChaosVerdict};
 
 /// What was asked for.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,7 @@ pub(crate) struct Report {
     records_misplaced: u64,
     pub(crate) deliveries_checked: u64,
     deliveries_received: u64,
-    pub(crate) faults: Faults,
+    pub(crate) faults: ChaosFaults,
     resyncs: u64,
     repeated_after_resync: u64,
     cuts: u64,
@@ -66,7 +66,7 @@ impl Report {
         setup: Setup,
         scenario: Scenario,
         ledger: &Ledger,
-        verdict: Verdict,
+        verdict: ChaosVerdict,
         latencies: &Latencies,
         drained: Duration,
         memory_kib: Vec<Memory>,
@@ -294,7 +294,7 @@ impl Report {
     }
 }
 
-fn fault_text(faults: &Faults) -> String {
+fn fault_text(faults: &ChaosFaults) -> String {
     let named = faults
         .named()
         .map(|(name, count)| format!("{name} {count}"));

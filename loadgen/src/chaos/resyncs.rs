@@ -2,7 +2,7 @@
 
 use super::history::ClientHistory;
 use super::late::Late;
-use super::verdict::{Rules, Verdict};
+use super::verdict::{ChaosVerdict, Rules};
 
 const EVICTED: &str = "evicted";
 
@@ -11,7 +11,7 @@ pub(super) fn judge(
     index: usize,
     rules: &Rules,
     late: &Late,
-    verdict: &mut Verdict,
+    verdict: &mut ChaosVerdict,
     samples: &mut Vec<String>,
 ) {
     for resync in &client.resyncs {

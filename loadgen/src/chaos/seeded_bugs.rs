@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::scenario::Scenario;
-use super::verdict::Faults;
+use super::verdict::ChaosFaults;
 
 /// A bug of the binary that is built with the patches in `tools/seeded_bugs`, and what must come to light.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +12,7 @@ pub(crate) struct SeededBug {
     /// Under which it shows.
     pub(crate) scenario: Scenario,
     finds: &'static str,
-    found: fn(&Faults) -> u64,
+    found: fn(&ChaosFaults) -> u64,
 }
 
 pub(crate) const SEEDED_BUGS: [SeededBug; 9] = [

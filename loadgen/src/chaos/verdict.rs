@@ -40,7 +40,7 @@ pub(crate) struct Rules {
 
 /// What was broken of the promises. All zero is a clean run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Faults {
+pub(crate) struct ChaosFaults {
     /// Acknowledged by the brokers, of a room that the client held, and not received.
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
@@ -66,7 +66,7 @@ pub(crate) struct Faults {
     pub(crate) never_back: u64,
 }
 
-impl Faults {
+impl ChaosFaults {
     pub(crate) fn is_clean(&self) -> bool {
         *self == Self::default()
     }
@@ -110,11 +110,11 @@ impl Faults {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct ChaosVerdict {
     /// Deliveries that had to be, and were looked for one by one.
     pub(crate) checked: u64,
     pub(crate) received: u64,
-    pub(crate) faults: Faults,
+    pub(crate) faults: ChaosFaults,
     pub(crate) resyncs: u64,
     pub(crate) repeated_after_resync: u64,
     pub(crate) cuts: u64,

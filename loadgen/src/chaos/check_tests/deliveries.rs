@@ -6,7 +6,7 @@ use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
 use super::super::record::{self, ORGANISATION_EVENT, Stamp};
 use super::super::recovery::{Fault, Spread};
-use super::super::verdict::Faults;
+use super::super::verdict::ChaosFaults;
 use super::{CHANNEL, Case, OTHER, OWN, SECOND, WINDOW, only};
 
 #[test]
@@ -20,7 +20,12 @@ fn what_was_sent_and_received_is_clean_and_other_rooms_do_not_count() {
     // Partitions may be interleaved in any way.
     case.receive(&[2, 1, 5, 8, 4, 7]);
     let verdict = case.verdict();
-    assert_eq!(verdict.faults, Faults::default(), "{:?}", verdict.samples);
+    assert_eq!(
+        verdict.faults,
+        ChaosFaults::default(),
+        "{:?}",
+        verdict.samples
+    );
     assert_eq!((verdict.checked, verdict.received), (6, 6));
 }
 
@@ -45,11 +50,11 @@ fn what_was_never_acknowledged_may_come_or_not_and_what_was_aborted_may_not() {
         case.send(0, CHANNEL, fate);
         case.send(0, CHANNEL, fate);
         case.receive(&[2]);
-        assert_eq!(case.faults(), Faults::default());
+        assert_eq!(case.faults(), ChaosFaults::default());
     }
     let mut case = Case::new();
     case.send(0, CHANNEL, Fate::Aborted);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
     case.receive(&[1]);
     assert_eq!(case.faults(), only(|it| it.unexpected = 1));
 }
@@ -182,7 +187,7 @@ fn how_long_clients_were_away_is_put_down_to_the_fault() {
     case.client.catch_up(5 * SECOND, 7 * SECOND);
     case.receive(&[6, 7, 8, 9]);
     let verdict = case.verdict();
-    assert_eq!(verdict.faults, Faults::default());
+    assert_eq!(verdict.faults, ChaosFaults::default());
     let recovery = &verdict.recoveries[0];
     let one = |ms| Spread {
         count: 1,

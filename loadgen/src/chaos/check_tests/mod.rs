@@ -27,7 +27,7 @@ use super::part::{Around, Orders, Seated, Shared};
 use super::record::Stamp;
 use super::recovery::Fault;
 use super::seating::Seating;
-use super::verdict::{Faults, Rules, Verdict};
+use super::verdict::{ChaosFaults, ChaosVerdict, Rules};
 
 const SECOND: u64 = 1_000_000_000;
 const WINDOW: u64 = 100 * SECOND;
@@ -120,12 +120,12 @@ impl Case {
         self.client = seated.history.into_inner();
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> ChaosVerdict {
         let client = std::slice::from_ref(&self.client);
         judge(&self.ledger, client, &self.faults, &self.rules)
     }
 
-    fn faults(&self) -> Faults {
+    fn faults(&self) -> ChaosFaults {
         self.verdict().faults
     }
 }
@@ -155,8 +155,8 @@ fn around() -> Rc<Around> {
     })
 }
 
-fn only(change: impl FnOnce(&mut Faults)) -> Faults {
-    let mut faults = Faults::default();
+fn only(change: impl FnOnce(&mut ChaosFaults)) -> ChaosFaults {
+    let mut faults = ChaosFaults::default();
     change(&mut faults);
     faults
 }

@@ -1,7 +1,7 @@
 //! Class `latest`: in the end a client has the newest of each key.
 
 use super::super::ledger::Fate;
-use super::super::verdict::Faults;
+use super::super::verdict::ChaosFaults;
 use super::{Case, POSITIONS, SECOND, WINDOW, only};
 
 /// A client that follows positions from the start, and records 1 to `count` of a key in partition 0.
@@ -62,7 +62,11 @@ fn each_key_is_looked_at() {
 fn an_older_one_behind_a_newer_one_is_disorder_until_the_client_is_resumed() {
     let mut live = case(3);
     live.shown(7, &[1, 3, 3]);
-    assert_eq!(live.faults(), Faults::default(), "a repeat does no harm");
+    assert_eq!(
+        live.faults(),
+        ChaosFaults::default(),
+        "a repeat does no harm"
+    );
     live.shown(7, &[2]);
     assert_eq!(live.faults(), only(|it| (it.reordered, it.stale) = (1, 1)));
 
@@ -76,7 +80,7 @@ fn an_older_one_behind_a_newer_one_is_disorder_until_the_client_is_resumed() {
         "not the last word"
     );
     resumed.shown(7, &[3]);
-    assert_eq!(resumed.faults(), Faults::default());
+    assert_eq!(resumed.faults(), ChaosFaults::default());
 }
 
 #[test]
@@ -85,7 +89,7 @@ fn what_was_sent_before_the_subscription_or_a_resync_is_not_owed() {
     late.moved(0, 7);
     late.client.asked(POSITIONS, true);
     late.client.subscribed(POSITIONS, SECOND);
-    assert_eq!(late.faults(), Faults::default());
+    assert_eq!(late.faults(), ChaosFaults::default());
     late.moved(0, 7);
     assert_eq!(late.faults(), only(|it| it.stale = 1));
 
@@ -94,7 +98,7 @@ fn what_was_sent_before_the_subscription_or_a_resync_is_not_owed() {
     resynced
         .client
         .resync("cursor_expired", 2 * SECOND + WINDOW);
-    assert_eq!(resynced.faults(), Faults::default());
+    assert_eq!(resynced.faults(), ChaosFaults::default());
 }
 
 #[test]
@@ -105,9 +109,9 @@ fn what_was_never_acknowledged_may_come_or_not() {
         .send_latest(0, POSITIONS, 7, 2 * SECOND, Fate::Unknown);
     case.sent.push((0, POSITIONS, at.0, at.1));
     case.shown(7, &[1]);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
     case.shown(7, &[2]);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
 }
 
 #[test]

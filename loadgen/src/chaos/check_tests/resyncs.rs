@@ -1,6 +1,6 @@
 //! What servers may say of the window that has too few bytes.
 
-use super::super::verdict::{Faults, Permit};
+use super::super::verdict::{ChaosFaults, Permit};
 use super::{CHANNEL, Case, SECOND, WINDOW, only};
 
 const LEAST: u64 = 6 * SECOND;
@@ -30,7 +30,7 @@ fn evicted(missed: u64) -> Case {
 
 #[test]
 fn a_client_that_missed_less_than_the_window_holds_must_be_resumed() {
-    assert_eq!(evicted(6).faults(), Faults::default());
+    assert_eq!(evicted(6).faults(), ChaosFaults::default());
     assert_eq!(evicted(5).faults(), only(|it| it.false_resyncs = 1));
 }
 
@@ -42,7 +42,7 @@ fn what_a_server_was_behind_by_comes_on_top() {
         case.client.late.note(sent * SECOND, came * SECOND);
         case.faults()
     };
-    assert_eq!(behind(18, 21), Faults::default());
+    assert_eq!(behind(18, 21), ChaosFaults::default());
     assert_eq!(
         behind(18, 19),
         only(|it| it.false_resyncs = 1),
@@ -95,7 +95,7 @@ fn a_welcome_tells_the_window_that_there_is() {
         case.client.resyncs[0].promised_ns = Some(window);
         case.faults()
     };
-    assert_eq!(announced(6 * SECOND), Faults::default());
+    assert_eq!(announced(6 * SECOND), ChaosFaults::default());
     assert_eq!(
         announced(7 * SECOND),
         only(|it| it.wrong_window = 1),

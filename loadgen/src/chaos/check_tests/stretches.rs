@@ -2,7 +2,7 @@
 
 use super::super::history::ClientHistory;
 use super::super::ledger::Fate;
-use super::super::verdict::{Faults, Permit};
+use super::super::verdict::{ChaosFaults, Permit};
 use super::{CHANNEL, Case, OWN, SECOND, WINDOW, only};
 
 #[test]
@@ -18,8 +18,8 @@ fn what_was_sent_before_the_subscription_may_come_but_then_without_a_hole() {
         case.receive(received);
         case.faults()
     };
-    assert_eq!(late(&[4]), Faults::default());
-    assert_eq!(late(&[2, 3, 4]), Faults::default());
+    assert_eq!(late(&[4]), ChaosFaults::default());
+    assert_eq!(late(&[2, 3, 4]), ChaosFaults::default());
     assert_eq!(late(&[2, 4]), only(|it| it.lost = 1));
     assert_eq!(late(&[]), only(|it| it.lost = 1));
 }
@@ -52,7 +52,7 @@ fn a_room_that_was_left_is_not_owed_and_nothing_of_it_may_come() {
     case.client.asked(CHANNEL, false);
     case.receive(&[2]);
     case.client.unsubscribed(CHANNEL);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
     case.receive(&[3]);
     assert_eq!(case.faults(), only(|it| it.unexpected = 1));
 }
@@ -70,7 +70,7 @@ fn a_room_that_is_held_again_is_owed_from_then_on() {
     case.sent(0, CHANNEL);
     assert_eq!(case.faults(), only(|it| it.lost = 1));
     case.receive(&[3]);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn asking_for_a_room_that_is_held_changes_nothing() {
     case.client.asked(CHANNEL, false);
     case.client.unsubscribed(CHANNEL);
     case.sent(0, CHANNEL);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
 }
 
 /// Received 1, missed 2 and 3, was notified at second 203, goes on with 4.
@@ -109,7 +109,7 @@ fn resynced(reason: &str) -> Case {
 #[test]
 fn a_resync_outside_the_window_excuses_what_was_missed() {
     let case = resynced("cursor_expired");
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
     assert_eq!((case.verdict().resyncs, case.verdict().checked), (1, 2));
 }
 
@@ -151,7 +151,7 @@ fn a_resync_within_the_window_is_false_unless_the_nemesis_has_made_it_so() {
     case.rules
         .permits
         .push(permit(&["gap"], 100 * SECOND, 202 * SECOND));
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_comes_again_after_a_resync_is_shown_and_no_fault() {
     case.client.resync("cursor_expired", 200 * SECOND);
     case.receive(&[2]);
     let verdict = case.verdict();
-    assert_eq!(verdict.faults, Faults::default());
+    assert_eq!(verdict.faults, ChaosFaults::default());
     assert_eq!(verdict.repeated_after_resync, 1);
     case.receive(&[2]);
     assert_eq!(case.faults(), only(|it| it.duplicated = 1));
@@ -203,7 +203,7 @@ fn a_resumed_client_is_owed_what_it_missed_and_one_that_stays_away_is_missed() {
     case.client.opened(true);
     case.client.welcomed("resumed", WINDOW, 2 * SECOND);
     case.receive(&[2, 3]);
-    assert_eq!(case.faults(), Faults::default());
+    assert_eq!(case.faults(), ChaosFaults::default());
 }
 
 #[test]
