@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Kafka, Polling, TestApp, auth, dispatcher, eventually, handshake, request, token,
+    Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, eventually, handshake,
+    open_websocket, request, token,
 };
 
 #[tokio::test]
@@ -54,6 +55,36 @@ async fn polling_session_is_counted_after_a_refused_upgrade() {
     let (status, _) = handshake(app.public, "polling", &[]).await;
     assert_eq!(status, 503, "the session is open");
     polling.post("1").await;
+    app.empty().await;
+}
+
+#[tokio::test]
+async fn a35_a_second_upgrade_is_refused_and_the_first_goes_on() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let polling = Polling::connect(app.public, &auth("u1", "o1", &[])).await;
+    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid);
+    let again = async || {
+        let headers = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let refused = request(app.public, "GET", &target, &headers, "").await;
+        refused.unwrap().status
+    };
+    let websocket = open_websocket(app.public.into(), Some(&polling.sid)).await;
+    let mut upgraded = Client::over(websocket);
+    assert_eq!(again().await, 400, "while the first is under way");
+    upgraded.send("2probe").await;
+    assert!(matches!(upgraded.packet().await, Some(Packet::Probed)));
+    polling.get().await;
+    upgraded.send("5").await;
+    assert_eq!(again().await, 400, "after it");
+    let rooms = upgraded.command("rooms", &json!({})).await;
+    assert_eq!(rooms["success"], true);
+    upgraded.cut();
     app.empty().await;
 }
 
