@@ -42,8 +42,14 @@ done
 
 # Read as docker does: NAME=value, the value as it stands. Nothing in it is run.
 if [[ -f .env ]]; then
+  number=0
   while IFS= read -r line || [[ -n $line ]]; do
-    [[ $line =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
+    number=$((number + 1))
+    if [[ ! $line =~ ^([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]]; then
+      # Its text is not shown: it may be a secret.
+      [[ $line =~ ^[[:space:]]*(#|$) ]] || say "warning: line $number of .env is ignored: expected NAME=value"
+      continue
+    fi
     name=${BASH_REMATCH[1]}
     value=${BASH_REMATCH[2]%$'\r'} # written on Windows
     if [[ $value =~ ^\".*\"$ || $value =~ ^\'.*\'$ ]]; then

@@ -128,6 +128,8 @@ function resync(data) {
   byId("resync-text").textContent =
     `Events were missed that the server cannot give back (${data.reason ?? "no reason given"}). A real client reloads its data now.${held}`;
   byId("resync").hidden = false;
+  // It may come after a welcome that said "resumed": what the cursor had seen was looked up meanwhile.
+  byId("resume").textContent = "resync";
   stopCatchingUp();
   log(`resync required: ${data.reason ?? "no reason given"}`, "bad");
 }
