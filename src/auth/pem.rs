@@ -7,7 +7,7 @@ use super::jwks::{self, KeyOrigin};
 use super::keys::{Allowed, Key};
 use super::secret;
 
-type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+type PemReader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
 
 const BEGIN: &str = "-----BEGIN ";
 
@@ -38,7 +38,7 @@ fn blocks(text: &str) -> impl Iterator<Item = &str> {
 fn key(block: &str, allowed: &Allowed) -> Result<Key, String> {
     let label = block[BEGIN.len()..].split("-----").next().unwrap_or("");
     let pem = block.as_bytes();
-    let readers: &[Reader] = match label {
+    let readers: &[PemReader] = match label {
         "PUBLIC KEY" | "CERTIFICATE" => &[
             DecodingKey::from_rsa_pem,
             DecodingKey::from_ec_pem,

@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::record::TopicPartition;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::Offset;
-
-/// A partition by topic and number.
-pub(super) type TopicPartition = (Arc<str>, i32);
 
 /// The first offset that a log still has, and the one that its next record will get. With `read_committed`, which librdkafka
 /// puts into the question too, an open transaction holds the end back.

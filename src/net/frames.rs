@@ -168,9 +168,9 @@ mod tests {
 
     const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
 
-    type Seen = (u8, Vec<u8>, usize);
+    type SeenPart = (u8, Vec<u8>, usize);
 
-    fn expected(frames: &[(u8, Vec<u8>)]) -> Vec<Seen> {
+    fn expected(frames: &[(u8, Vec<u8>)]) -> Vec<SeenPart> {
         frames
             .iter()
             .map(|(opcode, payload)| {
@@ -195,7 +195,7 @@ mod tests {
         matches!(parser.at, FramePosition::Header(0))
     }
 
-    fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Frames) {
+    fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<SeenPart>, Frames) {
         let mut parser = Frames::new();
         parser.expect_upgrade();
         let mut seen = Vec::new();

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::record::TopicPartition;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Runtime;
@@ -21,7 +22,7 @@ use super::ConsumerSettings;
 use super::client::Context;
 use super::diagnose::diagnose;
 use super::ffi::MetadataClient;
-use super::offsets::{self, Bounds, TopicPartition};
+use super::offsets::{self, Bounds};
 use super::status::SharedStatus;
 use crate::clock;
 

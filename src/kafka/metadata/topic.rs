@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use fleetcast_core::domain::record::TopicPartition;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::super::offsets::TopicPartition;
 use super::{MetadataPoller, Report};
 
 /// A broker that has just started may not know all topics yet. What looks deleted is believed after so many answers.

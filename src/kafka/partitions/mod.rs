@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetcast_core::domain::record::TopicPartition;
 use fleetcast_core::hub::feed::PartitionIndices;
 
 use super::metadata::FoundPartition;
-use super::offsets::{Bounds, TopicPartition};
+use super::offsets::Bounds;
 use super::status::PartitionStatus;
 
 pub(super) type TopicId = [u8; 16];

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use fleetcast_core::domain::record::TopicPartition;
 use fleetcast_core::hub::feed::Feed;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use tracing::debug;
 
 use super::super::metadata::{FoundPartition, Report};
-use super::super::offsets::{Bounds, TopicPartition};
+use super::super::offsets::Bounds;
 use super::super::partitions::{Identified, PartitionVerdict, ReadPartition, TopicId};
 use super::{Reader, add, end_of};
 use crate::clock;

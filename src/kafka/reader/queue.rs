@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::record::Record;
+use fleetcast_core::domain::record::TopicPartition;
 use fleetcast_core::hub::feed::Feed;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
@@ -12,7 +13,6 @@ use tracing::debug;
 
 use super::super::diagnose::plain_error;
 use super::super::ffi::QueueEvent;
-use super::super::offsets::TopicPartition;
 use super::{Reader, end_of};
 use crate::clock;
 use crate::telemetry::events;

@@ -3,30 +3,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::super::ConsumerSettings;
-use super::rig::{KafkaRig, SOON, STOP, eventually, produce, producer, settings, values};
-
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(topics: &[(&str, i32)]) -> (Cluster, ConsumerSettings) {
-    let cluster = MockCluster::new(1).unwrap();
-    for (topic, partitions) in topics {
-        cluster.create_topic(topic, *partitions, 1).unwrap();
-    }
-    let settings = ConsumerSettings {
-        mock: true,
-        ..settings(&cluster.bootstrap_servers())
-    };
-    (cluster, settings)
-}
+use super::rig::{KafkaRig, SOON, STOP, eventually, mock_broker, produce, producer, values};
 
 #[test]
 fn existing_records_are_loaded_and_new_ones_follow_in_order() {
-    let (cluster, settings) = cluster(&[("incident", 3), ("task", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 3), ("task", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = Vec::new();
     for partition in 0..3 {
@@ -76,7 +60,7 @@ fn existing_records_are_loaded_and_new_ones_follow_in_order() {
 
 #[test]
 fn invalid_records_do_not_stop_the_reader() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mixed: Vec<String> = ["a", "poison", "b", "poison", "poison"]
         .map(str::to_owned)
@@ -92,7 +76,7 @@ fn invalid_records_do_not_stop_the_reader() {
 
 #[test]
 fn a_record_has_its_key_headers_and_timestamp() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let headers = OwnedHeaders::new()
         .insert(Header {
@@ -149,7 +133,7 @@ fn a_record_has_its_key_headers_and_timestamp() {
 
 #[test]
 fn a_topic_that_appears_later_is_read_from_its_beginning() {
-    let (cluster, mut settings) = cluster(&[("incident", 1)]);
+    let (cluster, mut settings) = mock_broker(&[("incident", 1)]);
     // The regular look is far away: only asking for one finds the topic.
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
@@ -169,7 +153,7 @@ fn a_topic_that_appears_later_is_read_from_its_beginning() {
 
 #[test]
 fn each_metadata_poll_confirms_the_end() {
-    let (cluster, mut settings) = cluster(&[("incident", 1)]);
+    let (cluster, mut settings) = mock_broker(&[("incident", 1)]);
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("x", 3));
@@ -183,7 +167,7 @@ fn each_metadata_poll_confirms_the_end() {
 
 #[test]
 fn an_unreachable_broker_loses_contact_but_no_record() {
-    let (cluster, settings) = cluster(&[("incident", 2)]);
+    let (cluster, settings) = mock_broker(&[("incident", 2)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("before", 10);
     produce(&producer, "incident", 0, &all);
@@ -210,7 +194,7 @@ fn an_unreachable_broker_loses_contact_but_no_record() {
 
 #[test]
 fn the_reader_waits_for_a_broker_that_starts_later() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     cluster.broker_down(-1).unwrap();
     let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("an error", |rig| rig.status().last_error.is_some());
@@ -222,7 +206,7 @@ fn the_reader_waits_for_a_broker_that_starts_later() {
 
 #[test]
 fn shutdown_is_quick_when_the_broker_is_away() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     cluster.broker_down(-1).unwrap();
@@ -233,7 +217,7 @@ fn shutdown_is_quick_when_the_broker_is_away() {
 
 #[test]
 fn a_full_feed_blocks_the_reader_and_loses_nothing() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let all = values("x", 3_000);
     produce(&producer, "incident", 0, &all);
@@ -252,7 +236,7 @@ fn a_full_feed_blocks_the_reader_and_loses_nothing() {
 
 #[test]
 fn a_stalled_client_is_recreated() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| {
@@ -272,7 +256,7 @@ fn a_stalled_client_is_recreated() {
 
 #[test]
 fn the_reader_ends_when_the_feed_is_dropped() {
-    let (_cluster, settings) = cluster(&[("incident", 1)]);
+    let (_cluster, settings) = mock_broker(&[("incident", 1)]);
     let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     rig.drop_feed();
@@ -281,7 +265,7 @@ fn the_reader_ends_when_the_feed_is_dropped() {
 
 #[test]
 fn a_log_that_was_truncated_and_has_grown_again_is_another_log() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "incident", 0, &values("old", 20));
     let mut rig = KafkaRig::start(&settings, &["incident"]);
@@ -302,7 +286,7 @@ fn a_log_that_was_truncated_and_has_grown_again_is_another_log() {
 
 #[test]
 fn a_leader_change_loses_no_record() {
-    let (cluster, settings) = cluster(&[("incident", 1)]);
+    let (cluster, settings) = mock_broker(&[("incident", 1)]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     let mut all = values("old", 20);
     produce(&producer, "incident", 0, &all);

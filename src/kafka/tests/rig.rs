@@ -12,7 +12,8 @@ use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -335,6 +336,21 @@ pub(super) fn settings(bootstrap: &str) -> ConsumerSettings {
         },
         ..ConsumerSettings::new(bootstrap)
     }
+}
+
+pub(super) type MockBroker = MockCluster<'static, DefaultProducerContext>;
+
+/// A mock broker that has these topics with so many partitions, and how it is read.
+pub(super) fn mock_broker(topics: &[(&str, i32)]) -> (MockBroker, ConsumerSettings) {
+    let broker = MockCluster::new(1).unwrap();
+    for (topic, partitions) in topics {
+        broker.create_topic(topic, *partitions, 1).unwrap();
+    }
+    let settings = ConsumerSettings {
+        mock: true,
+        ..settings(&broker.bootstrap_servers())
+    };
+    (broker, settings)
 }
 
 pub(super) fn producer(bootstrap: &str, more: &[(&str, &str)]) -> BaseProducer {

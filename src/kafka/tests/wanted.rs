@@ -3,24 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
-
 use super::super::{ConsumerSettings, TopicSelection};
-use super::rig::{KafkaRig, STOP, beginning, named, produce, producer, settings, values};
+use super::rig::{
+    KafkaRig, MockBroker, STOP, beginning, mock_broker, named, produce, producer, values,
+};
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(topics: &[&str]) -> (Cluster, ConsumerSettings) {
-    let cluster = MockCluster::new(1).unwrap();
-    for topic in topics {
-        cluster.create_topic(topic, 1, 1).unwrap();
-    }
-    let settings = ConsumerSettings {
-        mock: true,
-        ..settings(&cluster.bootstrap_servers())
-    };
-    (cluster, settings)
+/// One partition of each.
+fn with_topics(topics: &[&str]) -> (MockBroker, ConsumerSettings) {
+    let topics: Vec<_> = topics.iter().map(|topic| (*topic, 1)).collect();
+    mock_broker(&topics)
 }
 
 fn topics_of(rig: &KafkaRig) -> Vec<&str> {
@@ -32,7 +23,7 @@ fn topics_of(rig: &KafkaRig) -> Vec<&str> {
 
 #[test]
 fn topics_that_match_are_read_also_when_they_are_created_later() {
-    let (cluster, settings) = cluster(&["fleet-north", "other", "incident"]);
+    let (cluster, settings) = with_topics(&["fleet-north", "other", "incident"]);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
     produce(&producer, "fleet-north", 0, &values("old", 3));
     let topics = TopicSelection {
@@ -55,7 +46,7 @@ fn topics_that_match_are_read_also_when_they_are_created_later() {
 
 #[test]
 fn the_selected_topics_change_while_running() {
-    let (cluster, mut settings) = cluster(&["fleet-north", "fleet-south", "incident", "task"]);
+    let (cluster, mut settings) = with_topics(&["fleet-north", "fleet-south", "incident", "task"]);
     // Only the change itself has the brokers asked.
     settings.intervals.look = Duration::from_mins(10);
     let producer = producer(&cluster.bootstrap_servers(), &[]);
@@ -96,7 +87,7 @@ fn the_selected_topics_change_while_running() {
 
 #[test]
 fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
-    let (cluster, mut settings) = cluster(&["fleet-north"]);
+    let (cluster, mut settings) = with_topics(&["fleet-north"]);
     settings.intervals.look = Duration::from_mins(10);
     let listed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&listed);
@@ -131,7 +122,7 @@ fn topics_are_listed_once_a_second_and_a_request_waits_for_the_next_list() {
 
 #[test]
 fn brokers_without_topic_ids_delay_nothing() {
-    let (_cluster, settings) = cluster(&["incident"]);
+    let (_cluster, settings) = with_topics(&["incident"]);
     let mut rig = KafkaRig::start(&settings, &["incident"]);
     rig.until("caught up", |rig| rig.status().caught_up);
     assert!(rig.indexes[&0].topic_id.is_none());

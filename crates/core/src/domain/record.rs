@@ -1,4 +1,9 @@
-//! A Kafka record, borrowed from its reader.
+//! A Kafka record, borrowed from its reader, and where it stands.
+
+use std::sync::Arc;
+
+/// A partition by topic and number.
+pub type TopicPartition = (Arc<str>, i32);
 
 /// One record as it came from a topic partition. Nothing in it has been checked.
 #[derive(Debug, Clone, Copy)]

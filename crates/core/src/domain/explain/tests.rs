@@ -89,14 +89,14 @@ fn omitted_rooms_are_explained() {
 
 #[test]
 fn a_refused_record_ends_with_one_refusal_at_its_own_stage() {
-    type Case<'a> = (&'a [(&'a str, &'a [u8])], Option<&'a str>, Stage, Skip);
+    type ExplainCase<'a> = (&'a [(&'a str, &'a [u8])], Option<&'a str>, Stage, Skip);
     let long = format!(
         r#"{{"organization_id":"o1","channel_id":"{}"}}"#,
         "x".repeat(2000)
     );
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(5000));
     let started: &[(&str, &[u8])] = &[("event_type", b"transmission_started")];
-    let cases: &[Case<'_>] = &[
+    let cases: &[ExplainCase<'_>] = &[
         (&[], None, Stage::Value, Skip::Tombstone),
         (&[], Some(""), Stage::Value, Skip::Empty),
         (&[], Some("{"), Stage::Value, Skip::NotJson),

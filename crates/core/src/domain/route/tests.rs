@@ -110,9 +110,9 @@ pub(in crate::domain) fn named(event: &str) -> RouteSpec {
     }
 }
 
-type Headers<'a> = &'a [(&'a str, &'a [u8])];
+type HeaderList<'a> = &'a [(&'a str, &'a [u8])];
 
-fn route_with(headers: Headers<'_>, value: &str) -> Result<Publication, Skip> {
+fn route_with(headers: HeaderList<'_>, value: &str) -> Result<Publication, Skip> {
     let record = Record {
         topic: "incident",
         partition: 2,
@@ -158,7 +158,7 @@ fn a_record_becomes_a_publication_with_its_value_untouched() {
 #[test]
 fn s4_07_the_name_of_an_event_and_its_spellings() {
     let created = "incident_created org:o1";
-    let cases: &[(Headers<'_>, &str, &str)] = &[
+    let cases: &[(HeaderList<'_>, &str, &str)] = &[
         (&[], r#""event_type":"incident.created""#, created),
         (&[], r#""event_type":"IncidentCreated""#, created),
         (&[], r#""event_type":"incidentCreated""#, created),
@@ -264,7 +264,7 @@ fn s4_07_the_name_of_an_event_and_its_spellings() {
 fn a81_the_first_source_names_the_organisation_and_an_invalid_one_rejects_the_record() {
     const O1: (&str, &[u8]) = ("organization_id", b"o1");
     const O2: (&str, &[u8]) = ("organization_id", b"o2");
-    let cases: &[(Headers<'_>, &str, &str)] = &[
+    let cases: &[(HeaderList<'_>, &str, &str)] = &[
         (&[], r#","organization_id":"o1""#, "alert_created org:o1"),
         (&[], r#","organization_id":7"#, "alert_created org:7"),
         (

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, Table, Tag, partition_hash};
+use crate::domain::record::TopicPartition;
 
 use crate::hub::{HubSettings, Now};
 
-use partition::{Partition, TopicPartition};
+use partition::Partition;
 use tables::Tables;
 
 /// How long a new partition may exist before it is found here: nothing newer than that is known to be read.

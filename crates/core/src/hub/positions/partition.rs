@@ -1,11 +1,7 @@
 //! One partition: how far it has been read, and which log it is.
 
-use std::sync::Arc;
-
 use crate::domain::cursor::{Mark, Tag};
-
-/// Topic and number.
-pub(super) type TopicPartition = (Arc<str>, i32);
+use crate::domain::record::TopicPartition;
 
 #[derive(Debug)]
 pub(in crate::hub) struct Partition {

@@ -17,7 +17,7 @@ const RECORD_OVERHEAD: usize = 576;
 const ROOM_OVERHEAD: usize = 224;
 
 /// Event and what it is the latest of.
-type Key = (Arc<str>, Arc<str>);
+type SnapshotKey = (Arc<str>, Arc<str>);
 
 /// A room's number here: shorter than its name, never used again.
 type Number = u64;
@@ -29,7 +29,7 @@ pub(in crate::hub) struct SnapshotTable {
     /// By sequence number: what is the newest of its key in at least one room.
     records: BTreeMap<u64, SnapshotRecord>,
     rooms: HashMap<Room, RoomKeys>,
-    newest: HashMap<(Number, Key), u64>,
+    newest: HashMap<(Number, SnapshotKey), u64>,
     in_room: BTreeSet<(Number, u64)>,
     numbers: Number,
     bytes: usize,
