@@ -32,7 +32,7 @@ const EVENTS: [(&str, &str); 14] = [
     ("alert", "alert_acknowledged"),
 ];
 
-/// What everybody of the organisation hears.
+/// What every user of the organisation hears.
 const ORGANISATION: [&str; 9] = [
     "incident_created",
     "incident_updated",

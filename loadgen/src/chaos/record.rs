@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp<'a> {
     pub(crate) organisation: &'a str,
-    /// `None`: for everybody of the organisation, or a position.
+    /// `None`: for every user of the organisation, or a position.
     pub(crate) channel: Option<&'a str>,
     /// Of class `latest`: the position of what has this number.
     pub(crate) asset: Option<u32>,

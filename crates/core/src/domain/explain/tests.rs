@@ -50,7 +50,7 @@ fn a_record_that_is_routed_is_followed_to_its_rooms() {
             "event found: \"IncidentOpened\" is another name of \"incident_created\", which has a route",
             "organisation absent: there is no header organization_id",
             "organisation found: organization_id at the top is \"o1\"",
-            "room found: org:o1: everybody of the organisation",
+            "room found: org:o1: every user of the organisation",
             "room found: incident:5:org:o1: incident_id is neither in data nor at the top (null counts as absent), but id in data is 5",
             "delivery found: class event: delivered each; no acknowledgement is asked for; the payload has 87 bytes",
         ]

@@ -18,7 +18,7 @@ impl Kind {
         Ok(Self(Arc::from(text)))
     }
 
-    /// The room that everybody of an organisation is in.
+    /// The room that every connection of an organisation is in.
     pub fn organisation() -> Self {
         Self(Arc::from("org"))
     }
@@ -107,7 +107,7 @@ impl Room {
         }
     }
 
-    /// What holds this room among all others of its kind. `None` for the kinds that everybody has one room of.
+    /// What holds this room among all others of its kind. `None` for the kinds of which each connection has one room.
     pub fn whole(&self) -> Option<Self> {
         self.kind.has_whole().then(|| Self {
             organisation: self.organisation.clone(),

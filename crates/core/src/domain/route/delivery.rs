@@ -62,7 +62,7 @@ pub(super) fn rooms(
         };
         let because = || match &why {
             Some(heard) => heard.to_string(),
-            None => "everybody of the organisation".to_owned(),
+            None => "every user of the organisation".to_owned(),
         };
         if rooms.contains(&room) {
             trace.note(STAGE, StepVerdict::LeftOut, || {
