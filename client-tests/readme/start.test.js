@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync } from "node:fs";
 import { rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { lookup } from "node:dns/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -139,8 +140,13 @@ test("start_sh_reads_lists_of_brokers_as_the_server_does", async (t) => {
   t.after(() => kafka.close());
   const { port } = kafka.address();
   const absent = `127.0.0.1:${await freePort()}`;
+  // A bare system may not know the name.
+  const names = await lookup("localhost").then(
+    () => [`localhost:${port}`],
+    () => [],
+  );
   for (const list of [
-    `localhost:${port}`,
+    ...names,
     `PLAINTEXT://127.0.0.1:${port}`,
     `${absent},127.0.0.1:${port}`,
     `${absent}, 127.0.0.1:${port}`,
