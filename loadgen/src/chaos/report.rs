@@ -271,9 +271,11 @@ impl Report {
             ));
         }
         if self.stalls.all > 0 {
+            let last = self.stalls.closed_after_ms;
+            let last = last.map_or(String::new(), |ms| format!(", the last after {ms} ms"));
             lines.push(format!(
-                "  stalled        {} clients read nothing, {} of them for good; {} connections were closed for it, the last one of so many after {:?} ms",
-                self.stalls.all, self.stalls.for_good, self.stalls.closed, self.stalls.closed_after_ms
+                "  stalled        {} clients read nothing, {} of them for good; {} connections were closed for it{last}",
+                self.stalls.all, self.stalls.for_good, self.stalls.closed
             ));
         }
         lines.extend(
