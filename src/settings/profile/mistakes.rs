@@ -73,6 +73,20 @@ listed = { driver = "https://example.com/assets" }
 any = ["dispatcher"]
 "#;
 
+/// The errors are these, in this order: each at the line of its part of the text, with these words.
+#[track_caller]
+fn assert_lines(text: &str, errors: &[String], expected: &[(&str, &str)]) {
+    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, (part, words)) in errors.iter().zip(expected) {
+        let place = format!("w.toml:{}: ", line(part));
+        assert!(
+            error.starts_with(&place) && error.contains(words),
+            "{place}{words}: {error}"
+        );
+    }
+}
+
 #[test]
 fn s4_07_every_mistake_of_every_part_has_its_own_line() {
     let parse = |text: &str| Profile::parse(text, "w.toml", "", 1000, &[]);
@@ -242,7 +256,6 @@ fn s4_07_misspelt_words_of_every_kind_are_reported_at_once_with_suggestions() {
     let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
         .expect_err("six slips")
         .0;
-    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
     let expected = [
         ("\"avro\"", "format \"avro\" is not supported"),
         ("headrs", "unknown field `headrs`: did you mean headers?"),
@@ -251,14 +264,7 @@ fn s4_07_misspelt_words_of_every_kind_are_reported_at_once_with_suggestions() {
         ("optinal", "unknown field `optinal`: did you mean optional?"),
         ("anny", "unknown field `anny`: did you mean any?"),
     ];
-    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
-    for (error, (part, words)) in errors.iter().zip(expected) {
-        let place = format!("w.toml:{}: ", line(part));
-        assert!(
-            error.starts_with(&place) && error.contains(words),
-            "{place}{words}: {error}"
-        );
-    }
+    assert_lines(&text, &errors, &expected);
 
     // A slip in one route hides no mistake of another, nor one of the policy.
     let text = WHOLE
@@ -286,7 +292,6 @@ fn s4_07_wrong_types_and_missing_fields_of_several_parts_are_reported_at_once() 
     let errors = Profile::parse(&text, "w.toml", "", 1000, &[])
         .expect_err("five mistakes")
         .0;
-    let line = |part: &str| text.split(part).next().unwrap().matches('\n').count() + 1;
     let expected = [
         ("key = { separator", "missing field `part`"),
         ("payload = 5", "a field's name, a path with dots"),
@@ -294,14 +299,7 @@ fn s4_07_wrong_types_and_missing_fields_of_several_parts_are_reported_at_once() 
         ("optional = 1", "expected a boolean"),
         ("any = true", "expected a sequence"),
     ];
-    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
-    for (error, (part, words)) in errors.iter().zip(expected) {
-        let place = format!("w.toml:{}: ", line(part));
-        assert!(
-            error.starts_with(&place) && error.contains(words),
-            "{place}{words}: {error}"
-        );
-    }
+    assert_lines(&text, &errors, &expected);
     // Every line that is not TOML.
     let errors = Profile::parse(
         "name = \ntopics = [\"a\"]\nformat = maybe\n",
