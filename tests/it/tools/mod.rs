@@ -3,6 +3,7 @@
 mod check;
 mod produce_and_client;
 mod profile;
+mod token;
 mod topics;
 
 use std::io::Write;
