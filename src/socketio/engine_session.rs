@@ -94,7 +94,10 @@ impl EngineSession {
             tasks: engine.lifecycle.tasks(),
             budget: Arc::new(budget),
             backlog: Backlog::default(),
-            answers: LastAnswer::new(engine.kept.clone()),
+            answers: LastAnswer::new(
+                engine.kept.clone(),
+                engine.sessions.metrics().polls_held.clone(),
+            ),
             last_post: LastPost::default(),
             credentials,
             id,

@@ -170,6 +170,12 @@ pub(super) const POLLS_REPEATED: Declared = declare(
     &["outcome"],
     "Polls and posts that were repeated with the same t, by outcome.",
 );
+pub(super) const POLLS_HELD: Declared = declare(
+    "fleetcast_polls_held",
+    G,
+    &[],
+    "Polls that wait for their answer.",
+);
 pub(super) const POLLING_KEPT_BYTES: Declared = declare(
     "fleetcast_polling_kept_bytes",
     G,
@@ -226,6 +232,7 @@ pub const DECLARED: &[Declared] = &[
     LATEST_RECORDS,
     LATEST_EVICTED,
     POLLS_REPEATED,
+    POLLS_HELD,
     POLLING_KEPT_BYTES,
     ERRORS,
     PANICS,

@@ -17,8 +17,9 @@ use metrics_exporter_prometheus::{
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
     DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LATEST_BYTES,
-    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_REPEATED,
-    RECEIPTS, RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD,
+    POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES,
+    WINDOW_SECONDS,
 };
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
@@ -72,6 +73,7 @@ pub struct Cells {
     pub latest_records: Gauge,
     pub latest_evicted: Counter,
     pub polls_repeated: Counters<RepeatOutcome>,
+    pub polls_held: Gauge,
     pub polling_kept_bytes: Gauge,
     pub errors: Counters<Component>,
     pub panics: Counter,
@@ -138,6 +140,7 @@ impl Metrics {
             latest_records: gauge(&recorder, LATEST_RECORDS, &[]),
             latest_evicted: counter(&recorder, LATEST_EVICTED, &[]),
             polls_repeated: Counters::new(&recorder, POLLS_REPEATED, None),
+            polls_held: gauge(&recorder, POLLS_HELD, &[]),
             polling_kept_bytes: gauge(&recorder, POLLING_KEPT_BYTES, &[]),
             errors: Counters::new(&recorder, ERRORS, None),
             panics: counter(&recorder, PANICS, &[]),

@@ -16,6 +16,7 @@ const SAME_T_REPEATED: &str = "fleetcast_polls_repeated_total{outcome=\"repeated
 const TAKEN_OVER: &str = "fleetcast_polls_repeated_total{outcome=\"taken_over\"}";
 const EVICTED: &str = "fleetcast_polls_repeated_total{outcome=\"evicted\"}";
 const ACCEPTED: &str = "fleetcast_polls_repeated_total{outcome=\"accepted\"}";
+const KEPT_BYTES: &str = "fleetcast_polling_kept_bytes";
 const ANSWER_LOST: &str = "fleetcast_disconnects_total{reason=\"answer_lost\"}";
 const PROTOCOL: &str = "fleetcast_disconnects_total{reason=\"protocol\"}";
 
@@ -54,9 +55,12 @@ async fn rest_of(mut stream: TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The server has the poll, and holds it.
-async fn held() {
-    sleep(Duration::from_millis(200)).await;
+/// So many polls wait at the server.
+async fn held(app: &TestApp, count: u64) {
+    eventually("polls wait", async || {
+        (app.metrics().await.value("fleetcast_polls_held") == count).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -83,7 +87,7 @@ async fn repeated_poll_gets_the_same_answer_until_another_poll_comes() {
     assert_eq!(metrics.value(deliveries), 3, "each was delivered once");
     client.post("1").await;
     app.empty().await;
-    let kept = app.metrics().await.value("fleetcast_polling_kept_bytes");
+    let kept = app.metrics().await.value(KEPT_BYTES);
     assert_eq!(kept, 0, "the end of the session releases its answer");
 }
 
@@ -94,7 +98,7 @@ async fn repeat_of_a_held_poll_takes_it_over() {
     let client = welcomed(&app).await;
     let mut stream = Stream::new(&kafka, 1, 100);
     let first = client.hold(&client.marked("a")).await;
-    held().await;
+    held(&app, 1).await;
     let (second, ()) = tokio::join!(client.get_marked("a"), async {
         let answer = rest_of(first).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -132,20 +136,25 @@ async fn answer_for_which_no_request_waits_goes_to_the_next_poll() {
                 None => client.target(),
             };
             let (first, second) = (target(first), target(second));
-            reset(client.hold(&first).await);
-            held().await;
-            reset(client.hold(&first).await);
-            held().await;
+            for _ in 0..2 {
+                let lost = client.hold(&first).await;
+                held(&app, 1).await;
+                reset(lost);
+                held(&app, 0).await;
+            }
             if answered_before {
                 stream.produce(&kafka, 1).await;
-                held().await;
+                eventually("the answer is kept", async || {
+                    (app.metrics().await.value(KEPT_BYTES) > 0).then_some(())
+                })
+                .await;
             }
             let ask = request(app.public, "GET", &second, &[], "");
             let answer = if answered_before {
                 ask.await
             } else {
                 let (answer, ()) = tokio::join!(ask, async {
-                    held().await;
+                    held(&app, 1).await;
                     stream.produce(&kafka, 1).await;
                 });
                 answer
@@ -198,7 +207,7 @@ async fn a30_two_different_polls_at_once_end_the_session() {
         let client = welcomed(&app).await;
         let target = |mark: Option<&str>| mark.map_or(client.target(), |mark| client.marked(mark));
         let first = client.hold(&target(one)).await;
-        held().await;
+        held(&app, 1).await;
         let second = request(app.public, "GET", &target(other), &[], "").await;
         assert_eq!(second.unwrap().status, 400);
         let mut head = [0; 12];
@@ -227,7 +236,7 @@ async fn repeat_of_an_evicted_answer_ends_the_session() {
         let answer = client.get_marked("a").await;
         assert!(answer.body.contains("transmission_started"));
     }
-    let kept = app.metrics().await.value("fleetcast_polling_kept_bytes");
+    let kept = app.metrics().await.value(KEPT_BYTES);
     assert!((60 << 20..=64 << 20).contains(&kept), "{kept} bytes");
     let newest = clients.last().unwrap();
     assert_eq!(newest.get_marked("a").await.status, 200);
@@ -238,7 +247,7 @@ async fn repeat_of_an_evicted_answer_ends_the_session() {
     assert_eq!(oldest.get_marked("b").await.status, 400, "it has ended");
     // The second one's answer has arrived: its next poll has another `t`.
     let next = second.hold(&second.marked("b")).await;
-    held().await;
+    held(&app, 1).await;
     stream.produce(&kafka, 1).await;
     let mut head = [0; 12];
     let mut next = next;
@@ -328,7 +337,7 @@ async fn poll_that_is_repeated_during_an_upgrade_does_not_disturb_it() {
     for taken_over in [false, true] {
         let client = welcomed(&app).await;
         let mut first = client.hold(&client.marked("a")).await;
-        held().await;
+        held(&app, 1).await;
         if taken_over {
             let second = client.hold(&client.marked("a")).await;
             assert!(rest_of(first).await.starts_with("HTTP/1.1 400 "));

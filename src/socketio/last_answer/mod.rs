@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use metrics::Gauge;
 use tokio::sync::Notify;
 
 use super::kept_answers::KeptAnswers;
@@ -39,6 +40,7 @@ impl IntoResponse for PollAnswer {
 /// The last answer of one session.
 pub(super) struct LastAnswer {
     kept: Arc<KeptAnswers>,
+    polls_held: Gauge,
     state: Mutex<PollState>,
     /// The stage has changed, or another request waits.
     changed: Notify,
@@ -95,9 +97,11 @@ pub(super) enum Waited {
 }
 
 impl LastAnswer {
-    pub(super) fn new(kept: Arc<KeptAnswers>) -> Arc<Self> {
+    /// `polls_held` counts the requests that wait, of all sessions.
+    pub(super) fn new(kept: Arc<KeptAnswers>, polls_held: Gauge) -> Arc<Self> {
         Arc::new(Self {
             kept,
+            polls_held,
             state: Mutex::new(PollState {
                 stage: PollStage::Idle,
                 mark: None,
@@ -140,6 +144,7 @@ impl LastAnswer {
         state.asker += 1;
         state.waits = true;
         self.changed.notify_waiters();
+        self.polls_held.increment(1.0);
         Waiter {
             answers: self.clone(),
             asker: state.asker,
@@ -286,6 +291,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        self.answers.polls_held.decrement(1.0);
         let mut state = self.answers.lock();
         if state.asker == self.asker {
             state.waits = false;

@@ -30,7 +30,7 @@ fn body(waiter: &Waiter) -> Option<(Bytes, bool)> {
 
 #[test]
 fn answer_is_repeated_for_the_same_mark_only() {
-    let answers = LastAnswer::new(kept(100));
+    let answers = LastAnswer::new(kept(100), Gauge::noop());
     let (pending, waiter) = ask(&answers, Some("a"));
     assert!(waiter.take().is_none(), "it is held");
     pending.finish(answer("4one"));
@@ -55,7 +55,7 @@ fn answer_is_repeated_for_the_same_mark_only() {
 
 #[test]
 fn the_request_that_repeats_gets_the_answer_of_a_held_poll() {
-    let answers = LastAnswer::new(kept(100));
+    let answers = LastAnswer::new(kept(100), Gauge::noop());
     let (pending, first) = ask(&answers, Some("a"));
     let NextPoll::TakeOver(second, true) = answers.next(Some("a")) else {
         panic!("it is not taken over");
@@ -74,7 +74,7 @@ fn the_request_that_repeats_gets_the_answer_of_a_held_poll() {
 #[test]
 fn the_oldest_answer_is_evicted_and_its_repeat_recognised() {
     let list = kept(10);
-    let sessions = [(); 3].map(|()| LastAnswer::new(list.clone()));
+    let sessions = [(); 3].map(|()| LastAnswer::new(list.clone(), Gauge::noop()));
     for answers in &sessions {
         let (pending, waiter) = ask(answers, Some("a"));
         pending.finish(answer("4four"));
@@ -100,7 +100,7 @@ fn close_reports_messages_that_no_request_got() {
         ("2", false, false),
         ("42[\"a\"]", true, false),
     ] {
-        let answers = LastAnswer::new(kept(100));
+        let answers = LastAnswer::new(kept(100), Gauge::noop());
         let (pending, waiter) = ask(&answers, Some("a"));
         pending.finish(answer(body));
         if handed_over {
@@ -114,7 +114,7 @@ fn close_reports_messages_that_no_request_got() {
 
 #[test]
 fn answer_that_never_comes_closes_the_session() {
-    let answers = LastAnswer::new(kept(100));
+    let answers = LastAnswer::new(kept(100), Gauge::noop());
     let (pending, waiter) = ask(&answers, Some("a"));
     drop(pending);
     assert!(matches!(waiter.take(), Some(Waited::Closed)));
