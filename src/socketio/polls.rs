@@ -32,8 +32,8 @@ impl Engine {
                 self.ask_library(request, pending);
                 waiter
             }
-            NextPoll::TakeOver(waiter, from_a_request) => {
-                if from_a_request {
+            NextPoll::TakeOver { waiter, waited } => {
+                if waited {
                     self.count_repeat(RepeatOutcome::TakenOver);
                 }
                 waiter
@@ -76,7 +76,7 @@ impl Engine {
     async fn wait(&self, session: &EngineSession, waiter: Waiter) -> Result<PollAnswer, Response> {
         // From here to the end nothing is awaited: what is handed over leaves with this response.
         let (answer, first) = match waiter.answer().await {
-            Waited::Answer(answer, first) => (answer, first),
+            Waited::Answer { answer, first } => (answer, first),
             Waited::TakenOver => return Err(taken_over()),
             Waited::Evicted => return Err(self.evicted(session)),
             Waited::Closed => return Err(unknown_session()),

@@ -75,8 +75,11 @@ enum PollStage {
 pub(super) enum NextPoll {
     /// The library is to be asked, and its answer given to the first; the second waits for it.
     Ask(PendingAnswer, Waiter),
-    /// The library has been asked already. True: on behalf of a request that still waited.
-    TakeOver(Waiter, bool),
+    /// The library has been asked already. `waited`: on behalf of a request that still waits.
+    TakeOver {
+        waiter: Waiter,
+        waited: bool,
+    },
     /// The last answer, again.
     Repeat(PollAnswer),
     /// It was evicted: what the client has missed is not known any more.
@@ -88,8 +91,11 @@ pub(super) enum NextPoll {
 
 /// What a request that waited gets.
 pub(super) enum Waited {
-    /// True: for the first time.
-    Answer(PollAnswer, bool),
+    /// `first`: no request had it before.
+    Answer {
+        answer: PollAnswer,
+        first: bool,
+    },
     /// A repeat of this request waits in its place.
     TakenOver,
     Evicted,
@@ -126,7 +132,8 @@ impl LastAnswer {
                 if waited && !repeated {
                     return NextPoll::Overlap;
                 }
-                NextPoll::TakeOver(self.wait(&mut state, mark), waited)
+                let waiter = self.wait(&mut state, mark);
+                NextPoll::TakeOver { waiter, waited }
             }
             PollStage::Kept { answer, .. } if repeated => NextPoll::Repeat(answer.clone()),
             PollStage::Evicted if repeated || state.mark.is_none() => NextPoll::Evicted,
@@ -285,7 +292,7 @@ impl Waiter {
         if state.mark.is_none() || answer.status != StatusCode::OK {
             self.answers.enter(&mut state, PollStage::Idle);
         }
-        Some(Waited::Answer(answer, first))
+        Some(Waited::Answer { answer, first })
     }
 }
 

@@ -23,7 +23,7 @@ fn ask(answers: &Arc<LastAnswer>, mark: Option<&str>) -> (PendingAnswer, Waiter)
 
 fn body(waiter: &Waiter) -> Option<(Bytes, bool)> {
     match waiter.take() {
-        Some(Waited::Answer(answer, first)) => Some((answer.body, first)),
+        Some(Waited::Answer { answer, first }) => Some((answer.body, first)),
         _ => None,
     }
 }
@@ -57,13 +57,21 @@ fn answer_is_repeated_for_the_same_mark_only() {
 fn the_request_that_repeats_gets_the_answer_of_a_held_poll() {
     let answers = LastAnswer::new(kept(100), Gauge::noop());
     let (pending, first) = ask(&answers, Some("a"));
-    let NextPoll::TakeOver(second, true) = answers.next(Some("a")) else {
+    let NextPoll::TakeOver {
+        waiter: second,
+        waited: true,
+    } = answers.next(Some("a"))
+    else {
         panic!("it is not taken over");
     };
     assert!(matches!(first.take(), Some(Waited::TakenOver)));
     drop(first);
     pending.finish(answer("4one"));
-    let NextPoll::TakeOver(third, true) = answers.next(Some("a")) else {
+    let NextPoll::TakeOver {
+        waiter: third,
+        waited: true,
+    } = answers.next(Some("a"))
+    else {
         panic!("the answer is there, and the second request has not taken it");
     };
     assert!(matches!(second.take(), Some(Waited::TakenOver)));
