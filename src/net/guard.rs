@@ -63,6 +63,7 @@ pub struct Guard {
     ended: AtomicBool,
     reason: OnceLock<ConnectionEnd>,
     upgraded: AtomicBool,
+    reads_messages: AtomicBool,
     /// Requests that have come whole in their heads, and those of them that were answered.
     requests: AtomicU64,
     answered: AtomicU64,
@@ -81,6 +82,7 @@ impl Guard {
             ended: AtomicBool::new(false),
             reason: OnceLock::new(),
             upgraded: AtomicBool::new(false),
+            reads_messages: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
@@ -129,6 +131,15 @@ impl Guard {
     /// HTTP is over: a `101` was answered.
     pub fn upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Relaxed)
+    }
+
+    /// The messages of the client are followed from the first one on, so those that answer frames of the lane are seen.
+    pub fn reads_messages(&self) -> bool {
+        self.reads_messages.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_reads_messages(&self) {
+        self.reads_messages.store(true, Ordering::Relaxed);
     }
 
     /// `None` while it is open.

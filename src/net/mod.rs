@@ -4,6 +4,7 @@
 //! - `request`: what is done to each request before the router sees it
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
+//! - `lane`: finished frames from elsewhere, through the same writer
 //! - `observer`: is notified of frames, and may stop or change some
 //! - `frames`, `frame_start`: WebSocket frames in what goes out
 //! - `head_deadline`, `inbound_frames`: how long a request head may take, and WebSocket frames in what comes in
@@ -29,6 +30,7 @@ mod frames;
 mod guard;
 mod head_deadline;
 mod inbound_frames;
+mod lane;
 #[cfg(test)]
 mod memory;
 mod observer;
@@ -52,6 +54,7 @@ pub use accept::{Stopping, serve};
 pub use delivery::DeliveryWatch;
 pub use descriptors::raise_descriptor_limit;
 pub use guard::{ConnectionEnd, Guard};
+pub use lane::{LaneFrame, LaneOffer, RecordStamp};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 

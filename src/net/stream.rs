@@ -144,6 +144,7 @@ impl GuardedStream {
             && self.guard.upgraded()
         {
             self.inbound = if last.ends_with(b"\r\n\r\n") || last.ends_with(b"\n\n") {
+                self.guard.set_reads_messages();
                 InboundPhase::Frames(InboundFrames::default())
             } else {
                 InboundPhase::Unknown

@@ -17,6 +17,7 @@ pub mod receipts;
 mod registry;
 mod rules;
 mod server_event;
+mod shared_frames;
 mod shared_hub;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -40,6 +41,7 @@ pub use log_source::LogSource;
 pub use registry::OpenSessions;
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
+pub use shared_frames::{SharedFrames, WireFormat};
 pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
 
 use crate::auth::Verifier;

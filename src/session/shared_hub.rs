@@ -9,7 +9,9 @@ use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, Now};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::SharedFrames;
 use crate::clock;
+use crate::net::Guard;
 
 /// After so many items of the consumer's, or so many turns, the sockets get the thread: their writers drain what was
 /// offered, and a burst does not fill every outlet before the first byte has gone.
@@ -19,7 +21,7 @@ const TURNS_PER_SLICE: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
 
 /// An outlet of any transport.
-pub type AnyOutlet = Box<dyn Outlet + Send>;
+pub type AnyOutlet = Box<dyn Outlet<Shared = SharedFrames> + Send>;
 
 /// Called once for each publication that reached a connection, with the event and its Kafka timestamp in milliseconds.
 pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
@@ -29,6 +31,8 @@ pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
 pub struct SharedHub {
     hub: Mutex<Hub<AnyOutlet>>,
     ready: Mutex<Vec<ConnectionKey>>,
+    /// Lanes with frames that are not written out.
+    dirty: Mutex<Vec<Arc<Guard>>>,
     work: Notify,
 }
 
@@ -37,6 +41,7 @@ impl SharedHub {
         Arc::new(Self {
             hub: Mutex::new(Hub::new(settings)),
             ready: Mutex::new(Vec::new()),
+            dirty: Mutex::new(Vec::new()),
             work: Notify::new(),
         })
     }
@@ -48,7 +53,21 @@ impl SharedHub {
         if hub.turns_waiting() {
             self.work.notify_one();
         }
+        drop(hub);
+        self.flush();
         done
+    }
+
+    /// The lane of this connection has its first frame since it was flushed: it is flushed when the hub's lock is free.
+    pub fn dirty(&self, lane: Arc<Guard>) {
+        lock(&self.dirty).push(lane);
+    }
+
+    fn flush(&self) {
+        let dirty = std::mem::take(&mut *lock(&self.dirty));
+        for lane in dirty {
+            lane.flush_lane();
+        }
     }
 
     /// The outlet of this connection has capacity again.
@@ -102,6 +121,7 @@ impl SharedHub {
                     }
                 }
             }
+            self.flush();
             tokio::task::yield_now().await;
         }
     }
@@ -113,12 +133,12 @@ impl SharedHub {
             hub.ready(key);
         }
         let now = now();
-        for _ in 0..TURNS_PER_SLICE {
-            if !hub.turn(now) {
-                return;
-            }
+        let more = (0..TURNS_PER_SLICE).all(|_| hub.turn(now));
+        drop(hub);
+        self.flush();
+        if more {
+            self.work.notify_one();
         }
-        self.work.notify_one();
     }
 }
 

@@ -12,7 +12,7 @@ use super::engine_session::EngineSession;
 use super::rejected_rooms;
 use super::send_budget::Reservation;
 use crate::session::receipts::Asked;
-use crate::session::{RejectedRoom, Session};
+use crate::session::{RejectedRoom, Session, SharedFrames};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
@@ -27,6 +27,8 @@ pub(super) struct SocketOutlet {
 }
 
 impl Outlet for SocketOutlet {
+    type Shared = SharedFrames;
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let outgoing = Outgoing::item(item, &self.session, self.meta);
         let transport = self.socket.transport_type();

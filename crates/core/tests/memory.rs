@@ -17,6 +17,8 @@ const RECORD: usize = 300;
 struct IgnoringOutlet;
 
 impl Outlet for IgnoringOutlet {
+    type Shared = ();
+
     fn offer(&mut self, _: Item<'_>) -> Offered {
         Offered::Taken
     }

@@ -60,6 +60,8 @@ type RecreationPipe = Rc<RefCell<VecDeque<RecreationSent>>>;
 struct RecreationOutlet(RecreationPipe);
 
 impl Outlet for RecreationOutlet {
+    type Shared = ();
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let sent = match item {
             Item::Control(ControlItem::Welcome {

@@ -44,6 +44,7 @@ use axum::body::Bytes;
 
 use self::intake::{HeldBytes, Intake};
 use self::outflow::Outflow;
+use super::lane::{LaneFrame, LaneOffer};
 use super::observer::Observer;
 use super::send_queue::SendQueue;
 use super::socket::Socket;
@@ -142,6 +143,33 @@ impl FrameWriter {
         let flushed = ready!(self.poll_flush(cx, observer));
         let shut = self.with(|state| state.outflow.shut_down(Shutdown::Write));
         Poll::Ready(flushed.and(shut.map_err(WriterError::from)))
+    }
+
+    pub(super) fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {
+        self.push_frame(frame)
+    }
+
+    pub(super) fn push_frame(&self, frame: &LaneFrame) -> LaneOffer {
+        self.with(|state| {
+            if !state.outflow.is_open() || state.intake.is_closed() {
+                return LaneOffer::Closed;
+            }
+            let first = state.queue.is_empty();
+            state.queue.push_back(frame.bytes().clone());
+            if first {
+                LaneOffer::FirstQueued
+            } else {
+                LaneOffer::Queued
+            }
+        })
+    }
+
+    pub(super) fn lane_has_capacity(&self) -> bool {
+        self.with(|state| state.queue.len() < SLICES)
+    }
+
+    pub(super) fn flush_lane(&self, observer: Option<&dyn Observer>) -> Result<(), WriterError> {
+        self.with(|state| state.send_queue(observer))
     }
 
     /// Bytes that the kernel has taken.

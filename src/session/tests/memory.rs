@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::session::{
     AdmissionSlot, AnyOutlet, ConnectRequest, RejectedRoom, Resumption, Session, Sessions,
-    TransportHandle,
+    SharedFrames, TransportHandle,
 };
 use crate::telemetry::labels::{ConnectionLabels, RejectReason};
 
@@ -120,6 +120,8 @@ impl MemoryOutlet {
 }
 
 impl Outlet for MemoryOutlet {
+    type Shared = SharedFrames;
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.transport.pipe();
         if pipe.received.len() >= pipe.capacity {

@@ -37,6 +37,8 @@ pub(crate) struct ModelPipe {
 pub(crate) struct TestOutlet(pub(crate) Rc<RefCell<ModelPipe>>);
 
 impl Outlet for TestOutlet {
+    type Shared = ();
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.0.borrow_mut();
         if pipe.queue.len() >= pipe.capacity {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::outlet::{Delivery, DeliveryCursor, Entry, Item, Offered, Outlet};
+use super::outlet::{Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{ConnectionState, Lag, Schedule};
 use crate::hub::{Hub, Now, OrganisationKey};
@@ -58,10 +58,7 @@ impl<O: Outlet> Hub<O> {
         sequence: u64,
         now: Now,
     ) -> u64 {
-        let item = Item::Publication(Delivery {
-            entry,
-            cursor: DeliveryCursor::Shared,
-        });
+        let mut shared = O::Shared::default();
         let log = &self.organisations[organisation];
         self.fan_outs += 1;
         let mut delivered = 0;
@@ -78,7 +75,7 @@ impl<O: Outlet> Hub<O> {
                     }
                     continue;
                 }
-                match connection.outlet.offer(item) {
+                match connection.outlet.offer_shared(entry, &mut shared) {
                     Offered::Taken => {
                         delivered += 1;
                         // Should it lag from here on, this is its position.

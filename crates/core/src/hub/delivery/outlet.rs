@@ -98,11 +98,28 @@ pub enum Offered {
 
 /// A bounded queue towards one client that never blocks. An empty one takes any one item.
 pub trait Outlet {
+    /// What all outlets of one fan-out share: an event encoded once for each wire format. It lives as long as the fan-out.
+    type Shared: Default;
+
     fn offer(&mut self, item: Item<'_>) -> Offered;
+
+    /// As [`offer`](Self::offer), of an entry that all live members of its rooms are offered, each with the entry's own cursor.
+    fn offer_shared(&mut self, entry: &Arc<Entry>, _shared: &mut Self::Shared) -> Offered {
+        self.offer(Item::Publication(Delivery {
+            entry,
+            cursor: DeliveryCursor::Shared,
+        }))
+    }
 }
 
 impl<T: Outlet + ?Sized> Outlet for Box<T> {
+    type Shared = T::Shared;
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         (**self).offer(item)
+    }
+
+    fn offer_shared(&mut self, entry: &Arc<Entry>, shared: &mut Self::Shared) -> Offered {
+        (**self).offer_shared(entry, shared)
     }
 }

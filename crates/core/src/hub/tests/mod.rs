@@ -69,6 +69,8 @@ struct Pipe {
 struct Mock(Rc<RefCell<Pipe>>);
 
 impl Outlet for Mock {
+    type Shared = ();
+
     fn offer(&mut self, item: Item<'_>) -> Offered {
         let mut pipe = self.0.borrow_mut();
         if pipe.taken.len() >= pipe.capacity {
