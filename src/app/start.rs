@@ -73,7 +73,7 @@ impl App {
         let drive = HubDrive {
             hub,
             feed,
-            delivered: delivery_times(event_counters.clone()),
+            delivered: delivery_times(&metrics),
             stop: over.token.clone(),
         };
         lifecycle.critical("hub", drive.run());

@@ -16,7 +16,7 @@ use crate::net::{ConnectionTable, NetStats};
 use crate::session::{OnDelivered, Sessions, SharedHub};
 use crate::telemetry::labels::{Component, Label, RejectReason, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
-use crate::telemetry::{Metrics, render_lag};
+use crate::telemetry::{DeliveryTimes, Metrics, render_lag};
 
 /// The counters of the profile's events. Records cannot add to them; only a profile names events.
 pub(super) struct EventCounters {
@@ -221,12 +221,11 @@ fn rooms(snapshot: &HubStatistics) -> Value {
 }
 
 /// Times deliveries from the record's timestamp on: once per publication that a live connection took.
-pub(super) fn delivery_times(events: Arc<EventCounters>) -> OnDelivered {
+pub(super) fn delivery_times(metrics: &Metrics) -> OnDelivered {
+    let times = metrics.delivery_times.clone();
     Box::new(move |event, timestamp| {
-        if let Some(metrics) = events.by_event.load().get(event) {
-            let taken = clock::wall_ms().saturating_sub(u64::try_from(timestamp).unwrap_or(0));
-            metrics.delivery_seconds.record(seconds(taken));
-        }
+        let took = DeliveryTimes::elapsed(timestamp, clock::wall_ms());
+        times.observe(times.index(event), took);
     })
 }
 

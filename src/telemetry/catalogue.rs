@@ -108,7 +108,13 @@ pub(super) const DELIVERY_SECONDS: Declared = declare(
     "fleetcast_delivery_seconds",
     H,
     &["event"],
-    "From the record's timestamp to its hand-over to live connections, once per record that any of them took.",
+    "From the record's Kafka timestamp to the moment at which the kernel had the last byte for that client, live and replayed events.",
+);
+pub(super) const LANE_WRITES: Declared = declare(
+    "fleetcast_lane_writes_total",
+    C,
+    &[],
+    "Calls to the kernel that wrote frames of the lane.",
 );
 pub(super) const UNDELIVERED: Declared = declare(
     "fleetcast_undelivered_total",
@@ -222,6 +228,7 @@ pub const DECLARED: &[Declared] = &[
     RECORDS,
     DELIVERIES,
     DELIVERY_SECONDS,
+    LANE_WRITES,
     UNDELIVERED,
     LAGGING,
     KAFKA_LAG,

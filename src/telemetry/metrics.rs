@@ -1,8 +1,8 @@
 //! Every metric, declared once. The recorder belongs to the `Metrics` value, not to the process: two servers in one test do not
 //! share counters. Closed labels exist at zero from the start, so that a scrape (and an alert rule) sees them before the first event.
 //!
-//! What is set per record or per delivery is fetched once (`topic`, `event`) and kept by the caller. What goes away again is none of these: see
-//! `lag.rs`.
+//! What is set per record is fetched once (`topic`, `event`) and kept by the caller. What is taken per delivery is not in the recorder:
+//! see `delivery_times.rs`. What goes away again is none of these: see `lag.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +16,11 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
-    DELIVERIES, DELIVERY_SECONDS, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LATEST_BYTES,
-    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD,
-    POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES,
-    WINDOW_SECONDS,
+    DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES, LATEST_BYTES, LATEST_EVICTED,
+    LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD, POLLS_REPEATED, RECEIPTS,
+    RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
 };
+use super::delivery_times::DeliveryTimes;
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, ReceiptOutcome,
@@ -30,7 +30,7 @@ use super::throttle::{LogKey, Throttle};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 
-/// Upper bounds of the histograms, in seconds.
+/// Upper bounds of the recorder's histograms, in seconds.
 const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -64,6 +64,10 @@ pub struct Cells {
     pub receipts: Counters<ReceiptOutcome>,
     pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
+    /// `fleetcast_delivery_seconds`.
+    pub delivery_times: Arc<DeliveryTimes>,
+    /// Calls to the kernel that wrote frames of the lane.
+    pub lane_writes: Counter,
     pub undelivered: Counters<Undelivered>,
     pub lagging: Gauge,
     pub kafka_up: Gauge,
@@ -95,20 +99,15 @@ pub type TopicMetrics = Counters<RecordOutcome>;
 #[derive(Clone)]
 pub struct EventMetrics {
     pub deliveries: Counter,
-    /// In seconds.
-    pub delivery_seconds: Histogram,
 }
 
 impl Metrics {
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full(DELIVERY_SECONDS.name.to_owned()), BUCKETS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(
-                    Matcher::Full(ACKNOWLEDGEMENT_SECONDS.name.to_owned()),
-                    BUCKETS,
-                )
-            })
+            .set_buckets_for_metric(
+                Matcher::Full(ACKNOWLEDGEMENT_SECONDS.name.to_owned()),
+                BUCKETS,
+            )
             .expect("the list of buckets is not empty")
             .build_recorder();
         for declared in DECLARED {
@@ -131,6 +130,8 @@ impl Metrics {
             receipts: Counters::new(&recorder, RECEIPTS, None),
             reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
+            delivery_times: Arc::new(DeliveryTimes::new()),
+            lane_writes: counter(&recorder, LANE_WRITES, &[]),
             undelivered: Counters::new(&recorder, UNDELIVERED, None),
             lagging: gauge(&recorder, LAGGING, &[]),
             kafka_up: gauge(&recorder, KAFKA_UP, &[]),
@@ -158,7 +159,9 @@ impl Metrics {
 
     /// All values in Prometheus' text format, but for the lag of partitions.
     pub fn render(&self) -> String {
-        self.shared.handle.render()
+        let mut text = self.shared.handle.render();
+        self.delivery_times.render(&mut text);
+        text
     }
 
     /// Shows a transport's connections at zero before there are any. `all` is every pair of labels that it uses.
@@ -199,15 +202,12 @@ impl Metrics {
         Counters::new(&self.shared.recorder, RECORDS, Some(("topic", topic)))
     }
 
-    /// Counters of a routed event. Names of events come from the profile, never from records. Fetch once and keep.
+    /// Counter of a routed event, which gets its delivery times, too. Names of events come from the profile, never from records.
+    /// Fetch once and keep.
     pub fn event(&self, event: &str) -> EventMetrics {
-        let labels = [("event", event)];
+        self.delivery_times.declare(event);
         EventMetrics {
-            deliveries: counter(&self.shared.recorder, DELIVERIES, &labels),
-            delivery_seconds: self
-                .shared
-                .recorder
-                .register_histogram(&key(DELIVERY_SECONDS, &labels), &metadata(DELIVERY_SECONDS)),
+            deliveries: counter(&self.shared.recorder, DELIVERIES, &[("event", event)]),
         }
     }
 
@@ -292,7 +292,8 @@ mod tests {
     fn deliveries_fall_into_buckets_from_a_millisecond_to_half_a_minute() {
         let metrics = Metrics::new();
         let event = metrics.event("alert_created");
-        event.delivery_seconds.record(0.003);
+        let times = &metrics.delivery_times;
+        times.observe(times.index("alert_created"), 3);
         event.deliveries.increment(1);
         let text = metrics.render();
         for line in [

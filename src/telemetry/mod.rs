@@ -1,8 +1,10 @@
 //! What the outside can see of the process: log lines, counters, and the one function per event that makes both.
 
 mod catalogue;
+mod delivery_times;
 pub mod events;
 mod families;
+mod histogram;
 pub mod labels;
 mod lag;
 pub mod log;
@@ -10,6 +12,7 @@ pub mod metrics;
 pub mod throttle;
 
 pub use catalogue::{DECLARED, Declared, MetricKind};
+pub use delivery_times::DeliveryTimes;
 pub use lag::render_lag;
 pub use log::{LogFilter, LogFormat, LogSettings, init};
 pub use metrics::Metrics;

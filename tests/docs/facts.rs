@@ -8,7 +8,7 @@ use fleetcast::settings::{Presets, Settings};
 use crate::page;
 
 /// File, what stands in it, what the page says.
-const CONSTANTS: [(&str, &str, &str); 24] = [
+const CONSTANTS: [(&str, &str, &str); 26] = [
     (
         "src/session/receipts.rs",
         "ASK_TIMEOUT: Duration = Duration::from_secs(30)",
@@ -40,11 +40,25 @@ const CONSTANTS: [(&str, &str, &str); 24] = [
         "the first 500 topics",
     ),
     (
-        "src/telemetry/metrics.rs",
-        "0.001, 0.0025,",
-        "buckets from 1 ms",
+        "src/telemetry/delivery_times.rs",
+        "at_most: &[\n        (1, \"0.001\"),",
+        "Buckets from 1 ms",
     ),
-    ("src/telemetry/metrics.rs", "10.0, 30.0,\n]", "to 30 s"),
+    (
+        "src/telemetry/delivery_times.rs",
+        "(30_000, \"30\"),\n    ]",
+        "to 30 s",
+    ),
+    (
+        "src/telemetry/delivery_times.rs",
+        "MAX_EVENTS: usize = 1_000",
+        "for all beyond 1,000",
+    ),
+    (
+        "src/telemetry/delivery_times.rs",
+        "LONGEST_MS: u64 = 86_400_000",
+        "a day at most",
+    ),
     (
         "src/telemetry/throttle.rs",
         "PERIOD: Duration = Duration::from_secs(1)",
