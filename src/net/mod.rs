@@ -5,6 +5,7 @@
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
 //! - `lane`: finished frames from elsewhere, through the same writer
+//! - `drain_rate`: how much may be in flight to a client, by what it has taken lately
 //! - `observer`: is notified of frames, and may stop or change some
 //! - `frames`, `frame_start`: WebSocket frames in what goes out
 //! - `head_deadline`, `inbound_frames`: how long a request head may take, and WebSocket frames in what comes in
@@ -25,6 +26,7 @@
 mod accept;
 mod delivery;
 mod descriptors;
+pub mod drain_rate;
 mod frame_start;
 mod frames;
 mod guard;

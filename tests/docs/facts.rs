@@ -130,12 +130,12 @@ const CONSTANTS: [(&str, &str, &str); 26] = [
         "576 bytes",
     ),
     (
-        "src/socketio/send_budget/drain_rate.rs",
+        "src/net/drain_rate.rs",
         "START: usize = 64 * 1024",
         "64 KiB when it was idle",
     ),
     (
-        "src/socketio/send_budget/drain_rate.rs",
+        "src/net/drain_rate.rs",
         "MOST: usize = 768 * 1024",
         "768 KiB at most",
     ),

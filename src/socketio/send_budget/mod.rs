@@ -1,7 +1,7 @@
 //! How much may be in flight to one Engine.IO session, and who waits until more may be.
 //!
 //! The library's queue drops what does not fit and reports no free capacity, so both are kept here. Both namespaces of a
-//! session share the budget; how many bytes it is, `drain_rate` says. The words:
+//! session share the budget; how many bytes it is, `net::drain_rate` says. The words:
 //!
 //! - *in flight*: handed to the library and not yet with the kernel, or in the answer of a poll
 //! - *reserve*: a packet's size counts from just before it is handed to the library
@@ -10,7 +10,6 @@
 //! - *release*: the library did not take it
 //! - *waiter*: a connection of the hub that received `Full`; the hub is notified when there is capacity again
 
-mod drain_rate;
 mod reservation;
 
 use std::collections::VecDeque;
@@ -21,10 +20,10 @@ use fleetcast_core::hub::ConnectionKey;
 use socketioxide::TransportType;
 use tokio::sync::Notify;
 
-use self::drain_rate::{DrainRate, START};
 pub(super) use self::reservation::Reservation;
 use super::event_name::{legible, may_be_illegible};
 use super::inbound::packets;
+use crate::net::drain_rate::{DrainRate, START};
 use crate::net::{FrameAnswer, FrameHead, Observer};
 use crate::session::{AdmissionSlot, SharedHub};
 

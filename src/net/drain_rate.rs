@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 /// The most there can be, however fast the client was: with the buffers of the library and the kernel it costs not quite a
 /// MiB of memory when it stops.
-pub(super) const MOST: usize = 768 * 1024;
+pub const MOST: usize = 768 * 1024;
 
 /// For a client of unknown speed: about what the kernels in between take at once. A fast one drains it in
 /// milliseconds and has earned as much again. Also what a poll's answer may always have, and what answers may always have
 /// over a WebSocket.
-pub(super) const START: usize = 64 * 1024;
+pub const START: usize = 64 * 1024;
 
 /// What left within this time may be in flight again.
 const SPAN: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const FRESH: Duration = Duration::from_secs(1);
 ///
 /// The span slides over two buckets, of which the older one counts in proportion to how much of it still lies within.
 #[derive(Debug)]
-pub(super) struct DrainRate {
+pub struct DrainRate {
     began: Instant,
     /// Bytes that left since `began`.
     left: usize,
@@ -41,7 +41,7 @@ pub(super) struct DrainRate {
 }
 
 impl DrainRate {
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
             began: now,
             left: 0,
@@ -52,14 +52,14 @@ impl DrainRate {
     }
 
     /// Bytes that may be in flight now, including those that are.
-    pub(super) fn limit(&self, now: Instant) -> usize {
+    pub fn limit(&self, now: Instant) -> usize {
         let fresh = now.saturating_duration_since(self.busy_since) < FRESH;
         let least = if fresh { START } else { 0 };
         self.left_lately(now).clamp(least, MOST)
     }
 
     /// Something is in flight, and nothing was.
-    pub(super) fn busy(&mut self, now: Instant) {
+    pub fn busy(&mut self, now: Instant) {
         let goes_on = self
             .idle_since
             .is_some_and(|(at, limited)| limited && now.saturating_duration_since(at) < FRESH);
@@ -69,7 +69,7 @@ impl DrainRate {
     }
 
     /// So many bytes have left.
-    pub(super) fn drained(&mut self, bytes: usize, now: Instant) {
+    pub fn drained(&mut self, bytes: usize, now: Instant) {
         let spans = now.saturating_duration_since(self.began).as_micros() / SPAN.as_micros();
         if spans > 0 {
             self.left_before = if spans == 1 { self.left } else { 0 };
@@ -80,7 +80,7 @@ impl DrainRate {
     }
 
     /// Nothing is in flight any more. `limited`: a connection waits for capacity, or was just notified of it.
-    pub(super) fn idle(&mut self, limited: bool, now: Instant) {
+    pub fn idle(&mut self, limited: bool, now: Instant) {
         self.idle_since = Some((now, limited));
     }
 
