@@ -23,7 +23,7 @@ use crate::net::ConnectionTable;
 use crate::session::{OnDelivered, Sessions, SharedHub};
 use crate::socketio::Engine;
 use crate::telemetry::labels::Component;
-use crate::telemetry::{Metrics, events};
+use crate::telemetry::{Metrics, events, watch_loop};
 
 /// What is needed to stop in good order.
 pub(super) struct RunningApp {
@@ -89,6 +89,7 @@ impl App {
         };
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
         let stop = over.token.clone();
+        lifecycle.spawn("loop", watch_loop(metrics.clone(), stop.clone()));
         lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
         lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));

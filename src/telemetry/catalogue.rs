@@ -116,6 +116,18 @@ pub(super) const LANE_WRITES: Declared = declare(
     &[],
     "Calls to the kernel that wrote frames of the lane.",
 );
+pub(super) const LOOP_PAUSE_SECONDS: Declared = declare(
+    "fleetcast_loop_pause_seconds",
+    H,
+    &[],
+    "How long the event loop did not come to a task that was due, in time that its thread had the processor.",
+);
+pub(super) const LOOP_PAUSE_MAX_SECONDS: Declared = declare(
+    "fleetcast_loop_pause_max_seconds",
+    G,
+    &[],
+    "The longest pause of the event loop since the start.",
+);
 pub(super) const UNDELIVERED: Declared = declare(
     "fleetcast_undelivered_total",
     C,
@@ -229,6 +241,8 @@ pub const DECLARED: &[Declared] = &[
     DELIVERIES,
     DELIVERY_SECONDS,
     LANE_WRITES,
+    LOOP_PAUSE_SECONDS,
+    LOOP_PAUSE_MAX_SECONDS,
     UNDELIVERED,
     LAGGING,
     KAFKA_LAG,

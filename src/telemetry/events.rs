@@ -332,6 +332,14 @@ pub fn librdkafka(throttle: &Throttle<String>, facility: &str, text: impl FnOnce
     }
 }
 
+/// One task, or many that were due at once, held up all others. Throttled.
+pub(super) fn loop_paused(metrics: &Metrics, pause: Duration) {
+    if let Some(suppressed) = metrics.may_log("loop", "paused") {
+        let milliseconds = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        warn!(milliseconds, suppressed, "loop paused");
+    }
+}
+
 /// A setting that this version knows but does not act on yet.
 pub fn setting_without_effect(name: &str) {
     warn!(name, "this setting has no effect in this version");

@@ -107,8 +107,8 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::{ACKNOWLEDGEMENT_SECONDS, DELIVERY_SECONDS};
-    use super::super::delivery_times;
+    use super::super::catalogue::{DELIVERY_SECONDS, LOOP_PAUSE_SECONDS};
+    use super::super::{delivery_times, loop_pauses};
     use super::*;
 
     const BOUNDS: BucketBounds = BucketBounds {
@@ -142,15 +142,15 @@ mod tests {
     #[test]
     fn a_series_without_labels_has_no_empty_braces() {
         let mut text = String::new();
-        BucketCounts::new(&BOUNDS).render(ACKNOWLEDGEMENT_SECONDS, None, &mut text);
-        assert!(text.contains("fleetcast_acknowledgement_seconds_bucket{le=\"1\"} 0\n"));
-        assert!(text.ends_with("_sum 0\nfleetcast_acknowledgement_seconds_count 0\n"));
+        BucketCounts::new(&BOUNDS).render(LOOP_PAUSE_SECONDS, None, &mut text);
+        assert!(text.contains("fleetcast_loop_pause_seconds_bucket{le=\"1\"} 0\n"));
+        assert!(text.ends_with("_sum 0\nfleetcast_loop_pause_seconds_count 0\n"));
     }
 
     /// A bound of 2.5 ms holds whole milliseconds up to 2.
     #[test]
     fn bounds_rise_and_say_in_seconds_what_they_hold_in_units() {
-        for bounds in [&delivery_times::BOUNDS] {
+        for bounds in [&delivery_times::BOUNDS, &loop_pauses::BOUNDS] {
             assert!(bounds.at_most.is_sorted_by(|one, next| one.0 < next.0));
             for (units, shown) in bounds.at_most {
                 let bound: f64 = shown.parse().unwrap();

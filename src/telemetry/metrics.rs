@@ -26,6 +26,7 @@ use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, ReceiptOutcome,
     RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome, Undelivered,
 };
+use super::loop_pauses::LoopPauses;
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
@@ -68,6 +69,8 @@ pub struct Cells {
     pub delivery_times: Arc<DeliveryTimes>,
     /// Calls to the kernel that wrote frames of the lane.
     pub lane_writes: Counter,
+    /// `fleetcast_loop_pause_seconds`.
+    pub loop_pauses: Arc<LoopPauses>,
     pub undelivered: Counters<Undelivered>,
     pub lagging: Gauge,
     pub kafka_up: Gauge,
@@ -132,6 +135,7 @@ impl Metrics {
             resumes: Counters::new(&recorder, RESUMES, None),
             delivery_times: Arc::new(DeliveryTimes::new()),
             lane_writes: counter(&recorder, LANE_WRITES, &[]),
+            loop_pauses: Arc::new(LoopPauses::new()),
             undelivered: Counters::new(&recorder, UNDELIVERED, None),
             lagging: gauge(&recorder, LAGGING, &[]),
             kafka_up: gauge(&recorder, KAFKA_UP, &[]),
@@ -161,6 +165,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = self.shared.handle.render();
         self.delivery_times.render(&mut text);
+        self.loop_pauses.render(&mut text);
         text
     }
 

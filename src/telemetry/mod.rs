@@ -8,6 +8,7 @@ mod histogram;
 pub mod labels;
 mod lag;
 pub mod log;
+mod loop_pauses;
 pub mod metrics;
 pub mod throttle;
 
@@ -15,4 +16,5 @@ pub use catalogue::{DECLARED, Declared, MetricKind};
 pub use delivery_times::DeliveryTimes;
 pub use lag::render_lag;
 pub use log::{LogFilter, LogFormat, LogSettings, init};
+pub use loop_pauses::watch_loop;
 pub use metrics::Metrics;

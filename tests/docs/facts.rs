@@ -8,7 +8,7 @@ use fleetcast::settings::{Presets, Settings};
 use crate::page;
 
 /// File, what stands in it, what the page says.
-const CONSTANTS: [(&str, &str, &str); 26] = [
+const CONSTANTS: [(&str, &str, &str); 32] = [
     (
         "src/session/receipts.rs",
         "ASK_TIMEOUT: Duration = Duration::from_secs(30)",
@@ -58,6 +58,36 @@ const CONSTANTS: [(&str, &str, &str); 26] = [
         "src/telemetry/delivery_times.rs",
         "LONGEST_MS: u64 = 86_400_000",
         "a day at most",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "BEAT: Duration = Duration::from_millis(5)",
+        "Short by up to 5 ms",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "IDLE_BEAT: Duration = Duration::from_millis(100)",
+        "every 100 ms only",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "MANY_CONNECTIONS: u64 = 100",
+        "with fewer than 100 connections",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "BUSY_PART: u32 = 50",
+        "less than 2 % of the last 10 s",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "QUIET: Duration = Duration::from_secs(10)",
+        "less than 2 % of the last 10 s",
+    ),
+    (
+        "src/telemetry/loop_pauses.rs",
+        "LONG: Duration = Duration::from_millis(20)",
+        "for more than 20 ms of work",
     ),
     (
         "src/telemetry/throttle.rs",

@@ -10,7 +10,7 @@ use crate::harness::{
 };
 
 /// Names and kinds of the contract. Those of Redis come with it.
-const METRICS: [(&str, &str); 17] = [
+const METRICS: [(&str, &str); 19] = [
     ("fleetcast_connections", "gauge"),
     ("fleetcast_records_total", "counter"),
     ("fleetcast_deliveries_total", "counter"),
@@ -21,6 +21,8 @@ const METRICS: [(&str, &str); 17] = [
     ("fleetcast_commands_total", "counter"),
     ("fleetcast_kafka_lag", "gauge"),
     ("fleetcast_delivery_seconds", "histogram"),
+    ("fleetcast_lane_writes_total", "counter"),
+    ("fleetcast_loop_pause_seconds", "histogram"),
     ("fleetcast_kafka_up", "gauge"),
     ("fleetcast_connects_total", "counter"),
     ("fleetcast_disconnects_total", "counter"),
