@@ -124,6 +124,10 @@ with-bugs: build ## The server with seeded bugs (tools/seeded_bugs)
 load: build ## The load generator; make load ARGS="--help"
 	@exec $(TARGET)/release/loadgen $(ARGS)
 
+.PHONY: bench
+bench: build loadgen/peers/node/node_modules/.package-lock.json ## What a delivery costs beside Node and a bare writer: 40 minutes, docs/performance.md
+	@exec $(TARGET)/release/loadgen bench --page docs/performance.md $(ARGS)
+
 .PHONY: node-modules
 node-modules: client-tests/js/node_modules/.package-lock.json client-tests/browser/node_modules/.package-lock.json
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json
@@ -170,7 +174,7 @@ ADDRESS ?= http://127.0.0.1:$(PORT)
 .PHONY: clean
 clean: ## Remove what was built and installed here (not the jars in .cache)
 	@cargo clean --quiet
-	@rm -rf client-tests/js/node_modules client-tests/browser/node_modules
+	@rm -rf client-tests/js/node_modules client-tests/browser/node_modules loadgen/peers/node/node_modules
 
 .PHONY: help
 help: ## This list

@@ -1,8 +1,9 @@
 //! Load, latency, loss, order and abuse against a running Fleetcast, from outside: nothing of the server is imported.
 //!
-//! `run` measures and checks, `poison` breaks records, `commands` breaks client packets. Exit code 0: all as promised;
+//! `run` measures and checks, `bench` compares with other servers, `poison` breaks records, `commands` breaks client packets. Exit code 0: all as promised;
 //! 1: a promise was broken; 2: the run itself could not be made.
 
+mod bench;
 mod bitmap;
 mod chaos;
 mod check;
@@ -44,6 +45,11 @@ enum Command {
     Run(Box<layout::Args>),
     /// Break servers, brokers and connections, and check that nothing is lost and nothing comes twice
     Chaos(Box<chaos::Args>),
+    /// Measure a server against plain Node and a bare writer, and compare with what must be reached
+    Bench(Box<bench::Args>),
+    /// The bare writer that `bench` compares with
+    #[command(hide = true)]
+    Bare(bench::bare::Args),
     /// Put broken records between good ones: only the good ones may arrive
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served
@@ -75,6 +81,8 @@ fn main() -> ExitCode {
     let clean = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Bare(args) => bench::bare::run(&args),
         Command::Poison(args) => poison::run(&args),
         Command::Commands(args) => commands::run(&args),
     };

@@ -169,14 +169,22 @@ pub(crate) fn client_config(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Makes the topic. False: it is there already.
-pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<bool> {
+/// Makes the topic, with these settings of its own. False: it is there already.
+pub(crate) async fn create_topic(
+    brokers: &str,
+    topic: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) -> Result<bool> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .create()
         .context("cannot make a Kafka admin client")?;
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let new = NewTopic::new(topic, partitions, BROKERS_DEFAULT);
+    let mut new = NewTopic::new(topic, partitions, BROKERS_DEFAULT);
+    for (name, value) in settings {
+        new = new.set(name, value);
+    }
     let results = admin
         .create_topics([&new], &options)
         .await

@@ -42,7 +42,12 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(create_topic(&args.common.brokers, &args.topic, partitions))?;
+        runtime.block_on(create_topic(
+            &args.common.brokers,
+            &args.topic,
+            partitions,
+            &[],
+        ))?;
     }
     let mut config = client_config(&args.common.brokers);
     config.set("linger.ms", args.linger_ms.to_string());

@@ -87,7 +87,17 @@ impl Cluster {
     }
 
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        let made = crate::producer::create_topic(&self.addresses, topic, partitions);
+        self.create_topic_with(topic, partitions, &[])
+    }
+
+    /// `settings`: of the topic itself, such as `message.timestamp.type`.
+    pub(crate) fn create_topic_with(
+        &self,
+        topic: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<()> {
+        let made = crate::producer::create_topic(&self.addresses, topic, partitions, settings);
         if !block_on(made)? {
             bail!("topic {topic} is there already");
         }

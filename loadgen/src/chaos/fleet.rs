@@ -320,7 +320,7 @@ pub(crate) fn kill(pid: u32, signal: &str) -> Result<()> {
 static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Ports that are free now, below the range from which the kernel gives ports to clients.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     use rand::seq::SliceRandom;
     let mut candidates: Vec<u16> = (12_000..19_000).collect();
     candidates.shuffle(&mut rand::rng());

@@ -11,7 +11,7 @@ use super::fleet::kill;
 use super::note;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Leftover {
+pub(crate) enum Leftover {
     Process(u32),
     /// Script and directory.
     Cluster(PathBuf, PathBuf),
@@ -19,21 +19,21 @@ pub(super) enum Leftover {
 
 static LEFT: Mutex<Vec<Leftover>> = Mutex::new(Vec::new());
 
-pub(super) fn add(leftover: Leftover) {
+pub(crate) fn add(leftover: Leftover) {
     LEFT.lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(leftover);
 }
 
 /// It has ended, or another part ends it.
-pub(super) fn remove(leftover: &Leftover) {
+pub(crate) fn remove(leftover: &Leftover) {
     LEFT.lock()
         .unwrap_or_else(PoisonError::into_inner)
         .retain(|known| known != leftover);
 }
 
 /// `scripts/kafka.sh stop` for the cluster in that directory.
-pub(super) fn stop_cluster(script: &Path, directory: &Path) -> Result<()> {
+pub(crate) fn stop_cluster(script: &Path, directory: &Path) -> Result<()> {
     let status = Command::new(script)
         .arg("stop")
         .env("FLEETCAST_TEST_KAFKA_CLUSTER", directory)
@@ -45,7 +45,7 @@ pub(super) fn stop_cluster(script: &Path, directory: &Path) -> Result<()> {
 }
 
 /// From now on SIGINT and SIGTERM end what was started before they end this process.
-pub(super) fn watch() -> Result<()> {
+pub(crate) fn watch() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -4,14 +4,14 @@
 mod check;
 #[cfg(test)]
 mod check_tests;
-mod cluster;
+pub(crate) mod cluster;
 mod crowd;
-mod fleet;
+pub(crate) mod fleet;
 mod habit;
 mod history;
 mod late;
 mod ledger;
-mod leftovers;
+pub(crate) mod leftovers;
 mod nemesis;
 mod newest;
 mod part;

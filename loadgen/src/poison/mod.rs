@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
 async fn run_all(args: &Args) -> Result<bool> {
     if let Some(partitions) = args.create_topic {
-        create_topic(&args.common.brokers, &args.topic, partitions).await?;
+        create_topic(&args.common.brokers, &args.topic, partitions, &[]).await?;
     }
     let endpoint = Endpoint::parse(&args.common.url, &args.common.path)?;
     let mut neighbours = Neighbours::connect(&args.common, &args.topic, &endpoint).await?;

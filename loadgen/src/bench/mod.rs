@@ -1,0 +1,227 @@
+//! `loadgen bench`: what a delivery costs Fleetcast, from a Kafka record to the client, beside plain Node and a bare writer.
+//! See docs/performance.md for what each row means.
+
+pub(crate) mod bare;
+mod check;
+mod event;
+mod figures;
+mod frames;
+mod later;
+mod page;
+mod publisher;
+mod rows;
+mod scrape;
+mod server;
+mod sittings;
+mod stage;
+mod swarm;
+mod tally;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::chaos::cluster::Cluster;
+use crate::chaos::leftovers;
+use crate::clock::Clock;
+
+use figures::Results;
+use server::{Contestant, ServerKind, Surroundings};
+use sittings::{Setting, Sitting};
+use tally::Faults;
+
+/// Of this process, of its clients' sockets, and, inherited, of each server.
+const OPEN_FILES: u64 = 20_000;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which cases, comma-separated: fan-out, rooms, append, ten-thousand, claim, memory, catch-up, storm [default: all]
+    #[arg(long, value_delimiter = ',', value_parser = Sitting::parse)]
+    cases: Vec<Sitting>,
+    /// Rounds, of which the medians are shown; the servers take turns in each
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Of each measurement
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// LABEL=PATH[,NAME=VALUE...]: a Fleetcast and its settings; several times to compare several [default: the one beside
+    /// this program]
+    #[arg(long = "server", value_name = "LABEL=PATH", value_parser = Contestant::parse)]
+    servers: Vec<Contestant>,
+    /// Without Node and the bare writer
+    #[arg(long)]
+    without_peers: bool,
+    /// Assert counts in a minute and measure nothing: what was lost or reordered, and writes per delivery
+    #[arg(long)]
+    check: bool,
+    /// Write every figure of every round as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the table between the markers of this page, if all cases were run, with the peers
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// Starts and stops Kafka
+    #[arg(long, value_name = "FILE", default_value = "scripts/kafka.sh")]
+    kafka_script: PathBuf,
+    /// A Kafka that runs already; it should not run on the first core
+    #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
+    brokers: Option<String>,
+}
+
+/// `Ok(false)`: something was lost, duplicated or reordered, or a count is wrong. A goal that was missed is only shown.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let begin = Instant::now();
+    prepare()?;
+    let run = format!("bench-{:x}", Clock::start().now_ns() / 1_000_000);
+    let directory = std::env::temp_dir().join(format!("fleetcast-{run}"));
+    std::fs::create_dir_all(&directory)?;
+    leftovers::watch()?;
+    let cluster = match &args.brokers {
+        Some(addresses) => Cluster::given(&args.kafka_script, addresses),
+        None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
+    };
+    let around = Surroundings {
+        cluster: &cluster,
+        directory: &directory,
+        run,
+    };
+    let contestants = contestants(args)?;
+    let clean = if args.check {
+        check::run(&contestants, &around)
+    } else {
+        measure(args, &contestants, &around)
+    };
+    let clean = clean.with_context(|| format!("logs are in {}", directory.display()))?;
+    drop(cluster);
+    if clean {
+        std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
+    }
+    note(&format!("took {} s", begin.elapsed().as_secs()));
+    Ok(clean)
+}
+
+/// This process, its threads and Kafka stay off the servers' core, and may open enough files.
+fn prepare() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(1);
+    sched_setaffinity(None, &cores)
+        .context("this needs two cores: the first for the server, the second for the load")?;
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.is_none_or(|most| most >= OPEN_FILES);
+    ensure!(
+        enough,
+        "open files are limited to {:?}: ulimit -Hn {OPEN_FILES}",
+        limit.maximum
+    );
+    let raised = Rlimit {
+        current: Some(limit.current.unwrap_or(u64::MAX).max(OPEN_FILES))
+            .filter(|_| limit.current.is_some()),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
+}
+
+fn contestants(args: &Args) -> Result<Vec<Contestant>> {
+    let own = std::env::current_exe()?;
+    let mut all = args.servers.clone();
+    let plain = |label: &str, kind, program: PathBuf| Contestant {
+        label: label.to_owned(),
+        kind,
+        program,
+        environment: Vec::new(),
+    };
+    if all.is_empty() {
+        all.push(plain(
+            "fleetcast",
+            ServerKind::Fleetcast,
+            own.with_file_name("fleetcast"),
+        ));
+    }
+    for contestant in &mut all {
+        let program = contestant.program.display().to_string();
+        contestant.program = contestant
+            .program
+            .canonicalize()
+            .with_context(|| format!("there is no {program}: make build"))?;
+    }
+    if !args.without_peers && !args.check {
+        ensure!(
+            Path::new("loadgen/peers/node/node_modules").exists(),
+            "the Node peer is not installed: (cd loadgen/peers/node && npm ci), or make bench"
+        );
+        all.push(plain("node", ServerKind::Node, PathBuf::from("node")));
+        all.push(plain("bare", ServerKind::Bare, own));
+    }
+    Ok(all)
+}
+
+fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -> Result<bool> {
+    let sittings = if args.cases.is_empty() {
+        Sitting::ALL.to_vec()
+    } else {
+        args.cases.clone()
+    };
+    let mut results = Results::default();
+    for round in 1..=args.rounds {
+        for sitting in &sittings {
+            if round > sitting.rounds(args.rounds) {
+                continue;
+            }
+            for contestant in contestants
+                .iter()
+                .filter(|contestant| sitting.has(contestant.kind))
+            {
+                let name = format!("{}-{}-{round}", contestant.label, sitting.name());
+                let setting = Setting {
+                    contestant,
+                    around,
+                    name: name.clone(),
+                    lasts: Duration::from_secs(args.seconds),
+                };
+                let begin = Instant::now();
+                let (figures, faults) = sitting.run(&setting).with_context(|| name.clone())?;
+                note(&format!("{name}: {} s", begin.elapsed().as_secs()));
+                if faults != Faults::default() {
+                    bail!("{name}: {faults:?}");
+                }
+                results.add(&contestant.label, contestant.kind, &figures);
+            }
+        }
+    }
+    let (tables, missed) = results.tables();
+    let text = format!("{}\n\n{tables}", page::heading(args.rounds, args.seconds));
+    show(&text);
+    note(&format!("{missed} goals were missed"));
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&results.json())?;
+        std::fs::write(path, json + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.page {
+        if args.cases.is_empty() && !args.without_peers {
+            page::write(path, &text)?;
+        } else {
+            note(&format!(
+                "{} was not written: it has all cases and the peers",
+                path.display()
+            ));
+        }
+    }
+    Ok(true)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "progress for the person who waits; the table goes to stdout"
+)]
+fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this command is for")]
+fn show(text: &str) {
+    println!("{text}");
+}

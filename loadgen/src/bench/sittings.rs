@@ -1,0 +1,355 @@
+//! What is measured in one life of a server: the cases that share its clients.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::event::EventKind;
+use super::figures::Figures;
+use super::later;
+use super::publisher::Linger;
+use super::server::{Contestant, ServerKind, Surroundings};
+use super::stage::{Loop, Paced, Population, Stage};
+use super::tally::{Faults, Seen};
+use crate::latency::ratio;
+
+/// Before a closed loop is measured: code is compiled, buffers grow.
+const WARM: Duration = Duration::from_secs(1);
+/// Clients whose commands are acknowledged in turn.
+const ASKING: usize = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sitting {
+    FanOut,
+    Rooms,
+    Append,
+    TenThousand,
+    Claim,
+    Memory,
+    CatchUp,
+    Storm,
+}
+
+/// What a sitting is made with.
+pub(crate) struct Setting<'a> {
+    pub(crate) contestant: &'a Contestant,
+    pub(crate) around: &'a Surroundings<'a>,
+    pub(crate) name: String,
+    /// Of each measurement.
+    pub(crate) lasts: Duration,
+}
+
+impl Setting<'_> {
+    pub(crate) fn stage(
+        &self,
+        population: Population,
+        environment: &[(&str, &str)],
+    ) -> Result<Stage> {
+        Stage::start(
+            self.contestant,
+            self.around,
+            &self.name,
+            population,
+            environment,
+        )
+    }
+}
+
+impl Sitting {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::FanOut,
+        Self::Rooms,
+        Self::Append,
+        Self::TenThousand,
+        Self::Claim,
+        Self::Memory,
+        Self::CatchUp,
+        Self::Storm,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FanOut => "fan-out",
+            Self::Rooms => "rooms",
+            Self::Append => "append",
+            Self::TenThousand => "ten-thousand",
+            Self::Claim => "claim",
+            Self::Memory => "memory",
+            Self::CatchUp => "catch-up",
+            Self::Storm => "storm",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|sitting| sitting.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|sitting| sitting.name()).collect();
+            format!("{text:?} is none of {}", names.join(", "))
+        })
+    }
+
+    /// Peers take part where there is something to compare.
+    pub(crate) fn has(self, kind: ServerKind) -> bool {
+        matches!(
+            (self, kind),
+            (_, ServerKind::Fleetcast)
+                | (
+                    Self::FanOut | Self::Rooms | Self::Append | Self::TenThousand,
+                    _
+                )
+                | (Self::Claim, ServerKind::Bare)
+        )
+    }
+
+    /// Memory after a catch-up differs little from round to round, and takes long.
+    pub(crate) fn rounds(self, wanted: u32) -> u32 {
+        match self {
+            Self::Memory => wanted.min(1),
+            Self::Claim => wanted.min(3),
+            _ => wanted,
+        }
+    }
+
+    /// The figures, and what was lost, duplicated or reordered.
+    pub(crate) fn run(self, setting: &Setting<'_>) -> Result<(Figures, Faults)> {
+        let sit = match self {
+            Self::FanOut => fan_out,
+            Self::Rooms => rooms,
+            Self::Append => append,
+            Self::TenThousand => ten_thousand,
+            Self::Claim => later::claim,
+            Self::Memory => later::memory,
+            Self::CatchUp => later::catch_up,
+            Self::Storm => later::storm,
+        };
+        let (figures, mut stage) = sit(setting)?;
+        let faults = stage.faults()?;
+        stage.server.stop(setting.around.cluster)?;
+        Ok((figures, faults))
+    }
+}
+
+fn fan_out(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+    let mut stage = setting.stage(
+        Population {
+            clients: 1_000,
+            rooms: 1,
+        },
+        &[],
+    )?;
+    stage.fill()?;
+    let mut figures = Figures::default();
+    let twenty = Paced { rate: 20, burst: 1 };
+    stage.paced(twenty, WARM, |_| 0)?;
+    stage.drain()?;
+    figures.add(
+        "fan_out",
+        paced_from_append(&mut stage, twenty, setting.lasts * 2, |_| 0)?,
+    );
+
+    let eight = Loop {
+        in_flight: 8,
+        burst: 8,
+    };
+    stage.linger(Linger::Millisecond);
+    stage.closed(eight, WARM, |_| 0)?;
+    figures.add(
+        "eight",
+        stage.measured(|stage| stage.closed(eight, setting.lasts, |_| 0))?,
+    );
+    figures.add("ack", acknowledgements(&mut stage, setting.lasts)?);
+    Ok((figures, stage))
+}
+
+/// Paced, with each delivery's time since its append, or since it was published where nothing is appended.
+fn paced_from_append(
+    stage: &mut Stage,
+    plan: Paced,
+    lasts: Duration,
+    room: impl FnMut(u64) -> usize,
+) -> Result<Figures> {
+    stage.appended()?;
+    stage.swarm.tally.log = Some(Vec::new());
+    let mut figures = stage.measured(|stage| {
+        stage.paced(plan, lasts, room)?;
+        stage.drain()
+    })?;
+    let seen = stage.swarm.tally.log.take().unwrap_or_default();
+    let appended = stage.appended()?;
+    let since_append = seen.iter().map(|seen| {
+        // The broker's clock shows whole milliseconds; it appended no earlier than the record was sent.
+        let appended = appended
+            .as_ref()
+            .and_then(|times| times.get(&seen.number).copied());
+        seen.now_ns
+            .saturating_sub(appended.unwrap_or(0).max(seen.sent_ns))
+    });
+    let since_append: Vec<u64> = since_append.collect();
+    for (name, quantile) in [("append_p50_ms", 0.5), ("append_p99_ms", 0.99)] {
+        figures.set(name, quantile_ms(since_append.clone(), quantile));
+    }
+    let since_sent: Vec<u64> = seen.iter().map(Seen::took_ns).collect();
+    for (name, quantile) in [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)] {
+        figures.set(name, quantile_ms(since_sent.clone(), quantile));
+    }
+    Ok(figures)
+}
+
+/// In milliseconds, of nanoseconds; 0 if there are none.
+pub(crate) fn quantile_ms(mut values: Vec<u64>, quantile: f64) -> f64 {
+    values.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index below the number of values"
+    )]
+    let at = ((values.len() as f64 * quantile) as usize).min(values.len().saturating_sub(1));
+    ratio(values.get(at).copied().unwrap_or(0), 1_000_000)
+}
+
+fn acknowledgements(stage: &mut Stage, lasts: Duration) -> Result<Figures> {
+    let command: &[u8] = match stage.server.kind() {
+        ServerKind::Fleetcast => b"421[\"ack\",{\"id\":\"alert-1\"}]",
+        ServerKind::Node | ServerKind::Bare => b"421[\"echo\",{\"id\":\"alert-1\"}]",
+    };
+    stage.swarm.command = command.to_vec();
+    stage.swarm.ask(0..ASKING)?;
+    stage.wait(WARM)?;
+    let figures = stage.measured(|stage| stage.wait(lasts))?;
+    stage.swarm.command.clear();
+    stage.wait(Duration::from_millis(200))?;
+    Ok(figures)
+}
+
+fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+    let population = Population {
+        clients: 5_000,
+        rooms: 500,
+    };
+    let mut stage = setting.stage(population, &[])?;
+    stage.fill()?;
+    let mut figures = Figures::default();
+    let any = |number: u64| scattered(number, population.rooms);
+    let paced = Paced {
+        rate: 1_000,
+        burst: 1,
+    };
+    stage.linger(Linger::Millisecond);
+    stage.paced(paced, WARM, any)?;
+    stage.drain()?;
+    figures.add(
+        "rooms_paced",
+        stage.measured(|stage| {
+            stage.paced(paced, setting.lasts, any)?;
+            stage.drain()
+        })?,
+    );
+    let hundred = Loop {
+        in_flight: 100,
+        burst: 1,
+    };
+    stage.closed(hundred, WARM, any)?;
+    figures.add(
+        "rooms",
+        stage.measured(|stage| stage.closed(hundred, setting.lasts, any))?,
+    );
+    Ok((figures, stage))
+}
+
+/// A room for each event, the same ones in every run.
+pub(crate) fn scattered(number: u64, rooms: usize) -> usize {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    usize::try_from(mixed).unwrap_or(0) % rooms
+}
+
+fn append(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+    let population = Population {
+        clients: 1_000,
+        rooms: 100,
+    };
+    let mut stage = setting.stage(population, &[])?;
+    stage.fill()?;
+    let mut figures = Figures::default();
+    let plan = Paced {
+        rate: 2_000,
+        burst: 1,
+    };
+    let any = |number: u64| scattered(number, population.rooms);
+    stage.linger(Linger::Millisecond);
+    stage.paced(plan, WARM, any)?;
+    stage.drain()?;
+    figures.add(
+        "append",
+        paced_from_append(&mut stage, plan, setting.lasts * 2, any)?,
+    );
+    Ok((figures, stage))
+}
+
+fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+    let population = Population {
+        clients: 10_000,
+        rooms: 1,
+    };
+    let mut stage = setting.stage(population, &[])?;
+    let mut figures = Figures::default();
+    let empty = stage.server.usage()?;
+    let everyone: Vec<usize> = (0..population.clients).collect();
+    stage.swarm.connect(&everyone)?;
+    stage.wait(Duration::from_millis(200))?;
+    let connected = stage.server.usage()?;
+    let cpu = connected.cpu.saturating_sub(empty.cpu);
+    figures.set(
+        "connect.cpu_us",
+        cpu.as_secs_f64() * 1e6 / ratio(population.clients as u64, 1),
+    );
+    stage.swarm.join()?;
+    stage.wait(Duration::from_secs(2))?;
+    let idle = stage.server.usage()?.rss_kib.saturating_sub(empty.rss_kib);
+    figures.set("idle.client_kb", ratio(idle, population.clients as u64));
+
+    let two = Loop {
+        in_flight: 2,
+        burst: 1,
+    };
+    stage.closed(two, WARM, |_| 0)?;
+    figures.add(
+        "ten_thousand",
+        stage.measured(|stage| stage.closed(two, setting.lasts, |_| 0))?,
+    );
+    if setting.contestant.kind == ServerKind::Fleetcast {
+        figures.add("alert", alert(&mut stage, population)?);
+    }
+    Ok((figures, stage))
+}
+
+/// Alerts to everyone, each when all have received and acknowledged the one before.
+fn alert(stage: &mut Stage, population: Population) -> Result<Figures> {
+    let mut all = Vec::new();
+    let begin = super::scrape::Scrape::parse(stage.server.metrics()?);
+    for _ in 0..3 {
+        stage.swarm.tally.log = Some(Vec::new());
+        stage.publish(EventKind::Alert, 0, 1, true)?;
+        stage.drain()?;
+        stage.wait(Duration::from_millis(500))?;
+        let seen = stage
+            .swarm
+            .tally
+            .log
+            .take()
+            .context("the log of deliveries")?;
+        all.extend(seen.iter().map(Seen::took_ns));
+    }
+    let mut figures = Figures::default();
+    figures.set("p99_ms", quantile_ms(all.clone(), 0.99));
+    figures.set("p50_ms", quantile_ms(all, 0.5));
+    figures.set(
+        "answered",
+        ratio(stage.swarm.tally.answered, population.clients as u64),
+    );
+    let end = super::scrape::Scrape::parse(stage.server.metrics()?);
+    if let Some(pause) = end.longest_pause(&begin) {
+        figures.set("pause_ms", pause * 1_000.0);
+    }
+    Ok(figures)
+}

@@ -1,0 +1,395 @@
+//! The clients of a measurement: all on one thread, each a socket and a few numbers. See `tally` for what is checked.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::event::{channel, cursor_of, read_event};
+use super::frames::{head_end, push_client_frame, take_frames, upgrade_request};
+use super::tally::Tally;
+use crate::clock::Clock;
+use crate::protocol::{connect_packet, is_success, subscribe_packet};
+
+/// Connections that are being opened at a time.
+const OPENING: usize = 128;
+/// Without any progress of those that connect or subscribe.
+const STALLED: Duration = Duration::from_secs(20);
+
+/// How far a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Away,
+    Upgrading,
+    Opening,
+    /// The namespace is connected.
+    Connected,
+    /// Its room is subscribed to, or restored by a cursor.
+    Joined,
+}
+
+/// What a client is told to show when it connects.
+pub(crate) struct Identity {
+    /// Empty: the server does not ask for one.
+    pub(crate) token: String,
+    pub(crate) room: usize,
+}
+
+struct Member {
+    identity: Identity,
+    stream: Option<TcpStream>,
+    phase: Phase,
+    /// Bytes of a frame whose end has not come.
+    partial: Vec<u8>,
+    cursor: Vec<u8>,
+    /// When its command left, in nanoseconds since the epoch; 0: none is under way.
+    asked_ns: u64,
+}
+
+pub(crate) struct Swarm {
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    clock: Clock,
+    port: u16,
+    members: Vec<Member>,
+    /// Keeps the cursors: only where clients come back, because it costs a copy for each event.
+    pub(crate) keep_cursors: bool,
+    /// Sends the next command as soon as one is acknowledged; empty: commands are not repeated.
+    pub(crate) command: Vec<u8>,
+    pub(crate) tally: Tally,
+    connected: usize,
+    joined: usize,
+    /// Where what one client reads is told to.
+    broken: Option<String>,
+}
+
+impl Swarm {
+    pub(crate) fn new(
+        port: u16,
+        clock: Clock,
+        identities: Vec<Identity>,
+        rooms: usize,
+    ) -> Result<Self> {
+        let tally = Tally::new(identities.iter().map(|identity| identity.room), rooms);
+        let members = identities.into_iter().map(|identity| Member {
+            identity,
+            stream: None,
+            phase: Phase::Away,
+            partial: Vec::new(),
+            cursor: Vec::new(),
+            asked_ns: 0,
+        });
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; 256 * 1024],
+            clock,
+            port,
+            members: members.collect(),
+            keep_cursors: false,
+            command: Vec::new(),
+            tally,
+            connected: 0,
+            joined: 0,
+            broken: None,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// Connects these clients, a few at a time, until the namespace of each is connected. Those that have a cursor show it
+    /// with their room.
+    pub(crate) fn connect(&mut self, clients: &[usize]) -> Result<()> {
+        let (mut next, mut seen, mut progress) = (0, 0, Instant::now());
+        let before = self.connected;
+        loop {
+            let done = self.connected - before;
+            if done == clients.len() {
+                return Ok(());
+            }
+            while next < clients.len() && next - done < OPENING {
+                self.open(clients[next])?;
+                next += 1;
+            }
+            if done != seen {
+                (seen, progress) = (done, Instant::now());
+            }
+            ensure!(
+                progress.elapsed() < STALLED,
+                "only {done} of {} clients were connected",
+                clients.len()
+            );
+            self.turn(Duration::from_millis(10))?;
+        }
+    }
+
+    /// Opens the connection of one that is away, without waiting for it.
+    pub(crate) fn open(&mut self, client: usize) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let mut stream = TcpStream::connect(address).context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut stream, Token(client), interest)?;
+        let member = &mut self.members[client];
+        ensure!(
+            member.stream.is_none(),
+            "client {client} is connected already"
+        );
+        member.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Subscribes all that are connected to their rooms.
+    pub(crate) fn join(&mut self) -> Result<()> {
+        let (mut asked, mut progress, mut seen) = (0, Instant::now(), self.joined);
+        loop {
+            if self.joined == self.members.len() {
+                return Ok(());
+            }
+            while asked < self.members.len() && asked < self.joined + OPENING {
+                let member = &mut self.members[asked];
+                if member.phase == Phase::Connected {
+                    let room = format!("channel:{}", channel(member.identity.room));
+                    member.send(subscribe_packet(0, &[room]).as_bytes())?;
+                }
+                asked += 1;
+            }
+            if seen != self.joined {
+                (seen, progress) = (self.joined, Instant::now());
+            }
+            ensure!(
+                progress.elapsed() < STALLED,
+                "only {} clients have subscribed",
+                self.joined
+            );
+            self.turn(Duration::from_millis(10))?;
+        }
+    }
+
+    /// Ends these connections with a reset.
+    pub(crate) fn cut(&mut self, clients: &[usize]) -> Result<()> {
+        for client in clients {
+            let member = &mut self.members[*client];
+            let Some(mut stream) = member.stream.take() else {
+                continue;
+            };
+            self.connected -= usize::from(matches!(member.phase, Phase::Connected | Phase::Joined));
+            self.joined -= usize::from(member.phase == Phase::Joined);
+            member.phase = Phase::Away;
+            member.partial = Vec::new();
+            self.poll.registry().deregister(&mut stream)?;
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
+    }
+
+    /// Sends the command that is to be acknowledged, to each of these clients' servers.
+    pub(crate) fn ask(&mut self, clients: std::ops::Range<usize>) -> Result<()> {
+        for client in clients {
+            let command = std::mem::take(&mut self.command);
+            let member = &mut self.members[client];
+            member.asked_ns = self.clock.now_ns();
+            member.send(&command)?;
+            self.command = command;
+        }
+        Ok(())
+    }
+
+    /// Waits at most so long for anything to come, and reads all that has come.
+    pub(crate) fn turn(&mut self, wait: Duration) -> Result<()> {
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.serve(event.token().0, event.is_writable())?;
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn serve(&mut self, client: usize, writable: bool) -> Result<()> {
+        let member = &mut self.members[client];
+        if writable && member.phase == Phase::Away {
+            let Some(stream) = &mut member.stream else {
+                return Ok(());
+            };
+            if let Some(error) = stream.take_error()? {
+                return Err(error).context("a client cannot connect");
+            }
+            stream
+                .write_all(upgrade_request(self.port).as_bytes())
+                .context("the upgrade does not fit")?;
+            member.phase = Phase::Upgrading;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.read(client, &mut buffer);
+        self.buffer = buffer;
+        result.with_context(|| format!("client {client}"))?;
+        self.broken
+            .take()
+            .map_or(Ok(()), |what| bail!("client {client}: {what}"))
+    }
+
+    fn read(&mut self, client: usize, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let member = &mut self.members[client];
+            let Some(stream) = &mut member.stream else {
+                return Ok(());
+            };
+            let kept = member.partial.len();
+            buffer[..kept].copy_from_slice(&member.partial);
+            let read = match stream.read(&mut buffer[kept..]) {
+                Ok(0) => bail!(
+                    "the server has closed the connection in phase {:?}",
+                    member.phase
+                ),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("the connection has broken"),
+            };
+            member.partial.clear();
+            let end = kept + read;
+            self.take(client, &mut buffer[..end])?;
+            // The kernel had no more: with edge-triggered readiness the next byte brings another event.
+            if end < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, client: usize, bytes: &mut [u8]) -> Result<()> {
+        let mut begin = 0;
+        if self.members[client].phase == Phase::Upgrading {
+            let Some(end) = head_end(bytes) else {
+                self.members[client].partial.extend_from_slice(bytes);
+                return Ok(());
+            };
+            ensure!(
+                bytes.starts_with(b"HTTP/1.1 101 "),
+                "not upgraded: {}",
+                String::from_utf8_lossy(&bytes[..end])
+            );
+            self.members[client].phase = Phase::Opening;
+            begin = end;
+        }
+        let now = self.clock.now_ns();
+        let taken = take_frames(&mut bytes[begin..], |packet| {
+            if let Err(error) = self.packet(client, packet, now) {
+                self.broken.get_or_insert_with(|| format!("{error:#}"));
+            }
+        });
+        let taken = taken.context("a Close frame, or none of a server's")?;
+        self.members[client]
+            .partial
+            .extend_from_slice(&bytes[begin + taken..]);
+        Ok(())
+    }
+
+    fn packet(&mut self, client: usize, packet: &[u8], now: u64) -> Result<()> {
+        if let Some((ack, stamp)) = read_event(packet) {
+            self.tally.delivered(client, stamp, now);
+            let member = &mut self.members[client];
+            if self.keep_cursors
+                && let Some(cursor) = cursor_of(packet)
+            {
+                member.cursor.clear();
+                member.cursor.extend_from_slice(cursor);
+            }
+            if let Some(id) = ack {
+                member.send(format!("43{id}[]").as_bytes())?;
+                self.tally.answered += 1;
+            }
+            return Ok(());
+        }
+        let member = &mut self.members[client];
+        match packet {
+            b"2" => member.send(b"3"),
+            [b'0', ..] => {
+                let room = format!("channel:{}", channel(member.identity.room));
+                let cursor = String::from_utf8_lossy(&member.cursor).into_owned();
+                let rooms: &[String] = if cursor.is_empty() { &[] } else { &[room] };
+                member.send(connect_packet(&member.identity.token, &cursor, rooms).as_bytes())
+            }
+            [b'4', b'0', ..] => {
+                self.connected += 1;
+                member.phase = Phase::Connected;
+                if !member.cursor.is_empty() {
+                    member.phase = Phase::Joined;
+                    self.joined += 1;
+                }
+                Ok(())
+            }
+            [b'4', b'3', ..] => self.acknowledged(client, packet, now),
+            [b'4', b'2', ..] => self.own_event(client, packet),
+            _ => bail!("unexpected packet {}", head(packet)),
+        }
+    }
+
+    fn acknowledged(&mut self, client: usize, packet: &[u8], now: u64) -> Result<()> {
+        ensure!(
+            is_success(&String::from_utf8_lossy(packet)),
+            "a command failed: {}",
+            head(packet)
+        );
+        let member = &mut self.members[client];
+        if member.asked_ns == 0 {
+            ensure!(
+                member.phase == Phase::Connected,
+                "an acknowledgement that was not asked for"
+            );
+            member.phase = Phase::Joined;
+            self.joined += 1;
+            return Ok(());
+        }
+        self.tally.acknowledged(now.saturating_sub(member.asked_ns));
+        member.asked_ns = 0;
+        if self.command.is_empty() {
+            return Ok(());
+        }
+        self.ask(client..client + 1)
+    }
+
+    /// An event of the server's own.
+    fn own_event(&mut self, client: usize, packet: &[u8]) -> Result<()> {
+        let is = |name: &str| packet[2..].starts_with(format!("[\"{name}\"").as_bytes());
+        if is("resync_required") {
+            bail!("{}", head(packet));
+        }
+        ensure!(
+            is("connection_established") || is("cursor"),
+            "unexpected event {}",
+            head(packet)
+        );
+        if let Some(cursor) = cursor_of(packet).filter(|_| self.keep_cursors) {
+            self.members[client].cursor = cursor.to_vec();
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    fn send(&mut self, packet: &[u8]) -> Result<()> {
+        let mut frame = Vec::with_capacity(packet.len() + 14);
+        push_client_frame(&mut frame, packet);
+        let stream = self.stream.as_mut().context("it is away")?;
+        stream.write_all(&frame).context("its server takes no more")
+    }
+}
+
+fn head(packet: &[u8]) -> String {
+    String::from_utf8_lossy(packet).chars().take(200).collect()
+}
