@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Session, Sessions, TransportHandle};
 use crate::clock;
 
+/// After so many sessions other tasks get the thread.
+pub(super) const SLICE: usize = 64;
+
 /// The open sessions. Its lock is taken inside the hub's, never the other way round.
 #[derive(Default)]
 pub struct OpenSessions(Mutex<SessionIndex>);
@@ -126,13 +129,16 @@ impl Sessions {
     pub async fn watch_expiry(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.close_expired(clock::wall_ms() / 1000);
+            self.close_expired(clock::wall_ms() / 1000).await;
         }
     }
 
-    pub(super) fn close_expired(&self, now: u64) {
-        for session in self.open.expired(now) {
-            session.close(CloseReason::TokenExpired);
+    pub(super) async fn close_expired(&self, now: u64) {
+        for slice in self.open.expired(now).chunks(SLICE) {
+            for session in slice {
+                session.close(CloseReason::TokenExpired);
+            }
+            tokio::task::yield_now().await;
         }
     }
 

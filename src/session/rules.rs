@@ -8,9 +8,7 @@ use fleetcast_core::domain::protocol::RevokeReason;
 use fleetcast_core::domain::room::Room;
 
 use super::Sessions;
-
-/// After so many sessions the sockets get the thread.
-const SLICE: usize = 64;
+use super::registry::SLICE;
 
 /// What the profile says about sessions.
 #[derive(Debug, Clone)]

@@ -295,6 +295,9 @@ impl RecreationWorld {
             };
             self.read(&mut instance, count);
             let now = self.time();
+            if self.random.chance(70) {
+                instance.hub.visit(self.random.below(2) as usize, now);
+            }
             while instance.hub.turn(now) {}
             self.instances.insert(at, instance);
         }
@@ -397,6 +400,7 @@ impl RecreationWorld {
             let mut instance = self.instances.remove(at);
             instance.notice(self.topic, usize::MAX, now);
             self.read(&mut instance, usize::MAX);
+            while instance.hub.visit(1, now) {}
             while instance.hub.turn(now) {}
             self.instances.insert(at, instance);
         }

@@ -2,6 +2,7 @@
 
 mod closing;
 mod connecting;
+mod driving;
 mod memory;
 
 use std::collections::BTreeMap;

@@ -27,6 +27,7 @@ use slotmap::SlotMap;
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 
+use connections::visits::Visits;
 use connections::{Connection, ConnectionState, Control, Lag, Schedule};
 use delivery::turn::{Turn, TurnBudget};
 use feed::Feed;
@@ -62,6 +63,8 @@ pub struct Now {
 struct LogContact {
     stale: bool,
     since: u64,
+    /// How often it was lost or found, for connections that were not notified of the last time.
+    changes: u32,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ pub struct Hub<O> {
     connections: SlotMap<ConnectionKey, Connection<O>>,
     /// Lagging connections that want a turn, in the order in which they asked.
     turns: VecDeque<ConnectionKey>,
+    visits: Visits,
     bytes: usize,
     snapshot_bytes: usize,
     contact: LogContact,
@@ -101,7 +105,9 @@ impl<O> Hub<O> {
             contact: LogContact {
                 stale: false,
                 since: 0,
+                changes: 0,
             },
+            visits: Visits::default(),
             appends: 0,
             fan_outs: 0,
             read_history: ReadHistory::default(),
@@ -190,10 +196,9 @@ impl<O: Outlet> Hub<O> {
         self.contact = LogContact {
             stale: !up,
             since: now.wall,
+            changes: self.contact.changes.wrapping_add(1),
         };
-        for key in self.connections.keys().collect::<Vec<_>>() {
-            self.control(key, Control::Stale, now);
-        }
+        self.visit_all();
     }
 
     fn control(&mut self, key: ConnectionKey, control: Control, now: Now) {
@@ -232,11 +237,12 @@ impl<O: Outlet> Hub<O> {
         false
     }
 
-    pub fn turns_waiting(&self) -> bool {
-        !self.turns.is_empty()
+    /// Whether a [`turn`](Self::turn) or a [`visit`](Self::visit) is due.
+    pub fn has_work(&self) -> bool {
+        !self.turns.is_empty() || self.visits_waiting()
     }
 
-    /// Once a second: evicts what is too old, and sends quiet connections a newer cursor.
+    /// Once a second: evicts what is too old, and has connections [visited](Self::visit): quiet ones are sent a newer cursor.
     pub fn tick(&mut self, now: Now) {
         self.evict_expired(now);
         if self.positions.is_loaded() {
@@ -244,29 +250,7 @@ impl<O: Outlet> Hub<O> {
             self.read_history
                 .note(read_up_to, self.settings.window_ms, now);
         }
-        let quiet = self.settings.quiet_ms();
-        let due: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| now.monotonic.saturating_sub(connection.last_at) >= quiet)
-            .map(|(key, _)| key)
-            .collect();
-        for key in due {
-            // One that still merges is at the position of its last turn. Its cursor must cover what has come since.
-            self.turn_if_idle(key, now);
-            self.cursor(key, now);
-        }
-        let merging: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| {
-                !connection.is_live() && connection.schedule == Schedule::Idle
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in merging {
-            self.schedule(key);
-        }
+        self.visit_all();
     }
 
     /// The wall time (milliseconds) up to which everything is known to be read; 0 before the start is over.

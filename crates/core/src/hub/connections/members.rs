@@ -75,6 +75,7 @@ impl<O: Outlet> Hub<O> {
             revoked: Vec::new(),
             snapshots: Vec::new(),
             stamp: 0,
+            contact_changes: self.contact.changes,
             schedule: Schedule::Idle,
         });
         for room in &self.connections[key].rooms {

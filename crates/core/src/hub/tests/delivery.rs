@@ -124,7 +124,7 @@ fn a_turn_is_short_and_live_offers_go_first() {
         rig.hub.ready(slow.key);
         assert!(rig.hub.turn(rig.now));
         assert_eq!(slow.records().len(), expected, "{bytes} bytes");
-        assert!(rig.hub.turns_waiting(), "it asks for another turn");
+        assert!(rig.hub.has_work(), "it asks for another turn");
 
         let mut live = rig.live_beside(&["1"]);
         let mut first = rig.connect("o1", &["1"], Start::Fresh);

@@ -13,6 +13,7 @@ mod timestamps;
 mod topic_ids;
 mod truncation;
 mod unwanted;
+mod visits;
 mod work;
 
 use std::cell::RefCell;
@@ -199,7 +200,9 @@ impl Rig {
     }
 
     fn apply(&mut self, feed: Feed) -> u64 {
-        self.hub.apply(feed, self.now)
+        let delivered = self.hub.apply(feed, self.now);
+        while self.hub.visit(1, self.now) {}
+        delivered
     }
 
     /// The reader is at the end of every partition.
@@ -232,9 +235,14 @@ impl Rig {
             self.now.wall += step;
             left -= step;
             each(self);
-            self.hub.tick(self.now);
+            self.tick();
             self.turns();
         }
+    }
+
+    fn tick(&mut self) {
+        self.hub.tick(self.now);
+        while self.hub.visit(1, self.now) {}
     }
 
     /// Turns, until none is queued.

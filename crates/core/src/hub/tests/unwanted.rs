@@ -57,7 +57,7 @@ fn an_unrouted_topic_expires_no_cursor() {
             next,
             asked,
         });
-        rig.hub.tick(rig.now);
+        rig.tick();
         rig.turns();
     }
     client.read();

@@ -212,6 +212,7 @@ impl World {
         }
         for _ in 0..self.random.below(8) {
             instance.hub.turn(now);
+            instance.hub.visit(self.random.below(2), now);
         }
     }
 }

@@ -233,6 +233,7 @@ impl World {
             for _ in 0..10_000 {
                 let now = self.instances[instance].time(self.now);
                 self.instances[instance].hub.tick(now);
+                while self.instances[instance].hub.visit(1, now) {}
                 while self.instances[instance].hub.turn(now) {}
                 if pipe.borrow().queue.is_empty() {
                     break;

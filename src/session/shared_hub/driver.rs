@@ -1,0 +1,275 @@
+//! The driver: the one task that feeds the hub.
+//!
+//! It takes the thread in slices, and what is live comes first: all that the consumer has ready is applied, then follows one slice of
+//! what can wait (visits, then turns), and the feed is looked at again. So what live events leave of the thread goes to replays,
+//! and a replay holds up an event by one slice at most. No lane is flushed under the hub's lock.
+
+use std::time::{Duration, Instant};
+
+use fleetcast_core::hub::feed::Feed;
+use fleetcast_core::hub::{Hub, Now};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::{AnyOutlet, OnDelivered, SharedHub, lock, now};
+
+/// What is applied under one lock, before the lanes are flushed: so many items, or so many bytes of payload. No connection gets
+/// more than that, with envelopes and cursors it stays below the 64 KiB of its send budget, and a burst does not fill every outlet
+/// before the first byte has gone.
+const ITEMS_PER_SLICE: usize = 64;
+const BYTES_PER_SLICE: usize = 44 * 1024;
+
+/// Or so many deliveries: to queue them takes about a millisecond. Eight events to a thousand clients leave in one write each.
+const DELIVERIES_PER_SLICE: u64 = 8_192;
+
+/// While there is always something to apply, one slice of what can wait comes after so much time: welcomes and turns keep a ninth of
+/// the thread.
+const LIVE: Duration = Duration::from_millis(4);
+
+/// Turns follow each other for so long, their flushes included. One turn may go over it: by 64 events at most.
+const TURNS: Duration = Duration::from_micros(500);
+
+/// So many connections are visited at a time: each may be sent an item.
+const VISITS_PER_SLICE: usize = 256;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the consumer has handed over and is not applied.
+struct Backlog {
+    feed: mpsc::Receiver<Vec<Feed>>,
+    batch: std::vec::IntoIter<Feed>,
+    ended: bool,
+}
+
+impl Backlog {
+    fn new(feed: mpsc::Receiver<Vec<Feed>>) -> Self {
+        Self {
+            feed,
+            batch: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+
+    fn next(&mut self) -> Option<Feed> {
+        loop {
+            if let Some(feed) = self.batch.next() {
+                return Some(feed);
+            }
+            match self.feed.try_recv() {
+                Ok(batch) => self.batch = batch.into_iter(),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    self.ended = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to apply. May be cancelled.
+    async fn wait(&mut self) {
+        if self.batch.len() > 0 {
+            return;
+        }
+        match self.feed.recv().await {
+            Some(batch) => self.batch = batch.into_iter(),
+            None => self.ended = true,
+        }
+    }
+}
+
+impl SharedHub {
+    /// Feeds the hub until `stop`. False if the consumer ended before.
+    pub async fn drive(
+        &self,
+        feed: mpsc::Receiver<Vec<Feed>>,
+        delivered: OnDelivered,
+        stop: CancellationToken,
+    ) -> bool {
+        let mut backlog = Backlog::new(feed);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !backlog.ended {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return true,
+                _ = tick.tick() => self.with(Hub::tick),
+                () = backlog.wait() => {}
+                () = self.work.notified() => {}
+            }
+            let began = Instant::now();
+            while began.elapsed() < LIVE && self.apply_slice(&mut backlog, &delivered) {
+                self.flush().await;
+            }
+            if self.spare_slice() {
+                self.work.notify_one();
+            }
+            self.flush().await;
+        }
+        false
+    }
+
+    /// Flushes all lanes that are dirty. The sockets' tasks get the thread at least once.
+    async fn flush(&self) {
+        loop {
+            let more = self.flush_some();
+            tokio::task::yield_now().await;
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Applies some of what the consumer has ready, of several batches if need be: what is ready together leaves in one write.
+    /// False if nothing was.
+    fn apply_slice(&self, backlog: &mut Backlog, delivered: &OnDelivered) -> bool {
+        let Some(mut feed) = backlog.next() else {
+            return false;
+        };
+        let mut hub = lock(&self.hub);
+        let now = now();
+        let (mut items, mut bytes, mut deliveries) = (0, 0, 0);
+        loop {
+            items += 1;
+            bytes += payload_len(&feed);
+            deliveries += apply(&mut hub, feed, now, delivered);
+            if items >= ITEMS_PER_SLICE
+                || bytes >= BYTES_PER_SLICE
+                || deliveries >= DELIVERIES_PER_SLICE
+            {
+                return true;
+            }
+            match backlog.next() {
+                Some(next) => feed = next,
+                None => return true,
+            }
+        }
+    }
+
+    /// One slice of what can wait. True if there is more.
+    fn spare_slice(&self) -> bool {
+        let began = Instant::now();
+        let ready = std::mem::take(&mut *lock(&self.ready));
+        let mut hub = lock(&self.hub);
+        for key in ready {
+            hub.ready(key);
+        }
+        if hub.visits_waiting() {
+            hub.visit(VISITS_PER_SLICE, now());
+            return hub.has_work();
+        }
+        drop(hub);
+        loop {
+            let mut hub = lock(&self.hub);
+            let more = hub.turn(now());
+            drop(hub);
+            let dirty = self.flush_some();
+            if !more {
+                return false;
+            }
+            if dirty || began.elapsed() >= TURNS {
+                return true;
+            }
+        }
+    }
+}
+
+/// Applies one item, and reports how many connections a record reached.
+fn apply(hub: &mut Hub<AnyOutlet>, feed: Feed, now: Now, delivered: &OnDelivered) -> u64 {
+    let timed = match &feed {
+        Feed::Publication { publication, .. } => {
+            let event = &publication.event;
+            publication.timestamp.map(|at| (event.clone(), at))
+        }
+        _ => None,
+    };
+    let reached = hub.apply(feed, now);
+    if let Some((event, timestamp)) = timed.filter(|_| reached > 0) {
+        delivered(&event, timestamp);
+    }
+    reached
+}
+
+fn payload_len(feed: &Feed) -> usize {
+    match feed {
+        Feed::Publication { publication, .. } => publication.payload.get().len(),
+        Feed::Ephemeral(ephemeral) => ephemeral.payload.get().len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetcast_core::domain::id::Id;
+    use fleetcast_core::domain::publication::Ephemeral;
+    use fleetcast_core::hub::HubSettings;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn ephemeral(bytes: usize) -> Feed {
+        let payload = format!("\"{}\"", "x".repeat(bytes - 2));
+        Feed::Ephemeral(Ephemeral {
+            event: "presence".into(),
+            organisation: Id::parse("o1").expect("an id"),
+            rooms: Vec::new(),
+            payload: RawValue::from_string(payload).expect("a string"),
+        })
+    }
+
+    /// How many items each slice applies of batches of these sizes.
+    fn slices(batches: &[usize], bytes: usize) -> Vec<usize> {
+        let hub = SharedHub::new(HubSettings {
+            window_ms: 60_000,
+            window_bytes: 1_000_000,
+            latest_bytes: 0,
+            named_partitions: 0,
+        });
+        let (sender, feed) = mpsc::channel(batches.len());
+        for items in batches {
+            let batch = (0..*items).map(|_| ephemeral(bytes)).collect();
+            sender.try_send(batch).expect("there is capacity");
+        }
+        let mut backlog = Backlog::new(feed);
+        let left = |backlog: &Backlog| {
+            let whole = &batches[batches.len() - backlog.feed.len()..];
+            backlog.batch.len() + whole.iter().sum::<usize>()
+        };
+        let delivered: OnDelivered = Box::new(|_, _| {});
+        let mut slices = Vec::new();
+        loop {
+            let before = left(&backlog);
+            if !hub.apply_slice(&mut backlog, &delivered) {
+                return slices;
+            }
+            slices.push(before - left(&backlog));
+        }
+    }
+
+    #[tokio::test]
+    async fn waiting_drops_nothing_of_a_batch_that_is_half_applied() {
+        let (sender, feed) = mpsc::channel(2);
+        for _ in 0..2 {
+            let batch = vec![ephemeral(100), ephemeral(100)];
+            sender.send(batch).await.expect("there is capacity");
+        }
+        let mut backlog = Backlog::new(feed);
+        for _ in 0..4 {
+            backlog.wait().await;
+            assert!(backlog.next().is_some());
+        }
+        drop(sender);
+        backlog.wait().await;
+        assert!(backlog.next().is_none() && backlog.ended);
+    }
+
+    #[test]
+    fn batches_that_are_ready_together_are_applied_together_up_to_a_slice() {
+        assert_eq!(slices(&[1, 1, 6], 100), [8], "one write for all of them");
+        assert_eq!(slices(&[60, 80], 100), [64, 64, 12]);
+        // Of large ones fewer: a connection that is sent all of them must not turn slow by that.
+        assert_eq!(slices(&[10], 10 * 1024), [5, 5]);
+        assert_eq!(slices(&[2], 1024 * 1024), [1, 1]);
+    }
+}

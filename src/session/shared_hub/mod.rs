@@ -1,0 +1,97 @@
+//! The hub in the running process: one lock, one task that feeds it.
+
+mod driver;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fleetcast_core::hub::outlet::Outlet;
+use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, Now};
+use tokio::sync::Notify;
+
+use super::SharedFrames;
+use crate::clock;
+use crate::net::Guard;
+
+/// Lanes are flushed so many at a time: about a millisecond of system calls.
+const LANES_PER_FLUSH: usize = 256;
+
+/// An outlet of any transport.
+pub type AnyOutlet = Box<dyn Outlet<Shared = SharedFrames> + Send>;
+
+/// Called once for each publication that reached a connection, with the event and its Kafka timestamp in milliseconds.
+pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
+
+/// The hub, shared by the sockets' tasks and the one that feeds it. The lock is never held across an await, and an
+/// outlet's [`ready`](SharedHub::ready) never takes it, so a stream may report frames from inside a write.
+pub struct SharedHub {
+    hub: Mutex<Hub<AnyOutlet>>,
+    ready: Mutex<Vec<ConnectionKey>>,
+    /// Lanes with frames that are not written out.
+    dirty: Mutex<VecDeque<Arc<Guard>>>,
+    work: Notify,
+}
+
+impl SharedHub {
+    pub fn new(settings: HubSettings) -> Arc<Self> {
+        Arc::new(Self {
+            hub: Mutex::new(Hub::new(settings)),
+            ready: Mutex::new(Vec::new()),
+            dirty: Mutex::default(),
+            work: Notify::new(),
+        })
+    }
+
+    /// Does something with the hub; what it leaves to do is done by [`drive`](Self::drive).
+    pub fn with<T>(&self, act: impl FnOnce(&mut Hub<AnyOutlet>, Now) -> T) -> T {
+        let mut hub = lock(&self.hub);
+        let done = act(&mut hub, now());
+        let work = hub.has_work();
+        drop(hub);
+        // What a command has sent need not wait for the driver. A command that reached more connections leaves them to it.
+        if self.flush_some() || work {
+            self.work.notify_one();
+        }
+        done
+    }
+
+    /// The lane of this connection has its first frame since it was flushed: it is flushed when the hub's lock is free.
+    pub fn dirty(&self, lane: Arc<Guard>) {
+        lock(&self.dirty).push_back(lane);
+    }
+
+    /// Flushes some of the lanes that are dirty. True if there are more. Not to be called under the hub's lock.
+    fn flush_some(&self) -> bool {
+        let (lanes, more) = {
+            let mut dirty = lock(&self.dirty);
+            if dirty.len() <= LANES_PER_FLUSH {
+                (std::mem::take(&mut *dirty), false)
+            } else {
+                (dirty.drain(..LANES_PER_FLUSH).collect(), true)
+            }
+        };
+        for lane in lanes {
+            lane.flush_lane();
+        }
+        more
+    }
+
+    /// The outlet of this connection has capacity again.
+    pub fn ready(&self, key: ConnectionKey) {
+        lock(&self.ready).push(key);
+        self.work.notify_one();
+    }
+}
+
+fn now() -> Now {
+    Now {
+        monotonic: clock::monotonic_ms(),
+        wall: clock::wall_ms(),
+    }
+}
+
+/// A panic inside the hub is counted and logged by the panic hook; the state it leaves is not checked, but the
+/// alternative is to lose every connection.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
