@@ -27,10 +27,11 @@ const IDLE_BEAT: Duration = Duration::from_millis(100);
 /// With so many connections the process is never idle.
 const MANY_CONNECTIONS: u64 = 100;
 
-/// Busy is a loop that works for one part in so many of the time; our own beats are far below.
-const BUSY_PART: u32 = 50;
+/// Busy is a loop that worked for so long between two beats: 3 % of the time between two beats of an idle process. A beat itself
+/// takes 0.1 ms, and sometimes 1 ms, in a debug build on a full machine, so beats every 5 ms are no reason to go on with them.
+const BUSY: Duration = Duration::from_millis(3);
 
-/// For so long after it was busy, a process is not idle.
+/// For so long after it was found busy, a process is not idle. Then one slow beat looks again.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// A longer pause is logged: the limit that the hub's slices are made for.
@@ -92,7 +93,7 @@ impl LoopPauses {
 /// Measures the loop that it runs on, which has to have one thread, until `stop`.
 pub async fn watch_loop(metrics: Metrics, stop: CancellationToken) {
     let pauses = Arc::clone(&metrics.loop_pauses);
-    let mut activity = LoopActivity::default();
+    let mut activity = LoopActivity::new();
     let (mut began, mut worked) = (Instant::now(), clock::thread_cpu());
     loop {
         let due = began + activity.next_beat(open_connections(&metrics));
@@ -123,33 +124,29 @@ fn open_connections(metrics: &Metrics) -> u64 {
 }
 
 /// Whether the loop has something to do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LoopActivity {
-    /// Since the loop was busy last.
-    quiet: Duration,
-    /// Not yet judged: some beats together, for one of them is too short to tell.
-    time: Duration,
-    work: Duration,
+    /// For so long it counts as busy from now on.
+    busy_for: Duration,
 }
 
 impl LoopActivity {
+    /// At the start there is something to do.
+    fn new() -> Self {
+        Self { busy_for: QUIET }
+    }
+
+    /// Between two beats there was so much time, and so much of it the loop worked.
     fn add(&mut self, time: Duration, work: Duration) {
-        self.time += time;
-        self.work += work;
-        if self.time < IDLE_BEAT {
-            return;
-        }
-        let busy = self.work * BUSY_PART >= self.time;
-        self.quiet = if busy {
-            Duration::ZERO
+        self.busy_for = if work >= BUSY {
+            QUIET
         } else {
-            self.quiet + self.time
+            self.busy_for.saturating_sub(time)
         };
-        (self.time, self.work) = Default::default();
     }
 
     fn next_beat(&self, connections: u64) -> Duration {
-        if connections >= MANY_CONNECTIONS || self.quiet < QUIET {
+        if connections >= MANY_CONNECTIONS || !self.busy_for.is_zero() {
             BEAT
         } else {
             IDLE_BEAT
@@ -209,19 +206,24 @@ mod tests {
 
     #[test]
     fn an_idle_process_beats_slowly_and_a_busy_one_or_a_full_one_does_not() {
-        let mut activity = LoopActivity::default();
-        assert_eq!(activity.next_beat(0), BEAT, "at the start");
-        for _ in 0..1_999 {
-            activity.add(BEAT, Duration::from_micros(99));
+        let mut activity = LoopActivity::new();
+        let quiet_beat = Duration::from_micros(500);
+        for _ in 0..2_000 {
             assert_eq!(activity.next_beat(0), BEAT);
+            activity.add(BEAT, quiet_beat);
         }
-        activity.add(BEAT, Duration::from_micros(99));
-        assert_eq!(activity.next_beat(0), IDLE_BEAT, "10 s of almost nothing");
+        assert_eq!(activity.next_beat(0), IDLE_BEAT, "10 s of beats alone");
         assert_eq!(activity.next_beat(MANY_CONNECTIONS), BEAT);
-        activity.add(IDLE_BEAT, milliseconds(1));
+        activity.add(IDLE_BEAT, quiet_beat);
         assert_eq!(activity.next_beat(0), IDLE_BEAT);
-        activity.add(IDLE_BEAT, milliseconds(2));
-        assert_eq!(activity.next_beat(0), BEAT, "2 % of the time");
+        activity.add(IDLE_BEAT, milliseconds(3));
+        assert_eq!(activity.next_beat(0), BEAT, "3 % of the time");
+        for work in [milliseconds(4), quiet_beat] {
+            activity.add(milliseconds(6_000), work);
+            assert_eq!(activity.next_beat(0), BEAT, "busy 6 s ago");
+        }
+        activity.add(milliseconds(6_000), quiet_beat);
+        assert_eq!(activity.next_beat(0), IDLE_BEAT, "busy 12 s ago");
     }
 
     #[test]
