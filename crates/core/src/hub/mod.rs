@@ -27,6 +27,7 @@ use slotmap::SlotMap;
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
 
+use connections::resyncs::{Concerned, Resyncs};
 use connections::visits::Visits;
 use connections::{Connection, ConnectionState, Control, Lag, Schedule};
 use delivery::turn::{Turn, TurnBudget};
@@ -78,6 +79,7 @@ pub struct Hub<O> {
     /// Lagging connections that want a turn, in the order in which they asked.
     turns: VecDeque<ConnectionKey>,
     visits: Visits,
+    resyncs: Resyncs,
     bytes: usize,
     snapshot_bytes: usize,
     contact: LogContact,
@@ -108,6 +110,7 @@ impl<O> Hub<O> {
                 changes: 0,
             },
             visits: Visits::default(),
+            resyncs: Resyncs::default(),
             appends: 0,
             fan_outs: 0,
             read_history: ReadHistory::default(),
@@ -160,7 +163,7 @@ impl<O: Outlet> Hub<O> {
                 let replaced = self
                     .positions
                     .add(index, &topic, topic_id, number, start, now);
-                self.recreated(&replaced, now);
+                self.recreated(&replaced);
             }
             Feed::TopicId {
                 partition,
@@ -169,7 +172,7 @@ impl<O: Outlet> Hub<O> {
             Feed::Unwanted { partition } => self.positions.unwanted(partition, now),
             Feed::Gap { partition, next } => {
                 if self.positions.gap(partition, next, now) {
-                    self.resync_all(ResyncReason::Gap, now);
+                    self.raise_resync(ResyncReason::Gap, Concerned::All);
                 }
             }
             Feed::TopicDeleted { partition } => self.topic_deleted(partition, now),
@@ -202,6 +205,7 @@ impl<O: Outlet> Hub<O> {
     }
 
     fn control(&mut self, key: ConnectionKey, control: Control, now: Now) {
+        self.see_to(key, now);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -271,12 +275,6 @@ impl<O: Outlet> Hub<O> {
         key
     }
 
-    fn resync_all(&mut self, reason: ResyncReason, now: Now) {
-        for key in self.connections.keys().collect::<Vec<_>>() {
-            self.resync(key, reason, now);
-        }
-    }
-
     fn resync(&mut self, key: ConnectionKey, reason: ResyncReason, now: Now) {
         self.with_turn(key, now, |turn, connection| turn.resync(connection, reason));
         self.schedule(key);
@@ -301,6 +299,7 @@ impl<O: Outlet> Hub<O> {
 
     fn run_turn(&mut self, key: ConnectionKey, now: Now) {
         let schedule = self.with_turn(key, now, |turn, connection| {
+            turn.apply_resyncs(connection);
             connection.schedule = turn.run(connection);
             connection.schedule
         });
@@ -321,6 +320,7 @@ impl<O: Outlet> Hub<O> {
             positions: &self.positions,
             settings: &self.settings,
             contact: self.contact,
+            resyncs: &self.resyncs,
             appends: self.appends,
             counts: &mut self.counts,
             now,

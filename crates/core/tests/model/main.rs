@@ -41,6 +41,7 @@ fn play(seeds: std::ops::Range<u64>) -> ModelOutcome {
         total.not_found += world.outcome.not_found;
         total.stale += world.outcome.stale;
         total.outages += world.outcome.outages;
+        total.gaps += world.outcome.gaps;
         total.learned += world.outcome.learned;
         for (reason, count) in world.outcome.by_reason {
             *total.by_reason.entry(reason).or_default() += count;
@@ -62,7 +63,7 @@ fn each_record_arrives_once_or_the_client_is_resynced() {
     assert!(total.conflated > 300, "{total:?}");
     assert!(total.unknown > 30 && total.not_found > 10, "{total:?}");
     assert!(total.stale > 500 && total.outages > 100, "{total:?}");
-    assert!(total.learned > 300, "{total:?}");
+    assert!(total.learned > 300 && total.gaps > 300, "{total:?}");
     assert!(
         total.refused * 4 < total.resumed,
         "most cursors can be resumed: {total:?}"

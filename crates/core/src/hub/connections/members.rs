@@ -75,6 +75,7 @@ impl<O: Outlet> Hub<O> {
             revoked: Vec::new(),
             snapshots: Vec::new(),
             stamp: 0,
+            epoch: self.resyncs.epoch(),
             contact_changes: self.contact.changes,
             schedule: Schedule::Idle,
         });
@@ -92,6 +93,7 @@ impl<O: Outlet> Hub<O> {
 
     /// Joins a room from the connection's own position on. False if it was held before: then nothing changes.
     pub fn subscribe(&mut self, key: ConnectionKey, room: &Room, now: Now) -> bool {
+        self.see_to(key, now);
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };

@@ -1,10 +1,11 @@
 //! Connections: which rooms each holds, and whether it is offered what is appended or fed from the window.
 //!
 //! [`members`] is how they come, join, leave and go; [`resume`] judges the cursors that they come with; [`visits`] brings them what
-//! concerns all of them.
+//! concerns all of them, and [`resyncs`] sees to it that a resync for all comes before anything else.
 
 mod members;
 pub mod resume;
+pub(in crate::hub) mod resyncs;
 pub(in crate::hub) mod visits;
 
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(in crate::hub) struct Connection<O> {
     pub(in crate::hub) snapshots: Vec<PendingSnapshot>,
     /// The fan-out that reached this connection last: several rooms of one event deliver it once.
     pub(in crate::hub) stamp: u64,
+    /// Of [`Resyncs`](resyncs::Resyncs): up to which it was seen to.
+    pub(in crate::hub) epoch: u32,
     /// Of [`LogContact`](super::LogContact), when it was notified last.
     pub(in crate::hub) contact_changes: u32,
     pub(in crate::hub) schedule: Schedule,

@@ -41,11 +41,16 @@ impl<O: Outlet> Hub<O> {
     pub fn visit(&mut self, limit: usize, now: Now) -> bool {
         for _ in 0..limit {
             let Some(key) = self.next_visit() else {
-                return false;
+                break;
             };
             self.visit_one(key, now);
         }
-        self.visits.waiting()
+        let more = self.visits.waiting();
+        if !more {
+            // The last round began after the last resync was raised, and what has come since was up to date from the start.
+            self.resyncs.all_seen_to();
+        }
+        more
     }
 
     fn next_visit(&mut self) -> Option<ConnectionKey> {
@@ -61,6 +66,7 @@ impl<O: Outlet> Hub<O> {
     }
 
     fn visit_one(&mut self, key: ConnectionKey, now: Now) {
+        self.see_to(key, now);
         let changes = self.contact.changes;
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -8,6 +8,10 @@ use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{ConnectionState, Lag, Schedule};
 use crate::hub::{Hub, Now, OrganisationKey};
 
+/// An event that asks for an acknowledgement is offered to so many at once: each is encoded and remembered by itself, which takes
+/// some milliseconds. The other members get it in turns.
+const ASKED_AT_ONCE: usize = 256;
+
 impl<O: Outlet> Hub<O> {
     /// Appends a publication to the window and offers it. Returns how many live connections took it. One whose offset was passed
     /// before is dropped.
@@ -51,6 +55,8 @@ impl<O: Outlet> Hub<O> {
 
     /// Offers the entry that was appended last to each live member of its rooms, and schedules the lagging ones. Returns how many
     /// took it.
+    ///
+    /// All members in one go: between two parts of it one could leave a room and another take its place in the list, unseen.
     fn fan_out(
         &mut self,
         organisation: OrganisationKey,
@@ -61,12 +67,22 @@ impl<O: Outlet> Hub<O> {
         let mut shared = O::Shared::default();
         let log = &self.organisations[organisation];
         self.fan_outs += 1;
+        let epoch = self.resyncs.epoch();
+        let mut offers = if entry.publication().ack {
+            ASKED_AT_ONCE
+        } else {
+            usize::MAX
+        };
         let mut delivered = 0;
         for room in entry.publication().audience() {
             for member in &log.rooms[&room].members {
                 let connection = &mut self.connections[*member];
                 if !connection.is_first_of(self.fan_outs) {
                     continue;
+                }
+                if connection.is_live() && (connection.epoch != epoch || offers == 0) {
+                    // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
+                    connection.state = ConnectionState::Lagging(Lag::from(sequence));
                 }
                 if !connection.is_live() {
                     if connection.schedule == Schedule::Idle {
@@ -75,6 +91,7 @@ impl<O: Outlet> Hub<O> {
                     }
                     continue;
                 }
+                offers -= 1;
                 match connection.outlet.offer_shared(entry, &mut shared) {
                     Offered::Taken => {
                         delivered += 1;

@@ -2,6 +2,7 @@
 
 use crate::domain::protocol::ResyncReason;
 use crate::domain::publication::Publication;
+use crate::hub::connections::resyncs::Resyncs;
 use crate::hub::connections::{Connection, ConnectionState, Schedule};
 use crate::hub::outlet::Outlet;
 use crate::hub::positions::Positions;
@@ -21,6 +22,7 @@ pub(in crate::hub) struct Turn<'a> {
     pub(in crate::hub) positions: &'a Positions,
     pub(in crate::hub) settings: &'a HubSettings,
     pub(in crate::hub) contact: LogContact,
+    pub(in crate::hub) resyncs: &'a Resyncs,
     pub(in crate::hub) appends: u64,
     pub(in crate::hub) counts: &'a mut Counts,
     pub(in crate::hub) now: Now,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::domain::cursor::Cursor;
 use crate::domain::protocol::ResyncReason;
 use crate::hub::connections::ConnectionState;
+use crate::hub::connections::resyncs::Concerned;
 use crate::hub::outlet::Outlet;
 use crate::hub::{ConnectionKey, Hub, Now};
 
@@ -52,13 +53,10 @@ impl<O: Outlet> Hub<O> {
         }
 
         // A connection that started fresh after the notice, or was resynced by it, has nothing of the topic.
-        for key in self.connections.keys().collect::<Vec<_>>() {
-            let started_after = self.connections[key].started_after;
-            let knows = notice.is_some_and(|notice| started_after >= Some(notice.appends));
-            if !knows {
-                self.resync(key, ResyncReason::TopicRecreated, now);
-            }
-        }
+        let concerned = notice.map_or(Concerned::All, |notice| {
+            Concerned::StartedBefore(notice.appends)
+        });
+        self.raise_resync(ResyncReason::TopicRecreated, concerned);
 
         // The first notice is the one to compare with, for as long as partitions of that topic are left.
         if self.positions.has_up_to(&topic, newest_index) {
@@ -75,7 +73,7 @@ impl<O: Outlet> Hub<O> {
     /// The log that was read under this index was truncated below what was read.
     pub(in crate::hub) fn truncated(&mut self, index: u32, now: Now) {
         let replaced = self.positions.remove(index, now);
-        self.recreated(&replaced, now);
+        self.recreated(&replaced);
     }
 
     /// The id of the partition's topic is known from now on. A connection that resumed before, with a vector of another topic of
@@ -85,21 +83,17 @@ impl<O: Outlet> Hub<O> {
         let Some((hash, tag)) = self.positions.get(index).map(|here| (here.hash, here.tag)) else {
             return;
         };
-        for key in self.connections.keys().collect::<Vec<_>>() {
-            let mark = self.vector(key).and_then(|vector| vector.mark(hash));
-            if mark.is_some_and(|mark| mark.tag.differs(tag)) {
-                self.resync(key, ResyncReason::TopicRecreated, now);
-            }
-        }
+        let concerned = Concerned::VectorDiffers { hash, tag };
+        self.raise_resync(ResyncReason::TopicRecreated, concerned);
     }
 
     /// What was read under these indices is not in the log that goes by the name now.
-    pub(in crate::hub) fn recreated(&mut self, replaced: &[u32], now: Now) {
+    pub(in crate::hub) fn recreated(&mut self, replaced: &[u32]) {
         for partition in replaced {
             self.remove_partition(*partition);
         }
         if !replaced.is_empty() {
-            self.resync_all(ResyncReason::TopicRecreated, now);
+            self.raise_resync(ResyncReason::TopicRecreated, Concerned::All);
         }
     }
 
@@ -113,6 +107,7 @@ impl<O: Outlet> Hub<O> {
     /// The end of the partition's log lies at `high`, which was asked after this connection came. If it claims to have seen more,
     /// it saw another log of that name, or the log before it was truncated.
     pub fn end_of_log(&mut self, key: ConnectionKey, partition: u32, high: i64, now: Now) {
+        self.see_to(key, now);
         let read = self.positions.get(partition).map(|here| here.next);
         // More may have been read here than that: then the answer is outdated.
         if read.is_none_or(|read| read > high) || self.seen(key, partition) <= Some(high) {

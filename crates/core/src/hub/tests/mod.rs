@@ -7,6 +7,7 @@ mod ephemeral;
 mod eviction;
 mod hostile;
 mod resumption;
+mod resyncs;
 mod revocation;
 mod snapshots;
 mod timestamps;
@@ -288,9 +289,27 @@ impl Rig {
         bytes: usize,
         latest: Option<(&str, &[u8])>,
     ) -> i64 {
+        let publication = self.publication(partition, organisation, rooms, bytes, latest);
+        let offset = publication.offset;
+        self.apply(Feed::Publication {
+            partition,
+            publication,
+        });
+        offset
+    }
+
+    /// The partition's next record.
+    fn publication(
+        &mut self,
+        partition: u32,
+        organisation: &str,
+        rooms: &[&str],
+        bytes: usize,
+        latest: Option<(&str, &[u8])>,
+    ) -> Publication {
         let offset = self.next[partition as usize];
         self.next[partition as usize] = offset + 1;
-        let publication = Publication {
+        Publication {
             topic: TOPIC.into(),
             partition: partition.cast_signed(),
             offset,
@@ -304,12 +323,7 @@ impl Rig {
             ack: false,
             payload: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))))
                 .unwrap(),
-        };
-        self.apply(Feed::Publication {
-            partition,
-            publication,
-        });
-        offset
+        }
     }
 
     /// Offers an event without a position to these rooms of an organisation.

@@ -68,8 +68,13 @@ impl World {
             next.is_some_and(|next| next < *first)
         });
         let lacks_space = self.bytes < 1_000_000;
+        let lost = |at: u64| at + WINDOW_MS / 6 > cursor.issued && reason == ResyncReason::Gap;
         assert!(
-            is_old || lacks_space || is_before || self.was_late(instance),
+            is_old
+                || lacks_space
+                || instance.gap_at.is_some_and(lost)
+                || is_before
+                || self.was_late(instance),
             "seed {}: resynced for nothing: {reason:?}",
             self.seed
         );

@@ -28,6 +28,8 @@ pub(super) struct Instance {
     /// When it had read all that there was, and when it last read without having done so for longer than a window.
     at_end: u64,
     late: u64,
+    /// Wall time at which records were lost that it had not read.
+    pub(super) gap_at: Option<u64>,
 }
 
 impl Instance {
@@ -57,6 +59,7 @@ impl World {
             skew: self.random.below(6_000) as i64 - 3_000,
             at_end: self.now,
             late: 0,
+            gap_at: None,
         };
         self.find_partitions(&mut instance, settings.loaded_ms());
         self.read(&mut instance, usize::MAX);
@@ -101,6 +104,27 @@ impl World {
                 now,
             );
         }
+    }
+
+    /// The brokers have dropped records that it has not read: every connection is to be resynced before anything else.
+    fn lose_records(&mut self, instance: &mut Instance) {
+        let partition = self.random.below(instance.next.len());
+        let next = instance.next[partition];
+        let unread = self.log[partition].len() as i64 - next;
+        if unread == 0 || !self.random.chance(5) {
+            return;
+        }
+        let next = next + 1 + self.random.below(unread as usize) as i64;
+        let now = instance.time(self.now);
+        let gap = Feed::Gap {
+            partition: partition as u32,
+            next,
+        };
+        instance.hub.apply(gap, now);
+        instance.next[partition] = next;
+        instance.first[partition] = next;
+        instance.gap_at = Some(now.wall);
+        self.outcome.gaps += 1;
     }
 
     /// Reads up to `count` records in a random interleaving of the partitions.
@@ -204,6 +228,7 @@ impl World {
             if self.made.get(instance.next.len()).is_some_and(due) || self.random.chance(10) {
                 self.find_partitions(instance, u64::MAX);
             }
+            self.lose_records(instance);
             self.read(instance, count);
         }
         let now = instance.time(self.now);

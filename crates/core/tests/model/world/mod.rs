@@ -38,6 +38,7 @@ pub(crate) struct ModelOutcome {
     pub(crate) outages: usize,
     /// Instances that learned the topic's id while they ran.
     pub(crate) learned: usize,
+    pub(crate) gaps: usize,
     pub(crate) by_reason: BTreeMap<&'static str, usize>,
 }
 
