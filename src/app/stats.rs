@@ -116,6 +116,9 @@ impl Scrape {
         for (table, shown) in tables.iter_mut() {
             let stats = table.stats();
             show_refusals(metrics, shown, &stats);
+            metrics
+                .lane_writes
+                .increment(stats.lane_writes - shown.lane_writes);
             *shown = stats;
         }
         drop(tables);

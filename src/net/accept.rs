@@ -22,7 +22,7 @@ use super::request::{Entrance, KeepAlive};
 use super::socket::layered;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
-use super::writer::FrameWriter;
+use super::writer::{FrameWriter, WriterContext};
 use crate::telemetry::events;
 use crate::telemetry::throttle::Throttle;
 
@@ -57,6 +57,11 @@ pub async fn serve(
     stop: Stopping,
 ) {
     let mut acceptor = Acceptor {
+        writers: WriterContext::new(
+            settings.slow_client_timeout,
+            table.lane_writes(),
+            tracker.clone(),
+        ),
         http: http(settings.header_timeout, settings.keep_alive),
         reserve_http: http(settings.header_timeout, Duration::ZERO),
         drain: stop.drain,
@@ -108,6 +113,7 @@ struct Acceptor {
     settings: NetSettings,
     table: Arc<ConnectionTable>,
     tracker: TaskTracker,
+    writers: Arc<WriterContext>,
 }
 
 impl Acceptor {
@@ -115,7 +121,7 @@ impl Acceptor {
         self.settings.apply(&socket)?;
         let full = self.table.len() >= self.settings.max_connections;
         let socket = layered(socket);
-        let writer = FrameWriter::new(socket.clone(), self.settings.slow_client_timeout);
+        let writer = FrameWriter::new(socket.clone(), self.writers.clone());
         let guard = self.table.insert(peer, writer);
         let mut head_timeout = self.settings.header_timeout;
         if full {

@@ -51,6 +51,14 @@ impl Frames {
         matches!(self.at, FramePosition::Http)
     }
 
+    /// The head of the `101` has passed: only frames follow.
+    pub(super) fn is_past_head(&self) -> bool {
+        matches!(
+            self.at,
+            FramePosition::Header(_) | FramePosition::Payload(_)
+        )
+    }
+
     /// A `101` response has been handed to hyper. Answers to pipelined requests may still stand before it in hyper's buffer,
     /// which is why its status line is searched for. Such an answer that quotes the status line would deceive the search,
     /// and spoil the counts of the very connection that asked for it, nothing else.

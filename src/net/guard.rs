@@ -1,8 +1,9 @@
 //! One per TCP connection: what the rest of the program knows of it, and the handle that closes it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::delivery::ResponseDelivery;
@@ -34,6 +35,16 @@ pub enum ConnectionEnd {
 }
 
 impl ConnectionEnd {
+    /// Why a connection ends of which a write has failed.
+    pub(super) fn of_write(error: &io::Error) -> Self {
+        // Our deadline, or TCP_USER_TIMEOUT.
+        if error.kind() == io::ErrorKind::TimedOut {
+            Self::WriteStall
+        } else {
+            Self::Peer
+        }
+    }
+
     /// The metric label: one of a closed list, as long as kicks name theirs from one.
     pub fn label(self) -> &'static str {
         match self {
@@ -69,7 +80,6 @@ pub struct Guard {
     answered: AtomicU64,
     last_heard: AtomicU64,
     delivery: ResponseDelivery,
-    observer: Mutex<Option<Arc<dyn Observer>>>,
 }
 
 impl Guard {
@@ -87,7 +97,6 @@ impl Guard {
             answered: AtomicU64::new(0),
             last_heard: AtomicU64::new(clock::monotonic_ms()),
             delivery: ResponseDelivery::default(),
-            observer: Mutex::new(None),
         }
     }
 
@@ -150,23 +159,18 @@ impl Guard {
     /// Notifies this observer of frames from now on, in place of any before. All namespaces of a WebSocket share the
     /// stream and hence the one observer. It is dropped when the connection ends, so it may hold this guard.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
-        let mut current = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Checked under the lock: `clear_observer` comes after the reason.
-        if self.close_reason().is_none() {
-            *current = Some(observer);
-        }
+        // Checked under the writer's lock: `clear_observer` comes after the reason.
+        self.writer
+            .observe(|| self.close_reason().is_none().then_some(observer));
     }
 
     /// Notifies no observer from now on, not even that the connection is closed.
     pub fn clear_observer(&self) {
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.writer.observe(|| None);
     }
 
     pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
-        self.observer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.writer.observer()
     }
 
     /// Remembers a cause, unless there is one.
@@ -240,13 +244,18 @@ impl std::fmt::Debug for Guard {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::super::memory::MemorySocket;
+    use super::super::writer::WriterContext;
     use super::*;
 
-    #[test]
-    fn peer_is_the_tcp_peer_until_a_proxy_names_the_client() {
+    #[tokio::test]
+    async fn peer_is_the_tcp_peer_until_a_proxy_names_the_client() {
         let [tcp, client, other] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let writer = FrameWriter::new(MemorySocket::new(), Duration::from_secs(1));
+        let (calls, tracker) = (Arc::default(), TaskTracker::new());
+        let context = WriterContext::new(Duration::from_secs(1), calls, tracker);
+        let writer = FrameWriter::new(MemorySocket::new(), context);
         let guard = Guard::new(0, tcp, writer);
         assert_eq!(guard.peer(), tcp);
         guard.set_peer(client);

@@ -12,7 +12,8 @@ use super::guard::Guard;
 /// A finished WebSocket frame. Clones share its bytes.
 #[derive(Debug, Clone)]
 pub struct LaneFrame {
-    bytes: Bytes,
+    /// In this order; some are empty.
+    pieces: [Bytes; 3],
     record: Option<RecordStamp>,
 }
 
@@ -28,11 +29,16 @@ pub struct RecordStamp {
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneOffer {
-    /// It is queued, and so were others since the last flush.
+    /// It is queued, and its flush is seen to: by the caller that was answered [`FirstQueued`](Self::FirstQueued), or, while the kernel
+    /// takes no more, by the connection's pump.
     Queued,
     /// It is the first one that was queued since the last flush: the caller sees to the next flush.
     FirstQueued,
-    /// There is no capacity. The observer's [`lane_drained`](super::Observer::lane_drained) says when there is.
+    /// There is no capacity. The observer's [`lane_drained`](super::Observer::lane_drained) says when there is, or the connection
+    /// ends.
+    ///
+    /// It is called once, at any time from now on and maybe on another thread. A caller that notes only now who waits for it may
+    /// have missed it, and offers once more after that.
     Full,
     /// The connection has ended, or a Close frame has gone out.
     Closed,
@@ -41,14 +47,31 @@ pub enum LaneOffer {
 impl LaneFrame {
     /// `bytes`: one whole WebSocket frame, unmasked.
     pub fn new(bytes: impl Into<Bytes>, record: Option<RecordStamp>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            record,
-        }
+        Self::of_pieces([bytes.into(), Bytes::new(), Bytes::new()], record)
     }
 
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// A frame in pieces, so that a large payload is not copied next to its header. Some may be empty.
+    pub fn of_pieces(pieces: [Bytes; 3], record: Option<RecordStamp>) -> Self {
+        Self { pieces, record }
+    }
+
+    /// Those that are not empty.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter().filter(|piece| !piece.is_empty())
+    }
+
+    /// All bytes, header included.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces.iter().all(Bytes::is_empty)
+    }
+
+    /// All of it in one piece, for looking at it.
+    pub fn to_bytes(&self) -> Bytes {
+        self.pieces.concat().into()
     }
 
     pub fn record(&self) -> Option<RecordStamp> {
@@ -57,7 +80,8 @@ impl LaneFrame {
 }
 
 impl Guard {
-    /// Queues a frame if the send budget allows it. An empty queue takes any one.
+    /// Queues a frame if the send budget allows it. An empty queue takes any one. It is not written before the next flush, and behind
+    /// everything that was queued or written before.
     pub fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {
         self.writer().offer_frame(frame)
     }
@@ -67,17 +91,19 @@ impl Guard {
         self.writer().push_frame(frame)
     }
 
-    /// Whether an answer to a command may be queued now.
+    /// Whether an answer to a command may be queued now. If not, [`lane_drained`](super::Observer::lane_drained) says when, as after
+    /// [`LaneOffer::Full`].
     pub fn lane_has_capacity(&self) -> bool {
         self.writer().lane_has_capacity()
     }
 
-    /// Writes out what is queued, as much as the kernel takes; the rest goes out when it takes more. Not to be called under the
-    /// hub's lock, nor by an observer.
-    pub fn flush_lane(self: &Arc<Self>) {
-        let observer = self.observer();
-        if let Err(error) = self.writer().flush_lane(observer.as_deref()) {
-            tracing::debug!(?error, "cannot write");
+    /// Writes out what is queued, as much as the kernel takes; the rest goes out when it takes more. `wall_ms`: now, in milliseconds
+    /// since the Unix epoch. May end the connection, so it is not to be called under a lock, nor by an observer.
+    pub fn flush_lane(self: &Arc<Self>, wall_ms: u64) {
+        let flushed = self.writer().flush_lane(wall_ms);
+        self.start_pump();
+        if let Err(error) = flushed {
+            self.end_failed(&error);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A socket in memory whose kernel takes as many bytes as a test says.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 
 use super::send_queue::SendQueue;
-use super::socket::Socket;
+use super::socket::{Socket, SocketReady};
 
 #[derive(Default)]
 pub(super) struct MemorySocket {
@@ -24,7 +25,7 @@ struct MemoryState {
     full: bool,
     written: Vec<u8>,
     writes: usize,
-    writer: Option<Waker>,
+    writers: Vec<Waker>,
     incoming: VecDeque<u8>,
     reader: Option<Waker>,
     shut: Option<Shutdown>,
@@ -41,7 +42,7 @@ impl MemorySocket {
         let mut state = self.lock();
         state.takes.extend(takes);
         state.full = false;
-        state.writer.take().inspect(Waker::wake_by_ref);
+        state.writers.drain(..).for_each(Waker::wake);
     }
 
     pub(super) fn receive(&self, bytes: &[u8]) {
@@ -52,6 +53,11 @@ impl MemorySocket {
 
     pub(super) fn written(&self) -> Vec<u8> {
         self.lock().written.clone()
+    }
+
+    /// What was written behind so many bytes.
+    pub(super) fn written_from(&self, start: usize) -> Vec<u8> {
+        self.lock().written[start..].to_vec()
     }
 
     /// Calls to the kernel that took something.
@@ -99,17 +105,21 @@ impl Socket for MemorySocket {
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        if !state.full {
+        if !state.full || state.shut == Some(Shutdown::Both) {
             return Poll::Ready(Ok(()));
         }
         if state.takes.is_empty() {
-            state.writer = Some(cx.waker().clone());
+            state.writers.push(cx.waker().clone());
         } else {
             // Writable again, as soon as the task has waited once.
             state.full = false;
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    fn writable(self: Arc<Self>) -> SocketReady {
+        Box::pin(poll_fn(move |cx| self.poll_write_ready(cx)))
     }
 
     fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -138,9 +148,8 @@ impl Socket for MemorySocket {
     fn shut_down(&self, how: Shutdown) -> io::Result<()> {
         let mut state = self.lock();
         state.shut = Some(how);
-        for waker in [state.reader.take(), state.writer.take()] {
-            waker.inspect(Waker::wake_by_ref);
-        }
+        state.reader.take().inspect(Waker::wake_by_ref);
+        state.writers.drain(..).for_each(Waker::wake);
         Ok(())
     }
 

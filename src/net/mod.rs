@@ -5,6 +5,7 @@
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
 //! - `lane`: finished frames from elsewhere, through the same writer
+//! - `pump`: the task that writes while the kernel does not take all
 //! - `drain_rate`: how much may be in flight to a client, by what it has taken lately
 //! - `observer`: is notified of frames, and may stop or change some
 //! - `frames`, `frame_start`: WebSocket frames in what goes out
@@ -18,7 +19,7 @@
 //! ```text
 //! accept ── ConnectionTable ── Guard ◄── request extensions, sessions, drain (kick)
 //!    └─ hyper ── GuardedStream ──┴─ FrameWriter ──► Socket
-//!                                        └──► Observer (send budget: what has left, close packets)
+//!               lane ────────┘             └──► Observer (send budget: what has left, close packets)
 //! ```
 //!
 //! `axum::serve` would not do: it sets no deadline for request heads, no limits, and gives no handle to a connection.
@@ -36,6 +37,7 @@ mod lane;
 #[cfg(test)]
 mod memory;
 mod observer;
+mod pump;
 mod request;
 mod send_queue;
 mod socket;

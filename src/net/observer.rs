@@ -23,7 +23,8 @@ pub struct FrameHead<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameAnswer {
     Pass,
-    /// The connection is closed in place of the frame, for this reason. What went before it has gone out.
+    /// The connection is closed in place of the frame, for this reason. What the library wrote before it has gone out; what is queued
+    /// on the lane is dropped.
     Close(&'static str),
     /// This payload goes out in place of the frame's own. Reports are of what goes out.
     Replace(Vec<u8>),
@@ -36,10 +37,10 @@ pub trait Observer: Send + Sync {
     /// body of a poll).
     fn bytes_written(&self, _bytes: usize) {}
 
-    /// The kernel has taken the last byte of a frame. In the order of the wire, each frame once.
+    /// The kernel has taken the last byte of a frame of the library. In the order of the wire, each frame once.
     fn frame_written(&self, _frame: FrameHead<'_>) {}
 
-    /// The lane has capacity again, after it was [`Full`](super::LaneOffer::Full).
+    /// The lane has capacity again, at least half of it, after it was [`Full`](super::LaneOffer::Full).
     fn lane_drained(&self) {}
 
     /// The kernel has taken the last byte of a frame of the lane that carries this record, at `wall_ms` (milliseconds since the

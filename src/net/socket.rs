@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::send_queue::{SendQueue, send_queue};
 /// TLS will be a second implementation, around this one:
 /// - `try_write` encrypts at most one record ahead of the kernel, keeps what the kernel did not take, and returns
 ///   `WouldBlock` while it keeps any. So a byte that it has taken may be one record away from the kernel, and the writer must
-///   go on waiting for [`poll_write_ready`](Self::poll_write_ready) when its own queue is empty: a method `try_flush`, which
-///   is a no-op for TCP, and one more line in the writer's `poll_queue`.
+///   go on waiting for [`writable`](Self::writable) when its own queue is empty: a method `try_flush`, which is a no-op for TCP,
+///   and one more line in the writer's `pump`.
 /// - reading may have to write (key updates) and the other way round: one mutex of its own round the session, taken inside
 ///   the writer's lock, never held while waiting.
 /// - `shut_down` sends `close_notify` first, if the kernel takes it at once.
@@ -33,7 +34,11 @@ pub(super) trait Socket: Send + Sync {
     /// 0: the peer has closed its direction. `WouldBlock`: nothing has come.
     fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize>;
 
+    /// The one place for a waker is that of HTTP's writer; the pump uses [`writable`](Self::writable).
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Also ready when both directions are shut down.
+    fn writable(self: Arc<Self>) -> SocketReady;
 
     /// Takes the first bytes of `bufs`, as many as go now, with one call to the kernel at most. `WouldBlock`: none.
     fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
@@ -53,6 +58,9 @@ pub(super) trait Socket: Send + Sync {
     fn reset_on_close(&self) -> io::Result<()>;
 }
 
+/// What a task waits for beside others.
+pub(super) type SocketReady = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
 impl Socket for TcpStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
@@ -64,6 +72,10 @@ impl Socket for TcpStream {
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_write_ready(cx)
+    }
+
+    fn writable(self: Arc<Self>) -> SocketReady {
+        Box::pin(async move { TcpStream::writable(&self).await })
     }
 
     fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -184,12 +184,12 @@ impl GuardedStream {
     fn written<T>(&mut self, result: Result<T, WriterError>) -> io::Result<T> {
         result.map_err(|error| match error {
             WriterError::Io(error) => {
-                // Our deadline, or TCP_USER_TIMEOUT.
-                if error.kind() == io::ErrorKind::TimedOut {
-                    self.guard.end(ConnectionEnd::WriteStall);
-                } else {
-                    self.reset |= is_reset(&error);
-                    self.guard.note(ConnectionEnd::Peer);
+                match ConnectionEnd::of_write(&error) {
+                    ConnectionEnd::WriteStall => self.guard.end(ConnectionEnd::WriteStall),
+                    end => {
+                        self.reset |= is_reset(&error);
+                        self.guard.note(end);
+                    }
                 }
                 error
             }
@@ -235,9 +235,9 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let observer = self.guard.observer();
-        let writer = self.guard.writer();
-        let written = ready!(writer.poll_write(cx, bufs, observer.as_deref()));
+        let written = self.guard.writer().poll_write(cx, bufs);
+        self.guard.start_pump();
+        let written = ready!(written);
         Poll::Ready(self.written(written))
     }
 
@@ -246,21 +246,19 @@ impl AsyncWrite for GuardedStream {
     }
 
     /// HTTP is not held back, so this waits for the peer only after the upgrade.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is queued, and no lock is needed to know that.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing of the library is queued, and no lock is needed to know that.
         if !self.guard.write_blocked() {
             self.guard.response_taken();
             return Poll::Ready(Ok(()));
         }
-        let observer = self.guard.observer();
-        let flushed = ready!(self.guard.writer().poll_flush(cx, observer.as_deref()));
-        Poll::Ready(self.written(flushed))
+        self.guard.writer().poll_flush(cx).map(Ok)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let observer = self.guard.observer();
-        let writer = self.guard.writer();
-        let shut = ready!(writer.poll_shutdown(cx, observer.as_deref()));
+        let shut = self.guard.writer().poll_shutdown(cx);
+        self.guard.start_pump();
+        let shut = ready!(shut);
         if let Err(error) = self.written(shut) {
             return Poll::Ready(Err(error));
         }

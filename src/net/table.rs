@@ -17,6 +17,8 @@ pub struct NetStats {
     pub refused: u64,
     /// Failures of `accept` itself, such as no file descriptor left.
     pub accept_errors: u64,
+    /// Calls to the kernel that wrote at least one byte of a frame of the lane.
+    pub lane_writes: u64,
     /// By [`ConnectionEnd::label`].
     pub closed: BTreeMap<&'static str, u64>,
 }
@@ -29,6 +31,7 @@ pub struct ConnectionTable {
     accepted: AtomicU64,
     refused: AtomicU64,
     accept_errors: AtomicU64,
+    lane_writes: Arc<AtomicU64>,
 }
 
 impl ConnectionTable {
@@ -56,6 +59,7 @@ impl ConnectionTable {
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
+            lane_writes: self.lane_writes.load(Ordering::Relaxed),
             closed: self
                 .closed
                 .lock()
@@ -77,6 +81,11 @@ impl ConnectionTable {
         let reason = guard.close_reason().unwrap_or(ConnectionEnd::Server);
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         *closed.entry(reason.label()).or_default() += 1;
+    }
+
+    /// For the writers to count.
+    pub(super) fn lane_writes(&self) -> Arc<AtomicU64> {
+        self.lane_writes.clone()
     }
 
     pub(super) fn count_refused(&self) {

@@ -14,7 +14,7 @@ use super::super::frame_start::frame_of;
 use super::super::head_deadline::HeadDeadline;
 use super::super::memory::MemorySocket;
 use super::super::stream::GuardedStream;
-use super::super::writer::FrameWriter;
+use super::super::writer::{FrameWriter, WriterContext};
 use super::super::{ConnectionEnd, FrameAnswer};
 use super::*;
 
@@ -167,7 +167,8 @@ async fn a_stalled_client_of_the_library_is_closed_at_the_deadline() {
 /// A server's stream over a kernel that takes what the test says.
 fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Guard>) {
     let table = ConnectionTable::new();
-    let writer = FrameWriter::new(socket.clone(), LONG);
+    let context = WriterContext::new(LONG, table.lane_writes(), TaskTracker::new());
+    let writer = FrameWriter::new(socket.clone(), context);
     let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
     guard.set_upgraded();
     let stream = GuardedStream::new(

@@ -1,56 +1,57 @@
-//! The one writer of an upgraded connection. The library writes through it, and so will whatever else sends frames.
+//! The one writer of an upgraded connection: of the library's frames, and of those of the lane.
 //!
 //! ```text
-//! library ── Intake ──┬── straight ─────────┐
-//!   (whole frames?    │                     ├── Outflow ── Socket
-//!    wanted kinds?)   └── held ── queue ────┘   (deadline, reports to the observer)
+//! library ── Intake ──┬── straight ──────────┐
+//!   (whole frames?    │                      ├── Outflow ── Socket
+//!    wanted kinds?)   └── held ──┐           │  (reports to the observer)
+//! lane ── LaneBudget ────────── FrameQueue ──┘
 //! ```
 //!
 //! Before the upgrade HTTP goes straight through. After it:
 //!
 //! - *Boundary.* When the kernel takes half of a frame, the rest of that frame is copied into the queue and reported to the
-//!   library as written. So whatever is queued next begins at a frame boundary, whenever the lock is free. (Unless the
-//!   library itself has given only a part of a frame; tungstenite gives whole ones.)
-//! - *Queue.* A write that finds it not empty waits behind it. [`poll_flush`](FrameWriter::poll_flush) and the next
-//!   [`poll_write`](FrameWriter::poll_write) write it out; there is no task for it. The library flushes after everything it
-//!   writes, also what it writes from inside a read, and repeats a flush that has to wait. With a queue the connection counts
-//!   as blocked: for the write stall, for a session that is dead, and for the reset on drop.
-//! - *Ends.* After a Close frame nothing follows: what the library gives is dropped, as the peer would do. An abort (a kick)
-//!   drops the queue. What has to end the connection is returned as a [`WriterError`], and the caller ends it when the
-//!   lock is free.
+//!   library as written. So whatever is queued next begins at a frame boundary, whenever the lock is free. (Unless the library
+//!   itself has given only a part of a frame. Frames of the lane wait for the rest of it then; tungstenite gives whole ones.)
+//! - *Lane.* A finished frame is queued, if it fits into the [`LaneBudget`], and written by the next flush. What is queued and not
+//!   flushed does not count as blocked.
+//! - *Blocked.* A write has left something. From then on until nothing is left the connection has a pump, a task that writes when the
+//!   kernel takes more, and nothing else writes. A connection that is blocked counts for the write stall, for a session that is dead,
+//!   and for the reset on drop.
+//! - *Library.* A write of it that finds the queue blocked is queued in its turn, one frame, and reported as written. The library's next
+//!   write and its flush wait until that has left; the pump wakes them. So a ping is late by what was queued before it, and never waits
+//!   for a lane that is never idle.
+//! - *Ends.* After a Close frame nothing follows: what the library gives is dropped, as the peer would do, and so is the lane. An abort
+//!   (a kick) drops the queue. What has to end the connection is returned as a [`WriterError`], and the caller ends it when the lock is
+//!   free.
 //!
-//! A second source of frames (the lane) will queue finished, shared frames here while [`Intake::at_boundary`] holds, bounded by
-//! the send budget, with fences behind packets of the library that have to pass first; and a task will write the queue out
-//! when the library has nothing to flush.
-//!
-//! Fast path: nothing held, nothing queued, the kernel takes all: one call to the kernel and no allocation.
+//! Fast path: nothing held, nothing left, the kernel takes all: one call to the kernel, no allocation, and for the lane no clock.
 
+mod budget;
+mod context;
 mod intake;
 mod one_sided;
 mod outflow;
+mod queue;
 mod stall;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use axum::body::Bytes;
-
-use self::intake::{HeldBytes, Intake};
-use self::outflow::Outflow;
+pub(super) use self::context::WriterContext;
+use self::outflow::{KernelCall, Outflow};
+pub(super) use self::stall::StallClock;
+pub(super) use self::state::PumpTurn;
+use self::state::WriterState;
 use super::lane::{LaneFrame, LaneOffer};
 use super::observer::Observer;
 use super::send_queue::SendQueue;
 use super::socket::Socket;
-
-/// So many queued pieces leave with one call to the kernel.
-const SLICES: usize = 16;
 
 /// Why a write failed.
 #[derive(Debug)]
@@ -71,33 +72,30 @@ impl From<io::Error> for WriterError {
 
 /// See the module.
 pub(super) struct FrameWriter {
+    context: Arc<WriterContext>,
     /// As it was when the lock was last free; read without it.
     blocked: AtomicBool,
+    /// A write has left something, and no pump was started for it.
+    needs_pump: AtomicBool,
     /// Lock order: the hub's lock, then this one, then a session's `SendBudget`, then `SharedHub`'s list of ready
     /// connections. Observers run inside it and take the latter two. Nothing inside it ends a session or a connection,
     /// because that takes it again, from `Guard`.
     state: Mutex<WriterState>,
 }
 
-struct WriterState {
-    intake: Intake,
-    /// Whole frames, but for the first, which the kernel may have taken a part of. At most one as long as the library alone
-    /// writes, because it waits for it.
-    queue: VecDeque<Bytes>,
-    outflow: Outflow,
-}
-
 impl FrameWriter {
-    /// A write of which the peer takes nothing for the whole of `deadline` fails.
-    pub(super) fn new(socket: Arc<dyn Socket>, deadline: Duration) -> Self {
+    pub(super) fn new(socket: Arc<dyn Socket>, context: Arc<WriterContext>) -> Self {
+        let outflow = Outflow::new(socket, context.deadline);
         Self {
+            context,
             blocked: AtomicBool::new(false),
-            state: Mutex::new(WriterState {
-                intake: Intake::new(),
-                queue: VecDeque::new(),
-                outflow: Outflow::new(socket, deadline),
-            }),
+            needs_pump: AtomicBool::new(false),
+            state: Mutex::new(WriterState::new(outflow)),
         }
+    }
+
+    pub(super) fn context(&self) -> &WriterContext {
+        &self.context
     }
 
     /// A `101` response has been given to hyper: frames follow its head.
@@ -110,66 +108,69 @@ impl FrameWriter {
         self.blocked.load(Ordering::Relaxed)
     }
 
+    /// Asks which observer is to be notified from now on, under the lock.
+    pub(super) fn observe(&self, observer: impl FnOnce() -> Option<Arc<dyn Observer>>) {
+        let before = self.with(|state| std::mem::replace(&mut state.observer, observer()));
+        // It may be the last that holds it, and what hangs on it.
+        drop(before);
+    }
+
+    pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.with(|state| state.observer.clone())
+    }
+
     pub(super) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-        observer: Option<&dyn Observer>,
     ) -> Poll<Result<usize, WriterError>> {
-        self.with(|state| state.poll_write(cx, bufs, observer))
+        self.with(|state| state.poll_write(cx, bufs, &self.context.lane_writes))
     }
 
-    /// Writes out the queue.
-    pub(super) fn poll_flush(
-        &self,
-        cx: &mut Context<'_>,
-        observer: Option<&dyn Observer>,
-    ) -> Poll<Result<(), WriterError>> {
-        self.with(|state| {
-            if state.queue.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(state.outflow.poll_turn(cx))?;
-            state.poll_queue(cx, observer)
-        })
+    /// Waits until nothing is left of what the library has written.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.with(|state| state.poll_flush(cx))
     }
 
     /// Ends our direction, behind the queue.
-    pub(super) fn poll_shutdown(
-        &self,
-        cx: &mut Context<'_>,
-        observer: Option<&dyn Observer>,
-    ) -> Poll<Result<(), WriterError>> {
-        let flushed = ready!(self.poll_flush(cx, observer));
-        let shut = self.with(|state| state.outflow.shut_down(Shutdown::Write));
-        Poll::Ready(flushed.and(shut.map_err(WriterError::from)))
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<Result<(), WriterError>> {
+        self.with(|state| state.poll_shutdown(cx, &self.context.lane_writes))
     }
 
     pub(super) fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {
-        self.push_frame(frame)
+        self.with(|state| state.offer_frame(frame))
     }
 
     pub(super) fn push_frame(&self, frame: &LaneFrame) -> LaneOffer {
-        self.with(|state| {
-            if !state.outflow.is_open() || state.intake.is_closed() {
-                return LaneOffer::Closed;
-            }
-            let first = state.queue.is_empty();
-            state.queue.push_back(frame.bytes().clone());
-            if first {
-                LaneOffer::FirstQueued
-            } else {
-                LaneOffer::Queued
-            }
-        })
+        self.with(|state| state.push_frame(frame))
     }
 
     pub(super) fn lane_has_capacity(&self) -> bool {
-        self.with(|state| state.queue.len() < SLICES)
+        self.with(WriterState::lane_has_capacity)
     }
 
-    pub(super) fn flush_lane(&self, observer: Option<&dyn Observer>) -> Result<(), WriterError> {
-        self.with(|state| state.send_queue(observer))
+    pub(super) fn flush_lane(&self, wall_ms: u64) -> Result<(), WriterError> {
+        self.with(|state| state.flush_lane(&self.context.lane_writes, wall_ms))
+    }
+
+    /// True, once: a pump is to be started.
+    pub(super) fn needs_pump(&self) -> bool {
+        self.needs_pump.load(Ordering::Acquire) && self.needs_pump.swap(false, Ordering::AcqRel)
+    }
+
+    /// What the pump waits for. `None`: it is over.
+    pub(super) fn socket_of_pump(&self) -> Option<Arc<dyn Socket>> {
+        self.with(|state| state.outflow.open_socket().filter(|_| state.is_pumped()))
+    }
+
+    /// The pump's turn. `look`: the kernel has not called the socket writable.
+    pub(super) fn pump(&self, look: bool) -> Result<PumpTurn, WriterError> {
+        let call = if look {
+            KernelCall::Anyhow
+        } else {
+            KernelCall::WhenReady
+        };
+        self.with(|state| state.pump(call, &self.context.lane_writes))
     }
 
     /// Bytes that the kernel has taken.
@@ -177,7 +178,7 @@ impl FrameWriter {
         self.with(|state| state.outflow.written())
     }
 
-    /// What of them has not reached the peer.
+    /// What the kernel has taken and the peer has not.
     pub(super) fn send_queue(&self) -> SendQueue {
         self.with(|state| state.outflow.send_queue())
     }
@@ -191,8 +192,7 @@ impl FrameWriter {
     /// wait for one are woken.
     pub(super) fn abort(&self) -> io::Result<()> {
         self.with(|state| {
-            state.queue = VecDeque::new();
-            state.intake.forget_held();
+            state.clear();
             state.outflow.abort()
         })
     }
@@ -201,139 +201,36 @@ impl FrameWriter {
     /// with our unsent bytes, so its connection is reset.
     pub(super) fn detach(&self) {
         let socket = self.with(|state| {
-            state.queue = VecDeque::new();
-            state.intake.forget_held();
+            state.clear();
             state.outflow.take_socket()
         });
-        if let Some(socket) = socket
-            && self.is_blocked()
-            && let Err(error) = socket.reset_on_close()
-        {
+        let Some(socket) = socket.filter(|_| self.is_blocked()) else {
+            return;
+        };
+        // Shut down, it wakes the pump, which holds the socket while it waits.
+        let reset = socket.reset_on_close();
+        let shut = socket.shut_down(Shutdown::Both);
+        if let Err(error) = reset.and(shut) {
             tracing::debug!(%error, "cannot reset a connection; the kernel gives up on it later");
         }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut WriterState) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pumped = state.is_pumped();
         let done = act(&mut state);
+        if state.is_pumped() && !pumped {
+            self.needs_pump.store(true, Ordering::Release);
+        }
         // What an abort interrupts stays blocked: the reset on drop goes by it.
         if state.outflow.is_open() {
-            let blocked = state.outflow.waits() || !state.queue.is_empty();
-            self.blocked.store(blocked, Ordering::Relaxed);
+            self.blocked.store(state.is_blocked(), Ordering::Relaxed);
+        }
+        let library = state.library_to_wake();
+        drop(state);
+        if let Some(waker) = library {
+            waker.wake();
         }
         done
     }
-}
-
-impl WriterState {
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-        observer: Option<&dyn Observer>,
-    ) -> Poll<Result<usize, WriterError>> {
-        if !self.outflow.is_open() {
-            return Poll::Ready(Err(WriterError::Aborted));
-        }
-        ready!(self.outflow.poll_turn(cx))?;
-        if self.outflow.frames().is_http() {
-            return self.outflow.poll_send(cx, bufs, observer);
-        }
-        // One buffer at a time: the library gives no more.
-        let Some(buf) = bufs.iter().find(|buf| !buf.is_empty()) else {
-            return Poll::Ready(Ok(0));
-        };
-        // The head of the 101, and what of HTTP stands before it.
-        let head = self.outflow.frames().head_len(buf);
-        if head > 0 {
-            let head = [IoSlice::new(&buf[..head])];
-            return self.outflow.poll_send(cx, &head, observer);
-        }
-        let straight = loop {
-            ready!(self.poll_queue(cx, observer))?;
-            if self.intake.is_closed() {
-                return Poll::Ready(Ok(buf.len()));
-            }
-            let straight = self.intake.straight(buf, observer);
-            if straight > 0 {
-                break straight;
-            }
-            // What was held may be released without a byte of `buf`, when the observer has changed. To say that nothing was
-            // written would be the end of the connection.
-            let used = self.hold(buf, observer)?;
-            if used > 0 {
-                return Poll::Ready(Ok(used));
-            }
-        };
-        let run = &buf[..straight];
-        let taken = ready!(self.outflow.poll_send(cx, &[IoSlice::new(run)], observer))?;
-        if taken == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        // Half a frame: keep the rest of it.
-        let passed = self.intake.pass(run, taken);
-        if taken < passed {
-            self.queue
-                .push_back(Bytes::copy_from_slice(&run[taken..passed]));
-        }
-        Poll::Ready(Ok(passed))
-    }
-
-    /// Deals with a frame that may be of a wanted kind. It is rare, so it may cost a copy.
-    fn hold(&mut self, buf: &[u8], observer: Option<&dyn Observer>) -> Result<usize, WriterError> {
-        let (used, held) = self.intake.hold(buf, observer);
-        match held {
-            HeldBytes::Incomplete => {}
-            HeldBytes::Released(bytes) => {
-                self.queue.push_back(bytes.into());
-                self.send_queue(observer)?;
-            }
-            HeldBytes::Close(reason) => return Err(WriterError::Close(reason)),
-        }
-        Ok(used)
-    }
-
-    /// Writes out the queue, or waits.
-    fn poll_queue(
-        &mut self,
-        cx: &mut Context<'_>,
-        observer: Option<&dyn Observer>,
-    ) -> Poll<Result<(), WriterError>> {
-        while !self.queue.is_empty() {
-            let (slices, count) = slices(&self.queue);
-            let sent = self.outflow.poll_send(cx, &slices[..count], observer);
-            self.drop_sent(ready!(sent)?);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes out of the queue what goes now.
-    fn send_queue(&mut self, observer: Option<&dyn Observer>) -> Result<(), WriterError> {
-        let (slices, count) = slices(&self.queue);
-        let sent = self.outflow.try_send(&slices[..count], observer)?;
-        self.drop_sent(sent);
-        Ok(())
-    }
-
-    fn drop_sent(&mut self, mut sent: usize) {
-        while let Some(front) = self.queue.front_mut() {
-            if sent < front.len() {
-                drop(front.split_to(sent));
-                return;
-            }
-            sent -= front.len();
-            self.queue.pop_front();
-        }
-    }
-}
-
-/// The first pieces of the queue, for one call to the kernel.
-fn slices(queue: &VecDeque<Bytes>) -> ([IoSlice<'_>; SLICES], usize) {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let mut count = 0;
-    for (slice, piece) in slices.iter_mut().zip(queue) {
-        *slice = IoSlice::new(piece);
-        count += 1;
-    }
-    (slices, count)
 }

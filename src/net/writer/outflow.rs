@@ -14,6 +14,14 @@ use super::WriterError;
 use super::one_sided::OneSided;
 use super::stall::StallClock;
 
+/// When the kernel is asked to take something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KernelCall {
+    /// If it has called the socket writable, as far as is remembered.
+    WhenReady,
+    Anyhow,
+}
+
 pub(super) struct Outflow {
     /// None once the stream is dropped.
     socket: Option<Arc<dyn Socket>>,
@@ -53,13 +61,12 @@ impl Outflow {
         self.socket.is_some() && !self.aborted
     }
 
-    /// A write waits for the peer.
+    /// A write of HTTP waits for the peer.
     pub(super) fn waits(&self) -> bool {
         self.stall.is_running()
     }
 
-    /// Whether a write is worth a try. The library asks again for each ping that it answers, and what waits must not be
-    /// looked through each time.
+    /// Whether a write is worth a try, after one of HTTP that has to wait.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (Some(socket), true) = (&self.socket, self.stall.is_running()) else {
             return Poll::Ready(Ok(()));
@@ -70,7 +77,7 @@ impl Outflow {
         }
     }
 
-    /// Writes what goes now, at least one byte, or waits until that is possible.
+    /// Writes what goes now of HTTP, at least one byte, or waits until that is possible.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,18 +111,31 @@ impl Outflow {
         }
     }
 
-    /// Writes what goes now. `WouldBlock` counts as nothing.
+    /// Writes what goes now. `WouldBlock` counts as nothing. What of it are the library's bytes is to be [followed](Self::follow). After
+    /// an error nothing more goes out.
     pub(super) fn try_send(
         &mut self,
         bufs: &[IoSlice<'_>],
+        call: KernelCall,
         observer: Option<&dyn Observer>,
     ) -> Result<usize, WriterError> {
         let (Some(socket), false) = (&self.socket, self.aborted) else {
             return Err(WriterError::Aborted);
         };
-        match socket.try_write(bufs) {
+        let result = match call {
+            KernelCall::WhenReady => socket.try_write(bufs),
+            KernelCall::Anyhow => socket.try_write_unready(bufs),
+        };
+        match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            result => self.sent(bufs, result, observer),
+            Err(error) => {
+                self.aborted = true;
+                Err(error.into())
+            }
+            Ok(taken) => {
+                self.taken(taken, observer);
+                Ok(taken)
+            }
         }
     }
 
@@ -126,6 +146,17 @@ impl Outflow {
         observer: Option<&dyn Observer>,
     ) -> Result<usize, WriterError> {
         let taken = result?;
+        self.taken(taken, observer);
+        let mut left = taken;
+        for buf in bufs {
+            let here = left.min(buf.len());
+            self.follow(&buf[..here], observer);
+            left -= here;
+        }
+        Ok(taken)
+    }
+
+    fn taken(&mut self, taken: usize, observer: Option<&dyn Observer>) {
         if taken > 0 {
             self.stall.stop();
             self.one_sided.taken(taken);
@@ -133,25 +164,19 @@ impl Outflow {
             if let Some(observer) = observer {
                 observer.bytes_written(taken);
             }
-            self.follow(bufs, taken, observer);
         }
-        Ok(taken)
     }
 
-    fn follow(&mut self, bufs: &[IoSlice<'_>], taken: usize, observer: Option<&dyn Observer>) {
+    /// The kernel has taken these bytes of the library.
+    pub(super) fn follow(&mut self, bytes: &[u8], observer: Option<&dyn Observer>) {
         if self.frames.is_http() {
             return;
         }
-        let mut left = taken;
-        for buf in bufs {
-            let here = left.min(buf.len());
-            self.frames.advance(&buf[..here], &mut |frame| {
-                if let Some(observer) = observer {
-                    observer.frame_written(frame);
-                }
-            });
-            left -= here;
-        }
+        self.frames.advance(bytes, &mut |frame| {
+            if let Some(observer) = observer {
+                observer.frame_written(frame);
+            }
+        });
     }
 
     /// Bytes came from the peer. True: it sends on and on, and takes too little.
@@ -185,6 +210,11 @@ impl Outflow {
     pub(super) fn abort(&mut self) -> io::Result<()> {
         self.aborted = true;
         self.shut_down(Shutdown::Both)
+    }
+
+    /// `None`: nothing can be written any more.
+    pub(super) fn open_socket(&self) -> Option<Arc<dyn Socket>> {
+        self.socket.clone().filter(|_| !self.aborted)
     }
 
     pub(super) fn take_socket(&mut self) -> Option<Arc<dyn Socket>> {

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 const LOOKS: u32 = 5;
 
 /// Runs only while a write waits, so a connection that keeps up has no timer.
-pub(super) struct StallClock {
+pub(in crate::net) struct StallClock {
     /// How long a write may wait without a byte taken.
     deadline: Duration,
     next_look: Option<Pin<Box<Sleep>>>,
@@ -20,7 +20,7 @@ pub(super) struct StallClock {
 }
 
 impl StallClock {
-    pub(super) fn new(deadline: Duration) -> Self {
+    pub(in crate::net) fn new(deadline: Duration) -> Self {
         Self {
             deadline,
             next_look: None,
@@ -29,19 +29,19 @@ impl StallClock {
     }
 
     /// A write waits.
-    pub(super) fn is_running(&self) -> bool {
+    pub(in crate::net) fn is_running(&self) -> bool {
         self.next_look.is_some()
     }
 
     /// Starts it if need be. Ready: it is time to ask the kernel.
-    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::net) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let pause = self.deadline / LOOKS;
         let look = self.next_look.get_or_insert_with(|| Box::pin(sleep(pause)));
         look.as_mut().poll(cx)
     }
 
     /// The kernel took nothing at a look. True: that was the last one, the deadline has passed.
-    pub(super) fn look_failed(&mut self) -> bool {
+    pub(in crate::net) fn look_failed(&mut self) -> bool {
         self.failed += 1;
         let passed = self.failed >= LOOKS;
         if !passed {
@@ -51,7 +51,7 @@ impl StallClock {
     }
 
     /// Bytes were taken.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::net) fn stop(&mut self) {
         self.next_look = None;
         self.failed = 0;
     }

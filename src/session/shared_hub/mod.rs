@@ -70,8 +70,12 @@ impl SharedHub {
                 (dirty.drain(..LANES_PER_FLUSH).collect(), true)
             }
         };
+        if lanes.is_empty() {
+            return more;
+        }
+        let wall_ms = clock::wall_ms();
         for lane in lanes {
-            lane.flush_lane();
+            lane.flush_lane(wall_ms);
         }
         more
     }

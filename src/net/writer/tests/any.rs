@@ -1,7 +1,9 @@
-//! Any writes of the library, any kernel, any answers of the observer, and frames of another writer in between.
+//! Any writes of the library, any kernel, any answers of the observer, and any frames of the lane in between.
 
+use axum::body::Bytes;
 use proptest::prelude::*;
 
+use super::super::super::drain_rate::{MOST, START};
 use super::super::super::frame_start::FrameStart;
 use super::*;
 
@@ -83,68 +85,295 @@ fn any_frames() -> impl Strategy<Value = Vec<Given>> {
         .prop_map(|(frames, end, more)| frames.into_iter().chain(end).chain(more).collect())
 }
 
+/// What happens next.
+#[derive(Debug, Clone)]
+enum AnyStep {
+    /// The library gives so many bytes more.
+    Write(usize),
+    /// The library asks whether what it gave has left.
+    Flush,
+    /// The kernel takes so many bytes in one of its next calls.
+    Allow(usize),
+    /// Of so many payload bytes.
+    Offer(usize),
+    Push(usize),
+    FlushLane,
+    /// The kernel may take something.
+    Pump,
+}
+
+fn any_step() -> impl Strategy<Value = AnyStep> {
+    prop_oneof![
+        6 => prop_oneof![3 => 1_usize..60, 1 => 60_usize..20_000].prop_map(AnyStep::Write),
+        1 => Just(AnyStep::Flush),
+        4 => prop_oneof![1 => Just(0_usize), 3 => 1_usize..50, 3 => 50_usize..20_000].prop_map(AnyStep::Allow),
+        5 => prop_oneof![4 => 4_usize..300, 2 => 4_usize..30_000].prop_map(AnyStep::Offer),
+        1 => (4_usize..200).prop_map(AnyStep::Push),
+        3 => Just(AnyStep::FlushLane),
+        4 => Just(AnyStep::Pump),
+    ]
+}
+
+/// A writer, and what it must have done by now.
+struct LaneModel {
+    rig: WriterRig,
+    /// What the library has not given yet.
+    rest: Vec<u8>,
+    /// The library waits for its waker.
+    waits: bool,
+    /// An observer has ended the connection.
+    ended: bool,
+    /// Payloads of the frames of the lane that were taken.
+    offered: Vec<Vec<u8>>,
+    /// A flush of the lane is up to us.
+    flush_due: bool,
+    /// There was no capacity, and we were not notified since.
+    wanted: bool,
+    drained: usize,
+    /// So many bytes that went out are known to be whole frames, and the head before them.
+    parsed: usize,
+}
+
+impl LaneModel {
+    fn new(given: &[Given]) -> Self {
+        Self {
+            rig: WriterRig::upgraded(),
+            rest: given.iter().flat_map(bytes_of).collect(),
+            waits: false,
+            ended: false,
+            offered: Vec::new(),
+            flush_due: false,
+            wanted: false,
+            drained: 0,
+            parsed: UPGRADE.len(),
+        }
+    }
+
+    fn step(&mut self, step: &AnyStep) {
+        match *step {
+            AnyStep::Write(len) => self.write(len),
+            AnyStep::Flush => {
+                if !self.waits {
+                    self.waits = self
+                        .rig
+                        .poll(|cx| self.rig.writer.poll_flush(cx))
+                        .is_pending();
+                }
+            }
+            AnyStep::Allow(taken) => self.rig.socket.allow([taken]),
+            AnyStep::Offer(len) => self.offer(len, true),
+            AnyStep::Push(len) => self.offer(len, false),
+            AnyStep::FlushLane => {
+                self.flush_due = false;
+                self.rig.flush_lane();
+            }
+            AnyStep::Pump => {
+                if self.rig.writer.is_blocked() {
+                    self.rig.pump();
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn write(&mut self, len: usize) {
+        let piece = &self.rest[..len.min(self.rest.len())];
+        if piece.is_empty() || self.ended || self.waits && !self.is_woken() {
+            return;
+        }
+        self.waits = false;
+        match self.rig.poll_write(piece) {
+            Poll::Pending => self.waits = true,
+            Poll::Ready(Ok(written)) => {
+                assert!((1..=piece.len()).contains(&written));
+                self.rest.drain(..written);
+            }
+            Poll::Ready(Err(error)) => {
+                assert!(matches!(error, WriterError::Close("judge")), "{error:?}");
+                self.ended = true;
+            }
+        }
+    }
+
+    fn is_woken(&self) -> bool {
+        self.rig.woken.0.load(Ordering::Relaxed)
+    }
+
+    fn offer(&mut self, len: usize, within_budget: bool) {
+        let number = u32::try_from(self.offered.len()).unwrap();
+        let mut payload = number.to_be_bytes().to_vec();
+        payload.resize(len, b'.');
+        let frame = frame_of(BINARY, &payload);
+        let record = Some(RecordStamp {
+            event: number,
+            timestamp: 1,
+        });
+        // In one piece, or in three.
+        let [first, second, third] =
+            [len % 3, len / 2, frame.len()].map(|at| Bytes::copy_from_slice(&frame[..at]));
+        let frame = if len.is_multiple_of(2) {
+            LaneFrame::new(frame, record)
+        } else {
+            let rest = second.slice(first.len().min(second.len())..);
+            let cut = first.len() + rest.len();
+            LaneFrame::of_pieces([first, rest, third.slice(cut..)], record)
+        };
+        let queued = self.rig.queued().len();
+        let blocked = self.rig.writer.is_blocked();
+        let answer = if within_budget {
+            self.rig.writer.offer_frame(&frame)
+        } else {
+            self.rig.writer.push_frame(&frame)
+        };
+        match answer {
+            LaneOffer::FirstQueued => {
+                assert!(!self.flush_due && !blocked);
+                self.flush_due = true;
+            }
+            LaneOffer::Queued => assert!(self.flush_due || blocked),
+            LaneOffer::Full => {
+                assert!(within_budget && queued > 0);
+                assert!(blocked || queued + frame.len() > START);
+                self.wanted = true;
+                return;
+            }
+            LaneOffer::Closed => {
+                assert!(self.rig.writer.with(|state| state.intake.is_closed()));
+                return;
+            }
+        }
+        let fits = queued == 0 || queued + frame.len() <= MOST;
+        assert!(fits || !within_budget, "{queued}");
+        self.offered.push(payload);
+    }
+
+    fn check(&mut self) {
+        let rig = &self.rig;
+        let drained = rig.judge.drained();
+        assert!(drained == self.drained || self.wanted && drained == self.drained + 1);
+        self.wanted &= drained == self.drained;
+        self.drained = drained;
+        let (queue, ahead) = rig.writer.with(|state| {
+            let sum = state.queue.all_bytes();
+            assert_eq!(sum.len(), state.queue.bytes());
+            (sum, state.queue.ahead())
+        });
+        // With what is queued the stream stands between two frames, unless the library stands inside one.
+        if rig.at_boundary() {
+            let out = rig.socket.written_from(self.parsed);
+            assert!(parsed(&[&out[..], &queue].concat()).1);
+            if queue.is_empty() {
+                self.parsed += out.len();
+            }
+        }
+        assert!(!rig.writer.is_blocked() || !queue.is_empty());
+        assert!(
+            queue.is_empty() || self.flush_due || rig.writer.is_blocked() || !rig.at_boundary()
+        );
+        assert!(
+            !self.waits || ahead > 0 || self.is_woken(),
+            "nothing wakes the library"
+        );
+        assert!(!queue.is_empty() || !self.wanted, "nothing wakes the hub");
+    }
+
+    /// All goes out.
+    fn finish(&mut self) {
+        while !self.rest.is_empty() && !self.ended {
+            for step in [AnyStep::Write(2_000), AnyStep::Allow(ALL), AnyStep::Pump] {
+                self.step(&step);
+            }
+        }
+        for step in [
+            AnyStep::Allow(ALL),
+            AnyStep::Pump,
+            AnyStep::Allow(ALL),
+            AnyStep::FlushLane,
+        ] {
+            self.step(&step);
+        }
+        while !self.rig.queued().is_empty() {
+            self.step(&AnyStep::Allow(ALL));
+            self.step(&AnyStep::Pump);
+        }
+        assert!(!self.wanted && !self.rig.writer.is_blocked());
+    }
+}
+
 proptest! {
     #[test]
-    fn any_writes_over_any_kernel_give_every_frame_once_whole_and_in_order(
+    fn any_writes_and_frames_of_the_lane_over_any_kernel_give_every_frame_once_whole_and_in_order(
         given in any_frames(),
-        pieces in prop::collection::vec(prop_oneof![3 => 1_usize..60, 1 => 60_usize..20_000], 1..12),
-        takes in prop::collection::vec(prop_oneof![1 => Just(0_usize), 3 => 1_usize..50, 2 => 50_usize..20_000], 1..12),
-        flushes in prop::collection::vec(any::<bool>(), 1..8),
-        offers in prop::collection::vec(prop::bool::weighted(0.2), 1..20),
+        steps in prop::collection::vec(any_step(), 1..120),
     ) {
-        let rig = WriterRig::upgraded();
-        let bytes: Vec<u8> = given.iter().flat_map(bytes_of).collect();
-        // Both get on now and then, or a case would take too long.
-        let mut kernel = takes.iter().copied().chain([2_000]).cycle();
-        let (mut pieces, mut flushes) = (pieces.iter().copied().chain([500]).cycle(), flushes.iter().cycle());
-        let mut offers = offers.iter().cycle();
-        let (mut rest, mut offered, mut ended) = (&bytes[..], 0_u32, false);
-        while !rest.is_empty() && !ended {
-            let piece = &rest[..pieces.next().unwrap().min(rest.len())];
-            rig.socket.allow(kernel.next());
-            match rig.poll_write(piece) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(written)) => {
-                    prop_assert!((1..=piece.len()).contains(&written));
-                    rest = &rest[written..];
-                }
-                Poll::Ready(Err(error)) => {
-                    prop_assert!(matches!(error, WriterError::Close("judge")), "{error:?}");
-                    ended = true;
-                }
-            }
-            if *flushes.next().unwrap() {
-                while !rig.flush() {
-                    rig.socket.allow([1, kernel.next().unwrap()]);
-                }
-                prop_assert!(rig.queued().is_empty());
-            }
-            // With what is queued the stream stands between two frames, unless the library stands inside one.
-            let stream = [rig.frames_out(), rig.queued()].concat();
-            prop_assert_eq!(parsed(&stream).1, rig.at_boundary());
-            prop_assert!(rig.writer.is_blocked() || rig.queued().is_empty());
-            // Not without end: they go before what the library writes.
-            let offers = !ended && offered < 40 && *offers.next().unwrap();
-            if offers && rig.offer(frame_of(BINARY, &offered.to_be_bytes())) {
-                offered += 1;
-            }
+        let mut model = LaneModel::new(&given);
+        for step in &steps {
+            model.step(step);
         }
-        while !rig.flush() {
-            rig.socket.allow([ALL]);
-        }
+        // Within a frame of its own the library is not left.
+        model.finish();
+        let rig = &model.rig;
         let (frames, whole) = parsed(&rig.frames_out());
-        prop_assert!(whole && !rig.writer.is_blocked());
-        let (others, library): (Vec<_>, Vec<_>) =
+        prop_assert!(whole);
+        let (lane, library): (Vec<_>, Vec<_>) =
             frames.iter().cloned().partition(|(first, _)| *first == 0x80 | BINARY);
+        let lane: Vec<_> = lane.into_iter().map(|(_, payload)| payload).collect();
         let (expected, ends) = expected(&given);
-        prop_assert_eq!(library, expected);
-        prop_assert_eq!(ended, ends);
-        let offered: Vec<_> = (0..offered).map(|number| number.to_be_bytes().to_vec()).collect();
-        prop_assert_eq!(others.into_iter().map(|(_, payload)| payload).collect::<Vec<_>>(), offered);
+        prop_assert_eq!(&library, &expected);
+        prop_assert_eq!(model.ended, ends);
+        if expected.last().is_some_and(|(first, _)| *first == 0x88) {
+            prop_assert!(model.offered.starts_with(&lane), "a Close frame drops what is behind it");
+            prop_assert_eq!(frames.last().unwrap().0, 0x88);
+        } else {
+            prop_assert_eq!(&lane, &model.offered);
+        }
         // Each is reported once, as it went out.
-        let reported: Vec<_> = frames.iter().map(|(first, payload)| seen(first & 0x0f, payload)).collect();
+        let reported: Vec<_> = library.iter().map(|(first, payload)| seen(first & 0x0f, payload)).collect();
         prop_assert_eq!(rig.judge.written(), reported);
+        let records: Vec<_> = rig.judge.records().into_iter().map(|record| record.event as usize).collect();
+        prop_assert_eq!(records, (0..lane.len()).collect::<Vec<_>>());
         let all = rig.socket.written().len();
         prop_assert_eq!(rig.judge.bytes.load(Ordering::Relaxed), all);
+        prop_assert!(rig.lane_writes() <= rig.socket.writes() as u64);
+        prop_assert_eq!(rig.lane_writes() > 0, !lane.is_empty());
+    }
+
+    #[test]
+    fn end_at_any_step_drops_what_waits_wakes_the_library_and_pins_nothing(
+        given in any_frames(),
+        steps in prop::collection::vec(any_step(), 1..60),
+        aborted in any::<bool>(),
+    ) {
+        let mut model = LaneModel::new(&given);
+        for step in &steps {
+            model.step(step);
+        }
+        let rig = &model.rig;
+        let (out, blocked) = (rig.frames_out(), rig.writer.is_blocked());
+        // What the pump holds.
+        let waiting = rig.writer.socket_of_pump();
+        prop_assert_eq!(waiting.is_some(), blocked);
+        if aborted {
+            rig.writer.abort().unwrap();
+        } else {
+            rig.writer.detach();
+        }
+        prop_assert!(rig.queued().is_empty() && (!model.waits || model.is_woken()));
+        prop_assert_eq!(rig.socket.shut().is_some(), aborted || blocked, "it wakes the pump");
+        let frame = lane_frame(BINARY, b"late");
+        prop_assert_eq!(rig.writer.offer_frame(&frame), LaneOffer::Closed);
+        prop_assert_eq!(rig.writer.push_frame(&frame), LaneOffer::Closed);
+        prop_assert!(rig.writer.lane_has_capacity());
+        rig.socket.allow([ALL; 4]);
+        rig.flush_lane();
+        prop_assert_eq!(rig.pump(), PumpTurn::Done);
+        prop_assert!(rig.writer.socket_of_pump().is_none());
+        prop_assert!(matches!(rig.poll_write(b"x"), Poll::Ready(Err(WriterError::Aborted))));
+        prop_assert!(rig.flush());
+        prop_assert_eq!(rig.frames_out(), out);
+        rig.writer.detach();
+        drop(waiting);
+        prop_assert_eq!(rig.socket.is_reset(), blocked);
+        prop_assert_eq!(Arc::strong_count(&rig.socket), 1);
     }
 }

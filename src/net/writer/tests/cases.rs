@@ -37,6 +37,7 @@ fn half_frame_counts_as_written_and_its_rest_goes_first() {
     rig.socket.allow([5]);
     assert_eq!(rig.write_once(&both), Some(first.len()));
     assert!(rig.writer.is_blocked() && rig.at_boundary());
+    assert!(rig.writer.needs_pump() && !rig.writer.needs_pump());
     assert_eq!(rig.queued(), first[5..]);
     assert!(rig.judge.written().is_empty());
     assert_eq!(rig.write_once(&second), None, "it waits behind the rest");
@@ -72,11 +73,10 @@ fn held_start_of_a_frame_is_sent_when_the_observer_is_dropped() {
         let (start, rest) = frame.split_at(cut);
         assert_eq!(rig.write_once(start), Some(cut), "held");
         assert!(rig.frames_out().is_empty());
-        let _guard = rig.runtime.enter();
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        rig.writer.observe(|| None);
         let mut left = rest;
         while !left.is_empty() {
-            let written = rig.writer.poll_write(cx, &[IoSlice::new(left)], None);
+            let written = rig.poll_write(left);
             let Poll::Ready(Ok(written @ 1..)) = written else {
                 panic!("{cut}: {written:?}");
             };
@@ -98,7 +98,9 @@ fn nothing_follows_a_close_frame() {
         rig.socket.allow([ALL, ALL, ALL]);
         assert!(rig.flush());
         assert_eq!(rig.write_once(&event), Some(event.len()), "it is dropped");
-        assert!(rig.flush() && !rig.offer(event.clone()));
+        assert!(rig.flush());
+        let offered = rig.writer.offer_frame(&lane_frame(TEXT, b"42[]"));
+        assert_eq!(offered, LaneOffer::Closed);
         assert_eq!(rig.frames_out(), all[..event.len() + close.len()]);
     }
 }
@@ -161,9 +163,15 @@ fn frame_is_held_back_until_its_kind_is_known() {
     assert_eq!(rig.write_once(&start[start.len() - 1..]), Some(1));
     assert_eq!(rig.frames_out(), start);
     assert!(!rig.at_boundary(), "the library owes the rest");
-    assert!(!rig.offer(frame_of(BINARY, b"other")));
+    let other = lane_frame(BINARY, b"other");
+    assert_eq!(rig.writer.offer_frame(&other), LaneOffer::FirstQueued);
+    rig.flush_lane();
+    assert_eq!(rig.frames_out(), start);
+    assert!(!rig.writer.is_blocked());
     assert_eq!(rig.write_once(rest), Some(rest.len()));
-    assert!(rig.at_boundary() && rig.offer(frame_of(BINARY, b"other")));
+    assert!(rig.at_boundary() && rig.queued().is_empty());
+    let expected = [frame, other.to_bytes().to_vec()].concat();
+    assert_eq!(rig.frames_out(), expected, "it goes out with the rest");
 }
 
 #[test]
@@ -191,7 +199,9 @@ fn abort_drops_the_queue_and_a_blocked_connection_is_reset() {
         assert!(rig.queued().is_empty());
         let written = rig.poll_write(&frame);
         assert!(matches!(written, Poll::Ready(Err(WriterError::Aborted))));
-        assert!(rig.flush() && !rig.offer(frame.clone()));
+        assert!(rig.flush());
+        let offered = rig.writer.offer_frame(&lane_frame(TEXT, b"42[]"));
+        assert_eq!(offered, LaneOffer::Closed);
         rig.writer.detach();
         assert_eq!(rig.socket.is_reset(), reset);
         assert_eq!(
@@ -210,15 +220,14 @@ fn shutdown_waits_for_the_queue() {
     let frame = frame_of(TEXT, b"42[\"half\"]");
     rig.socket.allow([3]);
     assert_eq!(rig.write_once(&frame), Some(frame.len()));
-    let shut_down = || {
-        let _guard = rig.runtime.enter();
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
-        rig.writer.poll_shutdown(cx, Some(&rig.judge)).is_ready()
-    };
+    let shut_down = || rig.poll(|cx| rig.writer.poll_shutdown(cx)).is_ready();
     assert!(!shut_down());
     assert_eq!(rig.socket.shut(), None);
+    let offered = rig.writer.offer_frame(&lane_frame(TEXT, b"42[]"));
+    assert_eq!(offered, LaneOffer::Closed);
     rig.socket.allow([ALL]);
-    assert!(shut_down());
+    assert_eq!(rig.pump(), PumpTurn::Done);
+    assert!(rig.woken.0.load(Ordering::Relaxed) && shut_down());
     assert_eq!(rig.socket.shut(), Some(Shutdown::Write));
     assert_eq!(rig.frames_out(), frame);
 }

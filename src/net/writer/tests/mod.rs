@@ -2,12 +2,17 @@
 
 mod any;
 mod cases;
+mod lane;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::task::TaskTracker;
 
 use super::super::frame_start::frame_of;
+use super::super::lane::RecordStamp;
 use super::super::memory::MemorySocket;
 use super::super::observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED};
 use super::*;
@@ -17,6 +22,9 @@ const ALL: usize = usize::MAX;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
+
+/// When the lane is flushed.
+const NOW_MS: u64 = 1_700_000_000_000;
 
 /// A frame as it is reported.
 type SeenFrame = (u8, Vec<u8>, usize);
@@ -32,6 +40,8 @@ struct Judge {
     bytes: AtomicUsize,
     written: Mutex<Vec<SeenFrame>>,
     inspected: Mutex<Vec<Vec<u8>>>,
+    records: Mutex<Vec<RecordStamp>>,
+    drained: AtomicUsize,
 }
 
 impl Judge {
@@ -41,6 +51,14 @@ impl Judge {
 
     fn inspected(&self) -> Vec<Vec<u8>> {
         self.inspected.lock().unwrap().clone()
+    }
+
+    fn records(&self) -> Vec<RecordStamp> {
+        self.records.lock().unwrap().clone()
+    }
+
+    fn drained(&self) -> usize {
+        self.drained.load(Ordering::Relaxed)
     }
 }
 
@@ -52,6 +70,15 @@ impl Observer for Judge {
     fn frame_written(&self, frame: FrameHead<'_>) {
         let seen = (frame.opcode, frame.head.to_vec(), frame.payload_len);
         self.written.lock().unwrap().push(seen);
+    }
+
+    fn lane_drained(&self) {
+        self.drained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
+        assert!(wall_ms >= NOW_MS);
+        self.records.lock().unwrap().push(record);
     }
 
     fn wants(&self, frame: FrameHead<'_>) -> bool {
@@ -80,22 +107,49 @@ fn replaced(payload: &[u8]) -> Vec<u8> {
     [payload, b",\"pid\":\"p1\"".as_slice()].concat()
 }
 
+/// Whether a task was woken.
+#[derive(Default)]
+struct WokenFlag(AtomicBool);
+
+impl Wake for WokenFlag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct WriterRig {
     socket: Arc<MemorySocket>,
     writer: FrameWriter,
-    judge: Judge,
-    /// The stall clock makes timers.
+    judge: Arc<Judge>,
+    /// Of the library's task, since it last had to wait.
+    woken: Arc<WokenFlag>,
+    /// The stall clock of HTTP makes timers.
     runtime: Runtime,
 }
 
 impl WriterRig {
     fn new() -> Self {
         let socket = MemorySocket::new();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let context = {
+            let _guard = runtime.enter();
+            WriterContext::new(
+                Duration::from_mins(1),
+                Arc::new(AtomicU64::new(0)),
+                TaskTracker::new(),
+            )
+        };
+        let (writer, judge) = (
+            FrameWriter::new(socket.clone(), context),
+            Arc::new(Judge::default()),
+        );
+        writer.observe(|| Some(judge.clone()));
         Self {
-            writer: FrameWriter::new(socket.clone(), Duration::from_mins(1)),
+            writer,
             socket,
-            judge: Judge::default(),
-            runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+            judge,
+            woken: Arc::default(),
+            runtime,
         }
     }
 
@@ -107,11 +161,16 @@ impl WriterRig {
         rig
     }
 
-    fn poll_write(&self, buf: &[u8]) -> Poll<Result<usize, WriterError>> {
+    /// As the library's task does something.
+    fn poll<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let _guard = self.runtime.enter();
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
-        self.writer
-            .poll_write(cx, &[IoSlice::new(buf)], Some(&self.judge))
+        self.woken.0.store(false, Ordering::Relaxed);
+        let waker = Waker::from(self.woken.clone());
+        poll(&mut Context::from_waker(&waker))
+    }
+
+    fn poll_write(&self, buf: &[u8]) -> Poll<Result<usize, WriterError>> {
+        self.poll(|cx| self.writer.poll_write(cx, &[IoSlice::new(buf)]))
     }
 
     /// None: it has to wait.
@@ -122,14 +181,20 @@ impl WriterRig {
         }
     }
 
-    /// False: it has to wait.
+    /// As the library, after a turn of the pump if there is one. False: it has to wait.
     fn flush(&self) -> bool {
-        let _guard = self.runtime.enter();
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
-        match self.writer.poll_flush(cx, Some(&self.judge)) {
-            Poll::Ready(flushed) => flushed.map(|()| true).unwrap(),
-            Poll::Pending => false,
+        if self.writer.is_blocked() {
+            self.pump();
         }
+        self.poll(|cx| self.writer.poll_flush(cx)).is_ready()
+    }
+
+    fn pump(&self) -> PumpTurn {
+        self.writer.pump(false).unwrap()
+    }
+
+    fn flush_lane(&self) {
+        self.writer.flush_lane(NOW_MS).unwrap();
     }
 
     /// What is behind the `101`.
@@ -138,23 +203,18 @@ impl WriterRig {
     }
 
     fn queued(&self) -> Vec<u8> {
-        self.writer
-            .with(|state| state.queue.iter().flatten().copied().collect())
+        self.writer.with(|state| state.queue.all_bytes())
     }
 
     fn at_boundary(&self) -> bool {
         self.writer.with(|state| state.intake.at_boundary())
     }
 
-    /// Another writer's finished frame, as the lane will queue it. False: not now, or never.
-    fn offer(&self, frame: Vec<u8>) -> bool {
-        self.writer.with(|state| {
-            if !state.intake.at_boundary() || state.intake.is_closed() || !state.outflow.is_open() {
-                return false;
-            }
-            state.queue.push_back(frame.into());
-            state.send_queue(Some(&self.judge)).unwrap();
-            true
-        })
+    fn lane_writes(&self) -> u64 {
+        self.writer.context().lane_writes.load(Ordering::Relaxed)
     }
+}
+
+fn lane_frame(opcode: u8, payload: &[u8]) -> LaneFrame {
+    LaneFrame::new(frame_of(opcode, payload), None)
 }

@@ -1,0 +1,387 @@
+//! What happens under the writer's lock.
+
+use std::io::IoSlice;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use axum::body::Bytes;
+
+use super::WriterError;
+use super::budget::LaneBudget;
+use super::intake::{HeldBytes, Intake};
+use super::outflow::{KernelCall, Outflow};
+use super::queue::{FrameQueue, TakenPart};
+use crate::clock;
+use crate::net::lane::{LaneFrame, LaneOffer};
+use crate::net::observer::Observer;
+
+pub(super) struct WriterState {
+    pub(super) intake: Intake,
+    pub(super) queue: FrameQueue,
+    pub(super) outflow: Outflow,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    budget: LaneBudget,
+    /// The kernel did not take all of what may go: a pump writes until it has, and nothing else writes. Only frames block.
+    blocked: bool,
+    /// A frame of the lane was queued, and not by the pump's leave: its flush will come.
+    flush_due: bool,
+    /// The library ends our direction. What is queued goes out, and nothing is added.
+    ending: bool,
+    /// The library waits until nothing of it is queued, or nothing at all when it is ending.
+    library: Option<Waker>,
+}
+
+/// What one turn of the pump came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::net) enum PumpTurn {
+    /// Nothing is left, or the connection has ended. This pump is over.
+    Done,
+    /// The kernel has taken something, and something is left.
+    Progress,
+    /// It has taken nothing.
+    Nothing,
+}
+
+impl WriterState {
+    pub(super) fn new(outflow: Outflow) -> Self {
+        Self {
+            intake: Intake::new(),
+            queue: FrameQueue::default(),
+            outflow,
+            observer: None,
+            budget: LaneBudget::default(),
+            blocked: false,
+            flush_due: false,
+            ending: false,
+            library: None,
+        }
+    }
+
+    /// A pump is needed, or there is one.
+    pub(super) fn is_pumped(&self) -> bool {
+        self.blocked
+    }
+
+    /// Something waits for the peer to read.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked || self.outflow.waits()
+    }
+
+    /// The library's waker, if it waits for nothing any more.
+    pub(super) fn library_to_wake(&mut self) -> Option<Waker> {
+        self.library
+            .take_if(|_| !library_waits(&self.outflow, &self.queue, self.ending))
+    }
+
+    /// Until nothing of the library is queued any more. There is a pump: what is left has one.
+    fn poll_library(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if library_waits(&self.outflow, &self.queue, self.ending) {
+            self.library = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        lane_writes: &AtomicU64,
+    ) -> Poll<Result<usize, WriterError>> {
+        if !self.outflow.is_open() {
+            return Poll::Ready(Err(WriterError::Aborted));
+        }
+        ready!(self.outflow.poll_turn(cx))?;
+        let observer = self.observer.as_deref();
+        if self.outflow.frames().is_http() {
+            return self.outflow.poll_send(cx, bufs, observer);
+        }
+        // One buffer at a time: the library gives no more.
+        let Some(buf) = bufs.iter().find(|buf| !buf.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        // The head of the 101, and what of HTTP stands before it.
+        let head = self.outflow.frames().head_len(buf);
+        let written = if head > 0 {
+            let head = [IoSlice::new(&buf[..head])];
+            ready!(self.outflow.poll_send(cx, &head, observer))?
+        } else {
+            ready!(self.poll_frames(cx, buf, lane_writes))?
+        };
+        // Frames of the lane may have waited for this.
+        self.send_queue(lane_writes, None)?;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_frames(
+        &mut self,
+        cx: &Context<'_>,
+        buf: &[u8],
+        lane_writes: &AtomicU64,
+    ) -> Poll<Result<usize, WriterError>> {
+        let straight = loop {
+            ready!(self.poll_library(cx));
+            if self.intake.is_closed() {
+                return Poll::Ready(Ok(buf.len()));
+            }
+            self.send_queue(lane_writes, None)?;
+            let straight = self.intake.straight(buf, self.observer.as_deref());
+            if straight > 0 {
+                break straight;
+            }
+            // What was held may be released without a byte of `buf`, when the observer has changed. To say that nothing was
+            // written would be the end of the connection.
+            let used = self.hold(buf, lane_writes)?;
+            if used > 0 {
+                return Poll::Ready(Ok(used));
+            }
+        };
+        Poll::Ready(self.send_straight(&buf[..straight]))
+    }
+
+    /// Writes what the library gives, unless it has to wait. What the kernel does not take of a frame is queued, the first one whole if
+    /// need be: the library's turn comes behind what is queued by now, and not when the lane is idle.
+    fn send_straight(&mut self, run: &[u8]) -> Result<usize, WriterError> {
+        let observer = self.observer.as_deref();
+        let taken = if self.blocked {
+            0
+        } else {
+            let call = KernelCall::WhenReady;
+            self.outflow
+                .try_send(&[IoSlice::new(run)], call, observer)?
+        };
+        self.outflow.follow(&run[..taken], observer);
+        let continues = !self.intake.at_boundary();
+        let passed = self.intake.pass(run, taken.max(1));
+        if taken < passed {
+            let rest = Bytes::copy_from_slice(&run[taken..passed]);
+            self.queue.push_library(rest, continues || taken > 0);
+            self.left_behind(taken);
+        }
+        if self.intake.is_closed() {
+            self.drop_behind(self.queue.ahead());
+        }
+        Ok(passed)
+    }
+
+    /// Deals with a frame that may be of a wanted kind. It is rare, so it may cost a copy.
+    fn hold(&mut self, buf: &[u8], lane_writes: &AtomicU64) -> Result<usize, WriterError> {
+        let (used, held) = self.intake.hold(buf, self.observer.as_deref());
+        match held {
+            HeldBytes::Incomplete => {}
+            HeldBytes::Released(bytes) => {
+                self.queue.push_library(bytes.into(), false);
+                self.send_queue(lane_writes, None)?;
+            }
+            HeldBytes::Close(reason) => return Err(WriterError::Close(reason)),
+        }
+        Ok(used)
+    }
+
+    /// Ends our direction, behind the queue.
+    pub(super) fn poll_shutdown(
+        &mut self,
+        cx: &Context<'_>,
+        lane_writes: &AtomicU64,
+    ) -> Poll<Result<(), WriterError>> {
+        let mut sent = Ok(());
+        if !self.ending {
+            self.ending = true;
+            self.drop_behind(self.may_go());
+            if self.outflow.is_open() {
+                sent = self.send_queue(lane_writes, None);
+            }
+        }
+        ready!(self.poll_library(cx));
+        let shut = self.outflow.shut_down(Shutdown::Write);
+        Poll::Ready(sent.and(shut.map_err(WriterError::from)))
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_library(cx)
+    }
+
+    fn takes_lane(&self) -> bool {
+        let http = self.outflow.frames().is_http();
+        self.outflow.is_open() && !http && !self.intake.is_closed() && !self.ending
+    }
+
+    pub(super) fn offer_frame(&mut self, frame: &LaneFrame) -> LaneOffer {
+        if !self.takes_lane() {
+            return LaneOffer::Closed;
+        }
+        if !self.budget.fits(&self.queue, frame.len(), self.blocked) {
+            self.budget.want_wake();
+            return LaneOffer::Full;
+        }
+        self.queue_frame(frame)
+    }
+
+    pub(super) fn push_frame(&mut self, frame: &LaneFrame) -> LaneOffer {
+        if !self.takes_lane() {
+            return LaneOffer::Closed;
+        }
+        self.queue_frame(frame)
+    }
+
+    fn queue_frame(&mut self, frame: &LaneFrame) -> LaneOffer {
+        self.budget.offered();
+        self.queue.push_lane(frame);
+        if self.blocked || std::mem::replace(&mut self.flush_due, true) {
+            LaneOffer::Queued
+        } else {
+            LaneOffer::FirstQueued
+        }
+    }
+
+    pub(super) fn lane_has_capacity(&mut self) -> bool {
+        let fits = self.budget.has_capacity(&self.queue);
+        if !fits {
+            self.budget.want_wake();
+        }
+        fits
+    }
+
+    pub(super) fn flush_lane(
+        &mut self,
+        lane_writes: &AtomicU64,
+        wall_ms: u64,
+    ) -> Result<(), WriterError> {
+        self.flush_due = false;
+        if !self.outflow.is_open() {
+            return Ok(());
+        }
+        self.send_queue(lane_writes, Some(wall_ms))
+    }
+
+    /// How many pieces at the front of the queue may be written now. While the library stands inside a frame of its own, nothing that
+    /// was queued behind the part that it has given.
+    fn may_go(&self) -> usize {
+        if !self.outflow.frames().is_past_head() {
+            0
+        } else if self.intake.at_boundary() {
+            self.queue.len()
+        } else {
+            self.queue.ahead()
+        }
+    }
+
+    /// Writes out what may go, unless the pump does. `wall_ms`: if the caller knows it.
+    fn send_queue(
+        &mut self,
+        lane_writes: &AtomicU64,
+        wall_ms: Option<u64>,
+    ) -> Result<(), WriterError> {
+        if self.blocked || self.may_go() == 0 {
+            return Ok(());
+        }
+        let wall_ms = wall_ms.unwrap_or_else(clock::wall_ms);
+        loop {
+            let (taken, given) = self.send_front(KernelCall::WhenReady, lane_writes, wall_ms)?;
+            if taken < given {
+                self.left_behind(taken);
+            }
+            self.notify_of_capacity();
+            if self.blocked || self.may_go() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the pump does when the kernel may take something.
+    pub(super) fn pump(
+        &mut self,
+        call: KernelCall,
+        lane_writes: &AtomicU64,
+    ) -> Result<PumpTurn, WriterError> {
+        if !self.outflow.is_open() {
+            return Ok(PumpTurn::Done);
+        }
+        let wall_ms = clock::wall_ms();
+        let mut turn = PumpTurn::Nothing;
+        while self.may_go() > 0 {
+            let (taken, given) = self.send_front(call, lane_writes, wall_ms)?;
+            self.budget.drained(taken);
+            self.notify_of_capacity();
+            if taken > 0 {
+                turn = PumpTurn::Progress;
+            }
+            if taken < given {
+                return Ok(turn);
+            }
+        }
+        self.blocked = false;
+        self.budget.unblocked();
+        Ok(PumpTurn::Done)
+    }
+
+    /// One call to the kernel. Returns how many bytes it has taken, and of how many.
+    fn send_front(
+        &mut self,
+        call: KernelCall,
+        lane_writes: &AtomicU64,
+        wall_ms: u64,
+    ) -> Result<(usize, usize), WriterError> {
+        let count = self.may_go();
+        let (outflow, observer) = (&mut self.outflow, self.observer.as_deref());
+        let (taken, given) = self
+            .queue
+            .send(count, |bufs| outflow.try_send(bufs, call, observer))?;
+        let mut of_lane = false;
+        self.queue.taken(taken, |part| match part {
+            TakenPart::Library(bytes) => outflow.follow(bytes, observer),
+            TakenPart::Lane => of_lane = true,
+            TakenPart::LaneRecord(record) => {
+                of_lane = true;
+                if let Some(observer) = observer {
+                    observer.record_written(record, wall_ms);
+                }
+            }
+        });
+        if of_lane {
+            lane_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((taken, given))
+    }
+
+    /// A write has taken so many bytes, and not all that may go.
+    fn left_behind(&mut self, taken: usize) {
+        if !self.blocked {
+            self.blocked = true;
+            self.budget.blocked();
+            self.budget.drained(taken);
+        }
+    }
+
+    fn drop_behind(&mut self, count: usize) {
+        self.queue.truncate(count);
+        self.notify_of_capacity();
+    }
+
+    fn notify_of_capacity(&mut self) {
+        if self.budget.wakes(&self.queue, self.blocked)
+            && let Some(observer) = &self.observer
+        {
+            observer.lane_drained();
+        }
+    }
+
+    /// As if the peer had taken so many bytes in the last seconds, and had been busy for long.
+    #[cfg(test)]
+    pub(super) fn set_speed(&mut self, bytes: usize) {
+        self.budget.set_speed(bytes);
+    }
+
+    /// Drops what waits.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.intake.forget_held();
+    }
+}
+
+fn library_waits(outflow: &Outflow, queue: &FrameQueue, ending: bool) -> bool {
+    let waits_for = if ending { queue.len() } else { queue.ahead() };
+    outflow.is_open() && waits_for > 0
+}

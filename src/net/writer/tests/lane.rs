@@ -1,0 +1,243 @@
+//! The lane, one behaviour each.
+
+use axum::body::Bytes;
+
+use super::super::super::drain_rate::START;
+use super::super::budget::MOST_FRAMES;
+use super::*;
+
+fn frame(number: u32, len: usize) -> LaneFrame {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(len.max(4), b'.');
+    let record = RecordStamp {
+        event: number,
+        timestamp: 1,
+    };
+    LaneFrame::new(frame_of(BINARY, &payload), Some(record))
+}
+
+#[test]
+fn frames_that_are_queued_leave_with_one_call_and_do_not_block_before() {
+    let rig = WriterRig::upgraded();
+    let (offered, calls) = (
+        [frame(0, 500), frame(1, 500), frame(2, 500)],
+        rig.socket.writes(),
+    );
+    let answers = offered.each_ref().map(|it| rig.writer.offer_frame(it));
+    let first = [LaneOffer::FirstQueued, LaneOffer::Queued, LaneOffer::Queued];
+    assert_eq!(answers, first);
+    assert!(!rig.writer.is_blocked() && !rig.writer.needs_pump() && rig.flush());
+    assert_eq!(rig.socket.writes(), calls);
+    rig.socket.allow([ALL]);
+    rig.flush_lane();
+    assert_eq!(
+        rig.frames_out(),
+        offered.each_ref().map(LaneFrame::to_bytes).concat()
+    );
+    assert_eq!((rig.socket.writes() - calls, rig.lane_writes()), (1, 1));
+    assert!(!rig.writer.is_blocked() && !rig.writer.needs_pump());
+    assert_eq!(rig.judge.records().len(), 3);
+    assert!(rig.judge.written().is_empty(), "those are the library's");
+    rig.flush_lane();
+    assert_eq!(rig.socket.writes() - calls, 1, "there is nothing to write");
+    let again = rig.writer.offer_frame(&offered[0]);
+    assert_eq!(again, LaneOffer::FirstQueued);
+}
+
+#[test]
+fn more_than_one_call_takes_leaves_with_several() {
+    let rig = WriterRig::upgraded();
+    let frames: Vec<_> = (0..150).map(|number| frame(number, 100)).collect();
+    for frame in &frames {
+        rig.writer.offer_frame(frame);
+    }
+    rig.socket.allow([ALL; 3]);
+    rig.flush_lane();
+    assert_eq!((rig.lane_writes(), rig.judge.records().len()), (3, 150));
+    let capacity = rig.writer.with(|state| state.queue.capacity());
+    assert_eq!(capacity, 0, "a burst leaves nothing behind");
+    rig.socket.allow([ALL]);
+    rig.writer.offer_frame(&frames[0]);
+    rig.flush_lane();
+    let capacity = rig.writer.with(|state| state.queue.capacity());
+    assert!(capacity > 0, "a connection that keeps up does not allocate");
+}
+
+#[test]
+fn frame_in_pieces_is_one_frame() {
+    let rig = WriterRig::upgraded();
+    let whole = frame(7, 9_000);
+    let bytes = whole.to_bytes();
+    for (first, second) in [(4, 8_000), (0, 4), (4, 9_004), (9_004, 9_004), (1, 2)] {
+        let out = rig.frames_out().len();
+        let pieces = [
+            bytes.slice(..first),
+            bytes.slice(first..second),
+            bytes.slice(second..),
+        ];
+        let pieces = LaneFrame::of_pieces(pieces, whole.record());
+        assert_eq!((pieces.len(), pieces.to_bytes()), (9_004, bytes.clone()));
+        rig.writer.offer_frame(&pieces);
+        assert_eq!(rig.writer.with(|state| state.queue.frames()), 1);
+        let reported = rig.judge.records().len();
+        rig.socket.allow([9_003, 1]);
+        rig.flush_lane();
+        assert_eq!(rig.judge.records().len(), reported);
+        rig.pump();
+        assert_eq!(rig.judge.records().len(), reported + 1);
+        assert_eq!(rig.frames_out()[out..], bytes);
+    }
+    let empty = LaneFrame::of_pieces([Bytes::new(), Bytes::new(), Bytes::new()], None);
+    assert!(empty.is_empty());
+    rig.writer.push_frame(&empty);
+    assert!(
+        rig.writer
+            .with(|state| state.queue.is_empty() && state.queue.frames() == 0)
+    );
+}
+
+#[test]
+fn write_of_both_kinds_is_reported_piece_by_piece() {
+    let library = frame_of(TEXT, b"42[\"library\"]");
+    let all = library.len() + frame(0, 20).len() + frame(1, 20).len();
+    for cut in 1..=all {
+        let rig = WriterRig::upgraded();
+        rig.writer.offer_frame(&frame(0, 20));
+        rig.socket.allow([1]);
+        rig.flush_lane();
+        assert_eq!(
+            rig.write_once(&library),
+            Some(library.len()),
+            "it is queued"
+        );
+        assert_eq!(rig.write_once(&library), None, "one at a time");
+        assert_eq!(rig.writer.offer_frame(&frame(1, 20)), LaneOffer::Queued);
+        rig.socket.allow([cut]);
+        let turn = rig.pump();
+        assert_eq!(turn == PumpTurn::Done, cut + 1 >= all);
+        let taken = (cut + 1).min(all);
+        let behind_library = frame(0, 20).len() + library.len();
+        assert_eq!(
+            rig.judge.written().len(),
+            usize::from(taken >= behind_library)
+        );
+        let records = usize::from(taken >= 22) + usize::from(taken == all);
+        assert_eq!(rig.judge.records().len(), records, "{cut}");
+        assert_eq!(rig.woken.0.load(Ordering::Relaxed), taken >= behind_library);
+    }
+}
+
+/// A lane that is never idle must not keep the library's ping.
+#[test]
+fn library_has_its_turn_behind_what_was_queued_before_it() {
+    let rig = WriterRig::upgraded();
+    let ping = frame_of(TEXT, b"2");
+    let mut number = 0;
+    let mut offer = || {
+        rig.writer.offer_frame(&frame(number, 1_000));
+        number += 1;
+    };
+    offer();
+    rig.socket.allow([10]);
+    rig.flush_lane();
+    offer();
+    assert_eq!(rig.write_once(&ping), Some(ping.len()));
+    assert!(!rig.flush());
+    for _ in 0..2 {
+        offer();
+        offer();
+        rig.socket.allow([1_005]);
+        assert_eq!(rig.pump(), PumpTurn::Progress);
+    }
+    assert!(rig.writer.is_blocked() && rig.woken.0.load(Ordering::Relaxed));
+    assert_eq!(rig.judge.written(), [seen(TEXT, b"2")]);
+    assert!(
+        rig.poll(|cx| rig.writer.poll_flush(cx)).is_ready(),
+        "its own has left"
+    );
+}
+
+#[test]
+fn queue_is_bounded_in_bytes_and_in_frames_and_says_when_half_is_free() {
+    for (len, most) in [(1_000, START / 1_004), (10, MOST_FRAMES)] {
+        let rig = WriterRig::upgraded();
+        let offer = || rig.writer.offer_frame(&frame(0, len));
+        let taken = (0..10_000)
+            .take_while(|_| offer() != LaneOffer::Full)
+            .count();
+        assert_eq!(taken, most);
+        assert!(rig.writer.lane_has_capacity() == (most < MOST_FRAMES));
+        let each = frame(0, len).len();
+        // Over a connection that is blocked, too: its speed is not known yet.
+        rig.socket.allow([each / 2]);
+        rig.flush_lane();
+        assert!(rig.writer.is_blocked());
+        let mut left = taken;
+        while rig.judge.drained() == 0 {
+            rig.socket.allow([each * 8]);
+            rig.pump();
+            left -= 8;
+        }
+        assert!(left.abs_diff(taken / 2) <= 8, "{left} of {taken}");
+        assert_eq!(offer(), LaneOffer::Queued);
+        rig.socket.allow([ALL; 64]);
+        assert_eq!(rig.pump(), PumpTurn::Done);
+        assert_eq!(rig.judge.drained(), 1, "once");
+    }
+}
+
+#[test]
+fn empty_queue_takes_any_frame_and_answers_are_taken_beyond_the_limit() {
+    let rig = WriterRig::upgraded();
+    let huge = frame(0, 3_000_000);
+    assert_eq!(rig.writer.offer_frame(&huge), LaneOffer::FirstQueued);
+    assert_eq!(rig.writer.offer_frame(&frame(1, 4)), LaneOffer::Full);
+    assert!(!rig.writer.lane_has_capacity());
+    assert_eq!(rig.writer.push_frame(&frame(2, 4)), LaneOffer::Queued);
+    rig.socket.allow([ALL]);
+    rig.flush_lane();
+    assert!(rig.writer.lane_has_capacity());
+    assert_eq!((rig.judge.records().len(), rig.judge.drained()), (2, 1));
+}
+
+#[test]
+fn slow_client_keeps_capacity_for_answers() {
+    let rig = WriterRig::upgraded();
+    rig.writer.offer_frame(&frame(0, 1_000));
+    rig.socket.allow([10]);
+    rig.flush_lane();
+    // Known to be slow: it has taken ten bytes.
+    rig.writer.with(|state| state.set_speed(0));
+    assert_eq!(rig.writer.offer_frame(&frame(1, 4)), LaneOffer::Full);
+    assert!(rig.writer.lane_has_capacity());
+    rig.writer.push_frame(&frame(2, START));
+    assert!(!rig.writer.lane_has_capacity());
+}
+
+#[test]
+fn failed_write_ends_the_lane() {
+    let rig = WriterRig::upgraded();
+    rig.writer.offer_frame(&frame(0, 100));
+    rig.socket.shut_down(Shutdown::Write).unwrap();
+    let flushed = rig.writer.flush_lane(NOW_MS);
+    assert!(matches!(flushed, Err(WriterError::Io(_))), "{flushed:?}");
+    assert_eq!(rig.writer.offer_frame(&frame(1, 4)), LaneOffer::Closed);
+    rig.writer.flush_lane(NOW_MS).unwrap();
+    assert!(rig.writer.socket_of_pump().is_none());
+}
+
+#[test]
+fn before_the_upgrade_there_is_no_lane_and_before_its_head_frames_wait() {
+    let rig = WriterRig::new();
+    assert_eq!(rig.writer.offer_frame(&frame(0, 4)), LaneOffer::Closed);
+    rig.writer.expect_upgrade();
+    assert_eq!(rig.writer.offer_frame(&frame(1, 4)), LaneOffer::FirstQueued);
+    rig.socket.allow([UPGRADE.len() - 1]);
+    rig.flush_lane();
+    assert!(rig.socket.written().is_empty());
+    assert_eq!(rig.write_once(UPGRADE), Some(UPGRADE.len() - 1));
+    assert!(!rig.queued().is_empty());
+    rig.socket.allow([1, ALL]);
+    assert_eq!(rig.write_once(&UPGRADE[UPGRADE.len() - 1..]), Some(1));
+    assert_eq!(rig.frames_out(), frame(1, 4).to_bytes());
+}
