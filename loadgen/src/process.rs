@@ -32,6 +32,30 @@ pub(crate) fn usage(pid: &str) -> Result<Usage> {
     })
 }
 
+/// How long a core has been at work since the machine started, for whomever.
+pub(crate) fn core_busy(core: usize) -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    let ticks =
+        busy_ticks(&stat, core).with_context(|| format!("/proc/stat has no core {core}"))?;
+    Ok(TICK * u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+/// User, nice and system time, and that of interrupts; without idle time, waiting, and what other machines took.
+fn busy_ticks(stat: &str, core: usize) -> Option<u64> {
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+    let fields: Vec<u64> = line
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    Some(
+        [0, 1, 2, 5, 6]
+            .iter()
+            .filter_map(|field| fields.get(*field))
+            .sum(),
+    )
+}
+
 /// Fields 14 and 15; the program's name before them may hold spaces and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -54,6 +78,14 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 10 0 0 0 120 30 0 0 20 0 1 0 100 1000 50";
         assert_eq!(cpu_ticks(stat), Some(150));
         assert_eq!(kib("Name:\tx\nVmRSS:\t  1234 kB\n", "VmRSS:"), Some(1234));
+    }
+
+    #[test]
+    fn a_core_is_busy_with_all_but_waiting() {
+        let stat = "cpu  9 9 9 9 9 9 9 9\ncpu0 1 2 4 1000 500 8 16 90 0 0\ncpu1 7 0 0 0 0 0 0 0\n";
+        assert_eq!(busy_ticks(stat, 0), Some(31));
+        assert_eq!(busy_ticks(stat, 1), Some(7));
+        assert_eq!(busy_ticks(stat, 2), None);
     }
 
     #[test]

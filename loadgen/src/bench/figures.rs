@@ -6,6 +6,9 @@ use std::fmt::Write;
 use super::rows::{Goal, ROWS, Row};
 use super::server::ServerKind;
 
+/// How much of the server's core processes took that do not belong to the run, in percent.
+pub(crate) const OTHERS: &str = "others_percent";
+
 /// What one sitting has measured. A name is `case.figure`.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Figures(BTreeMap<String, f64>);
@@ -67,6 +70,16 @@ impl Results {
     fn peer(&self, kind: ServerKind, name: &str) -> Option<f64> {
         self.of_kind(kind)
             .find_map(|label| self.median(label, name))
+    }
+
+    /// How much of the servers' core other processes took, in percent: the mean over all measurements.
+    pub(crate) fn disturbance(&self) -> f64 {
+        let named = self
+            .all
+            .iter()
+            .filter(|((_, name), _)| name.ends_with(OTHERS));
+        let values: Vec<f64> = named.flat_map(|(_, values)| values).copied().collect();
+        values.iter().sum::<f64>() / crate::latency::ratio(values.len().max(1) as u64, 1)
     }
 
     /// A table in Markdown for each Fleetcast, and how many of its goals were missed.

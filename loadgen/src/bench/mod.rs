@@ -29,7 +29,7 @@ use crate::chaos::leftovers;
 use crate::clock::Clock;
 
 use figures::Results;
-use server::{Contestant, ServerKind, Surroundings};
+use server::{Contestant, SERVER_CORE, ServerKind, Surroundings};
 use sittings::{Setting, Sitting};
 use tally::Faults;
 
@@ -74,7 +74,9 @@ pub(crate) struct Args {
 /// `Ok(false)`: something was lost, duplicated or reordered, or a count is wrong. A goal that was missed is only shown.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
-    prepare()?;
+    if !args.check {
+        prepare()?;
+    }
     let run = format!("bench-{:x}", Clock::start().now_ns() / 1_000_000);
     let directory = std::env::temp_dir().join(format!("fleetcast-{run}"));
     std::fs::create_dir_all(&directory)?;
@@ -106,19 +108,18 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 /// This process, its threads and Kafka stay off the servers' core, and may open enough files.
 fn prepare() -> Result<()> {
     let mut cores = CpuSet::new();
-    cores.set(1);
+    cores.set(SERVER_CORE + 1);
     sched_setaffinity(None, &cores)
         .context("this needs two cores: the first for the server, the second for the load")?;
     let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.is_none_or(|most| most >= OPEN_FILES);
     ensure!(
-        enough,
-        "open files are limited to {:?}: ulimit -Hn {OPEN_FILES}",
+        limit.maximum.is_none_or(|most| most >= OPEN_FILES),
+        "open files are limited to {:?}, and {OPEN_FILES} are needed: ulimit -Hn",
         limit.maximum
     );
+    let current = limit.current.map(|now| now.max(OPEN_FILES));
     let raised = Rlimit {
-        current: Some(limit.current.unwrap_or(u64::MAX).max(OPEN_FILES))
-            .filter(|_| limit.current.is_some()),
+        current,
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
@@ -149,7 +150,7 @@ fn contestants(args: &Args) -> Result<Vec<Contestant>> {
     }
     if !args.without_peers && !args.check {
         ensure!(
-            Path::new("loadgen/peers/node/node_modules").exists(),
+            Path::new(server::NODE_PEER).join("node_modules").exists(),
             "the Node peer is not installed: (cd loadgen/peers/node && npm ci), or make bench"
         );
         all.push(plain("node", ServerKind::Node, PathBuf::from("node")));
@@ -188,18 +189,20 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
                     bail!("{name}: {faults:?}");
                 }
                 results.add(&contestant.label, contestant.kind, &figures);
+                // After each, so that a run that is cut short leaves what it has.
+                if let Some(path) = &args.json {
+                    write_json(path, &results)?;
+                }
             }
         }
     }
     let (tables, missed) = results.tables();
-    let text = format!("{}\n\n{tables}", page::heading(args.rounds, args.seconds));
+    let text = format!(
+        "{}\n\n{tables}",
+        page::heading(args.rounds, args.seconds, results.disturbance())
+    );
     show(&text);
     note(&format!("{missed} goals were missed"));
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&results.json())?;
-        std::fs::write(path, json + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
     if let Some(path) = &args.page {
         if args.cases.is_empty() && !args.without_peers {
             page::write(path, &text)?;
@@ -211,6 +214,11 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
         }
     }
     Ok(true)
+}
+
+fn write_json(path: &Path, results: &Results) -> Result<()> {
+    let json = serde_json::to_string_pretty(&results.json())?;
+    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[expect(

@@ -10,6 +10,9 @@ use crate::clock::Clock;
 const BEGIN: &str = "<!-- bench: written by make bench -->\n";
 const END: &str = "<!-- end of bench -->";
 
+/// With more than this the times, at least, mean nothing.
+const QUIET_PERCENT: f64 = 5.0;
+
 /// Puts the text between the page's markers.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let page =
@@ -26,7 +29,9 @@ fn replaced(page: &str, text: &str) -> Option<String> {
 }
 
 /// When, on what, and how often it was measured.
-pub(crate) fn heading(rounds: u32, seconds: u64) -> String {
+///
+/// `disturbance`: percent of the servers' core that other processes took.
+pub(crate) fn heading(rounds: u32, seconds: u64, disturbance: f64) -> String {
     let date = Clock::start().rfc3339();
     let date = date.split('T').next().unwrap_or_default();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -38,9 +43,15 @@ pub(crate) fn heading(rounds: u32, seconds: u64) -> String {
     let model = model.map_or("unknown processor", |(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "{date}: {model}, {} cores, Linux {}. Medians of {rounds} rounds, {seconds} s for each measurement.",
+        "{date}: {model}, {} cores, Linux {}. Medians of {rounds} rounds, {seconds} s for each measurement.\n\
+         Other processes took {disturbance:.1} % of the servers' core{}.",
         models.len().max(1),
-        kernel.trim()
+        kernel.trim(),
+        if disturbance > QUIET_PERCENT {
+            ": **the machine was not quiet, measure again**"
+        } else {
+            ""
+        }
     )
 }
 

@@ -17,6 +17,12 @@ use crate::process::{Usage, usage};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 15;
+/// The load and Kafka stay off it.
+pub(crate) const SERVER_CORE: usize = 0;
+/// Of each `EventKind`.
+const TOPICS: [&str; 2] = ["transmission", "alert"];
+/// Where the Node peer is, below the repository.
+pub(crate) const NODE_PEER: &str = "loadgen/peers/node";
 pub(crate) const SECRET: &str = "loadgen-bench-secret-of-forty-characters";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +69,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) run: String,
 }
 
+fn create_topics(cluster: &Cluster, prefix: &str) -> Result<()> {
+    // So that the producer learns when each record was appended.
+    let settings = [("message.timestamp.type", "LogAppendTime")];
+    TOPICS.iter().try_for_each(|topic| {
+        cluster.create_topic_with(&format!("{prefix}{topic}"), PARTITIONS, &settings)
+    })
+}
+
 pub(crate) struct Server {
     kind: ServerKind,
     child: Child,
@@ -84,10 +98,9 @@ impl Server {
         let (port, internal_port) = (ports[0], ports[1]);
         let log_path = around.directory.join(format!("{name}.log"));
         let log = File::create(&log_path)?;
-        // What it needs to be on its own core.
         let mut command = Command::new("taskset");
         command
-            .args(["-c", "0"])
+            .args(["-c", &SERVER_CORE.to_string()])
             .arg(&contestant.program)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -97,14 +110,7 @@ impl Server {
         let prefix = format!("{}-{name}.", around.run);
         match contestant.kind {
             ServerKind::Fleetcast => {
-                for topic in ["transmission", "alert"] {
-                    // So that the producer learns when each record was appended.
-                    let settings = [("message.timestamp.type", "LogAppendTime")];
-                    let topic = format!("{prefix}{topic}");
-                    around
-                        .cluster
-                        .create_topic_with(&topic, PARTITIONS, &settings)?;
-                }
+                create_topics(around.cluster, &prefix)?;
                 command
                     .arg("serve")
                     .env("HOST", "127.0.0.1")
@@ -116,17 +122,14 @@ impl Server {
                     .env("KAFKA_BOOTSTRAP_SERVERS", &around.cluster.addresses)
                     .env("KAFKA_TOPIC_PREFIX", &prefix)
                     .envs(more.iter().copied())
-                    .envs(
-                        contestant
-                            .environment
-                            .iter()
-                            .map(|(name, value)| (name, value)),
-                    );
+                    .envs(contestant.environment.iter().cloned());
             }
             ServerKind::Node => {
-                command.arg("server.js").env("PORT", port.to_string());
-                let folder = Path::new("loadgen/peers/node");
-                command.current_dir(folder);
+                let port = port.to_string();
+                command
+                    .arg("server.js")
+                    .env("PORT", port)
+                    .current_dir(NODE_PEER);
             }
             ServerKind::Bare => {
                 command.args(["bare", "--port", &port.to_string()]);
@@ -208,7 +211,7 @@ impl Server {
     pub(crate) fn stop(mut self, cluster: &Cluster) -> Result<()> {
         self.end();
         if self.kind == ServerKind::Fleetcast {
-            for topic in ["transmission", "alert"] {
+            for topic in TOPICS {
                 cluster.delete_topic(&format!("{}{topic}", self.prefix))?;
             }
         }

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::event::{EventKind, ORGANISATION, Stamp, write_event};
-use super::figures::Figures;
+use super::figures::{Figures, OTHERS};
 use super::publisher::{Linger, Publication, Publisher};
 use super::scrape::{Scrape, WRITES};
-use super::server::{Contestant, SECRET, Server, ServerKind, Surroundings};
+use super::server::{Contestant, SECRET, SERVER_CORE, Server, ServerKind, Surroundings};
 use super::swarm::{Identity, Swarm};
 use super::tally::Faults;
 use crate::clock::Clock;
 use crate::latency::ratio;
-use crate::process::{Usage, usage};
+use crate::process::{Usage, core_busy, usage};
 use crate::socket::Minter;
 
 /// How long what is missing may take to come.
@@ -58,6 +58,8 @@ pub(crate) struct Stage {
 struct Sample {
     server: Usage,
     own: Usage,
+    /// Of the server's core, with everyone's work.
+    core: Duration,
     deliveries: u64,
     commands: u64,
     at: Instant,
@@ -230,6 +232,8 @@ impl Stage {
         figures.set("per_second", ratio(served, 1) / wall.as_secs_f64());
         figures.set("server_busy", cpu.as_secs_f64() / wall.as_secs_f64());
         figures.set("load_busy", own.as_secs_f64() / wall.as_secs_f64());
+        let others = (after.core.saturating_sub(before.core)).saturating_sub(cpu);
+        figures.set(OTHERS, 100.0 * others.as_secs_f64() / wall.as_secs_f64());
         figures.set("deliveries", ratio(deliveries, 1));
         figures.set("rss_mib", ratio(after.server.rss_kib, 1024));
         if let Some(writes) = after.scrape.growth(&before.scrape, WRITES) {
@@ -254,9 +258,11 @@ impl Stage {
         let scrape = || Scrape::parse(self.server.metrics().unwrap_or_default());
         let first = if begin { Some(scrape()) } else { None };
         let (server, own, at) = (self.server.usage()?, usage("self")?, Instant::now());
+        let core = core_busy(SERVER_CORE)?;
         Ok(Sample {
             server,
             own,
+            core,
             deliveries: self.swarm.tally.deliveries,
             commands: self.swarm.tally.commands,
             at,
