@@ -241,7 +241,7 @@ fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     figures.add(
         "rooms_paced",
         stage.measured(|stage| {
-            stage.paced(paced, setting.lasts, any)?;
+            stage.paced(paced, setting.lasts * 2, any)?;
             stage.drain()
         })?,
     );
