@@ -250,7 +250,7 @@ impl Peer {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
-        // One who was slow once is not to be larger for it.
+        // A peer that was slow once is not to be larger for it.
         self.waiting = Vec::new();
         true
     }

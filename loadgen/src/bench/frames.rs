@@ -134,7 +134,7 @@ mod tests {
                 let (mut waiting, mut found) = (Vec::new(), Vec::new());
                 for piece in stream.chunks(step) {
                     waiting.extend_from_slice(piece);
-                    // A large frame byte by byte would be parsed anew for each of them.
+                    // A large frame byte by byte would be parsed again for each of them.
                     if step == 1 && waiting.len() > 600 && waiting.len() % 1000 != 0 {
                         continue;
                     }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// What the source documents ask of p95.
 const CLAIMED_P95_MS: f64 = 10.0;
 const CLAIMED_RATE: usize = 100_000;
-/// 128 MiB, as the server is told.
+/// 128 MiB, as the server is set.
 const WINDOW_BYTES: f64 = 134_217_728.0;
 /// Clients that catch up at a time when memory is measured.
 const WAVE: usize = 500;
@@ -57,7 +57,7 @@ pub(crate) fn claim(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
 }
 
 /// Publishes to a room without members until the window has to evict. Returns the bytes that one takes in it.
-fn fill_window(stage: &mut Stage, nobody: usize) -> Result<f64> {
+fn fill_window(stage: &mut Stage, empty_room: usize) -> Result<f64> {
     let bytes = |stage: &Stage| -> Result<f64> {
         let scrape = Scrape::parse(stage.server.metrics()?);
         scrape
@@ -68,7 +68,7 @@ fn fill_window(stage: &mut Stage, nobody: usize) -> Result<f64> {
     let mut each = None;
     for round in 1_u32..=12 {
         for _ in 0..2_500 {
-            stage.publish(EventKind::Transmission, nobody, 8, false)?;
+            stage.publish(EventKind::Transmission, empty_room, 8, false)?;
             stage.swarm.turn(Duration::ZERO)?;
         }
         stage.appended()?;

@@ -31,7 +31,7 @@ enum Phase {
     Joined,
 }
 
-/// What a client is told to show when it connects.
+/// What a client shows when it connects.
 pub(crate) struct Identity {
     /// Empty: the server does not ask for one.
     pub(crate) token: String,
@@ -63,7 +63,7 @@ pub(crate) struct Swarm {
     pub(crate) tally: Tally,
     connected: usize,
     joined: usize,
-    /// Where what one client reads is told to.
+    /// The first fault in what a client was sent.
     broken: Option<String>,
 }
 
