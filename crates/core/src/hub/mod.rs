@@ -29,7 +29,7 @@ use crate::domain::protocol::ResyncReason;
 
 use connections::resyncs::{Concerned, Resyncs};
 use connections::visits::Visits;
-use connections::{Connection, ConnectionState, Control, Lag, Schedule};
+use connections::{Connection, Control, Schedule};
 use delivery::turn::{Turn, TurnBudget};
 use feed::Feed;
 use outlet::Outlet;
@@ -210,10 +210,8 @@ impl<O: Outlet> Hub<O> {
             return;
         };
         connection.push(control);
-        if connection.is_live() {
-            let log = &self.organisations[connection.organisation];
-            connection.state = ConnectionState::Lagging(Lag::from(log.head()));
-        }
+        let log = &self.organisations[connection.details.organisation];
+        connection.turn_lagging(log, log.head());
         if connection.schedule == Schedule::Idle {
             self.run_turn(key, now);
         }
@@ -316,7 +314,7 @@ impl<O: Outlet> Hub<O> {
     ) -> Option<T> {
         let connection = self.connections.get_mut(key)?;
         let mut turn = Turn {
-            log: &self.organisations[connection.organisation],
+            log: &self.organisations[connection.details.organisation],
             positions: &self.positions,
             settings: &self.settings,
             contact: self.contact,

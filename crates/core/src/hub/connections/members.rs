@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Connection, ConnectionState, Control, Lag, Schedule};
+use super::{Connection, ConnectionState, Control, Details, Lag, Schedule};
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
@@ -63,27 +63,31 @@ impl<O: Outlet> Hub<O> {
         if self.contact.stale {
             controls.push_back(Control::Stale);
         }
-        let key = self.connections.insert(Connection {
-            outlet,
+        let details = Details {
             organisation,
             rooms,
-            state: ConnectionState::Lagging(lag),
+            revoked: Vec::new(),
             controls,
             last,
-            last_at: now.monotonic,
+            live_from: head,
             started_after: (resumption == Resumption::Fresh).then_some(self.appends),
-            revoked: Vec::new(),
             snapshots: Vec::new(),
-            stamp: 0,
-            epoch: self.resyncs.epoch(),
             contact_changes: self.contact.changes,
+        };
+        let key = self.connections.insert(Connection {
+            outlet,
+            stamp: 0,
+            last_at: now.monotonic,
+            state: ConnectionState::lagging(lag),
+            epoch: self.resyncs.epoch(),
             schedule: Schedule::Idle,
+            details: Box::new(details),
         });
-        for room in &self.connections[key].rooms {
+        for room in &self.connections[key].details.rooms {
             log.room(room).members.push(key);
         }
         self.with_turn(key, now, |turn, connection| match resumption {
-            Resumption::Fresh => connection.last = turn.shared_cursor(),
+            Resumption::Fresh => connection.details.last = turn.shared_cursor(),
             Resumption::Resumed => {}
             Resumption::Resync(reason) => turn.resync(connection, reason),
         });
@@ -100,13 +104,13 @@ impl<O: Outlet> Hub<O> {
         if connection.holds(room) {
             return false;
         }
-        let log = &mut self.organisations[connection.organisation];
+        let log = &mut self.organisations[connection.details.organisation];
         let overtaken = match &connection.state {
             ConnectionState::Lagging(lag) => lag.next < log.first(),
             ConnectionState::Live => false,
         };
         log.room(room).members.push(key);
-        connection.rooms.push(room.clone());
+        connection.details.rooms.push(room.clone());
         if overtaken {
             // Whether the room had something between the connection's position and the window is no longer known.
             self.with_turn(key, now, |turn, connection| {
@@ -124,10 +128,8 @@ impl<O: Outlet> Hub<O> {
         let Some(connection) = self.connections.get_mut(key) else {
             return 0;
         };
-        let log = &self.organisations[connection.organisation];
-        if connection.is_live() {
-            connection.state = ConnectionState::Lagging(Lag::from(log.head()));
-        }
+        let log = &self.organisations[connection.details.organisation];
+        connection.turn_lagging(log, log.head());
         if let ConnectionState::Lagging(lag) = &mut connection.state {
             lag.on_snapshot_request(room);
         }
@@ -142,12 +144,20 @@ impl<O: Outlet> Hub<O> {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        let Some(at) = connection.rooms.iter().position(|held| held == room) else {
+        let Some(at) = connection
+            .details
+            .rooms
+            .iter()
+            .position(|held| held == room)
+        else {
             return false;
         };
-        connection.rooms.remove(at);
-        connection.snapshots.retain(|pending| pending.room != *room);
-        self.organisations[connection.organisation].leave(room, key);
+        connection.details.rooms.remove(at);
+        connection
+            .details
+            .snapshots
+            .retain(|pending| pending.room != *room);
+        self.organisations[connection.details.organisation].leave(room, key);
         true
     }
 
@@ -166,7 +176,7 @@ impl<O: Outlet> Hub<O> {
                 continue;
             }
             count += 1;
-            let revoked = &mut self.connections[key].revoked;
+            let revoked = &mut self.connections[key].details.revoked;
             if !revoked.contains(room) {
                 revoked.push(room.clone());
             }
@@ -181,7 +191,7 @@ impl<O: Outlet> Hub<O> {
     pub fn rooms(&self, key: ConnectionKey) -> &[Room] {
         self.connections
             .get(key)
-            .map_or(&[], |connection| &connection.rooms)
+            .map_or(&[], |connection| &connection.details.rooms)
     }
 
     /// The connection has ended.
@@ -189,9 +199,9 @@ impl<O: Outlet> Hub<O> {
         let Some(connection) = self.connections.remove(key) else {
             return;
         };
-        let log = &mut self.organisations[connection.organisation];
+        let log = &mut self.organisations[connection.details.organisation];
         log.connections -= 1;
-        for room in &connection.rooms {
+        for room in &connection.details.rooms {
             log.leave(room, key);
         }
     }

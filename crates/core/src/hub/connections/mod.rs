@@ -17,43 +17,60 @@ use crate::domain::room::Room;
 
 use crate::hub::OrganisationKey;
 use crate::hub::delivery::conflate::SentEarly;
+use crate::hub::window::OrganisationLog;
 use resume::Resumption;
 
 pub use members::Start;
 
+/// What a fan-out looks at, for each member of a room: it lies in one place, and all else elsewhere.
 #[derive(Debug)]
 pub(in crate::hub) struct Connection<O> {
     pub(in crate::hub) outlet: O,
+    /// The fan-out that reached this connection last: several rooms of one event deliver it once.
+    pub(in crate::hub) stamp: u64,
+    /// Monotonic time at which an item with a cursor was sent last.
+    pub(in crate::hub) last_at: u64,
+    pub(in crate::hub) state: ConnectionState,
+    /// Of [`Resyncs`](resyncs::Resyncs): up to which it was seen to.
+    pub(in crate::hub) epoch: u32,
+    pub(in crate::hub) schedule: Schedule,
+    pub(in crate::hub) details: Box<Details>,
+}
+
+/// The part of a connection that is not looked at for each event.
+#[derive(Debug)]
+pub(in crate::hub) struct Details {
     pub(in crate::hub) organisation: OrganisationKey,
     pub(in crate::hub) rooms: Vec<Room>,
     /// Rooms that were revoked, until the client is notified. At most as many as it could hold.
     pub(in crate::hub) revoked: Vec<Room>,
-    pub(in crate::hub) state: ConnectionState,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(in crate::hub) controls: VecDeque<Control>,
-    /// The cursor that was sent last.
+    /// The cursor that was sent last before the connection turned live. Kept up to date while it lags; see
+    /// [`Connection::turn_lagging`].
     pub(in crate::hub) last: Arc<str>,
-    /// Monotonic time of that.
-    pub(in crate::hub) last_at: u64,
+    /// The organisation's head when the connection turned live.
+    pub(in crate::hub) live_from: u64,
     /// The last append before this connection started fresh, or was resynced. `None`: it was resumed.
     pub(in crate::hub) started_after: Option<u64>,
     /// Rooms whose snapshot is not sent completely; see [`Turn::send_snapshots`](super::delivery::turn::Turn::send_snapshots). Each
     /// room once, all of them held. While there are any the connection lags.
     pub(in crate::hub) snapshots: Vec<PendingSnapshot>,
-    /// The fan-out that reached this connection last: several rooms of one event deliver it once.
-    pub(in crate::hub) stamp: u64,
-    /// Of [`Resyncs`](resyncs::Resyncs): up to which it was seen to.
-    pub(in crate::hub) epoch: u32,
     /// Of [`LogContact`](super::LogContact), when it was notified last.
     pub(in crate::hub) contact_changes: u32,
-    pub(in crate::hub) schedule: Schedule,
 }
 
 #[derive(Debug)]
 pub(in crate::hub) enum ConnectionState {
     /// Each publication is offered as it is appended. Nothing of the window is pending.
     Live,
-    Lagging(Lag),
+    Lagging(Box<Lag>),
+}
+
+impl ConnectionState {
+    pub(in crate::hub) fn lagging(lag: Lag) -> Self {
+        Self::Lagging(Box::new(lag))
+    }
 }
 
 /// What a connection that is fed from the log still needs.
@@ -126,15 +143,17 @@ impl<O> Connection<O> {
     pub(in crate::hub) fn push(&mut self, control: Control) {
         let same =
             |waiting: &Control| std::mem::discriminant(waiting) == std::mem::discriminant(&control);
-        if !self.controls.iter().any(same) {
-            self.controls.push_back(control);
+        if !self.details.controls.iter().any(same) {
+            self.details.controls.push_back(control);
         }
     }
 
     /// Starts to send the snapshot of a room, or starts over.
     pub(in crate::hub) fn request_snapshot(&mut self, room: &Room) {
-        self.snapshots.retain(|pending| pending.room != *room);
-        self.snapshots.push(PendingSnapshot {
+        self.details
+            .snapshots
+            .retain(|pending| pending.room != *room);
+        self.details.snapshots.push(PendingSnapshot {
             room: room.clone(),
             next: 0,
         });
@@ -147,13 +166,13 @@ impl<O> Connection<O> {
             ConnectionState::Lagging(lag) => !lag.uncovered.is_empty(),
             ConnectionState::Live => false,
         };
-        unread || !self.snapshots.is_empty()
+        unread || !self.details.snapshots.is_empty()
     }
 
     /// What is pending and stays true after a resync: that the log cannot be read, and rooms that were revoked.
     pub(in crate::hub) fn kept_on_resync(&self) -> (Option<Control>, Option<Control>) {
         let waiting = |wanted: fn(&Control) -> bool| {
-            let found = self.controls.iter().find(|control| wanted(control));
+            let found = self.details.controls.iter().find(|control| wanted(control));
             found.copied()
         };
         (
@@ -169,7 +188,24 @@ impl<O> Connection<O> {
 
     /// Its welcome has gone out.
     pub(in crate::hub) fn is_welcomed(&self) -> bool {
-        !(self.controls.iter()).any(|control| matches!(control, Control::Welcome(_)))
+        !(self.details.controls.iter()).any(|control| matches!(control, Control::Welcome(_)))
+    }
+
+    /// From this entry on, the newest or the next one, it is fed from the window. If it lags already it stays where it is.
+    ///
+    /// While it was live its cursor was not written down for each event. It has been sent all that was appended before the entry, so
+    /// the cursor of the one before that is true for it. If that was appended while it was live, it is no older than anything that
+    /// was sent to it since, and newer than what was sent before. If not, nothing was sent since the connection turned live, and what
+    /// was sent last by then may be newer: a `cursor` item covers what was read after the last append. So no cursor goes back, and
+    /// none is older than the last event that the connection received: it is resumed for as long as it would be from that.
+    pub(in crate::hub) fn turn_lagging(&mut self, log: &OrganisationLog, next: u64) {
+        if !self.is_live() {
+            return;
+        }
+        if next > self.details.live_from {
+            self.details.last = log.cursor_before(next);
+        }
+        self.state = ConnectionState::lagging(Lag::from(next));
     }
 
     pub(in crate::hub) fn is_live(&self) -> bool {
@@ -177,6 +213,6 @@ impl<O> Connection<O> {
     }
 
     pub(in crate::hub) fn holds(&self, room: &Room) -> bool {
-        self.rooms.contains(room)
+        self.details.rooms.contains(room)
     }
 }

@@ -47,7 +47,7 @@ impl Concerned {
     fn is<O>(self, connection: &Connection<O>) -> bool {
         match self {
             Self::All => true,
-            Self::StartedBefore(append) => connection.started_after < Some(append),
+            Self::StartedBefore(append) => connection.details.started_after < Some(append),
             Self::VectorDiffers { hash, tag } => match &connection.state {
                 ConnectionState::Live => false,
                 ConnectionState::Lagging(lag) => {

@@ -71,7 +71,7 @@ impl<O: Outlet> Hub<O> {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if std::mem::replace(&mut connection.contact_changes, changes) != changes {
+        if std::mem::replace(&mut connection.details.contact_changes, changes) != changes {
             self.control(key, Control::Stale, now);
         }
         self.renew_cursor(key, now);

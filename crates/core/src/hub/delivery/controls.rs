@@ -16,10 +16,11 @@ impl Turn<'_> {
         connection: &mut Connection<O>,
         reason: ResyncReason,
     ) {
-        connection.state = ConnectionState::Lagging(Lag::from(self.log.head()));
-        connection.last = self.shared_cursor();
-        connection.started_after = Some(self.appends);
+        connection.state = ConnectionState::lagging(Lag::from(self.log.head()));
+        connection.details.last = self.shared_cursor();
+        connection.details.started_after = Some(self.appends);
         let welcome = connection
+            .details
             .controls
             .iter()
             .find_map(|control| match control {
@@ -27,7 +28,7 @@ impl Turn<'_> {
                 Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
             });
         let (stale, revoked) = connection.kept_on_resync();
-        connection.controls.clear();
+        connection.details.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it starts here.
             Some(Resumption::Fresh) => connection.push(Control::Welcome(Resumption::Fresh)),
@@ -59,24 +60,24 @@ impl Turn<'_> {
             let mut controls = controls.iter();
             controls.position(|control| !(incomplete && *control == Control::Cursor))
         };
-        while let Some(at) = next(&connection.controls) {
-            let control = connection.controls[at];
+        while let Some(at) = next(&connection.details.controls) {
+            let control = connection.details.controls[at];
             let cursor = self.cursor_of(connection);
             let item = match control {
                 Control::Welcome(resumption) => ControlItem::Welcome {
                     resumption,
-                    rooms: &connection.rooms,
+                    rooms: &connection.details.rooms,
                     window_seconds: self.log.window(self.settings.window_ms, self.now) / 1000,
                     cursor: &cursor,
                 },
                 Control::Resync(reason) => ControlItem::Resync {
                     reason,
-                    rooms: &connection.rooms,
+                    rooms: &connection.details.rooms,
                     cursor: &cursor,
                 },
                 Control::Revoked(reason) => ControlItem::Revoked {
                     reason,
-                    rooms: &connection.revoked,
+                    rooms: &connection.details.revoked,
                     cursor: &cursor,
                 },
                 Control::Cursor => ControlItem::Cursor { cursor: &cursor },
@@ -89,11 +90,11 @@ impl Turn<'_> {
             if connection.outlet.offer(Item::Control(item)) == Offered::Full {
                 return Err(Stop::OutletFull);
             }
-            connection.controls.remove(at);
+            connection.details.controls.remove(at);
             if let Control::Revoked(_) = control {
-                connection.revoked.clear();
+                connection.details.revoked.clear();
             }
-            connection.last = cursor;
+            connection.details.last = cursor;
             connection.last_at = self.now.monotonic;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::turn::Turn;
 use crate::domain::cursor::Cursor;
-use crate::hub::connections::{Connection, ConnectionState, Lag};
+use crate::hub::connections::{Connection, ConnectionState};
 use crate::hub::positions::partition::Partition;
 
 impl Turn<'_> {
@@ -13,19 +13,17 @@ impl Turn<'_> {
         match &connection.state {
             ConnectionState::Live => self.shared_cursor(),
             // Behind the head: what was sent last, for there is more to come.
-            ConnectionState::Lagging(lag) if lag.next < self.log.head() => connection.last.clone(),
-            ConnectionState::Lagging(Lag {
-                cursor_vector: None,
-                ..
-            }) => self.shared_cursor(),
-            // At the head: what the client came with, and what was sent or skipped here.
-            ConnectionState::Lagging(Lag {
-                cursor_vector: Some(vector),
-                ..
-            }) => {
-                let here = self.log.cursor(self.positions, self.settings, self.now);
-                self.encode(&here.merged(vector))
+            ConnectionState::Lagging(lag) if lag.next < self.log.head() => {
+                connection.details.last.clone()
             }
+            ConnectionState::Lagging(lag) => match &lag.cursor_vector {
+                None => self.shared_cursor(),
+                // At the head: what the client came with, and what was sent or skipped here.
+                Some(vector) => {
+                    let here = self.log.cursor(self.positions, self.settings, self.now);
+                    self.encode(&here.merged(vector))
+                }
+            },
         }
     }
 
@@ -59,11 +57,11 @@ impl Turn<'_> {
         connection: &Connection<O>,
         except: impl Fn(&Partition) -> bool,
     ) -> bool {
-        let ConnectionState::Lagging(Lag {
-            cursor_vector: Some(vector),
-            ..
-        }) = &connection.state
-        else {
+        let vector = match &connection.state {
+            ConnectionState::Live => None,
+            ConnectionState::Lagging(lag) => lag.cursor_vector.as_ref(),
+        };
+        let Some(vector) = vector else {
             return true;
         };
         vector.marks.iter().all(|mark| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::outlet::{Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
-use crate::hub::connections::{ConnectionState, Lag, Schedule};
+use crate::hub::connections::Schedule;
 use crate::hub::{Hub, Now, OrganisationKey};
 
 /// An event that asks for an acknowledgement is offered to so many at once: each is encoded and remembered by itself, which takes
@@ -82,7 +82,7 @@ impl<O: Outlet> Hub<O> {
                 }
                 if connection.is_live() && (connection.epoch != epoch || offers == 0) {
                     // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
-                    connection.state = ConnectionState::Lagging(Lag::from(sequence));
+                    connection.turn_lagging(log, sequence);
                 }
                 if !connection.is_live() {
                     if connection.schedule == Schedule::Idle {
@@ -95,13 +95,11 @@ impl<O: Outlet> Hub<O> {
                 match connection.outlet.offer_shared(entry, &mut shared) {
                     Offered::Taken => {
                         delivered += 1;
-                        // Should it lag from here on, this is its position.
-                        connection.last = entry.cursor().clone();
                         connection.last_at = now.monotonic;
                     }
                     Offered::Full => {
                         self.counts.slowed += 1;
-                        connection.state = ConnectionState::Lagging(Lag::from(sequence));
+                        connection.turn_lagging(log, sequence);
                         connection.schedule = Schedule::Waiting;
                     }
                 }

@@ -58,7 +58,7 @@ impl Turn<'_> {
         let ConnectionState::Lagging(lag) = &mut connection.state else {
             return Ok(());
         };
-        let mut merge = RoomMerge::new(self.log, &connection.rooms, lag.next);
+        let mut merge = RoomMerge::new(self.log, &connection.details.rooms, lag.next);
         let mut held = Vec::with_capacity(merge.rooms.len());
         for _ in 0..TURN_ENTRIES {
             // Nothing is appended during a turn, so a connection without a next entry has reached the head, also if the last entries
@@ -95,7 +95,7 @@ impl Turn<'_> {
 
             // A full outlet leaves the connection before this entry: it is offered again, by then perhaps with a newer record of its
             // key in its place.
-            let own = self.own_cursor(lag, entry, newer.is_some(), &connection.last);
+            let own = self.own_cursor(lag, entry, newer.is_some(), &connection.details.last);
             let delivery = Delivery {
                 entry: sent,
                 cursor: own
@@ -116,7 +116,7 @@ impl Turn<'_> {
             self.counts.delivered(&sent.publication().event, 1);
             self.budget.count(sent.publication());
             lag.next = sequence + 1;
-            connection.last = own.unwrap_or_else(|| sent.cursor().clone());
+            connection.details.last = own.unwrap_or_else(|| sent.cursor().clone());
             connection.last_at = self.now.monotonic;
         }
         Err(Stop::Budget)

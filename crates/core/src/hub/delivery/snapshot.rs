@@ -25,20 +25,21 @@ impl Turn<'_> {
         let ConnectionState::Lagging(lag) = &connection.state else {
             return Ok(());
         };
-        if connection.snapshots.is_empty() {
+        if connection.details.snapshots.is_empty() {
             return Ok(());
         }
         let position = lag.next;
         let cursor = self.cursor_of(connection);
         let table = &self.log.snapshot;
         let mut upcoming: Vec<_> = connection
+            .details
             .snapshots
             .iter()
             .map(|pending| table.first_in(&pending.room, pending.next..position))
             .collect();
         for _ in 0..TURN_ENTRIES {
             let Some(sequence) = upcoming.iter().flatten().min().copied() else {
-                connection.snapshots.clear();
+                connection.details.snapshots.clear();
                 return Ok(());
             };
             let (choice, lookups) = self.choose(connection, sequence, position);
@@ -58,7 +59,7 @@ impl Turn<'_> {
                 }
                 self.budget.count(publication);
                 self.counts.delivered(&publication.event, 1);
-                connection.last = cursor.clone();
+                connection.details.last = cursor.clone();
                 connection.last_at = self.now.monotonic;
                 if let (Choice::Other(newer), ConnectionState::Lagging(lag)) =
                     (choice, &mut connection.state)
@@ -67,7 +68,7 @@ impl Turn<'_> {
                     lag.sent_early.add(publication, newer);
                 }
             }
-            for (pending, upcoming) in connection.snapshots.iter_mut().zip(&mut upcoming) {
+            for (pending, upcoming) in connection.details.snapshots.iter_mut().zip(&mut upcoming) {
                 pending.next = pending.next.max(sequence + 1);
                 if *upcoming == Some(sequence) {
                     *upcoming = table.first_in(&pending.room, pending.next..position);
@@ -102,8 +103,8 @@ impl Turn<'_> {
         {
             return (Choice::This, 0);
         }
-        let lookups = connection.rooms.len();
-        let held = connection.rooms.iter();
+        let lookups = connection.details.rooms.len();
+        let held = connection.details.rooms.iter();
         let held = held.filter_map(|room| Some((newest_in(room)?, room)));
         let Some((newest, room)) = held.max_by_key(|(newest, _)| *newest) else {
             return (Choice::This, lookups);
@@ -111,6 +112,7 @@ impl Turn<'_> {
         // The newer one is sent in its own place, unless the connection leaves that room before.
         let is_due = newest >= position
             || connection
+                .details
                 .snapshots
                 .iter()
                 .any(|pending| pending.room == *room && pending.next <= newest);

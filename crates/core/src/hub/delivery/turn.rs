@@ -98,6 +98,7 @@ impl Turn<'_> {
         }
         if self.has_passed_vector(connection, |_| false) {
             connection.state = ConnectionState::Live;
+            connection.details.live_from = self.log.head();
         }
         Ok(())
     }
@@ -112,7 +113,7 @@ impl Turn<'_> {
         if lag.next >= first {
             return;
         }
-        let missed = connection.rooms.iter().any(|room| {
+        let missed = connection.details.rooms.iter().any(|room| {
             let log = self.log.rooms.get(room);
             log.is_some_and(|log| log.evicted > lag.next)
         });

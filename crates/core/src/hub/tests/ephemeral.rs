@@ -11,11 +11,11 @@ fn state_of(rig: &Rig, client: &Client) -> String {
     let connection = &rig.hub.connections[client.key];
     format!(
         "{:?} {:?} {} {:?} {:?} {:?}",
-        connection.last,
-        connection.started_after,
+        connection.details.last,
+        connection.details.started_after,
         connection.last_at,
         connection.state,
-        connection.controls,
+        connection.details.controls,
         connection.schedule,
     )
 }

@@ -6,6 +6,7 @@ mod delivery;
 mod ephemeral;
 mod eviction;
 mod hostile;
+mod lag_cursors;
 mod resumption;
 mod resyncs;
 mod revocation;

@@ -54,6 +54,8 @@ pub(in crate::hub) struct OrganisationLog {
     pub(in crate::hub) snapshot: SnapshotTable,
     pub(in crate::hub) late: LateRecords,
     entries: VecDeque<Arc<Entry>>,
+    /// The cursors of the newest entry and of the one before, also when they were evicted. Empty: there was none.
+    cursors: [Arc<str>; 2],
     first: u64,
     /// Sequence numbers of the entries of each partition: their offsets rise.
     by_partition: HashMap<u32, VecDeque<u64>>,
@@ -75,6 +77,7 @@ impl OrganisationLog {
             snapshot: SnapshotTable::new(owner),
             late: LateRecords::default(),
             entries: VecDeque::new(),
+            cursors: [Arc::from(""), Arc::from("")],
             first: 0,
             by_partition: HashMap::new(),
             floors: HashMap::new(),
@@ -118,6 +121,11 @@ impl OrganisationLog {
         };
         let missed = self.by_partition.iter().filter_map(missed);
         missed.min().unwrap_or(self.head())
+    }
+
+    /// The cursor of what was appended before the newest entry, or before the head.
+    pub(in crate::hub) fn cursor_before(&self, next: u64) -> Arc<str> {
+        self.cursors[usize::from(next < self.head())].clone()
     }
 
     pub(in crate::hub) fn oldest(&self) -> Option<Now> {
@@ -186,6 +194,8 @@ impl OrganisationLog {
         self.snapshot
             .put(sequence, publication, entry.partition, record_index);
         self.bytes += entry.cost;
+        self.cursors.swap(0, 1);
+        self.cursors[0] = entry.cursor().clone();
         let same = self.by_partition.entry(entry.partition).or_default();
         same.push_back(sequence);
         self.entries.push_back(entry);
