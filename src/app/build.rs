@@ -198,6 +198,7 @@ fn socket_io_settings(settings: &Settings) -> SocketIoSettings {
             slow_client_timeout: sockets.slow_client_timeout,
             heartbeat: ping_interval.saturating_add(ping_timeout),
             allow_query_token: settings.auth.allow_query_token,
+            lane: sockets.lane,
         },
     }
 }

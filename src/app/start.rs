@@ -14,13 +14,13 @@ use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
 use super::reload::{Reload, Reread};
-use super::stats::{Scrape, ScrapeSources, delivery_times};
+use super::stats::{Scrape, ScrapeSources};
 use crate::api::{self, Probes};
 use crate::demo::Demo;
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
 use crate::net::ConnectionTable;
-use crate::session::{OnDelivered, Sessions, SharedHub};
+use crate::session::{Sessions, SharedHub};
 use crate::socketio::Engine;
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events, watch_loop};
@@ -73,7 +73,6 @@ impl App {
         let drive = HubDrive {
             hub,
             feed,
-            delivered: delivery_times(&metrics),
             stop: over.token.clone(),
         };
         lifecycle.critical("hub", drive.run());
@@ -147,13 +146,12 @@ impl App {
 struct HubDrive {
     hub: Arc<SharedHub>,
     feed: mpsc::Receiver<Vec<Feed>>,
-    delivered: OnDelivered,
     stop: CancellationToken,
 }
 
 impl HubDrive {
     async fn run(self) -> anyhow::Result<()> {
-        let stopped = self.hub.drive(self.feed, self.delivered, self.stop).await;
+        let stopped = self.hub.drive(self.feed, self.stop).await;
         anyhow::ensure!(stopped, "the reader of Kafka has ended");
         Ok(())
     }

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::log_reader::LogReader;
 use crate::clock;
 use crate::net::{ConnectionTable, NetStats};
-use crate::session::{OnDelivered, Sessions, SharedHub};
+use crate::session::{Sessions, SharedHub};
 use crate::telemetry::labels::{Component, Label, RejectReason, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
-use crate::telemetry::{DeliveryTimes, Metrics, render_lag};
+use crate::telemetry::{Metrics, render_lag};
 
 /// The counters of the profile's events. Records cannot add to them; only a profile names events.
 pub(super) struct EventCounters {
@@ -221,15 +221,6 @@ fn rooms(snapshot: &HubStatistics) -> Value {
         )
     });
     Value::Object(rooms.collect())
-}
-
-/// Times deliveries from the record's timestamp on: once per publication that a live connection took.
-pub(super) fn delivery_times(metrics: &Metrics) -> OnDelivered {
-    let times = metrics.delivery_times.clone();
-    Box::new(move |event, timestamp| {
-        let took = DeliveryTimes::elapsed(timestamp, clock::wall_ms());
-        times.observe(times.index(event), took);
-    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]

@@ -9,6 +9,7 @@ pub(super) const MAX_HEADER: usize = 10;
 pub(super) const FIN: u8 = 0x80;
 pub(super) const OPCODE: u8 = 0x0f;
 const CLOSE: u8 = 8;
+const TEXT: u8 = 1;
 
 /// The start of a frame, once its header is whole.
 #[derive(Debug, Clone, Copy)]
@@ -92,20 +93,44 @@ impl<'a> FrameStart<'a> {
 /// A whole, unmasked frame.
 pub(super) fn frame_of(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(MAX_HEADER + payload.len());
-    bytes.push(FIN | opcode);
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(short @ ..126), _) => bytes.push(short),
-        (_, Ok(middle)) => {
-            bytes.push(126);
-            bytes.extend_from_slice(&middle.to_be_bytes());
-        }
-        _ => {
-            bytes.push(127);
-            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-    }
+    let (header, header_len) = header_of(opcode, payload.len());
+    bytes.extend_from_slice(&header[..header_len]);
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// Appends an unmasked text frame, whose payload `write` appends.
+pub fn append_text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; MAX_HEADER]);
+    write(out);
+    let payload_start = start + MAX_HEADER;
+    let (header, header_len) = header_of(TEXT, out.len() - payload_start);
+    out[start..start + header_len].copy_from_slice(&header[..header_len]);
+    out.copy_within(payload_start.., start + header_len);
+    out.truncate(out.len() - (MAX_HEADER - header_len));
+}
+
+/// The header of a whole, unmasked message, and how many bytes of it count.
+fn header_of(opcode: u8, payload_len: usize) -> ([u8; MAX_HEADER], usize) {
+    let mut header = [0; MAX_HEADER];
+    header[0] = FIN | opcode;
+    match (u8::try_from(payload_len), u16::try_from(payload_len)) {
+        (Ok(short @ ..126), _) => {
+            header[1] = short;
+            (header, 2)
+        }
+        (_, Ok(middle)) => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&middle.to_be_bytes());
+            (header, 4)
+        }
+        _ => {
+            header[1] = 127;
+            header[2..].copy_from_slice(&(payload_len as u64).to_be_bytes());
+            (header, MAX_HEADER)
+        }
+    }
 }
 
 fn clamped_len(bytes: u64, most: usize) -> usize {
@@ -128,6 +153,16 @@ pub(super) fn payload_length(header: &[u8]) -> Option<u64> {
 mod tests {
     use super::frame_of as frame;
     use super::*;
+
+    #[test]
+    fn a_text_frame_is_appended_behind_what_is_there() {
+        for payload_len in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
+            let payload = vec![b'x'; payload_len];
+            let mut out = frame(1, b"before");
+            append_text_frame(&mut out, |out| out.extend_from_slice(&payload));
+            assert_eq!(out, [frame(1, b"before"), frame(1, &payload)].concat());
+        }
+    }
 
     #[test]
     fn start_of_a_frame_says_what_it_is_once_its_header_is_whole() {

@@ -6,14 +6,16 @@
 use tokio::io::ReadBuf;
 
 use super::frame_start::{OPCODE, frame_of, payload_length};
-use super::observer::{FrameHead, Observer};
+use super::observer::{FrameHead, MESSAGE_HEAD, Observer};
 
 /// FIN and text, without a bit of an extension.
 const WHOLE_TEXT: u8 = 0x81;
 const MASKED: u8 = 0x80;
 const MASK_BYTES: usize = 4;
+/// A text whose further fragments follow.
+const FIRST_OF_TEXT: u8 = 0x01;
 /// So many payload bytes decide whether a message is held back.
-const HEAD: usize = 2;
+const KIND: usize = 2;
 
 /// The largest message that is held back; a larger one passes.
 const MOST_HELD: u64 = 64 * 1024;
@@ -74,8 +76,8 @@ impl InboundFrames {
         let Some(frame) = ClientFrame::parse(&self.held) else {
             return ClientFrame::header_needed(&self.held) - self.held.len();
         };
-        let head = usize::try_from(frame.payload_len).map_or(HEAD, |len| len.min(HEAD));
-        let least = frame.header_len + head;
+        let head = usize::try_from(frame.payload_len);
+        let least = frame.header_len + head.map_or(MESSAGE_HEAD, |len| len.min(MESSAGE_HEAD));
         let needed = if self.held.len() >= least && frame.is_read_by(observer, &self.held) {
             frame.header_len + usize::try_from(frame.payload_len).unwrap_or(0)
         } else {
@@ -88,6 +90,12 @@ impl InboundFrames {
         let Some(frame) = ClientFrame::parse(&self.held) else {
             return;
         };
+        if let Some(observer) = observer
+            && frame.mask.is_some()
+            && matches!(frame.first, WHOLE_TEXT | FIRST_OF_TEXT)
+        {
+            observer.message(&frame.payload(&self.held, MESSAGE_HEAD));
+        }
         let rewritten = observer
             .filter(|_| frame.is_read_by(observer, &self.held))
             .and_then(|observer| observer.rewrite(&frame.payload(&self.held, usize::MAX)));
@@ -151,7 +159,7 @@ impl ClientFrame {
         }
         observer.reads(FrameHead {
             opcode: self.first & OPCODE,
-            head: &self.payload(frame, HEAD),
+            head: &self.payload(frame, KIND),
             payload_len: usize::try_from(self.payload_len).unwrap_or(usize::MAX),
         })
     }

@@ -57,9 +57,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 pub use accept::{Stopping, serve};
 pub use delivery::DeliveryWatch;
 pub use descriptors::raise_descriptor_limit;
+pub use frame_start::append_text_frame;
 pub use guard::{ConnectionEnd, Guard};
 pub use lane::{LaneFrame, LaneOffer, RecordStamp};
-pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED, Observer};
+pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 
 /// Connections that the kernel keeps for us while the loop is busy: a whole fleet reconnects at once after a deploy.

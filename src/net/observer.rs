@@ -5,6 +5,9 @@ use super::lane::RecordStamp;
 /// How many payload bytes of a frame are shown: enough to tell the packets of Engine.IO and Socket.IO apart.
 pub const HEAD_BYTES: usize = 16;
 
+/// How many payload bytes of a client's message are shown: enough for the types, the namespace and the id of an acknowledgement.
+pub const MESSAGE_HEAD: usize = 24;
+
 /// The largest payload that is held back for [`Observer::inspect`]; a longer one goes out unseen, whatever its kind.
 pub const MOST_INSPECTED: usize = 4096;
 
@@ -58,6 +61,10 @@ pub trait Observer: Send + Sync {
     fn inspect(&self, _opcode: u8, _payload: &[u8]) -> FrameAnswer {
         FrameAnswer::Pass
     }
+
+    /// The client has sent the start of a text message: its first payload bytes, at most [`MESSAGE_HEAD`], and fewer only if its
+    /// first frame has no more. Called on the task that reads, without a lock, before the library sees the message.
+    fn message(&self, _head: &[u8]) {}
 
     /// Whether [`rewrite`](Self::rewrite) is to see this message of the client: a whole text, of which the first two bytes
     /// are shown. The answer depends on nothing but them.

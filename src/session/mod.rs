@@ -9,6 +9,7 @@
 //! A transport frames, sends, and closes itself when its [`TransportHandle`] says so; `tests/memory.rs` is a small one.
 
 mod admission;
+mod asks;
 mod commands;
 mod connect;
 mod handshake_rooms;
@@ -22,7 +23,7 @@ mod shared_hub;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -41,14 +42,15 @@ pub use log_source::LogSource;
 pub use registry::OpenSessions;
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
-pub use shared_frames::{SharedFrames, WireFormat};
-pub use shared_hub::{AnyOutlet, OnDelivered, SharedHub};
+pub use shared_frames::{Question, SharedFrames, WireFormat};
+pub use shared_hub::{AnyOutlet, SharedHub};
 
 use crate::auth::Verifier;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
+use asks::{AskingSessions, OpenAsks};
 use receipts::{Outstanding, Receipts};
 
 /// What all sessions share.
@@ -66,6 +68,8 @@ pub struct Sessions {
     open: OpenSessions,
     receipts: Arc<dyn Receipts>,
     outstanding: Outstanding,
+    asking: AskingSessions,
+    next_ask: AtomicU32,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -104,6 +108,8 @@ impl Sessions {
             open: OpenSessions::default(),
             receipts: parts.receipts,
             outstanding: Outstanding::default(),
+            asking: AskingSessions::default(),
+            next_ask: AtomicU32::new(0),
             metrics: parts.metrics,
             lifecycle: parts.lifecycle,
         })
@@ -138,8 +144,10 @@ pub struct Session {
     key: OnceLock<ConnectionKey>,
     /// While it is connected.
     carrier: Mutex<Option<SessionCarrier>>,
-    /// Acknowledgements that it was asked for and has not given.
+    /// How many acknowledgements it was asked for and has not given.
     outstanding: Outstanding,
+    /// Those of them that were asked for by a number of ours.
+    asks: OpenAsks,
 }
 
 /// What carries a session, and what that is counted as.
@@ -158,6 +166,7 @@ impl Session {
             key: OnceLock::new(),
             carrier: Mutex::new(None),
             outstanding: Outstanding::default(),
+            asks: OpenAsks::default(),
         }
     }
 
@@ -172,6 +181,15 @@ impl Session {
 
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub fn hub(&self) -> &Arc<SharedHub> {
+        &self.shared.hub
+    }
+
+    /// A number for a question, see [`Sessions::ask_number`].
+    pub fn ask_number(&self) -> u32 {
+        self.shared.ask_number()
     }
 
     pub fn key(&self) -> Option<ConnectionKey> {
@@ -212,11 +230,13 @@ impl Session {
     }
 
     /// Its connection has ended. Only the first call counts.
-    pub fn end(&self, reason: CloseReason) {
+    pub fn end(self: &Arc<Self>, reason: CloseReason) {
         if let Some(key) = self.key() {
             self.shared.open.remove(key, self);
             self.shared.hub.with(|hub, _| hub.close(key));
         }
+        // Nothing more is asked.
+        self.end_asks();
         let carrier = self.carrier().take();
         if let Some(carrier) = carrier {
             let metrics = &self.shared.metrics;

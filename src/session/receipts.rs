@@ -98,7 +98,8 @@ impl Outstanding {
 pub struct Asked {
     session: Arc<Session>,
     event: Arc<str>,
-    id: String,
+    /// Of the record.
+    id: Arc<str>,
     since_ms: u64,
 }
 
@@ -131,9 +132,8 @@ impl Session {
     }
 
     /// Notes that this client is asked to acknowledge a publication. `None`: too many are outstanding already.
-    pub fn ask(self: &Arc<Self>, event: &Arc<str>, id: String) -> Option<Asked> {
-        if !self.may_ask() {
-            events::asked(&self.shared.metrics, event, AskOutcome::NotAsked, None);
+    pub fn ask(self: &Arc<Self>, event: &Arc<str>, id: Arc<str>) -> Option<Asked> {
+        if !self.may_ask(event) {
             return None;
         }
         events::asked(&self.shared.metrics, event, AskOutcome::Asked, None);
@@ -146,13 +146,21 @@ impl Session {
         })
     }
 
-    fn may_ask(&self) -> bool {
-        let may = self.outstanding.take(MAX_ASKED_OF_ONE);
-        if may && !self.shared.outstanding.take(MAX_ASKED) {
+    pub(super) fn may_ask(&self, event: &str) -> bool {
+        let own = self.outstanding.take(MAX_ASKED_OF_ONE);
+        let may = own && self.shared.outstanding.take(MAX_ASKED);
+        if own && !may {
             self.outstanding.give_back();
-            return false;
+        }
+        if !may {
+            events::asked(&self.shared.metrics, event, AskOutcome::NotAsked, None);
         }
         may
+    }
+
+    pub(super) fn give_ask_back(&self) {
+        self.outstanding.give_back();
+        self.shared.outstanding.give_back();
     }
 
     fn keep(
@@ -180,6 +188,16 @@ impl Session {
 }
 
 impl Asked {
+    /// Of an acknowledgement that was counted by [`Session::may_ask`].
+    pub(super) fn new(session: Arc<Session>, event: Arc<str>, id: Arc<str>, since_ms: u64) -> Self {
+        Self {
+            session,
+            event,
+            id,
+            since_ms,
+        }
+    }
+
     /// The client answered, or did not.
     pub async fn answered(self, answered: bool) {
         let after_ms = clock::monotonic_ms().saturating_sub(self.since_ms);
@@ -204,8 +222,7 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.session.outstanding.give_back();
-        self.session.shared.outstanding.give_back();
+        self.session.give_ask_back();
     }
 }
 

@@ -125,11 +125,12 @@ impl SessionIndex {
 }
 
 impl Sessions {
-    /// Closes sessions whose token has expired, once a second until `stop`.
+    /// Closes sessions whose token has expired, and gives up acknowledgements that do not come, once a second until `stop`.
     pub async fn watch_expiry(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.close_expired(clock::wall_ms() / 1000).await;
+            self.expire_asks(clock::monotonic_ms()).await;
         }
     }
 

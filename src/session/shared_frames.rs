@@ -1,5 +1,7 @@
 //! An event encoded once for all connections that are offered it in one fan-out.
 
+use std::sync::Arc;
+
 use crate::net::LaneFrame;
 
 /// How an event may be framed. Each transport fills in its own.
@@ -20,11 +22,37 @@ const FORMATS: usize = 4;
 #[derive(Default)]
 pub struct SharedFrames {
     frames: [Option<LaneFrame>; FORMATS],
+    /// The same frames with a question.
+    asking: [Option<LaneFrame>; FORMATS],
+    question: Option<Question>,
+}
+
+/// The client is to acknowledge the event.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// From [`Sessions::ask_number`](super::Sessions::ask_number).
+    pub number: u32,
+    /// Of the record: topic, partition, offset.
+    pub id: Arc<str>,
 }
 
 impl SharedFrames {
     /// The frame of this format, encoded by the first that asks.
     pub fn get(&mut self, format: WireFormat, encode: impl FnOnce() -> LaneFrame) -> &LaneFrame {
         self.frames[format as usize].get_or_insert_with(encode)
+    }
+
+    /// The question of this fan-out, the same for all its connections.
+    pub fn question(&mut self, make: impl FnOnce() -> Question) -> Question {
+        self.question.get_or_insert_with(make).clone()
+    }
+
+    /// As [`get`](Self::get), of the frame with the question.
+    pub fn get_asking(
+        &mut self,
+        format: WireFormat,
+        encode: impl FnOnce() -> LaneFrame,
+    ) -> &LaneFrame {
+        self.asking[format as usize].get_or_insert_with(encode)
     }
 }

@@ -132,6 +132,8 @@ pub struct Sockets {
     pub max_rooms: usize,
     /// Over which connections are closed at shutdown.
     pub drain: Duration,
+    /// Events to WebSocket clients are written below the library.
+    pub lane: bool,
 }
 
 /// Values that a subcommand puts below the environment: the demo's address, secret and brokers.

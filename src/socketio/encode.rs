@@ -1,4 +1,4 @@
-//! The one function that arranges every outgoing event as the arguments of a Socket.IO packet.
+//! The one function that arranges every outgoing event as the arguments of a Socket.IO packet, and that packet as a WebSocket frame.
 //!
 //! A stock client takes the last argument of any packet without an acknowledgement for its resume offset if it is a string.
 //! So each event ends with a cursor, or with something that is not a string.
@@ -12,10 +12,16 @@ use socketioxide::SendError;
 use socketioxide::ack::AckStream;
 use socketioxide::extract::SocketRef;
 
+use super::ROOT;
+use crate::net::append_text_frame;
 use crate::session::{ServerEvent, Session, record_meta};
 
+/// Engine.IO `message` with a Socket.IO EVENT, and with an ACK.
+const EVENT: &[u8] = b"42";
+const ANSWER: &[u8] = b"43";
+
 /// Brackets, quotes, commas, the packet type and the namespace around the arguments, in bytes: an upper bound.
-const FRAMING: usize = 32;
+const FRAMING: usize = 48;
 
 /// An event with its arguments, ready for the library.
 pub(super) struct Outgoing<'a> {
@@ -121,6 +127,26 @@ impl<'a> Outgoing<'a> {
         socket.emit_with_ack(self.event, &self.arguments())
     }
 
+    /// As one WebSocket frame for the lane.
+    pub(super) fn frame(&self, namespace: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.size());
+        self.append_frame(&mut out, namespace, None);
+        out
+    }
+
+    /// Appends the frame. `ack`: the client is to acknowledge the event under this number.
+    pub(super) fn append_frame(&self, out: &mut Vec<u8>, namespace: &str, ack: Option<u32>) {
+        append_text_frame(out, |out| {
+            append_packet_head(out, EVENT, namespace, ack.map(i64::from));
+            out.push(b'[');
+            append_json(out, self.event);
+            // The arguments are a list of their own, of which the bracket becomes the comma behind the name.
+            let comma = out.len();
+            append_json(out, &self.arguments());
+            out[comma] = b',';
+        });
+    }
+
     fn arguments(&self) -> Arguments<'_> {
         let cursor = match self.last {
             LastArgument::Cursor(cursor) => Some(cursor),
@@ -141,6 +167,34 @@ impl<'a> Outgoing<'a> {
             Body::None => None,
         }
     }
+}
+
+/// The answer to a command as one WebSocket frame for the lane.
+pub(super) fn answer_frame(namespace: &str, ack_id: i64, body: &RawValue) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FRAMING + body.get().len());
+    append_text_frame(&mut out, |out| {
+        append_packet_head(out, ANSWER, namespace, Some(ack_id));
+        out.push(b'[');
+        out.extend_from_slice(body.get().as_bytes());
+        out.push(b']');
+    });
+    out
+}
+
+/// Types, namespace and number, as the Socket.IO protocol (version 5) puts them before the JSON.
+fn append_packet_head(out: &mut Vec<u8>, types: &[u8], namespace: &str, number: Option<i64>) {
+    out.extend_from_slice(types);
+    if namespace != ROOT {
+        out.extend_from_slice(namespace.as_bytes());
+        out.push(b',');
+    }
+    if let Some(number) = number {
+        out.extend_from_slice(number.to_string().as_bytes());
+    }
+}
+
+fn append_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("texts and JSON are plain data");
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct EngineSettings {
     /// Of Engine.IO: the time between two pings, and how long the answer may take, together.
     pub heartbeat: Duration,
     pub allow_query_token: bool,
+    /// Events to WebSocket clients go by the lane, not through the library.
+    pub lane: bool,
 }
 
 pub struct Engine {
@@ -161,7 +163,7 @@ impl Engine {
         let carrier = websocket.then(|| guard.clone());
         let session = self.open_session(slot, &mut request, query, carrier);
         if websocket {
-            guard.set_observer(session.budget.clone());
+            guard.set_observer(session.clone());
         }
         request.extensions_mut().insert(session.clone());
         let response = self.call(request).await;

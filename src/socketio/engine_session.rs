@@ -13,7 +13,7 @@ use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
 use super::last_answer::LastAnswer;
 use super::polls::LastPost;
-use super::send_budget::SendBudget;
+use super::send_budget::{DeliveryStamps, SendBudget};
 use super::{POLLING, WEBSOCKET};
 use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
@@ -34,6 +34,7 @@ pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
     pub(super) tasks: TaskTracker,
     pub(super) budget: Arc<SendBudget>,
+    pub(super) deliveries: DeliveryStamps,
     pub(super) backlog: Backlog,
     pub(super) answers: Arc<LastAnswer>,
     pub(super) last_post: LastPost,
@@ -48,6 +49,8 @@ pub(super) struct EngineSession {
     /// The connection that the last answer to a poll without `t` went out by.
     answered_by: Mutex<Weak<Guard>>,
     slot: Arc<AdmissionSlot>,
+    /// Events go by the lane of its WebSocket, not through the library.
+    uses_lane: bool,
 }
 
 /// What carries the session at present.
@@ -89,10 +92,18 @@ impl EngineSession {
     ) -> Arc<Self> {
         let hub = engine.sessions.hub().clone();
         let max_payload = engine.settings.max_payload;
-        let budget = SendBudget::new(hub, slot.clone(), websocket.is_some(), max_payload);
+        let delivered = DeliveryStamps::new(engine.sessions.metrics().delivery_times.clone());
+        let budget = SendBudget::new(
+            hub,
+            delivered.clone(),
+            slot.clone(),
+            websocket.is_some(),
+            max_payload,
+        );
         Arc::new(Self {
             tasks: engine.lifecycle.tasks(),
             budget: Arc::new(budget),
+            deliveries: delivered,
             backlog: Backlog::default(),
             answers: LastAnswer::new(
                 engine.kept.clone(),
@@ -117,6 +128,7 @@ impl EngineSession {
             }),
             answered_by: Mutex::default(),
             slot,
+            uses_lane: engine.settings.lane,
         })
     }
 
@@ -179,6 +191,31 @@ impl EngineSession {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lane of its WebSocket, if events may go by it: the transport has changed for good, and the client's messages are followed, so
+    /// that its acknowledgements are seen.
+    pub(super) fn lane(&self) -> Option<Arc<Guard>> {
+        let carrier = self.carrier();
+        let guard = carrier.guard.as_ref();
+        guard
+            .filter(|guard| {
+                self.uses_lane && carrier.transport == WEBSOCKET && guard.reads_messages()
+            })
+            .cloned()
+    }
+
+    /// The client has acknowledged, in this namespace, the event that asked under this number.
+    pub(super) fn acknowledged(&self, namespace: &str, number: u32) {
+        let session = {
+            let carrier = self.carrier();
+            let mut sockets = carrier.sockets.iter();
+            let socket = sockets.find(|socket| socket.namespace == namespace);
+            socket.map(|socket| socket.session.clone())
+        };
+        if let Some(session) = session {
+            session.ack_received(number);
+        }
+    }
+
     /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
     pub(super) fn another_wrong_namespace(&self) -> bool {
         const MOST: usize = 3;
@@ -232,7 +269,7 @@ impl EngineSession {
 
     /// It wants to go on over this connection, as a WebSocket. False: it has one, or is about to, and the library would let
     /// the two race.
-    pub(super) fn begin_upgrade(&self, guard: &Arc<Guard>) -> bool {
+    pub(super) fn begin_upgrade(self: &Arc<Self>, guard: &Arc<Guard>) -> bool {
         {
             let mut carrier = self.carrier();
             if carrier.guard.is_some() {
@@ -241,7 +278,7 @@ impl EngineSession {
             carrier.guard = Some(guard.clone());
         }
         self.budget.upgrading();
-        guard.set_observer(self.budget.clone());
+        guard.set_observer(self.clone());
         true
     }
 
@@ -305,6 +342,8 @@ impl EngineSession {
     pub(super) fn look_after(&self, settings: &EngineSettings) {
         if self.budget.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
+        } else if self.budget.is_fence_stuck() {
+            self.close(CloseReason::WriteStall);
         } else if self.is_dead(settings.heartbeat) {
             self.close(CloseReason::Heartbeat);
         }

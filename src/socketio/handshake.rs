@@ -19,9 +19,10 @@ use super::engine_session::EngineSession;
 use super::inbound::MAX_NAMESPACE;
 use super::inbox::{Inbox, Received};
 use super::outlet::SocketOutlet;
+use super::road::Road;
 use super::{NAMESPACES, ROOT};
 use crate::lifecycle::Lifecycle;
-use crate::session::{AdmittedSession, ConnectRequest, Session, Sessions};
+use crate::session::{AdmittedSession, ConnectRequest, Sessions, WireFormat};
 use crate::telemetry::labels::RejectReason;
 
 /// What it takes to accept a socket.
@@ -49,8 +50,7 @@ impl FromConnectParts<LocalAdapter> for AuthText {
 /// A socket that was accepted, between the middleware and the connect handler.
 struct AcceptedSocket {
     admitted: AdmittedSession,
-    engine: Arc<EngineSession>,
-    namespace: &'static str,
+    road: Arc<Road>,
     meta: bool,
 }
 
@@ -74,39 +74,29 @@ impl Handshake {
         let admitted = admitted.map_err(|reason| reject(reason, &engine))?;
         let namespace = NAMESPACES.into_iter().find(|name| *name == socket.ns());
         let namespace = namespace.unwrap_or(ROOT);
-        self.register(&socket, admitted.session(), &engine, namespace);
+        let session = admitted.session().clone();
+        let road = Arc::new(Road::new(engine, session, namespace));
+        self.register(&socket, &road);
         socket.extensions.insert(Arc::new(AcceptedSocket {
             admitted,
-            engine,
-            namespace,
+            road,
             meta,
         }));
         Ok(())
     }
 
-    fn register(
-        &self,
-        socket: &SocketRef,
-        session: &Arc<Session>,
-        engine: &Arc<EngineSession>,
-        namespace: &'static str,
-    ) {
-        let inbox = Inbox::new(
-            engine.clone(),
-            session.clone(),
-            self.lifecycle.clone(),
-            self.max_packet,
-        );
+    fn register(&self, socket: &SocketRef, road: &Arc<Road>) {
+        let inbox = Inbox::new(road.clone(), self.lifecycle.clone(), self.max_packet);
         socket.on_fallback(move |socket: SocketRef, received: Received| {
             inbox.push(socket, received);
             std::future::ready(())
         });
-        let (session, engine) = (session.clone(), engine.clone());
+        let road = road.clone();
         socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
             // Clears what holds the socket: its own handlers and the hub's outlet.
             drop(socket.extensions.remove::<Arc<AcceptedSocket>>());
-            engine.remove_socket(namespace);
-            session.end(close_reason(&engine, reason));
+            road.engine.remove_socket(road.namespace);
+            road.session.end(close_reason(&road.engine, reason));
             std::future::ready(())
         });
     }
@@ -117,19 +107,29 @@ pub(super) fn connected(socket: &SocketRef) {
     let Some(accepted) = socket.extensions.remove::<Arc<AcceptedSocket>>() else {
         return;
     };
-    let (engine, session) = (&accepted.engine, accepted.admitted.session());
-    let labels = engine.add_socket(accepted.namespace, socket.clone(), session.clone());
+    let Road {
+        engine,
+        session,
+        namespace,
+        ..
+    } = &*accepted.road;
+    let labels = engine.add_socket(namespace, socket.clone(), session.clone());
+    let format = wire_format(namespace, accepted.meta);
     accepted
         .admitted
         .connect(engine.clone(), labels, |rejected| {
-            Box::new(SocketOutlet {
-                socket: socket.clone(),
-                engine: engine.clone(),
-                session: session.clone(),
-                meta: accepted.meta,
-                rejected,
-            })
+            let (socket, road) = (socket.clone(), accepted.road.clone());
+            Box::new(SocketOutlet::new(socket, road, format, rejected))
         });
+}
+
+fn wire_format(namespace: &str, meta: bool) -> WireFormat {
+    match (namespace == ROOT, meta) {
+        (true, false) => WireFormat::Root,
+        (true, true) => WireFormat::RootMeta,
+        (false, false) => WireFormat::Ws,
+        (false, true) => WireFormat::WsMeta,
+    }
 }
 
 fn engine_of(socket: &SocketRef) -> Option<Arc<EngineSession>> {

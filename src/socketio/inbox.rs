@@ -18,12 +18,12 @@ use socketioxide::socket::Socket;
 
 use super::backlog::Place;
 use super::encode::Outgoing;
-use super::engine_session::EngineSession;
 use super::event_name::NAMELESS;
+use super::road::Road;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::receipts::Kept;
-use crate::session::{Answer, Failure, Reply, Session};
+use crate::session::{Answer, Failure, Reply};
 
 /// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
 const WAITING: usize = 256;
@@ -49,7 +49,8 @@ pub(super) struct Received {
 /// Where to send the answer: all that is kept of a command that will not be looked at again.
 struct Asker {
     ack: AckSender,
-    wants_ack: bool,
+    /// `None`: no acknowledgement is asked for.
+    ack_id: Option<i64>,
 }
 
 impl FromMessageParts<LocalAdapter> for Received {
@@ -70,7 +71,7 @@ impl FromMessageParts<LocalAdapter> for Received {
             binary,
             asker: Asker {
                 ack,
-                wants_ack: ack_id.is_some(),
+                ack_id: *ack_id,
             },
         })
     }
@@ -78,8 +79,7 @@ impl FromMessageParts<LocalAdapter> for Received {
 
 /// Where the commands of one socket arrive. The socket owns it by its handler, so it must not own the socket.
 pub(super) struct Inbox {
-    pub(super) engine: Arc<EngineSession>,
-    pub(super) session: Arc<Session>,
+    pub(super) road: Arc<Road>,
     pub(super) lifecycle: Lifecycle,
     /// The largest packet, in bytes: a polling payload may be larger than what a WebSocket lets through.
     pub(super) max_packet: usize,
@@ -116,15 +116,9 @@ enum Waiting {
 }
 
 impl Inbox {
-    pub(super) fn new(
-        engine: Arc<EngineSession>,
-        session: Arc<Session>,
-        lifecycle: Lifecycle,
-        max_packet: usize,
-    ) -> Arc<Self> {
+    pub(super) fn new(road: Arc<Road>, lifecycle: Lifecycle, max_packet: usize) -> Arc<Self> {
         Arc::new(Self {
-            engine,
-            session,
+            road,
             lifecycle,
             max_packet,
             queue: Mutex::default(),
@@ -144,7 +138,7 @@ impl Inbox {
             self.wait(queue, socket, waiting);
         } else {
             drop(queue);
-            self.engine.close(CloseReason::MessageRate);
+            self.road.engine.close(CloseReason::MessageRate);
         }
     }
 
@@ -153,7 +147,7 @@ impl Inbox {
         if others >= WAITING {
             return (others < WAITING + REFUSED).then_some(Waiting::Refused(received.asker));
         }
-        let place = self.engine.backlog.place(received.packet.len())?;
+        let place = self.road.engine.backlog.place(received.packet.len())?;
         Some(Waiting::Command(received, place))
     }
 
@@ -181,7 +175,7 @@ impl Inbox {
                     self.lock().waiting.clear();
                     return;
                 }
-                self.engine.budget.capacity().await;
+                self.road.engine.budget.capacity().await;
             }
             let Some(waiting) = self.next() else { return };
             self.carry_out(&socket, waiting);
@@ -191,7 +185,7 @@ impl Inbox {
 
     /// There is no client left to answer.
     fn is_gone(&self, socket: &SocketRef) -> bool {
-        self.engine.is_closed() || !socket.connected()
+        self.road.engine.is_closed() || !socket.connected()
     }
 
     /// The next one that waits; none, and the task is over.
@@ -203,7 +197,7 @@ impl Inbox {
     }
 
     fn has_capacity(&self, socket: &SocketRef) -> bool {
-        self.engine.budget.has_capacity(socket.transport_type())
+        self.road.has_capacity(socket)
     }
 
     fn carry_out(self: &Arc<Self>, socket: &SocketRef, waiting: Waiting) {
@@ -213,12 +207,14 @@ impl Inbox {
                 self.act(socket, received);
             }
             Waiting::Refused(asker) => {
-                let answer = self.session.refuse(Reason::RateLimited);
+                let answer = self.road.session.refuse(Reason::RateLimited);
                 self.answer(socket, asker, &answer, "");
+                self.road.flush();
             }
             Waiting::Acknowledged(asker, kept) => {
                 self.later.fetch_sub(1, Ordering::Relaxed);
-                self.answer(socket, asker, &self.session.acknowledged(kept), "ack");
+                self.answer(socket, asker, &self.road.session.acknowledged(kept), "ack");
+                self.road.flush();
             }
         }
     }
@@ -229,8 +225,9 @@ impl Inbox {
             Reply::Now(answer) => {
                 self.answer(socket, received.asker, &answer, &event);
                 if answer.moves_cursor() {
-                    self.session.send_cursor();
+                    self.road.session.send_cursor();
                 }
+                self.road.flush();
             }
             Reply::Later(kept) => self.answer_later(socket, received.asker, kept),
         }
@@ -240,8 +237,10 @@ impl Inbox {
     fn answer_later(self: &Arc<Self>, socket: &SocketRef, asker: Asker, kept: Kept) {
         if self.later.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.later.fetch_sub(1, Ordering::Relaxed);
-            let answer = self.session.refuse(Reason::RateLimited);
-            return self.answer(socket, asker, &answer, "ack");
+            let answer = self.road.session.refuse(Reason::RateLimited);
+            self.answer(socket, asker, &answer, "ack");
+            self.road.flush();
+            return;
         }
         let (inbox, socket) = (self.clone(), socket.clone());
         self.lifecycle.tasks().spawn(async move {
@@ -262,7 +261,7 @@ impl Inbox {
                 reason: Reason::BadRequest,
                 message,
             };
-            (Reply::Now(self.session.refuse(failure)), String::new())
+            (Reply::Now(self.road.session.refuse(failure)), String::new())
         };
         if received.packet.len() > self.max_packet {
             return refuse("the packet is too large");
@@ -280,7 +279,7 @@ impl Inbox {
             // No command has binary attachments, so what came with some is as good as nothing.
             Some(event) => {
                 let payload = packet.get(1).copied().filter(|_| !received.binary);
-                (self.session.execute(&event, payload), event)
+                (self.road.session.execute(&event, payload), event)
             }
             None => refuse("the first element names the event"),
         }
@@ -288,23 +287,19 @@ impl Inbox {
 
     /// Answers by acknowledgement; a failed command without one by an `error` event.
     fn answer(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
-        let budget = &self.engine.budget;
-        let transport = socket.transport_type();
-        let sent = if asker.wants_ack {
+        let said = if let Some(ack_id) = asker.ack_id {
             let body = to_raw_value(answer).expect("answers are plain data");
-            let reservation = budget.reserve_answer(body.get().len(), transport);
-            reservation.send(|| asker.ack.send(&body))
+            self.road.answer(socket, asker.ack, ack_id, &body)
         } else if let Some(failure) = answer.failure() {
             let about: String = event.chars().take(64).collect();
-            let outgoing = Outgoing::server(self.session.error_event(failure, &about));
-            let reservation = budget.reserve_answer(outgoing.size(), transport);
-            reservation.send(|| outgoing.send(socket))
+            let outgoing = Outgoing::server(self.road.session.error_event(failure, &about));
+            self.road.say(socket, &outgoing)
         } else {
-            Ok(())
+            true
         };
-        if sent.is_err() {
+        if !said {
             // Closing, or its queue is full of what it does not read: either way it cannot be answered any more.
-            self.engine.close(CloseReason::TooSlow);
+            self.road.engine.close(CloseReason::TooSlow);
         }
     }
 

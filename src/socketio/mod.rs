@@ -5,7 +5,8 @@
 //! - `engine_session`: the life of an Engine.IO session
 //! - `handshake`: CONNECT; `session` decides
 //! - `inbox`, `backlog`: commands in order, bounded
-//! - `outlet`, `rejected_rooms`, `encode`, `send_budget`: events out, through the library, bounded
+//! - `outlet`, `road`, `rejected_rooms`, `encode`, `send_budget`: events out, by the lane or through the library, bounded
+//! - `observe`: what is learned from the stream below, and changed of it
 //!
 //! Nothing of socketioxide leaves this module.
 
@@ -19,10 +20,12 @@ mod inbound;
 mod inbox;
 mod kept_answers;
 mod last_answer;
+mod observe;
 mod outlet;
 mod polls;
 mod query;
 mod rejected_rooms;
+mod road;
 mod send_budget;
 mod subprotocol;
 

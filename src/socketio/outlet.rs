@@ -3,48 +3,214 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::hub::outlet::{ControlItem, Item, Offered, Outlet};
+use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::hub::outlet::{
+    ControlItem, Delivery, DeliveryCursor, Entry, Item, Offered, Outlet,
+};
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
 use super::encode::Outgoing;
-use super::engine_session::EngineSession;
 use super::rejected_rooms;
-use super::send_budget::Reservation;
+use super::road::{LaneOutcome, Road, Way};
+use super::send_budget::{BudgetPacket, Reservation};
+use crate::net::{Guard, LaneFrame, RecordStamp};
 use crate::session::receipts::Asked;
-use crate::session::{RejectedRoom, Session, SharedFrames};
+use crate::session::{Question, RejectedRoom, SharedFrames, WireFormat};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
 pub(super) struct SocketOutlet {
-    pub(super) socket: SocketRef,
-    pub(super) engine: Arc<EngineSession>,
-    pub(super) session: Arc<Session>,
-    /// The client wants to know where records came from.
-    pub(super) meta: bool,
+    socket: SocketRef,
+    road: Arc<Road>,
+    format: WireFormat,
     /// Rooms of the handshake that are not joined, to be reported behind the welcome.
-    pub(super) rejected: Vec<RejectedRoom>,
+    rejected: Vec<RejectedRoom>,
+}
+
+impl SocketOutlet {
+    pub(super) fn new(
+        socket: SocketRef,
+        road: Arc<Road>,
+        format: WireFormat,
+        rejected: Vec<RejectedRoom>,
+    ) -> Self {
+        Self {
+            socket,
+            road,
+            format,
+            rejected,
+        }
+    }
 }
 
 impl Outlet for SocketOutlet {
     type Shared = SharedFrames;
 
     fn offer(&mut self, item: Item<'_>) -> Offered {
-        let outgoing = Outgoing::item(item, &self.session, self.meta);
+        // It follows CONNECT, which the library sends.
+        if let Item::Control(ControlItem::Welcome { .. }) = item {
+            return self.offer_library(item);
+        }
+        match self.way() {
+            Way::Library => self.offer_library(item),
+            Way::Fence => Offered::Full,
+            Way::Lane(lane) => {
+                let lane = lane.clone();
+                match item {
+                    Item::Publication(delivery) if delivery.publication().ack => {
+                        self.ask_by_lane(&lane, delivery, &mut SharedFrames::default())
+                    }
+                    _ => {
+                        let outgoing = self.outgoing(item);
+                        let frame = outgoing.frame(self.road.namespace);
+                        let waiter = self.road.session.key();
+                        // An ephemeral event is not offered again.
+                        let waiter = waiter.filter(|_| !matches!(item, Item::Ephemeral(_)));
+                        let frame = LaneFrame::new(frame, self.stamp(item));
+                        let outcome = self.road.offer(&lane, &frame, waiter);
+                        self.offered(outcome)
+                    }
+                }
+            }
+        }
+    }
+
+    fn offer_shared(&mut self, entry: &Arc<Entry>, shared: &mut SharedFrames) -> Offered {
+        let delivery = Delivery {
+            entry,
+            cursor: DeliveryCursor::Shared,
+        };
+        let Some(lane) = self.road.lane() else {
+            return self.offer(Item::Publication(delivery));
+        };
+        if entry.publication().ack {
+            return self.ask_by_lane(&lane.clone(), delivery, shared);
+        }
+        let frame = shared.get(self.format, || self.encode(delivery));
+        let outcome = self.road.offer(lane, frame, self.road.session.key());
+        self.offered(outcome)
+    }
+}
+
+impl SocketOutlet {
+    /// Where an event goes. Behind a fence the hub is notified when it is lifted.
+    fn way(&self) -> Way<'_> {
+        match self.road.way() {
+            Way::Fence => {
+                if let Some(key) = self.road.session.key() {
+                    self.road.engine.budget.add_waiter(key);
+                }
+                // It may have been lifted before the waiter was there to be notified.
+                self.road.way()
+            }
+            way => way,
+        }
+    }
+
+    fn outgoing<'a>(&self, item: Item<'a>) -> Outgoing<'a> {
+        let meta = matches!(self.format, WireFormat::RootMeta | WireFormat::WsMeta);
+        Outgoing::item(item, &self.road.session, meta)
+    }
+
+    fn encode(&self, delivery: Delivery<'_>) -> LaneFrame {
+        let outgoing = self.outgoing(Item::Publication(delivery));
+        let stamp = self.stamp(Item::Publication(delivery));
+        LaneFrame::new(outgoing.frame(self.road.namespace), stamp)
+    }
+
+    /// For the time that the delivery takes. What is sent of a snapshot was due long ago.
+    fn stamp(&self, item: Item<'_>) -> Option<RecordStamp> {
+        match item {
+            Item::Publication(delivery) => {
+                self.road.engine.deliveries.stamp(delivery.publication())
+            }
+            Item::Snapshot { .. } | Item::Ephemeral(_) | Item::Control(_) => None,
+        }
+    }
+
+    /// Offers an event that the client is to acknowledge, together with the `cursor` event that belongs behind it. With too many
+    /// questions open it goes without one.
+    fn ask_by_lane(
+        &self,
+        lane: &Arc<Guard>,
+        delivery: Delivery<'_>,
+        shared: &mut SharedFrames,
+    ) -> Offered {
+        let publication = delivery.publication();
+        let session = &self.road.session;
+        let question = shared.question(|| self.question(publication));
+        let asks = session.expect_ack(question.number, &publication.event, &question.id);
+        let frame = if asks {
+            shared.get_asking(self.format, || {
+                self.encode_asking(delivery, question.number)
+            })
+        } else {
+            shared.get(self.format, || self.encode(delivery))
+        };
+        let outcome = self.road.offer(lane, frame, session.key());
+        match outcome {
+            LaneOutcome::Taken if asks => session.ack_asked(&publication.event),
+            _ if asks => session.cancel_ack(question.number),
+            _ => {}
+        }
+        self.offered(outcome)
+    }
+
+    fn question(&self, publication: &Publication) -> Question {
+        Question {
+            number: self.road.session.ask_number(),
+            id: publication.id().into(),
+        }
+    }
+
+    fn encode_asking(&self, delivery: Delivery<'_>, number: u32) -> LaneFrame {
+        let event = self.outgoing(Item::Publication(delivery));
+        let cursor = self.outgoing(Item::Control(ControlItem::Cursor {
+            cursor: delivery.cursor(),
+        }));
+        let mut frames = Vec::with_capacity(event.size() + cursor.size());
+        event.append_frame(&mut frames, self.road.namespace, Some(number));
+        cursor.append_frame(&mut frames, self.road.namespace, None);
+        LaneFrame::new(frames, self.stamp(Item::Publication(delivery)))
+    }
+
+    fn offered(&self, outcome: LaneOutcome) -> Offered {
+        match outcome {
+            LaneOutcome::Taken => Offered::Taken,
+            LaneOutcome::Full => Offered::Full,
+            // A client that reconnects has a cursor from before this item.
+            LaneOutcome::Closed => {
+                events::undelivered(self.road.session.metrics(), Undelivered::Closed, 1);
+                Offered::Taken
+            }
+        }
+    }
+
+    fn offer_library(&mut self, item: Item<'_>) -> Offered {
+        let outgoing = self.outgoing(item);
         let transport = self.socket.transport_type();
-        let budget = &self.engine.budget;
+        let road = self.road.clone();
+        let budget = &road.engine.budget;
         let waiter = match item {
             // It is not offered again.
             Item::Ephemeral(_) => None,
-            _ => self.session.key(),
+            _ => road.session.key(),
         };
-        let Some(reservation) = budget.reserve(outgoing.size(), transport, waiter) else {
+        let packet = BudgetPacket {
+            size: outgoing.size(),
+            record: self.stamp(item),
+        };
+        let Some(reservation) = budget.reserve(packet, transport, waiter) else {
             return Offered::Full;
         };
         let sent = match item {
             Item::Publication(delivery) if delivery.publication().ack => {
                 let publication = delivery.publication();
-                match self.session.ask(&publication.event, publication.id()) {
+                match road
+                    .session
+                    .ask(&publication.event, publication.id().into())
+                {
                     Some(asked) => {
                         self.send_asking(reservation, &outgoing, asked, delivery.cursor())
                     }
@@ -57,13 +223,11 @@ impl Outlet for SocketOutlet {
             self.not_sent(&error);
         } else if matches!(item, Item::Control(ControlItem::Welcome { .. })) {
             let rejected = std::mem::take(&mut self.rejected);
-            rejected_rooms::report(rejected, &self.session, &self.socket, &self.engine);
+            rejected_rooms::report(rejected, &road, &self.socket);
         }
         Offered::Taken
     }
-}
 
-impl SocketOutlet {
     /// Sends an event that the client is to acknowledge, and the `cursor` event that belongs behind it.
     fn send_asking(
         &self,
@@ -73,16 +237,13 @@ impl SocketOutlet {
         cursor: &Arc<str>,
     ) -> Result<(), SendError> {
         let answer = reservation.send(|| outgoing.send_asking(&self.socket))?;
-        self.engine.tasks.spawn(async move {
+        self.road.engine.tasks.spawn(async move {
             // What cannot be decoded was answered all the same.
             let answered = matches!(answer.await, Ok(_) | Err(AckError::Decode(_)));
             asked.answered(answered).await;
         });
-        let cursor = Item::Control(ControlItem::Cursor { cursor });
-        let cursor = Outgoing::item(cursor, &self.session, self.meta);
-        let transport = self.socket.transport_type();
-        let reservation = self.engine.budget.reserve_answer(cursor.size(), transport);
-        if let Err(error) = reservation.send(|| cursor.send(&self.socket)) {
+        let cursor = self.outgoing(Item::Control(ControlItem::Cursor { cursor }));
+        if let Err(error) = self.road.say_through_library(&self.socket, &cursor) {
             self.not_sent(&error);
         }
         Ok(())
@@ -90,7 +251,7 @@ impl SocketOutlet {
 
     /// An item was not taken by the library.
     fn not_sent(&self, error: &SendError) {
-        let metrics = self.session.metrics();
+        let metrics = self.road.session.metrics();
         match error {
             // It is closing: a client that reconnects has a cursor from before this item.
             SendError::Socket(SocketError::Closed) => {
@@ -105,7 +266,7 @@ impl SocketOutlet {
                     "closing a connection that would have had a hole",
                     "the library's queue is full",
                 );
-                self.engine.close(CloseReason::Internal);
+                self.road.engine.close(CloseReason::Internal);
             }
             SendError::Serialize(error) => {
                 events::undelivered(metrics, Undelivered::Encoding, 1);

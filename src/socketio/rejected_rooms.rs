@@ -6,37 +6,32 @@ use fleetcast_core::domain::protocol::CloseReason;
 use socketioxide::extract::SocketRef;
 
 use super::encode::Outgoing;
-use super::engine_session::EngineSession;
-use crate::session::{RejectedRoom, Session};
+use super::road::Road;
+use crate::session::RejectedRoom;
 
 /// Sends an `error` event for each of them, as the send budget allows. To be called when the welcome is on its way: nothing
 /// comes before it.
-pub(super) fn report(
-    rejected: Vec<RejectedRoom>,
-    session: &Arc<Session>,
-    socket: &SocketRef,
-    engine: &Arc<EngineSession>,
-) {
+pub(super) fn report(rejected: Vec<RejectedRoom>, road: &Arc<Road>, socket: &SocketRef) {
     if rejected.is_empty() {
         return;
     }
-    let (session, socket, engine) = (session.clone(), socket.clone(), engine.clone());
-    let tasks = engine.tasks.clone();
+    let (road, socket) = (road.clone(), socket.clone());
+    let tasks = road.engine.tasks.clone();
     tasks.spawn(async move {
-        let budget = &engine.budget;
+        let engine = &road.engine;
         for RejectedRoom { failure, about } in rejected {
-            while !budget.has_capacity(socket.transport_type()) {
+            while !road.has_capacity(&socket) {
                 if engine.is_closed() || !socket.connected() {
                     return;
                 }
-                budget.capacity().await;
+                engine.budget.capacity().await;
             }
-            let outgoing = Outgoing::server(session.error_event(failure, &about));
-            let reservation = budget.reserve_answer(outgoing.size(), socket.transport_type());
-            if reservation.send(|| outgoing.send(&socket)).is_err() {
+            let outgoing = Outgoing::server(road.session.error_event(failure, &about));
+            if !road.say(&socket, &outgoing) {
                 engine.close(CloseReason::TooSlow);
                 return;
             }
         }
+        road.flush();
     });
 }

@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use fleetcast_core::hub::Hub;
 use fleetcast_core::hub::feed::Feed;
-use fleetcast_core::hub::{Hub, Now};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::{AnyOutlet, OnDelivered, SharedHub, lock, now};
+use super::{SharedHub, lock, now};
 
 /// What is applied under one lock, before the lanes are flushed: so many items, or so many bytes of payload. No connection gets
 /// more than that, with envelopes and cursors it stays below the 64 KiB of its send budget, and a burst does not fill every outlet
@@ -36,13 +36,13 @@ const VISITS_PER_SLICE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 
 /// What the consumer has handed over and is not applied.
-struct Backlog {
+struct FeedBacklog {
     feed: mpsc::Receiver<Vec<Feed>>,
     batch: std::vec::IntoIter<Feed>,
     ended: bool,
 }
 
-impl Backlog {
+impl FeedBacklog {
     fn new(feed: mpsc::Receiver<Vec<Feed>>) -> Self {
         Self {
             feed,
@@ -81,13 +81,8 @@ impl Backlog {
 
 impl SharedHub {
     /// Feeds the hub until `stop`. False if the consumer ended before.
-    pub async fn drive(
-        &self,
-        feed: mpsc::Receiver<Vec<Feed>>,
-        delivered: OnDelivered,
-        stop: CancellationToken,
-    ) -> bool {
-        let mut backlog = Backlog::new(feed);
+    pub async fn drive(&self, feed: mpsc::Receiver<Vec<Feed>>, stop: CancellationToken) -> bool {
+        let mut backlog = FeedBacklog::new(feed);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !backlog.ended {
@@ -99,7 +94,7 @@ impl SharedHub {
                 () = self.work.notified() => {}
             }
             let began = Instant::now();
-            while began.elapsed() < LIVE && self.apply_slice(&mut backlog, &delivered) {
+            while began.elapsed() < LIVE && self.apply_slice(&mut backlog) {
                 self.flush().await;
             }
             if self.spare_slice() {
@@ -123,7 +118,7 @@ impl SharedHub {
 
     /// Applies some of what the consumer has ready, of several batches if need be: what is ready together leaves in one write.
     /// False if nothing was.
-    fn apply_slice(&self, backlog: &mut Backlog, delivered: &OnDelivered) -> bool {
+    fn apply_slice(&self, backlog: &mut FeedBacklog) -> bool {
         let Some(mut feed) = backlog.next() else {
             return false;
         };
@@ -133,7 +128,7 @@ impl SharedHub {
         loop {
             items += 1;
             bytes += payload_len(&feed);
-            deliveries += apply(&mut hub, feed, now, delivered);
+            deliveries += hub.apply(feed, now);
             if items >= ITEMS_PER_SLICE
                 || bytes >= BYTES_PER_SLICE
                 || deliveries >= DELIVERIES_PER_SLICE
@@ -173,22 +168,6 @@ impl SharedHub {
             }
         }
     }
-}
-
-/// Applies one item, and reports how many connections a record reached.
-fn apply(hub: &mut Hub<AnyOutlet>, feed: Feed, now: Now, delivered: &OnDelivered) -> u64 {
-    let timed = match &feed {
-        Feed::Publication { publication, .. } => {
-            let event = &publication.event;
-            publication.timestamp.map(|at| (event.clone(), at))
-        }
-        _ => None,
-    };
-    let reached = hub.apply(feed, now);
-    if let Some((event, timestamp)) = timed.filter(|_| reached > 0) {
-        delivered(&event, timestamp);
-    }
-    reached
 }
 
 fn payload_len(feed: &Feed) -> usize {
@@ -231,16 +210,15 @@ mod tests {
             let batch = (0..*items).map(|_| ephemeral(bytes)).collect();
             sender.try_send(batch).expect("there is capacity");
         }
-        let mut backlog = Backlog::new(feed);
-        let left = |backlog: &Backlog| {
+        let mut backlog = FeedBacklog::new(feed);
+        let left = |backlog: &FeedBacklog| {
             let whole = &batches[batches.len() - backlog.feed.len()..];
             backlog.batch.len() + whole.iter().sum::<usize>()
         };
-        let delivered: OnDelivered = Box::new(|_, _| {});
         let mut slices = Vec::new();
         loop {
             let before = left(&backlog);
-            if !hub.apply_slice(&mut backlog, &delivered) {
+            if !hub.apply_slice(&mut backlog) {
                 return slices;
             }
             slices.push(before - left(&backlog));
@@ -254,7 +232,7 @@ mod tests {
             let batch = vec![ephemeral(100), ephemeral(100)];
             sender.send(batch).await.expect("there is capacity");
         }
-        let mut backlog = Backlog::new(feed);
+        let mut backlog = FeedBacklog::new(feed);
         for _ in 0..4 {
             backlog.wait().await;
             assert!(backlog.next().is_some());

@@ -19,9 +19,6 @@ const LANES_PER_FLUSH: usize = 256;
 /// An outlet of any transport.
 pub type AnyOutlet = Box<dyn Outlet<Shared = SharedFrames> + Send>;
 
-/// Called once for each publication that reached a connection, with the event and its Kafka timestamp in milliseconds.
-pub type OnDelivered = Box<dyn Fn(&str, i64) + Send + Sync>;
-
 /// The hub, shared by the sockets' tasks and the one that feeds it. The lock is never held across an await, and an
 /// outlet's [`ready`](SharedHub::ready) never takes it, so a stream may report frames from inside a write.
 pub struct SharedHub {
@@ -58,6 +55,13 @@ impl SharedHub {
     /// The lane of this connection has its first frame since it was flushed: it is flushed when the hub's lock is free.
     pub fn dirty(&self, lane: Arc<Guard>) {
         lock(&self.dirty).push_back(lane);
+    }
+
+    /// Writes out what was sent outside [`with`](Self::with). Not to be called under the hub's lock.
+    pub fn flush_now(&self) {
+        if self.flush_some() {
+            self.work.notify_one();
+        }
     }
 
     /// Flushes some of the lanes that are dirty. True if there are more. Not to be called under the hub's lock.

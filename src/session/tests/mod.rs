@@ -165,7 +165,7 @@ impl TestServer {
         let (feed, fed) = mpsc::channel(16);
         let (hub, stop) = (sessions.hub().clone(), lifecycle.stopping());
         lifecycle.spawn("hub", async move {
-            hub.drive(fed, Box::new(|_, _| {}), stop).await;
+            hub.drive(fed, stop).await;
         });
         let server = Self {
             sessions,

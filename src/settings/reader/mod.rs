@@ -216,6 +216,7 @@ impl SettingsReader {
             keep_alive: self.value("KEEP_ALIVE_TIMEOUT", values::keep_alive),
             max_rooms: self.value("MAX_ROOMS", values::limit),
             drain: self.value("DRAIN_SECONDS", values::duration),
+            lane: self.value("FLEETCAST_LANE", values::boolean),
         };
         // Where a value is wrong its default stands in, and to compare that would say nothing.
         if self.input.is_good() {

@@ -66,7 +66,7 @@ fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
 /// What stands in the table as a default holds: everything else of a later part has none.
 #[test]
 fn settings_that_have_no_effect_show_no_default() {
-    const HOLDS: [&str; 12] = [
+    const HOLDS: [&str; 11] = [
         "KAFKA_MODE",
         "LIMIT_LOOPBACK",
         "PROXY_PROTOCOL",
@@ -75,7 +75,6 @@ fn settings_that_have_no_effect_show_no_default() {
         "PUBLIC_API",
         "KAFKA_CREATE_TOPICS",
         "ALLOW_PLAIN_HTTP",
-        "FLEETCAST_LANE",
         "JWT_CLAIM_USER",
         "JWT_CLAIM_ORGANIZATION",
         "JWT_CLAIM_ROLES",

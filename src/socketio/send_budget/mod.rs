@@ -10,6 +10,7 @@
 //! - *release*: the library did not take it
 //! - *waiter*: a connection of the hub that received `Full`; the hub is notified when there is capacity again
 
+mod delivery_stamps;
 mod reservation;
 
 use std::collections::VecDeque;
@@ -20,11 +21,13 @@ use fleetcast_core::hub::ConnectionKey;
 use socketioxide::TransportType;
 use tokio::sync::Notify;
 
+pub(super) use self::delivery_stamps::DeliveryStamps;
 pub(super) use self::reservation::Reservation;
-use super::event_name::{legible, may_be_illegible};
 use super::inbound::packets;
+use super::observe::CLOSE;
+use crate::clock;
 use crate::net::drain_rate::{DrainRate, START};
-use crate::net::{FrameAnswer, FrameHead, Observer};
+use crate::net::{FrameHead, RecordStamp};
 use crate::session::{AdmissionSlot, SharedHub};
 
 /// A WebSocket may have so many packets between the hub and the kernel. The library's own queue (4,096 packets) is larger,
@@ -33,6 +36,9 @@ const WEBSOCKET_PACKETS: usize = 1024;
 
 /// python-engineio refuses a payload of more than 16 packets; the library adds a ping and a CONNECT of its own.
 const POLLING_PACKETS: usize = 14;
+
+/// What the library was given leaves within this time, or the session ends: the lane waits for it.
+pub(super) const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An upgrade that takes longer has failed: the library's own limit.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,9 +58,9 @@ enum TransportPhase {
 
 struct BudgetState {
     transport: TransportPhase,
-    /// Sizes of the packets in flight, in the order in which they were reserved.
-    in_flight: VecDeque<usize>,
-    /// Their sum.
+    /// The packets in flight, in the order in which they were reserved.
+    in_flight: VecDeque<BudgetPacket>,
+    /// The sum of their sizes.
     bytes: usize,
     drain_rate: DrainRate,
     /// When a packet was reserved with none in flight, or one left, whichever came last.
@@ -63,6 +69,23 @@ struct BudgetState {
     waiters: Vec<ConnectionKey>,
     /// A waiter was notified and has not reserved since.
     waiter_expected: bool,
+    /// Packets in flight have to leave before the lane may be used; since when that is waited for.
+    fence_since: Option<Instant>,
+}
+
+/// What the budget knows of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BudgetPacket {
+    /// In bytes.
+    pub(super) size: usize,
+    /// The record that it carries.
+    pub(super) record: Option<RecordStamp>,
+}
+
+impl From<usize> for BudgetPacket {
+    fn from(size: usize) -> Self {
+        Self { size, record: None }
+    }
 }
 
 /// The send budget of one Engine.IO session.
@@ -77,11 +100,13 @@ pub(super) struct SendBudget {
     /// There is capacity again: for commands that wait to be answered.
     freed: Notify,
     slot: Arc<AdmissionSlot>,
+    delivered: DeliveryStamps,
 }
 
 impl SendBudget {
     pub(super) fn new(
         hub: Arc<SharedHub>,
+        delivered: DeliveryStamps,
         slot: Arc<AdmissionSlot>,
         websocket: bool,
         max_payload: usize,
@@ -103,13 +128,15 @@ impl SendBudget {
                 moved: now,
                 waiters: Vec::new(),
                 waiter_expected: false,
+                fence_since: None,
             }),
             freed: Notify::new(),
             slot,
+            delivered,
         }
     }
 
-    /// Reserves `size` bytes for a packet that is about to be handed to the library. `None`: there is no capacity, and the
+    /// Reserves capacity for a packet that is about to be handed to the library. `None`: there is no capacity, and the
     /// hub is notified of `waiter` when there is. `transport` is what the library says now. With nothing in flight any one
     /// packet fits.
     ///
@@ -117,10 +144,11 @@ impl SendBudget {
     /// keep the budget above the mark at which waiters are notified.
     pub(super) fn reserve(
         &self,
-        size: usize,
+        packet: impl Into<BudgetPacket>,
         transport: TransportType,
         waiter: Option<ConnectionKey>,
     ) -> Option<Reservation<'_>> {
+        let packet = packet.into();
         let mut state = self.lock();
         let now = Instant::now();
         state.follow_library(transport);
@@ -128,9 +156,9 @@ impl SendBudget {
             state.waiter_expected = false;
         }
         let in_turn = waiter.is_some() || state.waiters.is_empty();
-        if in_turn && self.fits(&state, size, 0, now) {
-            state.reserve(size, now);
-            Some(Reservation::new(self, size))
+        if in_turn && self.fits(&state, packet.size, 0, now) {
+            state.reserve(packet, now);
+            Some(Reservation::new(self, packet.size))
         } else {
             let new = waiter.filter(|key| !state.waiters.contains(key));
             state.waiters.extend(new);
@@ -142,16 +170,58 @@ impl SendBudget {
     pub(super) fn reserve_answer(&self, size: usize, transport: TransportType) -> Reservation<'_> {
         let mut state = self.lock();
         state.follow_library(transport);
-        state.reserve(size, Instant::now());
+        state.reserve(size.into(), Instant::now());
         Reservation::new(self, size)
     }
 
     /// Whether an answer to a command may be handed over now. Over a WebSocket [`START`] bytes may always be in flight, so
     /// a slow client's events of that size in all leave capacity for an answer.
+    ///
+    /// None while a fence stands: a steady flow of answers would keep it up.
     pub(super) fn has_capacity(&self, transport: TransportType) -> bool {
         let mut state = self.lock();
         state.follow_library(transport);
-        self.fits(&state, 0, START, Instant::now())
+        state.fence_since.is_none() && self.fits(&state, 0, START, Instant::now())
+    }
+
+    /// Whether nothing that the library was given is on its way, so that the lane may be used. If not, the fence stands until it has
+    /// left.
+    pub(super) fn lift_fence(&self) -> bool {
+        let mut state = self.lock();
+        if state.in_flight.is_empty() {
+            state.fence_since = None;
+            return true;
+        }
+        state.fence_since.get_or_insert_with(Instant::now);
+        false
+    }
+
+    /// The fence stands for longer than it may.
+    pub(super) fn is_fence_stuck(&self) -> bool {
+        let since = self.lock().fence_since;
+        since.is_some_and(|since| since.elapsed() > FENCE_TIMEOUT)
+    }
+
+    /// Has the hub notified of this connection when there is capacity again, in the library's queue or in the lane.
+    pub(super) fn add_waiter(&self, waiter: ConnectionKey) {
+        let mut state = self.lock();
+        if !state.waiters.contains(&waiter) {
+            state.waiters.push(waiter);
+        }
+    }
+
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.lock().waiters.is_empty()
+    }
+
+    /// The kernel has a record of the lane.
+    pub(super) fn record_written(&self, record: RecordStamp, wall_ms: u64) {
+        self.delivered.observe(record, wall_ms);
+    }
+
+    /// The lane has capacity again.
+    pub(super) fn lane_drained(&self) {
+        self.wake(self.lock());
     }
 
     /// `least`: bytes that a WebSocket may have in flight however slow it is.
@@ -180,15 +250,19 @@ impl SendBudget {
         let now = Instant::now();
         let before = state.bytes;
         for _ in 0..count {
-            let Some(size) = state.in_flight.pop_front() else {
+            let Some(packet) = state.in_flight.pop_front() else {
                 break;
             };
-            state.bytes -= size;
+            state.bytes -= packet.size;
+            if let Some(record) = packet.record {
+                self.delivered.observe(record, clock::wall_ms());
+            }
         }
         state.moved = now;
         let left = before - state.bytes;
         state.drain_rate.drained(left, now);
         if state.in_flight.is_empty() {
+            state.fence_since = None;
             let limited = state.waiter_expected || !state.waiters.is_empty();
             state.drain_rate.idle(limited, now);
         }
@@ -210,7 +284,7 @@ impl SendBudget {
     fn release(&self, size: usize) {
         let mut state = self.lock();
         // Nearly always the last one. Packets of equal size are interchangeable, so no packet needs a name.
-        if let Some(at) = state.in_flight.iter().rposition(|other| *other == size) {
+        if let Some(at) = state.in_flight.iter().rposition(|other| other.size == size) {
             state.in_flight.remove(at);
             state.bytes -= size;
         }
@@ -286,13 +360,13 @@ impl SendBudget {
 }
 
 impl BudgetState {
-    fn reserve(&mut self, size: usize, now: Instant) {
+    fn reserve(&mut self, packet: BudgetPacket, now: Instant) {
         if self.in_flight.is_empty() {
             self.moved = now;
             self.drain_rate.busy(now);
         }
-        self.in_flight.push_back(size);
-        self.bytes += size;
+        self.bytes += packet.size;
+        self.in_flight.push_back(packet);
     }
 
     fn follow_library(&mut self, library: TransportType) {
@@ -313,42 +387,16 @@ fn is_counted(packet: &[u8]) -> bool {
 /// WebSocket opcode of Engine.IO's text packets.
 const TEXT: u8 = 1;
 
-/// Engine.IO `close`: the library sends it when it ends a session, for example after a missed pong.
-const CLOSE: &[u8] = b"1";
-
-/// The reason that the stream is closed with in place of the library's close packet.
-const LIBRARY_CLOSES: &str = "library";
-
-impl Observer for SendBudget {
-    fn frame_written(&self, frame: FrameHead<'_>) {
+impl SendBudget {
+    /// The kernel has taken a frame of the library.
+    pub(super) fn frame_written(&self, frame: FrameHead<'_>) {
         if frame.opcode == TEXT && is_counted(frame.head) {
             self.settle(1);
         }
     }
 
-    fn wants(&self, frame: FrameHead<'_>) -> bool {
-        frame.opcode == TEXT && frame.head == CLOSE
-    }
-
-    /// A client that receives the close packet never comes back (python-socketio) or not for long (Java); one whose
-    /// transport is closed is back within a second.
-    fn inspect(&self, _opcode: u8, payload: &[u8]) -> FrameAnswer {
-        if payload == CLOSE {
-            FrameAnswer::Close(LIBRARY_CLOSES)
-        } else {
-            FrameAnswer::Pass
-        }
-    }
-
-    fn reads(&self, message: FrameHead<'_>) -> bool {
-        may_be_illegible(message.head)
-    }
-
-    fn rewrite(&self, text: &[u8]) -> Option<Vec<u8>> {
-        legible(text)
-    }
-
-    fn closed(&self) {
+    /// The connection of the WebSocket is closed.
+    pub(super) fn closed(&self) {
         // The connection of an upgrade that failed is not the end of a session that still polls.
         if matches!(self.lock().transport, TransportPhase::WebSocket) {
             self.slot.release();

@@ -2,6 +2,7 @@ use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 use socketioxide::TransportType::{Polling, Websocket};
 
 use super::*;
+use crate::telemetry::Metrics;
 
 const MAX_PAYLOAD: usize = 1_000;
 
@@ -23,6 +24,7 @@ fn budget_with(slot: AdmissionSlot, websocket: bool, max_payload: usize) -> Send
     };
     SendBudget::new(
         SharedHub::new(settings),
+        DeliveryStamps::new(Metrics::new().delivery_times.clone()),
         Arc::new(slot),
         websocket,
         max_payload,
@@ -177,19 +179,38 @@ fn a_poll_settles_what_its_body_holds() {
 }
 
 #[test]
-fn close_packet_is_forbidden_and_nothing_else() {
+fn a_fence_stands_until_what_the_library_was_given_has_left() {
     let budget = budget(true);
-    assert!(budget.wants(frame(TEXT, b"1")));
-    let answer = budget.inspect(TEXT, b"1");
-    assert_eq!(answer, FrameAnswer::Close(LIBRARY_CLOSES));
-    for (opcode, head) in [
-        (TEXT, b"2".as_slice()),
-        (TEXT, b"1x"),
-        (8, b"1"),
-        (TEXT, b""),
+    assert!(budget.lift_fence(), "nothing is on its way");
+    take_answer(&budget, 10, Websocket);
+    take_answer(&budget, 10, Websocket);
+    assert!(budget.has_capacity(Websocket), "nothing waits for the lane");
+    assert!(!budget.lift_fence());
+    assert!(!budget.has_capacity(Websocket), "answers wait for the lane");
+    for (head, lifted) in [
+        (b"2".as_slice(), false),
+        (b"40/ws,{\"sid\":", false),
+        (b"42[\"connection_", false),
+        (b"3", false),
+        (b"431[{}]", true),
     ] {
-        assert!(!budget.wants(frame(opcode, head)), "{head:?}");
+        budget.frame_written(frame(TEXT, head));
+        assert_eq!(budget.has_capacity(Websocket), lifted, "{head:?}");
     }
+    assert!(budget.lift_fence());
+}
+
+#[test]
+fn a_fence_that_stands_too_long_is_noticed() {
+    let budget = budget(true);
+    take_answer(&budget, 10, Websocket);
+    assert!(!budget.lift_fence() && !budget.is_fence_stuck());
+    let long_ago = Instant::now().checked_sub(FENCE_TIMEOUT + Duration::from_millis(1));
+    budget.lock().fence_since = long_ago;
+    assert!(!budget.lift_fence(), "asking again does not start over");
+    assert!(budget.is_fence_stuck());
+    budget.frame_written(frame(TEXT, b"42[\"a\"]"));
+    assert!(!budget.is_fence_stuck());
 }
 
 #[test]
