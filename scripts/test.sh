@@ -48,7 +48,8 @@ step "fetch Apache Kafka" scripts/kafka.sh fetch
 # shellcheck disable=SC2016 # expanded by the inner shell
 step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --secure bash -euc '
   cargo test --workspace --locked --quiet -- --ignored
-  make --no-print-directory client-tests'
+  make --no-print-directory client-tests
+  "$1" bench --check' - "$target/release/loadgen"
 
 # After those, because it wants the machine for itself.
 # shellcheck disable=SC2016 # expanded by the inner shell
