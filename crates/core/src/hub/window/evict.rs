@@ -88,7 +88,7 @@ impl OrganisationLog {
             }
         }
         for room in entry.publication().audience() {
-            let Some(log) = self.rooms.get_mut(&room) else {
+            let Some(log) = self.rooms.get_mut(&*room) else {
                 continue;
             };
             if log.entries.front() == Some(&sequence) {
@@ -96,7 +96,7 @@ impl OrganisationLog {
             }
             log.evicted = sequence + 1;
             if log.entries.is_empty() && log.members.is_empty() {
-                self.rooms.remove(&room);
+                self.rooms.remove(&*room);
             }
         }
         entry.cost
