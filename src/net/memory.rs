@@ -25,6 +25,7 @@ struct MemoryState {
     full: bool,
     written: Vec<u8>,
     writes: usize,
+    attempts: usize,
     writers: Vec<Waker>,
     incoming: VecDeque<u8>,
     reader: Option<Waker>,
@@ -63,6 +64,11 @@ impl MemorySocket {
     /// Calls to the kernel that took something.
     pub(super) fn writes(&self) -> usize {
         self.lock().writes
+    }
+
+    /// Calls to the kernel.
+    pub(super) fn attempts(&self) -> usize {
+        self.lock().attempts
     }
 
     pub(super) fn shut(&self) -> Option<Shutdown> {
@@ -124,6 +130,7 @@ impl Socket for MemorySocket {
 
     fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.lock();
+        state.attempts += 1;
         if state.shut.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

@@ -13,19 +13,20 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::super::frame_start::frame_of;
 use super::super::head_deadline::HeadDeadline;
 use super::super::memory::MemorySocket;
+use super::super::socket::Socket;
 use super::super::stream::GuardedStream;
 use super::super::writer::{FrameWriter, WriterContext};
 use super::super::{ConnectionEnd, FrameAnswer};
 use super::*;
 
 #[derive(Default)]
-struct OpenedSockets {
-    guards: Mutex<Vec<Arc<Guard>>>,
-    sockets: Mutex<Vec<SocketRef>>,
-    disconnected: AtomicU64,
+pub(super) struct OpenedSockets {
+    pub(super) guards: Mutex<Vec<Arc<Guard>>>,
+    pub(super) sockets: Mutex<Vec<SocketRef>>,
+    pub(super) disconnected: AtomicU64,
 }
 
-fn library() -> (Router, Arc<OpenedSockets>, Arc<Recorder>) {
+pub(super) fn library() -> (Router, Arc<OpenedSockets>, Arc<Recorder>) {
     let (opened, recorder) = (
         Arc::new(OpenedSockets::default()),
         Arc::new(Recorder::default()),
@@ -54,7 +55,7 @@ fn library() -> (Router, Arc<OpenedSockets>, Arc<Recorder>) {
     (Router::new().layer(layer), opened, recorder)
 }
 
-async fn connect(net: &TestNet, opened: &OpenedSockets) -> WebSocketStream<TcpStream> {
+pub(super) async fn connect(net: &TestNet, opened: &OpenedSockets) -> WebSocketStream<TcpStream> {
     let stream = net.connect_narrow().await;
     let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", net.address);
     let (mut client, _) = client_async(url, stream).await.unwrap();
@@ -165,24 +166,25 @@ async fn a_stalled_client_of_the_library_is_closed_at_the_deadline() {
 }
 
 /// A server's stream over a kernel that takes what the test says.
-fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Guard>) {
+pub(super) fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Guard>) {
+    over(socket.clone())
+}
+
+pub(super) fn over(socket: Arc<dyn Socket>) -> (GuardedStream, Arc<Guard>) {
     let table = ConnectionTable::new();
     let context = WriterContext::new(LONG, table.lane_writes(), TaskTracker::new());
     let writer = FrameWriter::new(socket.clone(), context);
     let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
     guard.set_upgraded();
-    let stream = GuardedStream::new(
-        socket.clone(),
-        guard.clone(),
-        table,
-        HeadDeadline::new(LONG, LONG),
-    );
+    let stream = GuardedStream::new(socket, guard.clone(), table, HeadDeadline::new(LONG, LONG));
     (stream, guard)
 }
 
-const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+pub(super) const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 
-async fn websocket(socket: &Arc<MemorySocket>) -> (WebSocketStream<GuardedStream>, Arc<Guard>) {
+pub(super) async fn websocket(
+    socket: &Arc<MemorySocket>,
+) -> (WebSocketStream<GuardedStream>, Arc<Guard>) {
     let (mut stream, guard) = over_memory(socket);
     socket.allow([HEAD.len()]);
     stream.write_all(HEAD).await.unwrap();

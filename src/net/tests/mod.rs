@@ -3,6 +3,7 @@
 mod descriptors;
 mod http;
 mod keep_alive;
+mod lane;
 mod library;
 mod stall;
 
