@@ -161,14 +161,37 @@ async fn peer_that_reads_its_last_just_after_the_lane_was_blocked_is_not_given_t
     let guard = opened.guards.lock().unwrap()[0].clone();
     send(&guard, &text(&"x".repeat(4_000_000)));
     assert!(guard.write_blocked());
+    sleep(PATIENCE / 20).await;
+    let written = guard.writer().written();
     client.get_mut().read_exact(&mut [0; 3000]).await.unwrap();
     let start = Instant::now();
+    eventually("it took something", || guard.writer().written() > written).await;
     eventually("closed", || net.table.is_empty()).await;
     let took = start.elapsed();
     assert!(took > PATIENCE.mul_f32(0.8), "{took:?}");
     assert!(took < PATIENCE.mul_f32(1.8), "{took:?}");
     drop(client);
     net.finish().await;
+}
+
+#[tokio::test]
+async fn peer_that_takes_a_byte_of_the_lane_now_and_then_is_not_closed() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let socket = MemorySocket::new();
+    let (mut stream, guard) = over(socket.clone(), PATIENCE);
+    socket.allow([HEAD.len(), 3]);
+    stream.write_all(HEAD).await.unwrap();
+    send(&guard, &text("42[\"lane\"]"));
+    for _ in 0..4 {
+        // Two looks fail each time.
+        sleep(PATIENCE.mul_f32(0.45)).await;
+        socket.allow([1]);
+    }
+    assert_eq!(guard.close_reason(), None);
+    eventually("the last", || socket.written().len() == HEAD.len() + 7).await;
+    eventually("closed", || guard.close_reason().is_some()).await;
+    assert_eq!(guard.close_reason(), Some(ConnectionEnd::WriteStall));
+    drop(stream);
 }
 
 #[tokio::test]
@@ -336,7 +359,7 @@ async fn cost_of_the_lane() {
         .unwrap();
     let (server, _) = listener.accept().await.unwrap();
     server.set_nodelay(true).unwrap();
-    let (mut stream, guard) = over(Arc::new(server));
+    let (mut stream, guard) = over(Arc::new(server), LONG);
     stream.write_all(HEAD).await.unwrap();
     let mut reader = client.into_std().unwrap();
     reader.set_nonblocking(false).unwrap();

@@ -167,12 +167,12 @@ async fn a_stalled_client_of_the_library_is_closed_at_the_deadline() {
 
 /// A server's stream over a kernel that takes what the test says.
 pub(super) fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Guard>) {
-    over(socket.clone())
+    over(socket.clone(), LONG)
 }
 
-pub(super) fn over(socket: Arc<dyn Socket>) -> (GuardedStream, Arc<Guard>) {
+pub(super) fn over(socket: Arc<dyn Socket>, deadline: Duration) -> (GuardedStream, Arc<Guard>) {
     let table = ConnectionTable::new();
-    let context = WriterContext::new(LONG, table.lane_writes(), TaskTracker::new());
+    let context = WriterContext::new(deadline, table.lane_writes(), TaskTracker::new());
     let writer = FrameWriter::new(socket.clone(), context);
     let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
     guard.set_upgraded();
