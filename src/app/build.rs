@@ -133,7 +133,7 @@ impl App {
         };
         let engine = socketio::build(handshake, socket_io_settings(&settings));
 
-        let (public, internal) = listeners(&settings, descriptors)?;
+        let (public, internal) = listeners(&settings, descriptors, &metrics)?;
         let demo = match demo {
             Some((demo, driver)) => Some(BuiltDemo {
                 people: Arc::new(DemoPeople::new(&demo, &settings.auth, &settings.profile)?),
@@ -172,17 +172,21 @@ fn embedded_broker(settings: &mut Settings) -> anyhow::Result<(Demo, Driver)> {
 }
 
 /// The public and the internal one.
-fn listeners(settings: &Settings, descriptors: usize) -> anyhow::Result<(Listener, Listener)> {
+fn listeners(
+    settings: &Settings,
+    descriptors: usize,
+    metrics: &Metrics,
+) -> anyhow::Result<(Listener, Listener)> {
     let (listen, sockets) = (&settings.listen, &settings.sockets);
     let timeouts = NetTimeouts {
         slow_client_timeout: sockets.slow_client_timeout,
         keep_alive: sockets.keep_alive,
     };
     let limits = NetSettings::public(sockets.max_connections, timeouts, descriptors);
-    let public = Listener::bind("public", listen.host, listen.port, limits)?;
+    let public = Listener::bind("public", listen.host, listen.port, limits, metrics)?;
     let limits = NetSettings::internal(timeouts, descriptors);
     let (host, port) = (listen.internal_host, listen.internal_port);
-    let internal = Listener::bind("internal", host, port, limits)?;
+    let internal = Listener::bind("internal", host, port, limits, metrics)?;
     Ok((public, internal))
 }
 

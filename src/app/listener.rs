@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Lifecycle;
 use crate::net::{self, ConnectionTable, NetSettings, Stopping};
+use crate::telemetry::Metrics;
 
 pub(super) struct Listener {
     socket: TcpListener,
@@ -26,6 +27,7 @@ impl Listener {
         host: IpAddr,
         port: u16,
         limits: NetSettings,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let asked = SocketAddr::new(host, port);
         let failed = || format!("cannot listen on {asked} ({name})");
@@ -47,7 +49,7 @@ impl Listener {
             socket,
             limits,
             address,
-            table: ConnectionTable::new(),
+            table: ConnectionTable::new(metrics.delivery_times.clone()),
         })
     }
 

@@ -102,7 +102,7 @@ impl Server {
                     },
                     100,
                 ),
-                crate::net::ConnectionTable::new(),
+                crate::net::ConnectionTable::new(Metrics::new().delivery_times.clone()),
                 tokio_util::task::TaskTracker::new(),
                 crate::net::Stopping {
                     drain: tokio_util::sync::CancellationToken::new(),

@@ -57,11 +57,7 @@ pub async fn serve(
     stop: Stopping,
 ) {
     let mut acceptor = Acceptor {
-        writers: WriterContext::new(
-            settings.slow_client_timeout,
-            table.lane_writes(),
-            tracker.clone(),
-        ),
+        writers: table.writers(settings.slow_client_timeout, tracker.clone()),
         http: http(settings.header_timeout, settings.keep_alive),
         reserve_http: http(settings.header_timeout, Duration::ZERO),
         drain: stop.drain,

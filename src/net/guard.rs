@@ -247,14 +247,15 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::super::memory::MemorySocket;
-    use super::super::writer::WriterContext;
+    use super::super::table::ConnectionTable;
     use super::*;
+    use crate::telemetry::Metrics;
 
     #[tokio::test]
     async fn peer_is_the_tcp_peer_until_a_proxy_names_the_client() {
         let [tcp, client, other] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let (calls, tracker) = (Arc::default(), TaskTracker::new());
-        let context = WriterContext::new(Duration::from_secs(1), calls, tracker);
+        let table = ConnectionTable::new(Metrics::new().delivery_times.clone());
+        let context = table.writers(Duration::from_secs(1), TaskTracker::new());
         let writer = FrameWriter::new(MemorySocket::new(), context);
         let guard = Guard::new(0, tcp, writer);
         assert_eq!(guard.peer(), tcp);

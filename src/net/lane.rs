@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 
 use super::guard::Guard;
+use crate::telemetry::DeliveryTimes;
 
 /// A finished WebSocket frame. Clones share its bytes.
 #[derive(Debug, Clone)]
@@ -24,6 +25,20 @@ pub struct RecordStamp {
     pub event: u32,
     /// Of Kafka, in milliseconds since the Unix epoch.
     pub timestamp: i64,
+}
+
+/// Is notified of every record that has left by a lane. One for all connections of a listener, because it is called once for each
+/// delivery: what belongs to one connection would have to be fetched from memory for it.
+pub trait RecordObserver: Send + Sync {
+    /// The kernel has taken the last byte of a frame that carries this record, at `wall_ms` (milliseconds since the Unix epoch). Called
+    /// under the lock of a writer: it never blocks.
+    fn record_written(&self, record: RecordStamp, wall_ms: u64);
+}
+
+impl RecordObserver for DeliveryTimes {
+    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
+        self.observe(record.event, Self::elapsed(record.timestamp, wall_ms));
+    }
 }
 
 /// What became of a frame.

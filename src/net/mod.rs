@@ -59,7 +59,7 @@ pub use delivery::DeliveryWatch;
 pub use descriptors::raise_descriptor_limit;
 pub use frame_start::append_text_frame;
 pub use guard::{ConnectionEnd, Guard};
-pub use lane::{LaneFrame, LaneOffer, RecordStamp};
+pub use lane::{LaneFrame, LaneOffer, RecordObserver, RecordStamp};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
 pub use table::{ConnectionTable, NetStats};
 

@@ -1,7 +1,5 @@
 //! The interface by which other parts see what goes over a connection, and stop or change some of it.
 
-use super::lane::RecordStamp;
-
 /// How many payload bytes of a frame are shown: enough to tell the packets of Engine.IO and Socket.IO apart.
 pub const HEAD_BYTES: usize = 16;
 
@@ -45,10 +43,6 @@ pub trait Observer: Send + Sync {
 
     /// The lane has capacity again, at least half of it, after it was [`Full`](super::LaneOffer::Full).
     fn lane_drained(&self) {}
-
-    /// The kernel has taken the last byte of a frame of the lane that carries this record, at `wall_ms` (milliseconds since the
-    /// Unix epoch).
-    fn record_written(&self, _record: RecordStamp, _wall_ms: u64) {}
 
     /// Whether [`inspect`](Self::inspect) is to see this frame before it goes out. The answer depends on nothing but the
     /// frame: it may be asked for repeatedly, and never for a payload of more than [`MOST_INSPECTED`] bytes, nor for a part

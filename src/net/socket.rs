@@ -83,7 +83,11 @@ impl Socket for TcpStream {
     }
 
     fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(self).send_vectored(bufs)
+        // One buffer needs no list of them.
+        match bufs {
+            [buf] => SockRef::from(self).send(buf),
+            _ => SockRef::from(self).send_vectored(bufs),
+        }
     }
 
     fn send_queue(&self) -> io::Result<SendQueue> {

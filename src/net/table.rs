@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
 
 use super::guard::{ConnectionEnd, Guard};
-use super::writer::FrameWriter;
+use super::lane::RecordObserver;
+use super::writer::{FrameWriter, WriterContext};
 
 /// What a listener has seen since the start. The caller shows it as metrics when it is asked for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +28,6 @@ pub struct NetStats {
 }
 
 /// The open connections of a listener. A connection is in it exactly as long as its socket is open, also after an upgrade.
-#[derive(Debug, Default)]
 pub struct ConnectionTable {
     open: Mutex<HashMap<u64, Arc<Guard>>>,
     closed: Mutex<BTreeMap<&'static str, u64>>,
@@ -32,11 +35,21 @@ pub struct ConnectionTable {
     refused: AtomicU64,
     accept_errors: AtomicU64,
     lane_writes: Arc<AtomicU64>,
+    records: Arc<dyn RecordObserver>,
 }
 
 impl ConnectionTable {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    /// `records` is notified of the records that leave by the lanes of these connections.
+    pub fn new(records: Arc<dyn RecordObserver>) -> Arc<Self> {
+        Arc::new(Self {
+            open: Mutex::default(),
+            closed: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+            lane_writes: Arc::default(),
+            records,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -83,9 +96,10 @@ impl ConnectionTable {
         *closed.entry(reason.label()).or_default() += 1;
     }
 
-    /// For the writers to count.
-    pub(super) fn lane_writes(&self) -> Arc<AtomicU64> {
-        self.lane_writes.clone()
+    /// What the writers of its connections share. To be called on the runtime that they write on.
+    pub(super) fn writers(&self, deadline: Duration, tracker: TaskTracker) -> Arc<WriterContext> {
+        let (calls, records) = (self.lane_writes.clone(), self.records.clone());
+        WriterContext::new(deadline, calls, records, tracker)
     }
 
     pub(super) fn count_refused(&self) {

@@ -2,7 +2,7 @@
 
 use super::engine_session::EngineSession;
 use super::event_name::{legible, may_be_illegible};
-use crate::net::{FrameAnswer, FrameHead, Observer, RecordStamp};
+use crate::net::{FrameAnswer, FrameHead, Observer};
 
 /// WebSocket opcode of Engine.IO's text packets.
 const TEXT: u8 = 1;
@@ -20,10 +20,6 @@ impl Observer for EngineSession {
 
     fn lane_drained(&self) {
         self.budget.lane_drained();
-    }
-
-    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
-        self.budget.record_written(record, wall_ms);
     }
 
     fn wants(&self, frame: FrameHead<'_>) -> bool {

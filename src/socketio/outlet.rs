@@ -14,15 +14,18 @@ use super::encode::Outgoing;
 use super::rejected_rooms;
 use super::road::{LaneOutcome, Road, Way};
 use super::send_budget::{BudgetPacket, Reservation};
-use crate::net::{Guard, LaneFrame, RecordStamp};
+use crate::net::{Guard, LaneFrame, LaneOffer, RecordStamp};
 use crate::session::receipts::Asked;
-use crate::session::{Question, RejectedRoom, SharedFrames, WireFormat};
+use crate::session::{Question, RejectedRoom, SharedFrames, SharedHub, WireFormat};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
 pub(super) struct SocketOutlet {
     socket: SocketRef,
     road: Arc<Road>,
+    hub: Arc<SharedHub>,
+    /// That of the road, once it is in use.
+    lane: Option<Arc<Guard>>,
     format: WireFormat,
     /// Rooms of the handshake that are not joined, to be reported behind the welcome.
     rejected: Vec<RejectedRoom>,
@@ -37,7 +40,9 @@ impl SocketOutlet {
     ) -> Self {
         Self {
             socket,
+            hub: road.session.hub().clone(),
             road,
+            lane: None,
             format,
             rejected,
         }
@@ -64,11 +69,11 @@ impl Outlet for SocketOutlet {
                     _ => {
                         let outgoing = self.outgoing(item);
                         let frame = outgoing.frame(self.road.namespace);
-                        let waiter = self.road.session.key();
-                        // An ephemeral event is not offered again.
-                        let waiter = waiter.filter(|_| !matches!(item, Item::Ephemeral(_)));
                         let frame = LaneFrame::new(frame, self.stamp(item));
-                        let outcome = self.road.offer(&lane, &frame, waiter);
+                        let outcome = match item {
+                            Item::Ephemeral(_) => self.road.offer_once(&lane, &frame),
+                            _ => self.road.offer(&lane, &frame),
+                        };
                         self.offered(outcome)
                     }
                 }
@@ -81,15 +86,25 @@ impl Outlet for SocketOutlet {
             entry,
             cursor: DeliveryCursor::Shared,
         };
-        let Some(lane) = self.road.lane() else {
-            return self.offer(Item::Publication(delivery));
+        // Its own hold on the lane: a fan-out touches as little memory of each connection as it can.
+        let Some(lane) = &self.lane else {
+            let offered = self.offer(Item::Publication(delivery));
+            self.lane = self.road.lane().cloned();
+            return offered;
         };
         if entry.publication().ack {
             return self.ask_by_lane(&lane.clone(), delivery, shared);
         }
         let frame = shared.get(self.format, || self.encode(delivery));
-        let outcome = self.road.offer(lane, frame, self.road.session.key());
-        self.offered(outcome)
+        match lane.offer_frame(frame) {
+            LaneOffer::Queued => Offered::Taken,
+            LaneOffer::FirstQueued => {
+                self.hub.dirty(lane.clone());
+                Offered::Taken
+            }
+            // There is more to do, and it is rare.
+            LaneOffer::Full | LaneOffer::Closed => self.offered(self.road.offer(lane, frame)),
+        }
     }
 }
 
@@ -148,7 +163,7 @@ impl SocketOutlet {
         } else {
             shared.get(self.format, || self.encode(delivery))
         };
-        let outcome = self.road.offer(lane, frame, session.key());
+        let outcome = self.road.offer(lane, frame);
         match outcome {
             LaneOutcome::Taken if asks => session.ack_asked(&publication.event),
             _ if asks => session.cancel_ack(question.number),

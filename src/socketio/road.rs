@@ -13,7 +13,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fleetcast_core::hub::ConnectionKey;
 use serde_json::value::RawValue;
 use socketioxide::SendError;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -92,25 +91,25 @@ impl Road {
         }
     }
 
-    /// Offers a frame that is not an answer. `waiter` is notified of capacity after `Full`; without one the frame is not offered
-    /// again, and does not go before those that wait.
-    pub(super) fn offer(
-        &self,
-        lane: &Arc<Guard>,
-        frame: &LaneFrame,
-        waiter: Option<ConnectionKey>,
-    ) -> LaneOutcome {
-        let budget = &self.engine.budget;
-        if waiter.is_none() && budget.has_waiters() {
-            return LaneOutcome::Full;
-        }
+    /// Offers a frame that is not an answer. After `Full` the hub is notified of capacity, and offers it again.
+    pub(super) fn offer(&self, lane: &Arc<Guard>, frame: &LaneFrame) -> LaneOutcome {
         let mut offered = lane.offer_frame(frame);
-        if let (LaneOffer::Full, Some(waiter)) = (offered, waiter) {
-            budget.add_waiter(waiter);
+        if offered == LaneOffer::Full
+            && let Some(waiter) = self.session.key()
+        {
+            self.engine.budget.add_waiter(waiter);
             // It may have drained before the waiter was there to be notified.
             offered = lane.offer_frame(frame);
         }
         self.outcome(lane, offered)
+    }
+
+    /// Offers a frame that is not offered again. It does not go before the items that wait for capacity.
+    pub(super) fn offer_once(&self, lane: &Arc<Guard>, frame: &LaneFrame) -> LaneOutcome {
+        if self.engine.budget.has_waiters() {
+            return LaneOutcome::Full;
+        }
+        self.outcome(lane, lane.offer_frame(frame))
     }
 
     /// Sends an answer to a command. False: the connection has ended.

@@ -15,7 +15,7 @@ use super::super::head_deadline::HeadDeadline;
 use super::super::memory::MemorySocket;
 use super::super::socket::Socket;
 use super::super::stream::GuardedStream;
-use super::super::writer::{FrameWriter, WriterContext};
+use super::super::writer::FrameWriter;
 use super::super::{ConnectionEnd, FrameAnswer};
 use super::*;
 
@@ -171,8 +171,8 @@ pub(super) fn over_memory(socket: &Arc<MemorySocket>) -> (GuardedStream, Arc<Gua
 }
 
 pub(super) fn over(socket: Arc<dyn Socket>, deadline: Duration) -> (GuardedStream, Arc<Guard>) {
-    let table = ConnectionTable::new();
-    let context = WriterContext::new(deadline, table.lane_writes(), TaskTracker::new());
+    let table = ConnectionTable::new(crate::telemetry::Metrics::new().delivery_times.clone());
+    let context = table.writers(deadline, TaskTracker::new());
     let writer = FrameWriter::new(socket.clone(), context);
     let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
     guard.set_upgraded();

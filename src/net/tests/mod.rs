@@ -21,7 +21,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ConnectionTable, FrameHead, Guard, NetSettings, Observer, Stopping, bind, serve};
+use super::{
+    ConnectionTable, FrameHead, Guard, NetSettings, Observer, RecordObserver, RecordStamp,
+    Stopping, bind, serve,
+};
 
 /// What the tests wait for at most, on a busy machine.
 const LONG: Duration = Duration::from_secs(10);
@@ -43,10 +46,22 @@ fn settings() -> NetSettings {
 
 struct TestNet {
     address: SocketAddr,
+    records: Arc<RecordsInOrder>,
     table: Arc<ConnectionTable>,
     tracker: TaskTracker,
     drain: CancellationToken,
     stop: CancellationToken,
+}
+
+/// Records that have left by lanes; they are numbered by their events.
+#[derive(Default)]
+struct RecordsInOrder(AtomicUsize);
+
+impl RecordObserver for RecordsInOrder {
+    fn record_written(&self, record: RecordStamp, _wall_ms: u64) {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, record.event as usize);
+    }
 }
 
 impl TestNet {
@@ -57,7 +72,8 @@ impl TestNet {
 
     fn on(listener: TcpListener, router: Router, settings: NetSettings) -> Self {
         let address = listener.local_addr().unwrap();
-        let (table, tracker) = (ConnectionTable::new(), TaskTracker::new());
+        let records = Arc::new(RecordsInOrder::default());
+        let (table, tracker) = (ConnectionTable::new(records.clone()), TaskTracker::new());
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         tracker.spawn(serve(
             listener,
@@ -72,6 +88,7 @@ impl TestNet {
         ));
         Self {
             address,
+            records,
             table,
             tracker,
             drain,

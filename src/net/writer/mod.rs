@@ -40,7 +40,7 @@ mod tests;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 pub(super) use self::context::WriterContext;
@@ -124,7 +124,7 @@ impl FrameWriter {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, WriterError>> {
-        self.with(|state| state.poll_write(cx, bufs, &self.context.lane_writes))
+        self.with(|state| state.poll_write(cx, bufs, &self.context))
     }
 
     /// Waits until nothing is left of what the library has written.
@@ -134,15 +134,16 @@ impl FrameWriter {
 
     /// Ends our direction, behind the queue.
     pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<Result<(), WriterError>> {
-        self.with(|state| state.poll_shutdown(cx, &self.context.lane_writes))
+        self.with(|state| state.poll_shutdown(cx, &self.context))
     }
 
     pub(super) fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {
-        self.with(|state| state.offer_frame(frame))
+        // Only queues, so nothing of what `with` looks after changes.
+        self.lock().offer_frame(frame)
     }
 
     pub(super) fn push_frame(&self, frame: &LaneFrame) -> LaneOffer {
-        self.with(|state| state.push_frame(frame))
+        self.lock().push_frame(frame)
     }
 
     pub(super) fn lane_has_capacity(&self) -> bool {
@@ -150,7 +151,7 @@ impl FrameWriter {
     }
 
     pub(super) fn flush_lane(&self, wall_ms: u64) -> Result<(), WriterError> {
-        self.with(|state| state.flush_lane(&self.context.lane_writes, wall_ms))
+        self.with(|state| state.flush_lane(&self.context, wall_ms))
     }
 
     /// True, once: a pump is to be started.
@@ -170,7 +171,7 @@ impl FrameWriter {
         } else {
             KernelCall::WhenReady
         };
-        self.with(|state| state.pump(call, &self.context.lane_writes))
+        self.with(|state| state.pump(call, &self.context))
     }
 
     /// Bytes that the kernel has taken.
@@ -216,7 +217,7 @@ impl FrameWriter {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut WriterState) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let pumped = state.is_pumped();
         let done = act(&mut state);
         if state.is_pumped() && !pumped {
@@ -232,5 +233,9 @@ impl FrameWriter {
             waker.wake();
         }
         done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,13 +3,14 @@
 use std::io::IoSlice;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use axum::body::Bytes;
 
 use super::WriterError;
 use super::budget::LaneBudget;
+use super::context::WriterContext;
 use super::intake::{HeldBytes, Intake};
 use super::outflow::{KernelCall, Outflow};
 use super::queue::{FrameQueue, TakenPart};
@@ -88,7 +89,7 @@ impl WriterState {
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
     ) -> Poll<Result<usize, WriterError>> {
         if !self.outflow.is_open() {
             return Poll::Ready(Err(WriterError::Aborted));
@@ -108,10 +109,10 @@ impl WriterState {
             let head = [IoSlice::new(&buf[..head])];
             ready!(self.outflow.poll_send(cx, &head, observer))?
         } else {
-            ready!(self.poll_frames(cx, buf, lane_writes))?
+            ready!(self.poll_frames(cx, buf, context))?
         };
         // Frames of the lane may have waited for this.
-        self.send_queue(lane_writes, None)?;
+        self.send_queue(context, None)?;
         Poll::Ready(Ok(written))
     }
 
@@ -119,21 +120,21 @@ impl WriterState {
         &mut self,
         cx: &Context<'_>,
         buf: &[u8],
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
     ) -> Poll<Result<usize, WriterError>> {
         let straight = loop {
             ready!(self.poll_library(cx));
             if self.intake.is_closed() {
                 return Poll::Ready(Ok(buf.len()));
             }
-            self.send_queue(lane_writes, None)?;
+            self.send_queue(context, None)?;
             let straight = self.intake.straight(buf, self.observer.as_deref());
             if straight > 0 {
                 break straight;
             }
             // What was held may be released without a byte of `buf`, when the observer has changed. To say that nothing was
             // written would be the end of the connection.
-            let used = self.hold(buf, lane_writes)?;
+            let used = self.hold(buf, context)?;
             if used > 0 {
                 return Poll::Ready(Ok(used));
             }
@@ -167,13 +168,13 @@ impl WriterState {
     }
 
     /// Deals with a frame that may be of a wanted kind. It is rare, so it may cost a copy.
-    fn hold(&mut self, buf: &[u8], lane_writes: &AtomicU64) -> Result<usize, WriterError> {
+    fn hold(&mut self, buf: &[u8], context: &WriterContext) -> Result<usize, WriterError> {
         let (used, held) = self.intake.hold(buf, self.observer.as_deref());
         match held {
             HeldBytes::Incomplete => {}
             HeldBytes::Released(bytes) => {
                 self.queue.push_library(bytes.into(), false);
-                self.send_queue(lane_writes, None)?;
+                self.send_queue(context, None)?;
             }
             HeldBytes::Close(reason) => return Err(WriterError::Close(reason)),
         }
@@ -184,14 +185,14 @@ impl WriterState {
     pub(super) fn poll_shutdown(
         &mut self,
         cx: &Context<'_>,
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
     ) -> Poll<Result<(), WriterError>> {
         let mut sent = Ok(());
         if !self.ending {
             self.ending = true;
             self.drop_behind(self.may_go());
             if self.outflow.is_open() {
-                sent = self.send_queue(lane_writes, None);
+                sent = self.send_queue(context, None);
             }
         }
         ready!(self.poll_library(cx));
@@ -246,14 +247,14 @@ impl WriterState {
 
     pub(super) fn flush_lane(
         &mut self,
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
         wall_ms: u64,
     ) -> Result<(), WriterError> {
         self.flush_due = false;
         if !self.outflow.is_open() {
             return Ok(());
         }
-        self.send_queue(lane_writes, Some(wall_ms))
+        self.send_queue(context, Some(wall_ms))
     }
 
     /// How many pieces at the front of the queue may be written now. While the library stands inside a frame of its own, nothing that
@@ -271,7 +272,7 @@ impl WriterState {
     /// Writes out what may go, unless the pump does. `wall_ms`: if the caller knows it.
     fn send_queue(
         &mut self,
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
         wall_ms: Option<u64>,
     ) -> Result<(), WriterError> {
         if self.blocked || self.may_go() == 0 {
@@ -279,7 +280,8 @@ impl WriterState {
         }
         let wall_ms = wall_ms.unwrap_or_else(clock::wall_ms);
         loop {
-            let (taken, given) = self.send_front(KernelCall::WhenReady, lane_writes, wall_ms)?;
+            // Nothing was left by the last write, so the kernel will take more: what is remembered of its readiness need not be asked.
+            let (taken, given) = self.send_front(KernelCall::Anyhow, context, wall_ms)?;
             if taken < given {
                 self.left_behind(taken);
             }
@@ -294,7 +296,7 @@ impl WriterState {
     pub(super) fn pump(
         &mut self,
         call: KernelCall,
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
     ) -> Result<PumpTurn, WriterError> {
         if !self.outflow.is_open() {
             return Ok(PumpTurn::Done);
@@ -302,7 +304,7 @@ impl WriterState {
         let wall_ms = clock::wall_ms();
         let mut turn = PumpTurn::Nothing;
         while self.may_go() > 0 {
-            let (taken, given) = self.send_front(call, lane_writes, wall_ms)?;
+            let (taken, given) = self.send_front(call, context, wall_ms)?;
             self.budget.drained(taken);
             self.notify_of_capacity();
             if taken > 0 {
@@ -321,7 +323,7 @@ impl WriterState {
     fn send_front(
         &mut self,
         call: KernelCall,
-        lane_writes: &AtomicU64,
+        context: &WriterContext,
         wall_ms: u64,
     ) -> Result<(usize, usize), WriterError> {
         let count = self.may_go();
@@ -335,13 +337,11 @@ impl WriterState {
             TakenPart::Lane => of_lane = true,
             TakenPart::LaneRecord(record) => {
                 of_lane = true;
-                if let Some(observer) = observer {
-                    observer.record_written(record, wall_ms);
-                }
+                context.records.record_written(record, wall_ms);
             }
         });
         if of_lane {
-            lane_writes.fetch_add(1, Ordering::Relaxed);
+            context.lane_writes.fetch_add(1, Ordering::Relaxed);
         }
         Ok((taken, given))
     }

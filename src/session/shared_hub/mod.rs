@@ -66,22 +66,15 @@ impl SharedHub {
 
     /// Flushes some of the lanes that are dirty. True if there are more. Not to be called under the hub's lock.
     fn flush_some(&self) -> bool {
-        let (lanes, more) = {
-            let mut dirty = lock(&self.dirty);
-            if dirty.len() <= LANES_PER_FLUSH {
-                (std::mem::take(&mut *dirty), false)
-            } else {
-                (dirty.drain(..LANES_PER_FLUSH).collect(), true)
-            }
-        };
-        if lanes.is_empty() {
-            return more;
-        }
         let wall_ms = clock::wall_ms();
-        for lane in lanes {
+        for _ in 0..LANES_PER_FLUSH {
+            // Not held over a write: it may have the hub notified.
+            let Some(lane) = lock(&self.dirty).pop_front() else {
+                return false;
+            };
             lane.flush_lane(wall_ms);
         }
-        more
+        !lock(&self.dirty).is_empty()
     }
 
     /// The outlet of this connection has capacity again.

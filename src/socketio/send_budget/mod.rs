@@ -214,11 +214,6 @@ impl SendBudget {
         !self.lock().waiters.is_empty()
     }
 
-    /// The kernel has a record of the lane.
-    pub(super) fn record_written(&self, record: RecordStamp, wall_ms: u64) {
-        self.delivered.observe(record, wall_ms);
-    }
-
     /// The lane has capacity again.
     pub(super) fn lane_drained(&self) {
         self.wake(self.lock());

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
 use super::super::frame_start::frame_of;
-use super::super::lane::RecordStamp;
+use super::super::lane::{RecordObserver, RecordStamp};
 use super::super::memory::MemorySocket;
 use super::super::observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED};
 use super::*;
@@ -76,11 +76,6 @@ impl Observer for Judge {
         self.drained.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
-        assert!(wall_ms >= NOW_MS);
-        self.records.lock().unwrap().push(record);
-    }
-
     fn wants(&self, frame: FrameHead<'_>) -> bool {
         assert!(frame.payload_len <= MOST_INSPECTED);
         assert_eq!(frame.head.len(), frame.payload_len.min(HEAD_BYTES));
@@ -99,6 +94,13 @@ impl Observer for Judge {
         } else {
             FrameAnswer::Pass
         }
+    }
+}
+
+impl RecordObserver for Judge {
+    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
+        assert!(wall_ms >= NOW_MS);
+        self.records.lock().unwrap().push(record);
     }
 }
 
@@ -131,18 +133,17 @@ impl WriterRig {
     fn new() -> Self {
         let socket = MemorySocket::new();
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let judge = Arc::new(Judge::default());
         let context = {
             let _guard = runtime.enter();
             WriterContext::new(
                 Duration::from_mins(1),
                 Arc::new(AtomicU64::new(0)),
+                judge.clone(),
                 TaskTracker::new(),
             )
         };
-        let (writer, judge) = (
-            FrameWriter::new(socket.clone(), context),
-            Arc::new(Judge::default()),
-        );
+        let writer = FrameWriter::new(socket.clone(), context);
         writer.observe(|| Some(judge.clone()));
         Self {
             writer,
