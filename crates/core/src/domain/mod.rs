@@ -15,6 +15,7 @@ pub mod record;
 pub mod room;
 pub mod route;
 pub mod skip;
+pub mod sorted;
 pub mod spec;
 pub mod topic_name;
 

@@ -2,12 +2,13 @@
 
 mod numeric_date;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::id::Id;
 use super::room::Room;
+use super::sorted::{NamedValues, SortedSet};
 pub use numeric_date::NumericDate;
 
 /// Claims with a meaning of their own, which no policy may use as a list of ids.
@@ -47,14 +48,14 @@ pub struct Claims {
     pub user: Id,
     pub organisation: Id,
     /// Roles that no policy knows are kept and grant nothing.
-    pub roles: BTreeSet<String>,
+    pub roles: SortedSet<String>,
     pub name: Option<String>,
     pub jti: Option<String>,
     /// Unix seconds.
     pub expires: u64,
     /// By claim name, of those in [`ClaimRules::listed`].
-    pub ids: BTreeMap<String, BTreeSet<Id>>,
-    pub scopes: BTreeSet<String>,
+    pub ids: NamedValues<SortedSet<Id>>,
+    pub scopes: SortedSet<String>,
 }
 
 /// Names the claim, never its value: these go to the log.
@@ -92,22 +93,22 @@ impl Claims {
         let mut roles = texts(map, "roles", Split::No)?;
         roles.append(&mut texts(map, "role", Split::No)?);
 
-        let mut ids_by_claim = BTreeMap::new();
+        let mut ids_by_claim = Vec::new();
         for claim in &rules.listed {
             if let Some(ids) = ids(map, claim)? {
-                ids_by_claim.insert(claim.clone(), ids);
+                ids_by_claim.push((claim.clone(), ids));
             }
         }
 
         Ok(Self {
             user,
             organisation,
-            roles,
+            roles: roles.into_iter().collect(),
             name: text(map, "name")?,
             jti: text(map, "jti")?,
             expires,
-            ids: ids_by_claim,
-            scopes: texts(map, "scope", Split::AtSpaces)?,
+            ids: ids_by_claim.into_iter().collect(),
+            scopes: texts(map, "scope", Split::AtSpaces)?.into_iter().collect(),
         })
     }
 
@@ -130,7 +131,7 @@ fn id(map: &Map<String, Value>, claim: &'static str) -> Result<Option<Id>, Claim
         .transpose()
 }
 
-fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<BTreeSet<Id>>, ClaimsError> {
+fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<SortedSet<Id>>, ClaimsError> {
     let Some(value) = present(map, claim) else {
         return Ok(None);
     };
@@ -162,14 +163,14 @@ fn texts(
     map: &Map<String, Value>,
     claim: &'static str,
     split: Split,
-) -> Result<BTreeSet<String>, ClaimsError> {
+) -> Result<Vec<String>, ClaimsError> {
     let wrong_type = || ClaimsError::Invalid(claim, "a text or a list of texts");
     match present(map, claim) {
-        None => Ok(BTreeSet::new()),
+        None => Ok(Vec::new()),
         Some(Value::String(text)) if split == Split::AtSpaces => {
             Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
         }
-        Some(Value::String(text)) => Ok(BTreeSet::from([text.clone()])),
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
         Some(Value::Array(values)) => values
             .iter()
             .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong_type))

@@ -61,7 +61,7 @@ fn s4_02_all_claims_of_the_contract_are_read() {
     );
     assert_eq!(
         claims.roles,
-        BTreeSet::from(["dispatcher".to_owned(), "viewer".to_owned()])
+        SortedSet::from_iter(["dispatcher".to_owned(), "viewer".to_owned()])
     );
     assert_eq!(
         (claims.name.as_deref(), claims.jti.as_deref()),
@@ -73,7 +73,7 @@ fn s4_02_all_claims_of_the_contract_are_read() {
     assert!(claims.ids["incidents"].is_empty());
     assert_eq!(
         claims.scopes,
-        BTreeSet::from(["publish".to_owned(), "other".to_owned()])
+        SortedSet::from_iter(["publish".to_owned(), "other".to_owned()])
     );
     let [org, user] = claims.own_rooms();
     assert_eq!(
