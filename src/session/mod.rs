@@ -138,7 +138,7 @@ pub trait TransportHandle: Send + Sync {
 /// One connection of one user.
 pub struct Session {
     shared: Arc<Sessions>,
-    connection_id: String,
+    connection_id: Arc<str>,
     claims: Claims,
     /// The hub's name for it, once it is connected.
     key: OnceLock<ConnectionKey>,
@@ -158,7 +158,7 @@ struct SessionCarrier {
 
 impl Session {
     fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
-        let connection_id = format!("c-{:016x}", rand::random::<u64>());
+        let connection_id = format!("c-{:016x}", rand::random::<u64>()).into();
         Self {
             shared,
             connection_id,
