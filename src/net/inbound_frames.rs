@@ -26,10 +26,21 @@ pub(super) struct InboundFrames {
     held: Vec<u8>,
     /// So many bytes of a frame that passes are still to come.
     passing: u64,
+    /// What goes on, of which so many bytes have gone.
     ready: Vec<u8>,
+    taken: usize,
 }
 
+/// Idle connections are many, so neither buffer keeps its memory when it is empty.
 impl InboundFrames {
+    /// For bytes of which it is not known where a frame begins: all pass.
+    pub(super) fn opaque() -> Self {
+        Self {
+            passing: u64::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Takes bytes of the peer.
     pub(super) fn feed(&mut self, mut bytes: &[u8], observer: Option<&dyn Observer>) {
         while !bytes.is_empty() {
@@ -52,12 +63,13 @@ impl InboundFrames {
 
     /// Gives to the library what may go on, as much of it as fits. Returns how much that was.
     pub(super) fn take_ready(&mut self, buf: &mut ReadBuf<'_>) -> usize {
-        let taken = buf.remaining().min(self.ready.len());
-        buf.put_slice(&self.ready[..taken]);
-        self.ready.drain(..taken);
-        if self.ready.is_empty() {
-            // Idle connections are many.
+        let left = &self.ready[self.taken..];
+        let taken = buf.remaining().min(left.len());
+        buf.put_slice(&left[..taken]);
+        self.taken += taken;
+        if self.taken == self.ready.len() {
             self.ready = Vec::new();
+            self.taken = 0;
         }
         taken
     }
@@ -68,7 +80,7 @@ impl InboundFrames {
 
     /// The peer has ended: what it left unfinished goes on as it came.
     pub(super) fn end(&mut self) {
-        self.ready.append(&mut self.held);
+        self.release_held();
     }
 
     /// How many more bytes the frame at hand needs before something can be said about it; 0: none.
@@ -101,12 +113,21 @@ impl InboundFrames {
             .and_then(|observer| observer.rewrite(&frame.payload(&self.held, usize::MAX)));
         if let Some(payload) = rewritten {
             write_frame(&mut self.ready, &payload);
-            self.held.clear();
+            self.held = Vec::new();
             return;
         }
         let total = (frame.header_len as u64).saturating_add(frame.payload_len);
         self.passing = total - self.held.len() as u64;
-        self.ready.append(&mut self.held);
+        self.release_held();
+    }
+
+    fn release_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        if self.ready.is_empty() {
+            self.ready = held;
+        } else {
+            self.ready.extend_from_slice(&held);
+        }
     }
 }
 
@@ -246,6 +267,27 @@ mod tests {
         let frame = masked(0x81, &long, [9, 8, 7, 6]);
         let expected = masked(0x81, &[&long, b"!".as_slice()].concat(), [0; 4]);
         assert_eq!(run(frame.chunks(999)), expected);
+    }
+
+    #[test]
+    fn nothing_is_allocated_between_messages() {
+        let large = [b"42".to_vec(), vec![b'a'; 60_000]].concat();
+        let rewritten = [b"42x".to_vec(), vec![b'a'; 60_000]].concat();
+        for payload in [&large, &rewritten] {
+            let mut frames = InboundFrames::default();
+            frames.feed(&masked(0x81, payload, [1; 4]), Some(&Rewriter));
+            drain(&mut frames, &mut Vec::new());
+            assert_eq!((frames.held.capacity(), frames.ready.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn opaque_bytes_pass_and_are_not_read() {
+        let mut frames = InboundFrames::opaque();
+        let (frame, mut out) = (masked(0x81, b"42x", [1; 4]), Vec::new());
+        frames.feed(&frame, Some(&Rewriter));
+        drain(&mut frames, &mut out);
+        assert_eq!(out, frame);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub use frame_start::append_text_frame;
 pub use guard::{ConnectionEnd, Guard};
 pub use lane::{LaneFrame, LaneOffer, RecordObserver, RecordStamp};
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
+pub use stream::GuardedStream;
 pub use table::{ConnectionTable, NetStats};
 
 /// Connections that the kernel keeps for us while the loop is busy: a whole fleet reconnects at once after a deploy.

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, FORWARDED, TRANSFER_ENCODING, VIA};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use axum::response::IntoResponse;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
@@ -98,15 +98,10 @@ impl Entrance {
         Ok(response)
     }
 
-    /// Detaches the request from hyper's 16 KB read buffer, which the library would otherwise pin for as long as the session
-    /// lives: headers and target are slices of it. And puts in what the parts behind need to know of the connection.
+    /// Puts in what the parts behind need to know of the connection. What is kept of the request for longer than it takes must be
+    /// copied: headers and target are slices of hyper's read buffer of 16 KB.
     fn own(&self, request: Request<Incoming>) -> Request<Body> {
         let (mut parts, body) = request.into_parts();
-        parts.headers = copied_headers(&parts.headers);
-        // A target that does not survive the round trip keeps the buffer; nothing else is wrong with it.
-        if let Ok(uri) = Uri::try_from(parts.uri.to_string()) {
-            parts.uri = uri;
-        }
         let peer = self.guard.peer();
         parts.extensions.insert(self.guard.clone());
         parts.extensions.insert(peer);
@@ -167,17 +162,6 @@ fn full() -> Response<Body> {
         .into_response()
 }
 
-fn copied_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut copies = HeaderMap::with_capacity(headers.keys_len());
-    for (name, value) in headers {
-        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            copy.set_sensitive(value.is_sensitive());
-            copies.append(name.clone(), copy);
-        }
-    }
-    copies
-}
-
 /// A request body that must be complete by a deadline, so that a trickle cannot hold a handler for ever.
 struct TimedBody {
     body: Incoming,
@@ -221,26 +205,5 @@ impl hyper::body::Body for TimedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn copied_headers_are_equal_and_share_nothing() {
-        let buffer = Bytes::from_static(b"onetwo");
-        let mut headers = HeaderMap::new();
-        for range in [0..3, 3..6] {
-            let value = HeaderValue::from_maybe_shared(buffer.slice(range)).unwrap();
-            headers.append("x-twice", value);
-        }
-        headers.insert("cookie", HeaderValue::from_bytes(b"\xff=1").unwrap());
-        let copies = copied_headers(&headers);
-        assert_eq!(copies, headers);
-        for value in copies.get_all("x-twice") {
-            assert!(!buffer.as_ptr_range().contains(&value.as_bytes().as_ptr()));
-        }
     }
 }

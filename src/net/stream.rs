@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::delivery::Linger;
@@ -24,7 +26,7 @@ use super::writer::WriterError;
 /// Read at once from a WebSocket. Clients send little.
 const FRAME_BYTES: usize = 4096;
 
-pub(super) struct GuardedStream {
+pub struct GuardedStream {
     /// For reading alone.
     socket: Arc<dyn Socket>,
     guard: Arc<Guard>,
@@ -43,8 +45,6 @@ enum InboundPhase {
         last: [u8; 4],
     },
     Frames(InboundFrames),
-    /// Frames, of which some came before the answer to the upgrade: where they begin is not known here.
-    Unknown,
 }
 
 impl GuardedStream {
@@ -65,6 +65,19 @@ impl GuardedStream {
             reset: false,
             linger: Linger::default(),
         }
+    }
+
+    /// The stream of a connection once HTTP is over, without what hyper has put around it. `None`: the connection has ended.
+    pub async fn upgraded(upgrade: OnUpgrade) -> Option<Self> {
+        let upgraded = upgrade.await.ok()?;
+        let parts = upgraded.downcast::<TokioIo<Self>>().ok()?;
+        let mut stream = parts.io.into_inner();
+        let mut frames = InboundFrames::default();
+        // hyper has read the start of them together with the request.
+        frames.feed(&parts.read_buf, stream.guard.observer().as_deref());
+        stream.guard.set_reads_messages();
+        stream.inbound = InboundPhase::Frames(frames);
+        Some(stream)
     }
 
     fn poll_http(
@@ -143,12 +156,14 @@ impl GuardedStream {
         if let InboundPhase::Http { last, .. } = &self.inbound
             && self.guard.upgraded()
         {
-            self.inbound = if last.ends_with(b"\r\n\r\n") || last.ends_with(b"\n\n") {
+            let at_boundary = last.ends_with(b"\r\n\r\n") || last.ends_with(b"\n\n");
+            self.inbound = InboundPhase::Frames(if at_boundary {
                 self.guard.set_reads_messages();
-                InboundPhase::Frames(InboundFrames::default())
+                InboundFrames::default()
             } else {
-                InboundPhase::Unknown
-            };
+                // Some frames came before the answer to the upgrade: where they begin is not known here.
+                InboundFrames::opaque()
+            });
         }
     }
 
@@ -215,7 +230,6 @@ impl AsyncRead for GuardedStream {
         let read = match self.inbound {
             InboundPhase::Http { .. } => self.poll_http(cx, buf),
             InboundPhase::Frames(_) => self.poll_frames(cx, buf),
-            InboundPhase::Unknown => self.poll_socket(cx, buf),
         };
         read.map_ok(drop)
     }

@@ -21,10 +21,11 @@ use tower::util::BoxCloneSyncService;
 
 use super::engine_session::EngineSession;
 use super::kept_answers::{KeptAnswers, MAX_KEPT};
+use super::kept_request;
 use super::query::EngineQuery;
 use super::subprotocol;
 use crate::lifecycle::Lifecycle;
-use crate::net::Guard;
+use crate::net::{Guard, GuardedStream};
 use crate::problem::Problem;
 use crate::session::{AdmissionSlot, Sessions, TransportHandle};
 use crate::telemetry::events;
@@ -33,8 +34,16 @@ use crate::telemetry::labels::{Component, Label, RejectReason};
 /// For a client that was rejected because the server is full, or not ready.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// The library as a service: it answers everything, so it cannot fail.
-pub(super) type Library = BoxCloneSyncService<Request<Body>, Response, Infallible>;
+/// The library.
+pub(super) struct Library {
+    /// It answers every request, so it cannot fail.
+    pub(super) http: BoxCloneSyncService<Request<Body>, Response, Infallible>,
+    pub(super) websocket: BeginWebSocket,
+}
+
+/// Begins a session on a stream of frames, with the request that is kept of it. Boxed, because the library's reading task has capacity for
+/// the stream in each of its states.
+pub(super) type BeginWebSocket = Arc<dyn Fn(Box<GuardedStream>, Request<()>) + Send + Sync>;
 
 pub struct EngineSettings {
     /// Bytes of one polling payload.
@@ -159,15 +168,17 @@ impl Engine {
             Ok(slot) => slot,
             Err(reason) => return unavailable(reason),
         };
-        let websocket = query.websocket;
-        let carrier = websocket.then(|| guard.clone());
+        let carrier = query.websocket.then(|| guard.clone());
         let session = self.open_session(slot, &mut request, query, carrier);
-        if websocket {
-            guard.set_observer(session.clone());
+        if request.method() != Method::GET || !query.begins {
+            // The library refuses it, and says why.
+            return self.call(request).await;
         }
-        request.extensions_mut().insert(session.clone());
-        let response = self.call(request).await;
-        if websocket || response.status() != StatusCode::OK {
+        if query.websocket {
+            return self.begin_websocket(request, session, &guard);
+        }
+        let response = self.call(kept_request::of_polling(session.clone())).await;
+        if response.status() != StatusCode::OK {
             return response;
         }
         let (parts, body) = collect(response).await;
@@ -176,6 +187,27 @@ impl Engine {
             self.lock().by_sid.insert(sid, Arc::downgrade(&session));
         }
         Response::from_parts(parts, Body::from(body))
+    }
+
+    /// Waits for the end of HTTP in a task of its own: that comes after the response.
+    fn begin_websocket(
+        &self,
+        mut request: Request<Body>,
+        session: Arc<EngineSession>,
+        guard: &Guard,
+    ) -> Response {
+        let Some(response) = kept_request::switching_protocols(request.headers()) else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        guard.set_observer(session.clone());
+        let upgrade = hyper::upgrade::on(&mut request);
+        let begin = self.library.websocket.clone();
+        self.lifecycle.tasks().spawn(async move {
+            if let Some(stream) = GuardedStream::upgraded(upgrade).await {
+                begin(Box::new(stream), kept_request::of_websocket(session));
+            }
+        });
+        response
     }
 
     fn open_session(
@@ -248,12 +280,13 @@ impl Engine {
     async fn upgrade(
         self: Arc<Self>,
         session: Arc<EngineSession>,
-        request: Request<Body>,
+        mut request: Request<Body>,
         guard: Arc<Guard>,
     ) -> Response {
         if !session.begin_upgrade(&guard) {
             return bad_request();
         }
+        kept_request::strip_upgrade(&mut request);
         let response = self.call(request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.lifecycle.spawn("upgrade", session.finish_upgrade());
@@ -283,7 +316,7 @@ impl Engine {
     }
 
     pub(super) async fn call(&self, request: Request<Body>) -> Response {
-        match self.library.clone().oneshot(request).await {
+        match self.library.http.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }

@@ -1,6 +1,7 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
 //! - `engine`, `query`, `subprotocol`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
+//! - `kept_request`: what the library keeps of a request
 //! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
 //! - `engine_session`: the life of an Engine.IO session
 //! - `handshake`: CONNECT; `session` decides
@@ -19,6 +20,7 @@ mod handshake;
 mod inbound;
 mod inbox;
 mod kept_answers;
+mod kept_request;
 mod last_answer;
 mod observe;
 mod outlet;
@@ -30,6 +32,8 @@ mod send_budget;
 mod subprotocol;
 
 use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::Ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +47,7 @@ use tower::util::BoxCloneSyncService;
 
 use tower::{Service, ServiceExt};
 
+use crate::net::GuardedStream;
 use crate::session::receipts::ASK_TIMEOUT;
 use crate::telemetry::labels::ConnectionLabels;
 use engine::Library;
@@ -86,6 +91,10 @@ pub const LABELS: [ConnectionLabels; 4] = {
 /// For a burst between the hub and the writer's task: more than a send budget allows.
 const LIBRARY_QUEUE: usize = 4096;
 
+/// Bytes that the library reads at once, and has allocated for each WebSocket; it grows for a larger frame. The stream below reads more
+/// from the kernel, so a small one costs no system calls.
+const READ_BUFFER: usize = 128;
+
 /// No command carries attachments. A few are accepted, so that a client that sends one gets an answer.
 const ATTACHMENTS: usize = 4;
 const ATTACHMENTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,7 +124,7 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
         .max_buffer_size(LIBRARY_QUEUE)
         .ws_max_message_size(max_packet)
         .ws_max_frame_size(max_packet)
-        .ws_read_buffer_size(1024)
+        .ws_read_buffer_size(READ_BUFFER)
         .connect_timeout(CONNECT_TIMEOUT)
         .ack_timeout(ASK_TIMEOUT)
         .with_parser(parser)
@@ -146,15 +155,25 @@ pub fn build(handshake: Handshake, settings: SocketIoSettings) -> Arc<Engine> {
 }
 
 /// Hides the library's types.
-fn boxed<S, B>(library: S) -> Library
+fn boxed<S, B, E>(library: S) -> Library
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
+    S: hyper::service::Service<(Box<GuardedStream>, Request<()>), Future = Ready<Result<(), E>>>,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + Sync
         + 'static,
-    S::Future: Send,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    E: Display,
 {
-    BoxCloneSyncService::new(library.map_response(|response| response.map(Body::new)))
+    let streams = library.clone();
+    Library {
+        http: BoxCloneSyncService::new(library.map_response(|response| response.map(Body::new))),
+        websocket: Arc::new(move |stream, request| {
+            let begun = hyper::service::Service::call(&streams, (stream, request));
+            if let Err(error) = begun.into_inner() {
+                tracing::debug!(%error, "the library does not take a WebSocket");
+            }
+        }),
+    }
 }

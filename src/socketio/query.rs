@@ -1,5 +1,7 @@
 //! The query of an Engine.IO request, as far as we look at it before the library does.
 
+use super::{POLLING, WEBSOCKET};
+
 /// The longest `t` that is kept for comparison, in bytes. Stock clients use 7 to 20; a longer one counts as none.
 const LONGEST_MARK: usize = 64;
 
@@ -12,6 +14,8 @@ const COARSE_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
 pub(super) struct EngineQuery {
     pub(super) sid: Option<String>,
     pub(super) websocket: bool,
+    /// The library would begin a session with it: protocol 4, and a transport that it knows.
+    pub(super) begins: bool,
     /// `?token=`, percent-decoded.
     pub(super) token: Option<String>,
     /// `?t=` as it is, if it is of a kind that is different in each request.
@@ -25,11 +29,14 @@ impl EngineQuery {
                 .split('&')
                 .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
+        // The library reads up to the next `=`, and what it takes for a WebSocket must be one here.
+        let up_to_equals = |name: &str| value(name).and_then(|text| text.split('=').next());
+        let transport = up_to_equals("transport");
         Self {
             sid: value("sid").map(str::to_owned),
-            // The library reads up to the next `=`, and what it takes for a WebSocket must be one here.
-            websocket: value("transport").and_then(|text| text.split('=').next())
-                == Some("websocket"),
+            websocket: transport == Some(WEBSOCKET),
+            begins: up_to_equals("EIO") == Some("4")
+                && [Some(WEBSOCKET), Some(POLLING)].contains(&transport),
             token: value("token").map(percent_decode),
             mark: value("t").filter(|mark| is_mark(mark)).map(str::to_owned),
         }
@@ -69,6 +76,22 @@ mod tests {
         assert_eq!(query.token.as_deref(), Some("x.y"));
         assert!(query.websocket);
         assert!(EngineQuery::parse("transport=websocket=x&transport=polling").websocket);
+    }
+
+    #[test]
+    fn session_begins_with_protocol_4_and_a_known_transport() {
+        for (query, expected) in [
+            ("EIO=4&transport=polling", true),
+            ("t=1&transport=websocket=x&EIO=4=3", true),
+            ("EIO=3&transport=polling", false),
+            ("EIO=3&transport=polling&EIO=4", false),
+            ("EIO=4&transport=webtransport", false),
+            ("EIO=4", false),
+            ("transport=polling", false),
+            ("", false),
+        ] {
+            assert_eq!(EngineQuery::parse(query).begins, expected, "{query}");
+        }
     }
 
     #[test]

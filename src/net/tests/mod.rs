@@ -6,6 +6,7 @@ mod keep_alive;
 mod lane;
 mod library;
 mod stall;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
