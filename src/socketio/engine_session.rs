@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backlog::Backlog;
 use super::engine::{Credentials, Engine, EngineSettings};
+use super::handshake::AcceptedSocket;
 use super::last_answer::LastAnswer;
 use super::polls::LastPost;
 use super::send_budget::{DeliveryStamps, SendBudget};
@@ -36,21 +37,29 @@ pub(super) struct EngineSession {
     pub(super) budget: Arc<SendBudget>,
     pub(super) deliveries: DeliveryStamps,
     pub(super) backlog: Backlog,
-    pub(super) answers: Arc<LastAnswer>,
-    pub(super) last_post: LastPost,
+    /// Of a session that began by polling. Most do not, and it is a third of all this.
+    pub(super) polling: Option<Box<PollingPart>>,
     pub(super) credentials: Credentials,
     id: u64,
     engine: Weak<Engine>,
-    sid: OnceLock<String>,
     closed: OnceLock<CloseReason>,
     ended_by_library: AtomicBool,
     wrong_namespaces: AtomicUsize,
     carrier: Mutex<Carrier>,
-    /// The connection that the last answer to a poll without `t` went out by.
-    answered_by: Mutex<Weak<Guard>>,
+    /// Sockets between the middleware and the connect handler, by namespace.
+    accepted: Mutex<Vec<(&'static str, AcceptedSocket)>>,
     slot: Arc<AdmissionSlot>,
     /// Events go by the lane of its WebSocket, not through the library.
     uses_lane: bool,
+}
+
+/// What a session has that began by polling.
+pub(super) struct PollingPart {
+    pub(super) answers: Arc<LastAnswer>,
+    pub(super) last_post: LastPost,
+    sid: OnceLock<String>,
+    /// The connection that the last answer to a poll without `t` went out by.
+    answered_by: Mutex<Weak<Guard>>,
 }
 
 /// What carries the session at present.
@@ -105,15 +114,12 @@ impl EngineSession {
             budget: Arc::new(budget),
             deliveries: delivered,
             backlog: Backlog::default(),
-            answers: LastAnswer::new(
-                engine.kept.clone(),
-                engine.sessions.metrics().polls_held.clone(),
-            ),
-            last_post: LastPost::default(),
+            polling: websocket
+                .is_none()
+                .then(|| Box::new(PollingPart::new(engine))),
             credentials,
             id,
             engine: Arc::downgrade(engine),
-            sid: OnceLock::new(),
             closed: OnceLock::new(),
             ended_by_library: AtomicBool::new(false),
             wrong_namespaces: AtomicUsize::new(0),
@@ -126,15 +132,49 @@ impl EngineSession {
                 guard: websocket,
                 sockets: Vec::new(),
             }),
-            answered_by: Mutex::default(),
+            accepted: Mutex::default(),
             slot,
             uses_lane: engine.settings.lane,
         })
     }
 
-    /// The id that the library has given it.
+    /// Keeps what the connect handler of this namespace needs, in place of one that was not called.
+    pub(super) fn accept(&self, namespace: &'static str, socket: AcceptedSocket) {
+        drop(self.take_accepted(namespace));
+        self.accepted().push((namespace, socket));
+    }
+
+    /// Takes it out again.
+    pub(super) fn take_accepted(&self, namespace: &str) -> Option<AcceptedSocket> {
+        let mut accepted = self.accepted();
+        let at = accepted.iter().position(|(name, _)| *name == namespace)?;
+        let (_, socket) = accepted.swap_remove(at);
+        if accepted.is_empty() {
+            *accepted = Vec::new();
+        }
+        Some(socket)
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Vec<(&'static str, AcceptedSocket)>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id that the library has given it, of a session that began by polling.
     pub(super) fn set_sid(&self, sid: &str) {
-        self.sid.get_or_init(|| sid.to_owned());
+        if let Some(polling) = &self.polling {
+            polling.sid.get_or_init(|| sid.to_owned());
+        }
+    }
+
+    fn sid(&self) -> Option<&String> {
+        self.polling.as_ref()?.sid.get()
+    }
+
+    /// No request gets an answer any more. True: one was kept that no request has had.
+    fn close_answers(&self) -> bool {
+        self.polling
+            .as_ref()
+            .is_some_and(|polling| polling.answers.close())
     }
 
     /// Ends the session so that stock clients reconnect: the transport is closed, without a close packet. A polling
@@ -143,12 +183,12 @@ impl EngineSession {
         if self.closed.set(reason).is_err() {
             return;
         }
-        self.answers.close();
+        self.close_answers();
         let guard = self.carrier().guard.clone();
         if let Some(guard) = guard {
             guard.kick(reason.as_str());
         }
-        if let (Some(sid), Some(engine)) = (self.sid.get(), self.engine.upgrade()) {
+        if let (Some(sid), Some(engine)) = (self.sid(), self.engine.upgrade()) {
             engine.end_in_library(sid);
         }
     }
@@ -170,25 +210,22 @@ impl EngineSession {
     pub(super) fn watch_answer(self: &Arc<Self>, guard: &Arc<Guard>, body_bytes: usize) {
         let session: Weak<Self> = Arc::downgrade(self);
         guard.watch_delivery(body_bytes, session);
-        *self.answered_by() = Arc::downgrade(guard);
+        if let Some(polling) = &self.polling {
+            *polling.answered_by() = Arc::downgrade(guard);
+        }
     }
 
     /// Waits until it is known whether the last of these answers has arrived, if it went out by another connection than `guard`. False:
     /// it has not, and the session has ended.
     pub(super) async fn last_answer_arrived(&self, guard: &Arc<Guard>) -> bool {
-        let last = self.answered_by().upgrade();
+        let polling = self.polling.as_ref();
+        let last = polling.and_then(|polling| polling.answered_by().upgrade());
         if let Some(last) = last.filter(|last| !Arc::ptr_eq(last, guard))
             && !last.delivery_settled(ANSWER_ARRIVES).await
         {
             self.lose_answer("another poll came before it was acknowledged");
         }
         !self.is_closed()
-    }
-
-    fn answered_by(&self) -> MutexGuard<'_, Weak<Guard>> {
-        self.answered_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lane of its WebSocket, if events may go by it: the transport has changed for good, and the client's messages are followed, so
@@ -254,6 +291,8 @@ impl EngineSession {
         session: Arc<Session>,
     ) -> ConnectionLabels {
         let mut carrier = self.carrier();
+        // Most have one, and a `Vec` would begin with four.
+        carrier.sockets.reserve_exact(1);
         carrier.sockets.push(ConnectedSocket {
             namespace,
             socket,
@@ -312,7 +351,7 @@ impl EngineSession {
             }
             let mut carrier = self.carrier();
             if library == Some(TransportType::Websocket) {
-                if self.answers.close() {
+                if self.close_answers() {
                     drop(carrier);
                     self.lose_answer("not fetched before the upgrade");
                     return;
@@ -365,6 +404,24 @@ impl EngineSession {
     }
 }
 
+impl PollingPart {
+    fn new(engine: &Engine) -> Self {
+        let polls_held = engine.sessions.metrics().polls_held.clone();
+        Self {
+            answers: LastAnswer::new(engine.kept.clone(), polls_held),
+            last_post: LastPost::default(),
+            sid: OnceLock::new(),
+            answered_by: Mutex::default(),
+        }
+    }
+
+    fn answered_by(&self) -> MutexGuard<'_, Weak<Guard>> {
+        self.answered_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Carrier {
     fn labels(&self, namespace: &'static str) -> ConnectionLabels {
         ConnectionLabels {
@@ -378,7 +435,7 @@ impl Drop for EngineSession {
     fn drop(&mut self) {
         self.slot.release();
         if let Some(engine) = self.engine.upgrade() {
-            engine.forget(self.id, self.sid.get());
+            engine.forget(self.id, self.sid());
         }
     }
 }

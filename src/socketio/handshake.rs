@@ -4,7 +4,7 @@
 //! takes the connection over in the connect handler, because before CONNECT nothing may be sent.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::{CloseReason, Reason};
@@ -48,9 +48,10 @@ impl FromConnectParts<LocalAdapter> for AuthText {
 }
 
 /// A socket that was accepted, between the middleware and the connect handler.
-struct AcceptedSocket {
+pub(super) struct AcceptedSocket {
     admitted: AdmittedSession,
-    road: Arc<Road>,
+    /// The socket's handlers hold it; it holds the session in which this is kept.
+    road: Weak<Road>,
     meta: bool,
 }
 
@@ -72,16 +73,17 @@ impl Handshake {
         let request = connect_request(&mut auth, &engine);
         let admitted = self.sessions.authenticate(request).await;
         let admitted = admitted.map_err(|reason| reject(reason, &engine))?;
-        let namespace = NAMESPACES.into_iter().find(|name| *name == socket.ns());
-        let namespace = namespace.unwrap_or(ROOT);
+        let namespace = namespace_of(&socket);
         let session = admitted.session().clone();
-        let road = Arc::new(Road::new(engine, session, namespace));
+        let road = Arc::new(Road::new(engine.clone(), session, namespace));
         self.register(&socket, &road);
-        socket.extensions.insert(Arc::new(AcceptedSocket {
+        let road = Arc::downgrade(&road);
+        let accepted = AcceptedSocket {
             admitted,
             road,
             meta,
-        }));
+        };
+        engine.accept(namespace, accepted);
         Ok(())
     }
 
@@ -92,9 +94,9 @@ impl Handshake {
             std::future::ready(())
         });
         let road = road.clone();
-        socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
+        socket.on_disconnect(move |reason: DisconnectReason| {
             // Clears what holds the socket: its own handlers and the hub's outlet.
-            drop(socket.extensions.remove::<Arc<AcceptedSocket>>());
+            drop(road.engine.take_accepted(road.namespace));
             road.engine.remove_socket(road.namespace);
             road.session.end(close_reason(&road.engine, reason));
             std::future::ready(())
@@ -104,23 +106,31 @@ impl Handshake {
 
 /// The connect handler: CONNECT is on its way, so the hub may send.
 pub(super) fn connected(socket: &SocketRef) {
-    let Some(accepted) = socket.extensions.remove::<Arc<AcceptedSocket>>() else {
+    let namespace = namespace_of(socket);
+    let Some(engine) = engine_of(socket) else {
         return;
     };
-    let Road {
-        engine,
-        session,
-        namespace,
-        ..
-    } = &*accepted.road;
-    let labels = engine.add_socket(namespace, socket.clone(), session.clone());
-    let format = wire_format(namespace, accepted.meta);
-    accepted
-        .admitted
-        .connect(engine.clone(), labels, |rejected| {
-            let (socket, road) = (socket.clone(), accepted.road.clone());
-            Box::new(SocketOutlet::new(socket, road, format, rejected))
-        });
+    let Some(AcceptedSocket {
+        admitted,
+        road,
+        meta,
+    }) = engine.take_accepted(namespace)
+    else {
+        return;
+    };
+    let Some(road) = road.upgrade() else {
+        return;
+    };
+    let labels = engine.add_socket(namespace, socket.clone(), road.session.clone());
+    let format = wire_format(namespace, meta);
+    admitted.connect(engine, labels, |rejected| {
+        Box::new(SocketOutlet::new(socket.clone(), road, format, rejected))
+    });
+}
+
+fn namespace_of(socket: &SocketRef) -> &'static str {
+    let namespace = NAMESPACES.into_iter().find(|name| *name == socket.ns());
+    namespace.unwrap_or(ROOT)
 }
 
 fn wire_format(namespace: &str, meta: bool) -> WireFormat {

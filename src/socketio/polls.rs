@@ -27,7 +27,10 @@ impl Engine {
         if mark.is_none() && !session.last_answer_arrived(guard).await {
             return unknown_session();
         }
-        let waiter = match session.answers.next(mark) {
+        let Some(polling) = &session.polling else {
+            return bad_request();
+        };
+        let waiter = match polling.answers.next(mark) {
             NextPoll::Ask(pending, waiter) => {
                 self.ask_library(request, pending);
                 waiter
@@ -118,7 +121,7 @@ impl Engine {
                 return bad_request();
             }
         };
-        let Some(mark) = mark else {
+        let (Some(mark), Some(polling)) = (mark, &session.polling) else {
             return self.call(request).await;
         };
         let (parts, body) = request.into_parts();
@@ -126,7 +129,7 @@ impl Engine {
         let body = axum::body::to_bytes(body, usize::MAX).await;
         let body = body.unwrap_or_default();
         let digest = digest(mark, &body);
-        if session.last_post.is(digest) {
+        if polling.last_post.is(digest) {
             self.count_repeat(RepeatOutcome::Accepted);
             return "ok".into_response();
         }
@@ -134,7 +137,7 @@ impl Engine {
             .call(Request::from_parts(parts, Body::from(body)))
             .await;
         if response.status() == StatusCode::OK {
-            session.last_post.set(digest);
+            polling.last_post.set(digest);
         }
         response
     }
