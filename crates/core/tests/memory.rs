@@ -8,7 +8,7 @@ use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
-use fleetcast_core::hub::{Hub, HubSettings, Now};
+use fleetcast_core::hub::{Hub, HubSettings, Now, Start};
 use serde_json::value::RawValue;
 
 const ASSETS: i64 = 100_000;
@@ -107,4 +107,41 @@ fn a_hundred_thousand_assets() {
         );
         assert_eq!(snapshot.latest_records, 100_000);
     }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn ten_thousand_connections() {
+    const CONNECTIONS: usize = 10_000;
+    let mut hub: Hub<IgnoringOutlet> = Hub::new(HubSettings {
+        window_ms: 1_000,
+        window_bytes: 1 << 20,
+        latest_bytes: 0,
+        named_partitions: 0,
+    });
+    let now = Now {
+        monotonic: 1_000,
+        wall: 1_795_000_000_000,
+    };
+    let id = |text: &str| Id::parse(text).expect("an id");
+    let before = resident();
+    for number in 0..CONNECTIONS {
+        // As a token and a handshake name them: each with texts of its own.
+        let organisation = id("metro");
+        let mut rooms = vec![
+            Room::organisation(&organisation),
+            Room::user(&organisation, &id(&format!("user-{number}"))),
+        ];
+        for room in 0..8 {
+            rooms.push(Room {
+                organisation: id("metro"),
+                kind: Kind::parse("channel").expect("a kind"),
+                which: Which::One(id(&format!("channel-{}", number % 100 * 8 + room))),
+            });
+        }
+        hub.connect(&organisation, rooms, Start::Fresh, IgnoringOutlet, now);
+        while hub.turn(now) {}
+    }
+    let each = (resident() - before) / CONNECTIONS;
+    println!("{each} bytes for a connection with ten rooms");
 }

@@ -1,5 +1,6 @@
 //! What the hub keeps and hands out: one event for the members of some rooms.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -53,7 +54,7 @@ impl Publication {
     }
 
     /// Every room that receives it: its own, and the whole of each kind among them. Each once.
-    pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
+    pub fn audience(&self) -> impl Iterator<Item = Cow<'_, Room>> {
         audience(&self.rooms)
     }
 
@@ -82,7 +83,7 @@ pub struct Ephemeral {
 
 impl Ephemeral {
     /// As for a [`Publication`].
-    pub fn audience(&self) -> impl Iterator<Item = Room> + '_ {
+    pub fn audience(&self) -> impl Iterator<Item = Cow<'_, Room>> {
         audience(&self.rooms)
     }
 }
@@ -94,9 +95,12 @@ pub fn key_text(key: &[u8]) -> Option<&str> {
     text.filter(|text| !text.contains('\0'))
 }
 
-fn audience(rooms: &[Room]) -> impl Iterator<Item = Room> + '_ {
+fn audience(rooms: &[Room]) -> impl Iterator<Item = Cow<'_, Room>> {
     let wholes = first_of_whole_kinds(rooms).filter_map(Room::whole);
-    rooms.iter().cloned().chain(wholes)
+    rooms
+        .iter()
+        .map(Cow::Borrowed)
+        .chain(wholes.map(Cow::Owned))
 }
 
 /// One room of each kind that has a whole.
@@ -149,7 +153,7 @@ mod tests {
             (&[("channel", "1"), ("asset", "1"), ("channel", "2")], 2),
         ] {
             let rooms: Vec<_> = rooms.iter().map(room).collect();
-            let heard: Vec<_> = audience(&rooms).collect();
+            let heard: Vec<Room> = audience(&rooms).map(Cow::into_owned).collect();
             assert_eq!(heard[..rooms.len()], rooms);
             let whole = heard.iter().filter(|room| room.which == Which::All);
             assert_eq!(whole.count(), wholes);

@@ -83,8 +83,8 @@ impl<O: Outlet> Hub<O> {
             schedule: Schedule::Idle,
             details: Box::new(details),
         });
-        for room in &self.connections[key].details.rooms {
-            log.room(room).members.push(key);
+        for room in &mut self.connections[key].details.rooms {
+            *room = log.join(room, key);
         }
         self.with_turn(key, now, |turn, connection| match resumption {
             Resumption::Fresh => connection.details.last = turn.shared_cursor(),
@@ -109,8 +109,8 @@ impl<O: Outlet> Hub<O> {
             ConnectionState::Lagging(lag) => lag.next < log.first(),
             ConnectionState::Live => false,
         };
-        log.room(room).members.push(key);
-        connection.details.rooms.push(room.clone());
+        let room = log.join(room, key);
+        connection.details.rooms.push(room);
         if overtaken {
             // Whether the room had something between the connection's position and the window is no longer known.
             self.with_turn(key, now, |turn, connection| {

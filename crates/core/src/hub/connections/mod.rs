@@ -194,7 +194,7 @@ impl<O> Connection<O> {
     /// From this entry on, the newest or the next one, it is fed from the window. If it lags already it stays where it is.
     ///
     /// While it was live its cursor was not written down for each event. It has been sent all that was appended before the entry, so
-    /// the cursor of the one before that is true for it. If that was appended while it was live, it is no older than anything that
+    /// the cursor of the one before that is true for it. If that was appended while it was live, it is at least as new as all that
     /// was sent to it since, and newer than what was sent before. If not, nothing was sent since the connection turned live, and what
     /// was sent last by then may be newer: a `cursor` item covers what was read after the last append. So no cursor goes back, and
     /// none is older than the last event that the connection received: it is resumed for as long as it would be from that.

@@ -1,6 +1,6 @@
 //! Visits: what concerns all connections reaches them a few at a time.
 //!
-//! To go over ten thousand connections at once would hold up what is live. Nothing depends on when a connection is visited: a visit
+//! To go over ten thousand connections at once would hold up what is live. (So would evicting a window at once.) Nothing depends on when a connection is visited: a visit
 //! does what is due for it by then, and doing that earlier or later only moves a notice.
 
 use crate::hub::connections::{Control, Schedule};
@@ -14,18 +14,24 @@ pub(in crate::hub) struct Visits {
     /// Some were visited before what is news now, so all are visited once more. It is not begun again at once: then the last ones
     /// would never be reached while news comes faster than a round takes.
     again: bool,
+    /// There is more to evict than what was.
+    pub(in crate::hub) evict: bool,
 }
 
 impl Visits {
-    fn waiting(&self) -> bool {
+    fn is_round(&self) -> bool {
         self.again || self.keys.len() > 0
+    }
+
+    fn waiting(&self) -> bool {
+        self.evict || self.is_round()
     }
 }
 
 impl<O: Outlet> Hub<O> {
     /// Has every connection visited.
     pub(in crate::hub) fn visit_all(&mut self) {
-        if self.visits.waiting() {
+        if self.visits.is_round() {
             self.visits.again = true;
         } else {
             self.begin_round();
@@ -37,15 +43,20 @@ impl<O: Outlet> Hub<O> {
         self.visits.keys = self.connections.keys().collect::<Vec<_>>().into_iter();
     }
 
-    /// Visits up to `limit` of the connections for which there may be news. False if none is left.
+    /// Visits up to `limit` of the connections for which there may be news, or goes on with the eviction that a
+    /// [`tick`](Self::tick) began. False if nothing is left.
     pub fn visit(&mut self, limit: usize, now: Now) -> bool {
+        if self.visits.evict {
+            self.evict_expired(now);
+            return self.visits.waiting();
+        }
         for _ in 0..limit {
             let Some(key) = self.next_visit() else {
                 break;
             };
             self.visit_one(key, now);
         }
-        let more = self.visits.waiting();
+        let more = self.visits.is_round();
         if !more {
             // The last round began after the last resync was raised, and what has come since was up to date from the start.
             self.resyncs.all_seen_to();

@@ -75,7 +75,7 @@ impl<O: Outlet> Hub<O> {
         };
         let mut delivered = 0;
         for room in entry.publication().audience() {
-            for member in &log.rooms[&room].members {
+            for member in &log.rooms[&*room].members {
                 let connection = &mut self.connections[*member];
                 if !connection.is_first_of(self.fan_outs) {
                     continue;
@@ -119,7 +119,7 @@ impl<O: Outlet> Hub<O> {
         self.fan_outs += 1;
         let mut delivered = 0;
         for room in ephemeral.audience() {
-            let members = log.rooms.get(&room).map_or(&[][..], |log| &log.members);
+            let members = log.rooms.get(&*room).map_or(&[][..], |log| &log.members);
             for member in members {
                 let connection = &mut self.connections[*member];
                 if !connection.is_first_of(self.fan_outs) || !connection.is_welcomed() {

@@ -1,4 +1,4 @@
-//! Which cursor a connection has that was live until it turned lagging: nobody wrote it down for each event.
+//! Which cursor a connection has that was live until it turned lagging: it is not written down for each event.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn lags(rig: &mut Rig, client: &mut Client) -> Vec<(Seen, [Option<i64>; 2])> {
 }
 
 #[test]
-fn it_covers_what_was_appended_before_whoever_that_was_for() {
+fn it_covers_what_was_appended_before_for_any_room() {
     let mut rig = Rig::new(2);
     let mut client = rig.live(&["1"]);
     rig.publish(0, "o1", &["1"]);

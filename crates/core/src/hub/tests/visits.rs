@@ -64,3 +64,24 @@ fn connections_that_come_and_go_during_a_round_do_not_disturb_it() {
     let expected = [Welcome(Resumption::Fresh, 60), Stale(true)];
     assert_eq!(newcomer.read(), expected);
 }
+
+#[test]
+fn what_was_read_at_once_is_not_evicted_at_once() {
+    const ENTRIES: usize = 10_000;
+    let mut rig = Rig::new(1);
+    for _ in 0..ENTRIES {
+        rig.publish(0, "o1", &["1"]);
+    }
+    rig.now.monotonic += KEPT_MS;
+    rig.now.wall += KEPT_MS;
+    let entries = |rig: &Rig| rig.hub.statistics(rig.now).window_entries;
+    rig.hub.tick(rig.now);
+    let after_tick = entries(&rig);
+    assert!((1..ENTRIES).contains(&after_tick), "{after_tick} are left");
+    let mut slices = 0;
+    while rig.hub.visit(1, rig.now) {
+        slices += 1;
+    }
+    assert_eq!((entries(&rig), slices), (0, 1), "and one that ends it");
+    assert!(!rig.hub.has_work());
+}

@@ -13,20 +13,24 @@ use crate::hub::outlet::Outlet;
 use crate::hub::positions::Positions;
 use crate::hub::{Hub, HubSettings, Now, OrganisationKey};
 
+/// Two or three milliseconds.
+const EVICTED_AT_ONCE: usize = 4_096;
+
 impl<O: Outlet> Hub<O> {
-    /// Evicts what is older than the window. The newest record of a key stays in its snapshot.
+    /// Evicts what is older than the window, so much at a time: what was loaded at the start grows old at once. Visits go on with the
+    /// rest. The newest record of a key stays in its snapshot.
     pub(in crate::hub) fn evict_expired(&mut self, now: Now) {
         let kept = self.settings.kept_ms();
         // Cursors are as old as what has been read, so the partitions that they have to name are, too.
         let behind = now.wall.saturating_sub(self.positions.read_up_to(now));
         let memory = self.settings.memory_ms().saturating_add(behind);
         self.positions.expire(memory, now);
+        let mut left = EVICTED_AT_ONCE;
         for log in self.organisations.values_mut() {
-            while log
-                .oldest()
-                .is_some_and(|at| now.monotonic.saturating_sub(at.monotonic) >= kept)
-            {
+            let is_due = |at: Now| now.monotonic.saturating_sub(at.monotonic) >= kept;
+            while left > 0 && log.oldest().is_some_and(is_due) {
                 self.bytes -= log.evict_oldest(false);
+                left -= 1;
             }
             log.expire(&self.positions, &self.settings, memory, now);
         }
@@ -38,6 +42,7 @@ impl<O: Outlet> Hub<O> {
             }
             keep
         });
+        self.visits.evict = left == 0;
     }
 
     /// Evicts the oldest entries while the window takes more bytes than it may.
@@ -88,7 +93,7 @@ impl OrganisationLog {
             }
         }
         for room in entry.publication().audience() {
-            let Some(log) = self.rooms.get_mut(&room) else {
+            let Some(log) = self.rooms.get_mut(&*room) else {
                 continue;
             };
             if log.entries.front() == Some(&sequence) {
@@ -96,7 +101,7 @@ impl OrganisationLog {
             }
             log.evicted = sequence + 1;
             if log.entries.is_empty() && log.members.is_empty() {
-                self.rooms.remove(&room);
+                self.rooms.remove(&*room);
             }
         }
         entry.cost

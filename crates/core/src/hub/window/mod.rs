@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::domain::cursor::{Cursor, Mark, organisation_hash};
 use crate::domain::id::Id;
-use crate::domain::room::Room;
+use crate::domain::room::{Kind, Room};
 use crate::hub::positions::Positions;
 use crate::hub::positions::partition::Partition;
 use crate::hub::{ConnectionKey, HubSettings, Now};
@@ -25,6 +25,9 @@ use entry::Entry;
 use late::LateRecords;
 use record_index::{Owner, RecordIndex};
 use snapshot::SnapshotTable;
+
+/// By room. Clients name rooms, so the hash is seeded; it needs no more than that, because what a client may join is limited.
+pub(in crate::hub) type RoomMap<T> = HashMap<Room, T, foldhash::fast::RandomState>;
 
 /// Offsets below `next` are no longer in the window; `appended` is the wall time at which the last of them came.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +50,9 @@ pub(in crate::hub) struct RoomLog {
 pub(in crate::hub) struct OrganisationLog {
     pub(in crate::hub) id: Id,
     pub(in crate::hub) hash: u32,
-    pub(in crate::hub) rooms: HashMap<Room, RoomLog>,
+    pub(in crate::hub) rooms: RoomMap<RoomLog>,
+    /// Of its rooms, so that all share the text of each. A profile names few.
+    kinds: Vec<Kind>,
     pub(in crate::hub) connections: usize,
     pub(in crate::hub) bytes: usize,
     /// The newest record of each key, by the same sequence numbers, also when the window has evicted it.
@@ -71,7 +76,8 @@ impl OrganisationLog {
         Self {
             hash: organisation_hash(&id),
             id,
-            rooms: HashMap::new(),
+            rooms: RoomMap::default(),
+            kinds: Vec::new(),
             connections: 0,
             bytes: 0,
             snapshot: SnapshotTable::new(owner),
@@ -202,11 +208,34 @@ impl OrganisationLog {
         sequence
     }
 
-    pub(in crate::hub) fn room(&mut self, room: &Room) -> &mut RoomLog {
+    /// Adds the connection to the room. Returns the room with texts that are shared with all its members: each connection holds
+    /// several rooms for as long as it lives.
+    pub(in crate::hub) fn join(&mut self, room: &Room, connection: ConnectionKey) -> Room {
+        self.room(room).members.push(connection);
+        let shared = self.rooms.get_key_value(room).map(|(shared, _)| shared);
+        shared.unwrap_or(room).clone()
+    }
+
+    fn room(&mut self, room: &Room) -> &mut RoomLog {
         if !self.rooms.contains_key(room) {
-            self.rooms.insert(room.clone(), RoomLog::default());
+            let shared = self.shared(room);
+            self.rooms.insert(shared, RoomLog::default());
         }
         self.rooms.get_mut(room).expect("it was inserted above")
+    }
+
+    /// The room with the organisation's own text, and that of its kind.
+    fn shared(&mut self, room: &Room) -> Room {
+        let known = self.kinds.iter().find(|kind| **kind == room.kind);
+        let kind = known.unwrap_or(&room.kind).clone();
+        if known.is_none() {
+            self.kinds.push(kind.clone());
+        }
+        Room {
+            organisation: self.id.clone(),
+            kind,
+            which: room.which.clone(),
+        }
     }
 
     pub(in crate::hub) fn floor(&self, partition: u32) -> Option<Floor> {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::RoomMap;
 use super::record_index::{Owner, RecordIndex};
 use crate::domain::publication::Publication;
 use crate::domain::room::Room;
@@ -28,7 +29,7 @@ pub(in crate::hub) struct SnapshotTable {
     owner: Owner,
     /// By sequence number: what is the newest of its key in at least one room.
     records: BTreeMap<u64, SnapshotRecord>,
-    rooms: HashMap<Room, RoomKeys>,
+    rooms: RoomMap<RoomKeys>,
     newest: HashMap<(Number, SnapshotKey), u64>,
     in_room: BTreeSet<(Number, u64)>,
     numbers: Number,
@@ -55,7 +56,7 @@ impl SnapshotTable {
         Self {
             owner,
             records: BTreeMap::new(),
-            rooms: HashMap::new(),
+            rooms: RoomMap::default(),
             newest: HashMap::new(),
             in_room: BTreeSet::new(),
             numbers: 0,
@@ -89,7 +90,7 @@ impl SnapshotTable {
         let (mut rooms, mut cost) = (0, RECORD_OVERHEAD + publication.payload.get().len());
         for room in publication.audience() {
             let made = self.numbers;
-            let room = self.rooms.entry(room).or_insert(RoomKeys {
+            let room = self.rooms.entry(room.into_owned()).or_insert(RoomKeys {
                 number: made,
                 keys: 0,
             });
@@ -144,7 +145,7 @@ impl SnapshotTable {
         let publication = &record.publication;
         if let Some((event, of)) = publication.latest_key().filter(|_| record.rooms > 0) {
             for room in publication.audience() {
-                let Some(keys) = self.rooms.get_mut(&room) else {
+                let Some(keys) = self.rooms.get_mut(&*room) else {
                     continue;
                 };
                 // Else a newer one is there.
@@ -153,7 +154,7 @@ impl SnapshotTable {
                     self.newest.remove(&(keys.number, key));
                     keys.keys -= 1;
                     if keys.keys == 0 {
-                        self.rooms.remove(&room);
+                        self.rooms.remove(&*room);
                     }
                 }
             }
