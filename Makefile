@@ -92,6 +92,11 @@ CLIENTS ?= js python java
 poll-losses: node-modules build ## Stock clients whose polling answers are lost (ROUNDS=500 CLIENTS="js python java")
 	@cd client-tests/js && $(WITH_BIN) node losses/run.js $(ROUNDS) $(CLIENTS)
 
+.PHONY: lane-clients
+LOAD_SECONDS ?= 12
+lane-clients: node-modules build ## Stock and strict clients under load, cut at random bytes (LOAD_SECONDS=300 CLIENTS="js python java")
+	@cd client-tests/js && $(WITH_BIN) node lane/run.js $(LOAD_SECONDS) $(CLIENTS)
+
 .PHONY: browser-test
 browser-test: node-modules build ## The QA page in Chromium
 	@cd client-tests/browser && $(WITH_BIN) npm test --silent
