@@ -28,7 +28,7 @@ impl Guard {
                 self.end(ConnectionEnd::of_write(error));
             }
             WriterError::Close(reason) => self.kick(reason),
-            // By whoever aborted it.
+            // The one that aborted it has ended it.
             WriterError::Aborted => {}
         }
     }

@@ -62,7 +62,7 @@ impl Session {
             since_ms: clock::monotonic_ms(),
         };
         if self.asks.lock().insert(number, ask).is_some() {
-            // A number comes again after two milliards of questions; whoever had it has long timed out.
+            // A number comes again after a milliard of questions: the one that had it has long timed out.
             self.give_ask_back();
         }
         true

@@ -1,4 +1,4 @@
-//! How much may be queued on the lane, and whether somebody waits for capacity.
+//! How much may be queued on the lane, and whether a caller waits for capacity.
 
 #[cfg(test)]
 use std::time::Duration;
