@@ -9,7 +9,7 @@ export class Tamperer {
   #reader = new FrameReader();
   #head = Buffer.alloc(0);
   #open = false; // the HTTP head has passed
-  #plain = false; // it is no WebSocket
+  #plain = false; // not a WebSocket
   #held = undefined;
   #passed = 0;
 
