@@ -24,6 +24,8 @@ pub(super) fn report(rejected: Vec<RejectedRoom>, road: &Arc<Road>, socket: &Soc
                 if engine.is_closed() || !socket.connected() {
                     return;
                 }
+                // What waits to be written takes capacity, too.
+                road.flush();
                 engine.budget.capacity().await;
             }
             let outgoing = Outgoing::server(road.session.error_event(failure, &about));
