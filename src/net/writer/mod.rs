@@ -12,7 +12,7 @@
 //! - *Boundary.* When the kernel takes half of a frame, the rest of that frame is copied into the queue and reported to the
 //!   library as written. So whatever is queued next begins at a frame boundary, whenever the lock is free. (Unless the library
 //!   itself has given only a part of a frame. Frames of the lane wait for the rest of it then; tungstenite gives whole ones.)
-//! - *Lane.* A finished frame is queued, if it fits into the [`LaneBudget`], and written by the next flush. What is queued and not
+//! - *Lane.* A finished frame is queued, if it fits into the [`LaneBudget`](budget::LaneBudget), and written by the next flush. What is queued and not
 //!   flushed does not count as blocked.
 //! - *Blocked.* A write has left something. From then on until nothing is left the connection has a pump, a task that writes when the
 //!   kernel takes more, and nothing else writes. A connection that is blocked counts for the write stall, for a session that is dead,

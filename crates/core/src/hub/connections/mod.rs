@@ -131,7 +131,7 @@ pub(in crate::hub) enum Schedule {
 pub(in crate::hub) enum Control {
     Welcome(Resumption),
     Resync(ResyncReason),
-    /// The rooms are in [`Connection::revoked`].
+    /// The rooms are in [`Details::revoked`].
     Revoked(RevokeReason),
     Cursor,
     /// Whether the log can be read is looked up when the item is sent: only the latest state counts.
