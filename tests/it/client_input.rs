@@ -38,7 +38,9 @@ async fn answered(client: &mut Client, packet: &str, id: u64) -> String {
     client.send(packet).await;
     loop {
         match client.packet().await {
-            Some(Packet::Ack { id: of, answer }) if of == id => return reason(&answer).to_owned(),
+            Some(Packet::Ack { id: of, answer, .. }) if of == id => {
+                return reason(&answer).to_owned();
+            }
             Some(_) => {}
             None => panic!("closed after {packet}"),
         }
@@ -89,7 +91,7 @@ async fn events_without_a_readable_name_are_answered_on_polling_and_after_its_up
         let mut reasons = Vec::new();
         while reasons.len() < 2 {
             for packet in client.poll().await {
-                if let Packet::Ack { id, answer } = packet {
+                if let Packet::Ack { id, answer, .. } = packet {
                     reasons.push((id, reason(&answer).to_owned()));
                 }
             }
@@ -116,7 +118,7 @@ async fn an_event_in_fragments_without_a_readable_name_closes_the_transport_and_
     client.send_fragments("421[\"roo", "ms\"]").await;
     let answer = client.packet().await;
     assert!(
-        matches!(&answer, Some(Packet::Ack { id: 1, answer }) if reason(answer) == "success"),
+        matches!(&answer, Some(Packet::Ack { id: 1, answer, .. }) if reason(answer) == "success"),
         "{answer:?}"
     );
     client.send_fragments("422[\"roo", "m\\u0073\"]").await;

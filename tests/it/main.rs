@@ -37,6 +37,7 @@ mod harness;
 mod heartbeat;
 mod instances;
 mod keys;
+mod lane;
 mod latest;
 mod namespaces;
 mod neighbours;

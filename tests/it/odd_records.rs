@@ -179,7 +179,7 @@ async fn an_id_beyond_64_bits_is_delivered_to_its_room(kafka: Kafka) {
         ))
         .await;
     let asked = loop {
-        if let Some(Packet::Ack { id: 7, answer }) = scoped.packet().await {
+        if let Some(Packet::Ack { id: 7, answer, .. }) = scoped.packet().await {
             break answer;
         }
     };

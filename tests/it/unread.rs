@@ -118,7 +118,9 @@ async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
     for client in &mut clients {
         let mut told = BTreeSet::new();
         while (told.len() as u64) < ACKS {
-            if let Packet::Ack { id, answer } = client.packet().await.expect("it is not cut off") {
+            if let Packet::Ack { id, answer, .. } =
+                client.packet().await.expect("it is not cut off")
+            {
                 assert_eq!(answer["success"], true, "{id}: {answer}");
                 told.insert(id);
             }

@@ -1,5 +1,6 @@
 //! A second transport, in memory, that uses nothing but this module: what every transport may rely on.
 
+mod asks;
 mod closing;
 mod connecting;
 mod driving;

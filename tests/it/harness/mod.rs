@@ -61,6 +61,10 @@ impl Background {
         )]
         Self(tokio::spawn(work))
     }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
 impl Drop for Background {

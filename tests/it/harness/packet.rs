@@ -24,6 +24,7 @@ pub(crate) enum Packet {
     },
     Event(Event),
     Ack {
+        namespace: String,
         id: u64,
         answer: Value,
     },
@@ -33,6 +34,8 @@ pub(crate) enum Packet {
 pub(crate) struct Event {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// The number under which it is to be acknowledged.
+    pub(crate) ask: Option<u64>,
     pub(crate) args: Vec<Value>,
 }
 
@@ -83,10 +86,12 @@ impl Packet {
                 Self::Event(Event {
                     namespace,
                     name,
+                    ask: id.parse().ok(),
                     args,
                 })
             }
             "3" => Self::Ack {
+                namespace,
                 id: id.parse().unwrap(),
                 answer: json()[0].take(),
             },

@@ -177,6 +177,11 @@ impl Client {
         }
     }
 
+    pub(crate) async fn send_binary(&mut self, bytes: &'static [u8]) {
+        let message = Message::Binary(bytes.into());
+        self.websocket.send(message).await.unwrap();
+    }
+
     /// A ping of the WebSocket's own, which no stock client sends.
     pub(crate) async fn try_ping(&mut self, bytes: usize) -> Result<(), String> {
         let ping = Message::Ping(vec![b'p'; bytes].into());
@@ -207,7 +212,7 @@ impl Client {
             .await;
         loop {
             match self.packet().await.expect("closed before it was answered") {
-                Packet::Ack { id: of, answer } if of == id => return answer,
+                Packet::Ack { id: of, answer, .. } if of == id => return answer,
                 other => self.held.push_back(other),
             }
         }
@@ -325,6 +330,8 @@ impl Client {
                     }
                     packet => return Some(packet),
                 },
+                // Of a ping that the test has sent.
+                Some(Ok(Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(other)) => panic!("no text: {other:?}"),
             }
