@@ -9,8 +9,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::polling::Polling;
@@ -54,10 +55,10 @@ impl Line {
                 match socket.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(Some(text)),
                     Some(Ok(Message::Close(frame))) => bail!("closed by the server: {frame:?}"),
-                    Some(Ok(Message::Binary(_))) => bail!("a binary frame"),
+                    Some(Ok(Message::Binary(_))) => bail!(BrokenFrame("a binary frame".to_owned())),
                     // The library answers WebSocket pings by itself.
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                    Some(Err(error)) => return Err(error.into()),
+                    Some(Err(error)) => return Err(of_stream(error)),
                     None => return Ok(None),
                 }
             },
@@ -83,6 +84,23 @@ impl Line {
                 Ok(())
             }
         }
+    }
+}
+
+/// The server sent bytes that are no valid WebSocket frame of its own, or one that it never sends.
+#[derive(Debug, thiserror::Error)]
+#[error("broken frame: {0}")]
+pub(crate) struct BrokenFrame(pub(crate) String);
+
+fn of_stream(error: tungstenite::Error) -> anyhow::Error {
+    use tungstenite::Error;
+    match error {
+        // However a connection ends, it may end within a frame.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => error.into(),
+        Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => {
+            BrokenFrame(error.to_string()).into()
+        }
+        _ => error.into(),
     }
 }
 
@@ -264,7 +282,26 @@ impl Minter {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tokio_tungstenite::tungstenite::error::CapacityError;
+
     use super::*;
+
+    #[test]
+    fn a_broken_frame_is_not_taken_for_the_end_of_a_connection() {
+        use tungstenite::Error;
+        let broken = |error| of_stream(error).is::<BrokenFrame>();
+        assert!(broken(ProtocolError::NonZeroReservedBits.into()));
+        assert!(broken(ProtocolError::UnexpectedContinueFrame.into()));
+        assert!(broken(Error::Utf8(String::new())));
+        assert!(broken(CapacityError::TooManyHeaders.into()));
+        assert!(!broken(ProtocolError::ResetWithoutClosingHandshake.into()));
+        assert!(!broken(
+            io::Error::from(io::ErrorKind::ConnectionReset).into()
+        ));
+        assert!(!broken(Error::ConnectionClosed));
+    }
 
     #[test]
     fn an_endpoint_is_a_host_a_port_and_a_path() {

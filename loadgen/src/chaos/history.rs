@@ -19,8 +19,10 @@ pub(crate) struct Offences {
     /// Of a room that it does not hold, or a record that no producer of this run wrote.
     pub(crate) unexpected: u64,
     pub(crate) altered: u64,
-    /// An event after a welcome that says `resync`, before `resync_required`.
+    /// An event before the welcome of its connection, or after one that says `resync` and before `resync_required`.
     pub(crate) unannounced: u64,
+    /// The connection ended with bytes that are no frame of a server.
+    pub(crate) broken: u64,
     /// The server sent a packet after which a stock client does not reconnect, or refused a good token.
     pub(crate) dismissed: u64,
 }
@@ -73,6 +75,8 @@ pub(crate) struct ClientHistory {
     pub(crate) caught_up: Vec<(u64, u64)>,
     known_ns: u64,
     shown_cursor: bool,
+    /// The namespace is connected: the welcome must come before any event.
+    welcome_due: bool,
     /// A welcome has said `resync`: the notice must come before any event.
     notice_due: bool,
     /// It is not expected to get what is left: it has stopped reading for good.
@@ -105,6 +109,7 @@ impl ClientHistory {
             caught_up: Vec::new(),
             known_ns: 0,
             shown_cursor: false,
+            welcome_due: false,
             notice_due: false,
             gone: false,
             samples: Vec::new(),
@@ -114,6 +119,7 @@ impl ClientHistory {
     /// The namespace is connected; whether the client has shown a cursor.
     pub(crate) fn opened(&mut self, with_cursor: bool) {
         self.shown_cursor = with_cursor;
+        self.welcome_due = true;
     }
 
     pub(crate) fn asked(&mut self, room: u16, join: bool) {
@@ -161,6 +167,7 @@ impl ClientHistory {
 
     /// `resume` as the welcome says it, and the window that it tells.
     pub(crate) fn welcomed(&mut self, resume: &str, window_ns: u64, now_ns: u64) {
+        self.welcome_due = false;
         self.notice_due = resume == "resync";
         self.windows.push((now_ns, window_ns));
         self.newest.resumed();
@@ -184,6 +191,7 @@ impl ClientHistory {
     }
 
     pub(crate) fn resync(&mut self, reason: &str, now_ns: u64) {
+        self.expect_welcome(|| format!("before the welcome: resync_required, {reason}"));
         self.resyncs.push(Resync {
             at_ns: now_ns,
             reason: reason.to_owned(),
@@ -195,6 +203,13 @@ impl ClientHistory {
         self.notice_due = false;
         self.known_ns = now_ns;
         self.begin_again(now_ns);
+    }
+
+    /// This comes after the welcome of its connection.
+    fn expect_welcome(&mut self, what: impl FnOnce() -> String) {
+        if std::mem::take(&mut self.welcome_due) {
+            self.offend(what, |it| it.unannounced += 1);
+        }
     }
 
     fn begin_again(&mut self, now_ns: u64) {
@@ -278,6 +293,7 @@ impl ClientHistory {
             self.offend(|| format!("leaked: {stamp:?}"), |it| it.leaked += 1);
             return None;
         }
+        self.expect_welcome(|| format!("before the welcome: {stamp:?}"));
         if self.notice_due {
             self.offend(
                 || format!("before the notice: {stamp:?}"),

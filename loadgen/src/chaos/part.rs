@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::client::{Act, Ended, Part, Sight};
 use crate::clock::Clock;
 use crate::latency::{Group, Latencies, Phase};
-use crate::socket::Transport;
+use crate::socket::{BrokenFrame, Transport};
 
 use super::habit::Habit;
 use super::history::ClientHistory;
@@ -268,7 +268,12 @@ impl Seated {
         let mut history = self.history.borrow_mut();
         match ended {
             Ended::Cut(_) => history.closed(true, now),
-            Ended::Lost(_) => history.closed(false, now),
+            Ended::Lost(error) => {
+                if error.is::<BrokenFrame>() {
+                    history.offend(|| format!("{error:#}"), |it| it.broken += 1);
+                }
+                history.closed(false, now);
+            }
             Ended::Dismissed(packet) => {
                 history.offend(|| (*packet).to_owned(), |it| it.dismissed += 1);
                 history.closed(false, now);

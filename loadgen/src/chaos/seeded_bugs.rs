@@ -15,7 +15,7 @@ pub(crate) struct SeededBug {
     found: fn(&ChaosFaults) -> u64,
 }
 
-pub(crate) const SEEDED_BUGS: [SeededBug; 9] = [
+pub(crate) const SEEDED_BUGS: [SeededBug; 11] = [
     SeededBug {
         bug: Some("drop-emit"),
         scenario: Scenario::Cuts,
@@ -65,6 +65,18 @@ pub(crate) const SEEDED_BUGS: [SeededBug; 9] = [
         found: |faults| faults.dismissed,
     },
     SeededBug {
+        bug: Some("off-boundary"),
+        scenario: Scenario::Slow,
+        finds: "broken",
+        found: |faults| faults.broken,
+    },
+    SeededBug {
+        bug: Some("fence-ignored"),
+        scenario: Scenario::Cuts,
+        finds: "unannounced",
+        found: |faults| faults.unannounced,
+    },
+    SeededBug {
         bug: None,
         scenario: Scenario::Pause,
         finds: "nothing",
@@ -87,13 +99,13 @@ impl SeededBug {
         let scenario = self.scenario.name();
         let line = match self.bug {
             Some(bug) => format!(
-                "{bug:<14} under {scenario:<8} {found} {} in {} deliveries: {}",
+                "{bug:<17} under {scenario:<8} {found} {} in {} deliveries: {}",
                 self.finds,
                 report.deliveries_checked,
                 if result { "found" } else { "NOT FOUND" }
             ),
             None => format!(
-                "{:<14} under {scenario:<8} {} deliveries: {}",
+                "{:<17} under {scenario:<8} {} deliveries: {}",
                 "no bug",
                 report.deliveries_checked,
                 if result { "CLEAN" } else { "NOT CLEAN" }

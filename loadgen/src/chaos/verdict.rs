@@ -56,8 +56,10 @@ pub(crate) struct ChaosFaults {
     pub(crate) false_resyncs: u64,
     /// A welcome announced a window that was not the organisation's.
     pub(crate) wrong_window: u64,
-    /// An event between a welcome that says `resync` and the notice.
+    /// An event before the welcome, or between one that says `resync` and the notice.
     pub(crate) unannounced: u64,
+    /// Connections that ended with bytes that are no WebSocket frame of a server.
+    pub(crate) broken: u64,
     /// Packets after which a stock client stays away.
     pub(crate) dismissed: u64,
     /// Clients whose subscription was never acknowledged.
@@ -71,7 +73,7 @@ impl ChaosFaults {
         *self == Self::default()
     }
 
-    pub(crate) fn named(&self) -> [(&'static str, u64); 13] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("lost", self.lost),
             ("duplicated", self.duplicated),
@@ -83,6 +85,7 @@ impl ChaosFaults {
             ("false resyncs", self.false_resyncs),
             ("wrong_window", self.wrong_window),
             ("unannounced", self.unannounced),
+            ("broken", self.broken),
             ("dismissed", self.dismissed),
             ("never subscribed", self.never_subscribed),
             ("never back", self.never_back),
@@ -97,6 +100,7 @@ impl ChaosFaults {
             unexpected,
             altered,
             unannounced,
+            broken,
             dismissed,
         } = offences;
         self.duplicated += duplicated;
@@ -105,6 +109,7 @@ impl ChaosFaults {
         self.unexpected += unexpected;
         self.altered += altered;
         self.unannounced += unannounced;
+        self.broken += broken;
         self.dismissed += dismissed;
     }
 }

@@ -1,6 +1,9 @@
 //! What must come, what may, what may not; which clients are served; how long it took.
 
+use anyhow::anyhow;
+
 use crate::client::{Ended, Sight};
+use crate::socket::BrokenFrame;
 
 use super::super::history::ClientHistory;
 use super::super::ledger::{Fate, Ledger};
@@ -161,6 +164,17 @@ fn a_packet_that_dismisses_is_a_fault() {
     case.see(&Sight::Closed(&ended));
     case.client.welcomed("resumed", WINDOW, u64::MAX);
     assert_eq!(case.faults(), only(|it| it.dismissed = 1));
+}
+
+#[test]
+fn a_connection_that_ends_with_a_broken_frame_is_a_fault_and_one_that_is_lost_is_none() {
+    let mut case = Case::new();
+    let broken = BrokenFrame("a binary frame".to_owned()).into();
+    for ended in [broken, anyhow!("reset by peer")] {
+        case.see(&Sight::Closed(&Ended::Lost(ended)));
+        case.client.welcomed("resumed", WINDOW, u64::MAX);
+    }
+    assert_eq!(case.faults(), only(|it| it.broken = 1));
 }
 
 #[test]

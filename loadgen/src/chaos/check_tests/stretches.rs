@@ -182,6 +182,19 @@ fn an_event_before_resync_required_is_unannounced() {
 }
 
 #[test]
+fn an_event_before_the_welcome_of_its_connection_is_unannounced() {
+    let mut case = Case::new();
+    case.sent(0, CHANNEL);
+    case.sent(0, CHANNEL);
+    case.client.closed(true, 0);
+    case.client.opened(true);
+    case.receive(&[1]);
+    case.client.welcomed("resumed", WINDOW, SECOND);
+    case.receive(&[2]);
+    assert_eq!(case.faults(), only(|it| it.unannounced = 1));
+}
+
+#[test]
 fn a_cursor_that_is_passed_over_without_a_word_is_a_false_resync() {
     let mut case = Case::new();
     case.client.closed(true, 0);
