@@ -51,7 +51,7 @@ impl Line {
             Road::Lane | Road::Library => {
                 let mut client = Client::open(app.public).await;
                 client.send(&format!("40{auth}")).await;
-                // The library reads no event before.
+                // At an event that comes before, the library closes the transport.
                 let first = client.packet().await.unwrap();
                 assert!(matches!(first, Packet::Connect { .. }), "{first:?}");
                 packets.push_back(first);
