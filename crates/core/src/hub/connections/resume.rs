@@ -76,7 +76,7 @@ impl<O> Hub<O> {
         if self.positions.is_ambiguous(&cursor) {
             return Inspection::Resync(ResyncReason::CursorInvalid);
         }
-        match self.hole(organisation, &cursor) {
+        match self.hole(organisation, &cursor, now) {
             Some(reason) => Inspection::Resync(reason),
             None if self.names_unknown(&cursor) => Inspection::Unknown,
             None => Inspection::Resume(self.positions.completed(cursor)),
@@ -117,7 +117,7 @@ impl<O> Hub<O> {
     }
 
     /// Something between the cursor and now is no longer in the window.
-    fn hole(&self, organisation: &Id, cursor: &Cursor) -> Option<ResyncReason> {
+    fn hole(&self, organisation: &Id, cursor: &Cursor, now: Now) -> Option<ResyncReason> {
         let log = self
             .by_id
             .get(organisation)
@@ -152,7 +152,7 @@ impl<O> Hub<O> {
             } else if floor.is_some_and(|floor| perhaps_unseen(floor.appended)) {
                 return Some(ResyncReason::Evicted);
             } else if log.is_some_and(|log| log.late.has_before(index, silent_from))
-                || self.was_added_after(cursor, partition)
+                || self.was_added_after(cursor, partition, now)
             {
                 return Some(ResyncReason::CursorExpired);
             }
@@ -162,9 +162,13 @@ impl<O> Hub<O> {
 
     /// The cursor would name the partition if its issuer had known it, and names others of that topic: so it has seen nothing of
     /// it, and this instance began in its midst. (Of a topic that its issuer did not want it had nothing to see.)
-    fn was_added_after(&self, cursor: &Cursor, partition: &Partition) -> bool {
+    ///
+    /// Not if this instance began so long before the issue that the issuer had found the partition by then: it knows more partitions
+    /// than cursors name, of which some are not found here yet, and what lies before the beginning here it had read.
+    fn was_added_after(&self, cursor: &Cursor, partition: &Partition, now: Now) -> bool {
         let mut topic = (self.positions.live()).filter(|(_, other)| other.is_same_topic(partition));
         partition.start > 0
+            && partition.began(now) + DISCOVERY_MS + SKEW_MS > cursor.issued
             && self.positions.len() <= self.settings.named_partitions
             && topic.any(|(_, other)| cursor.mark(other.hash).is_some())
     }

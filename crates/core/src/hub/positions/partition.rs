@@ -2,6 +2,7 @@
 
 use crate::domain::cursor::{Mark, Tag};
 use crate::domain::record::TopicPartition;
+use crate::hub::Now;
 
 #[derive(Debug)]
 pub(in crate::hub) struct Partition {
@@ -38,6 +39,12 @@ impl Partition {
             tag: self.tag,
             next: self.next,
         }
+    }
+
+    /// Wall time (milliseconds) at which reading began, if older records were skipped; else now.
+    pub(in crate::hub) fn began(&self, now: Now) -> u64 {
+        let began = self.partly_read_since.unwrap_or(now.monotonic);
+        now.wall.saturating_sub(now.monotonic.saturating_sub(began))
     }
 
     pub(in crate::hub) fn is_same_topic(&self, other: &Self) -> bool {

@@ -5,11 +5,15 @@ use super::*;
 use crate::domain::protocol::ResyncReason::CursorExpired;
 
 fn rig(now: Now, starts: &[i64]) -> Rig {
+    rig_that_names(starts.len(), now, starts)
+}
+
+fn rig_that_names(named_partitions: usize, now: Now, starts: &[i64]) -> Rig {
     let settings = HubSettings {
         window_ms: WINDOW_MS,
         window_bytes: NO_LIMIT,
         latest_bytes: NO_LIMIT,
-        named_partitions: starts.len(),
+        named_partitions,
     };
     let mut rig = Rig {
         hub: Hub::new(settings),
@@ -89,5 +93,29 @@ fn a_partition_that_was_added_since_is_resumed_only_from_its_beginning() {
         let inspection = late.inspect("o1", &client.cursor);
         let expired = inspection == Inspection::Resync(CursorExpired);
         assert_eq!(expired, told, "{start}: {inspection:?}");
+    }
+}
+
+/// Its issuer knows more partitions than cursors name, so one in which nothing happens is not named.
+#[test]
+fn a_quiet_partition_that_was_there_long_before_the_cursor_is_no_reason_for_a_resync() {
+    for (began_long_before, told) in [(true, false), (false, true)] {
+        let mut early = loaded(rig_that_names(1, begin(), &[0, 0]));
+        let mut late = loaded(rig(begin(), &[0, 1]));
+        let mut client = early.live(&["1"]);
+        for rig in [&mut early, &mut late] {
+            rig.pass(MEMORY_MS + 1_000);
+        }
+        if !began_long_before {
+            late = loaded(rig(early.now, &[0, 1]));
+        }
+        for rig in [&mut early, &mut late] {
+            rig.publish(0, "o1", &["1"]);
+        }
+        assert_eq!(client.records(), [(0, 0)]);
+        assert_eq!(early.position(&client.cursor, 1), None);
+        let inspection = late.inspect("o1", &client.cursor);
+        let expired = inspection == Inspection::Resync(CursorExpired);
+        assert_eq!(expired, told, "{began_long_before}: {inspection:?}");
     }
 }
