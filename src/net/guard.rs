@@ -65,12 +65,15 @@ impl ConnectionEnd {
 ///
 /// It may outlive the connection (a polling session keeps the parts of its first request): its writer lets the file
 /// descriptor go with the stream.
+///
+/// The writer stands first in memory, next to the counts of the `Arc`: see [`FrameWriter`].
+#[repr(C)]
 pub struct Guard {
+    writer: FrameWriter,
     id: u64,
     tcp_peer: SocketAddr,
     /// Where a proxy says that the connection comes from.
     client: OnceLock<SocketAddr>,
-    writer: FrameWriter,
     ended: AtomicBool,
     reason: OnceLock<ConnectionEnd>,
     upgraded: AtomicBool,
@@ -85,10 +88,10 @@ pub struct Guard {
 impl Guard {
     pub(super) fn new(id: u64, tcp_peer: SocketAddr, writer: FrameWriter) -> Self {
         Self {
+            writer,
             id,
             tcp_peer,
             client: OnceLock::new(),
-            writer,
             ended: AtomicBool::new(false),
             reason: OnceLock::new(),
             upgraded: AtomicBool::new(false),

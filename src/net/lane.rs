@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-
 use super::guard::Guard;
 use crate::telemetry::DeliveryTimes;
 
 /// A finished WebSocket frame. Clones share its bytes.
 #[derive(Debug, Clone)]
-pub struct LaneFrame {
-    /// In this order; some are empty.
-    pieces: [Bytes; 3],
+pub struct LaneFrame(Arc<FrameBytes>);
+
+#[derive(Debug)]
+struct FrameBytes {
+    bytes: Vec<u8>,
     record: Option<RecordStamp>,
 }
 
@@ -61,40 +61,27 @@ pub enum LaneOffer {
 
 impl LaneFrame {
     /// `bytes`: one whole WebSocket frame, unmasked.
-    pub fn new(bytes: impl Into<Bytes>, record: Option<RecordStamp>) -> Self {
-        Self::of_pieces([bytes.into(), Bytes::new(), Bytes::new()], record)
+    pub fn new(bytes: Vec<u8>, record: Option<RecordStamp>) -> Self {
+        Self(Arc::new(FrameBytes { bytes, record }))
     }
 
-    /// A frame in pieces, so that a large payload is not copied next to its header. Some may be empty.
-    pub fn of_pieces(pieces: [Bytes; 3], record: Option<RecordStamp>) -> Self {
-        Self { pieces, record }
-    }
-
-    /// Those that are not empty.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        self.pieces.iter().filter(|piece| !piece.is_empty())
-    }
-
-    /// All bytes, header included.
-    pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.pieces.iter().all(Bytes::is_empty)
-    }
-
-    /// All of it in one piece, for looking at it.
-    pub fn to_bytes(&self) -> Bytes {
-        self.pieces.concat().into()
+    /// Header included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
     }
 
     pub fn record(&self) -> Option<RecordStamp> {
-        self.record
+        self.0.record
     }
 }
 
 impl Guard {
+    /// Brings what [`offer_frame`](Self::offer_frame) and [`flush_lane`](Self::flush_lane) work on into the processor's caches. Their locks
+    /// make each wait for its own memory; looking ahead for several waits for all of it at once.
+    pub fn look_ahead(&self) {
+        std::hint::black_box(self.writer().look_ahead());
+    }
+
     /// Queues a frame if the send budget allows it. An empty queue takes any one. It is not written before the next flush, and behind
     /// everything that was queued or written before.
     pub fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {

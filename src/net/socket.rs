@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
@@ -85,8 +86,11 @@ impl Socket for TcpStream {
     fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         // One buffer needs no list of them.
         match bufs {
-            [buf] => SockRef::from(self).send(buf),
-            _ => SockRef::from(self).send_vectored(bufs),
+            [buf] => Ok(send(self, buf, SendFlags::NOSIGNAL)?),
+            _ => {
+                let mut control = SendAncillaryBuffer::default();
+                Ok(sendmsg(self, bufs, &mut control, SendFlags::NOSIGNAL)?)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::handshake_rooms::{HandshakeRooms, RejectedRoom};
-use super::{AnyOutlet, Session, Sessions, TransportHandle};
+use super::{AnyOutlet, Session, Sessions, TransportHandle, TransportOutlet};
 use crate::auth::TokenError;
 use crate::clock;
 use crate::telemetry::events;
@@ -99,7 +99,7 @@ impl AdmittedSession {
         &self,
         transport: Arc<dyn TransportHandle>,
         labels: ConnectionLabels,
-        outlet: impl FnOnce(Vec<RejectedRoom>) -> AnyOutlet,
+        outlet: impl FnOnce(Vec<RejectedRoom>) -> Box<dyn TransportOutlet>,
     ) -> Resumption {
         let session = &self.session;
         let sessions = &session.shared;
@@ -116,7 +116,8 @@ impl AdmittedSession {
             };
             let latest = self.wanted_latest(resumption, &rooms);
             let organisation = &session.claims().organisation;
-            let key = hub.connect(organisation, rooms, start, outlet(rejected), now);
+            let outlet = AnyOutlet::new(sessions.hub.clone(), outlet(rejected));
+            let key = hub.connect(organisation, rooms, start, outlet, now);
             session.bind(key, until);
             for room in &latest {
                 hub.subscribe_latest(key, room, now);

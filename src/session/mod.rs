@@ -43,7 +43,7 @@ pub use registry::OpenSessions;
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_frames::{Question, SharedFrames, WireFormat};
-pub use shared_hub::{AnyOutlet, SharedHub};
+pub use shared_hub::{AnyOutlet, OutletLane, SharedHub, TransportOutlet};
 
 use crate::auth::Verifier;
 use crate::lifecycle::Lifecycle;

@@ -42,6 +42,11 @@ impl SharedFrames {
         self.frames[format as usize].get_or_insert_with(encode)
     }
 
+    /// The frame of this format, if it was encoded before.
+    pub fn encoded(&self, format: WireFormat) -> Option<&LaneFrame> {
+        self.frames[format as usize].as_ref()
+    }
+
     /// The question of this fan-out, the same for all its connections.
     pub fn question(&mut self, make: impl FnOnce() -> Question) -> Question {
         self.question.get_or_insert_with(make).clone()

@@ -14,18 +14,17 @@ use super::encode::Outgoing;
 use super::rejected_rooms;
 use super::road::{LaneOutcome, Road, Way};
 use super::send_budget::{BudgetPacket, Reservation};
-use crate::net::{Guard, LaneFrame, LaneOffer, RecordStamp};
+use crate::net::{Guard, LaneFrame, RecordStamp};
 use crate::session::receipts::Asked;
-use crate::session::{Question, RejectedRoom, SharedFrames, SharedHub, WireFormat};
+use crate::session::{
+    OutletLane, Question, RejectedRoom, SharedFrames, TransportOutlet, WireFormat,
+};
 use crate::telemetry::events;
 use crate::telemetry::labels::{Component, Undelivered};
 
 pub(super) struct SocketOutlet {
     socket: SocketRef,
     road: Arc<Road>,
-    hub: Arc<SharedHub>,
-    /// That of the road, once it is in use.
-    lane: Option<Arc<Guard>>,
     format: WireFormat,
     /// Rooms of the handshake that are not joined, to be reported behind the welcome.
     rejected: Vec<RejectedRoom>,
@@ -40,9 +39,7 @@ impl SocketOutlet {
     ) -> Self {
         Self {
             socket,
-            hub: road.session.hub().clone(),
             road,
-            lane: None,
             format,
             rejected,
         }
@@ -86,25 +83,22 @@ impl Outlet for SocketOutlet {
             entry,
             cursor: DeliveryCursor::Shared,
         };
-        // Its own hold on the lane: a fan-out touches as little memory of each connection as it can.
-        let Some(lane) = &self.lane else {
-            let offered = self.offer(Item::Publication(delivery));
-            self.lane = self.road.lane().cloned();
-            return offered;
+        let Some(lane) = self.road.lane() else {
+            return self.offer(Item::Publication(delivery));
         };
         if entry.publication().ack {
-            return self.ask_by_lane(&lane.clone(), delivery, shared);
+            return self.ask_by_lane(lane, delivery, shared);
         }
         let frame = shared.get(self.format, || self.encode(delivery));
-        match lane.offer_frame(frame) {
-            LaneOffer::Queued => Offered::Taken,
-            LaneOffer::FirstQueued => {
-                self.hub.dirty(lane.clone());
-                Offered::Taken
-            }
-            // There is more to do, and it is rare.
-            LaneOffer::Full | LaneOffer::Closed => self.offered(self.road.offer(lane, frame)),
-        }
+        self.offered(self.road.offer(lane, frame))
+    }
+}
+
+impl TransportOutlet for SocketOutlet {
+    fn lane(&self) -> Option<OutletLane> {
+        let lane = self.road.lane()?.clone();
+        let format = self.format;
+        Some(OutletLane { lane, format })
     }
 }
 

@@ -209,7 +209,7 @@ async fn pump_writes_when_the_kernel_takes_more_and_does_not_ask_before() {
     assert_eq!(socket.written().len(), HEAD.len() + 3 + 12);
     socket.allow([usize::MAX]);
     eventually("all of it", || !guard.write_blocked()).await;
-    let expected = frames.each_ref().map(LaneFrame::to_bytes).concat();
+    let expected = frames.each_ref().map(LaneFrame::bytes).concat();
     assert_eq!(socket.written()[HEAD.len()..], expected);
     // The next one is written at once, and the next pump is another.
     socket.allow([usize::MAX, 1]);
@@ -362,7 +362,7 @@ async fn cost_of_the_lane() {
         while let Ok(1..) = std::io::Read::read(&mut reader, &mut buf) {}
     });
     let frame = text(&"x".repeat(500));
-    let kernel = LaneFrame::to_bytes(&frame);
+    let kernel = frame.bytes().to_vec();
     for in_flight in [1, 8] {
         let start = Instant::now();
         for _ in 0..ROUNDS / in_flight {

@@ -70,7 +70,8 @@ impl From<io::Error> for WriterError {
     }
 }
 
-/// See the module.
+/// See the module. In this order in memory: see [`WriterState`].
+#[repr(C)]
 pub(super) struct FrameWriter {
     context: Arc<WriterContext>,
     /// As it was when the lock was last free; read without it.
@@ -135,6 +136,12 @@ impl FrameWriter {
     /// Ends our direction, behind the queue.
     pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<Result<(), WriterError>> {
         self.with(|state| state.poll_shutdown(cx, &self.context))
+    }
+
+    /// Reads a word next to what [`offer_frame`](Self::offer_frame) and [`flush_lane`](Self::flush_lane) work on, so that the memory is
+    /// there when they come to it.
+    pub(super) fn look_ahead(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     pub(super) fn offer_frame(&self, frame: &LaneFrame) -> LaneOffer {
@@ -220,6 +227,7 @@ impl FrameWriter {
         let mut state = self.lock();
         let pumped = state.is_pumped();
         let done = act(&mut state);
+        state.update();
         if state.is_pumped() && !pumped {
             self.needs_pump.store(true, Ordering::Release);
         }

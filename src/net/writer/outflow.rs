@@ -22,6 +22,8 @@ pub(super) enum KernelCall {
     Anyhow,
 }
 
+/// In this order in memory: see [`WriterState`](super::state::WriterState).
+#[repr(C)]
 pub(super) struct Outflow {
     /// None once the stream is dropped.
     socket: Option<Arc<dyn Socket>>,
@@ -30,10 +32,10 @@ pub(super) struct Outflow {
     ended: bool,
     /// Bytes that the kernel has taken.
     written: u64,
+    one_sided: OneSided,
+    stall: StallClock,
     /// Follows the bytes that the kernel has taken.
     frames: Frames,
-    stall: StallClock,
-    one_sided: OneSided,
 }
 
 impl Outflow {

@@ -1,48 +1,44 @@
 //! What waits to be written: frames of the lane, and what the kernel did not take of the library's.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use axum::body::Bytes;
+use smallvec::SmallVec;
 
 use super::super::lane::{LaneFrame, RecordStamp};
 
-/// So many pieces leave with one call to the kernel.
+/// So many entries leave with one call to the kernel.
 pub(super) const SLICES: usize = 64;
 
-/// An empty queue keeps the memory of so many pieces, so that a connection that keeps up does not allocate.
+/// Up to so many leave without a large table of slices.
+const FEW_SLICES: usize = 8;
+
+/// So many lie in the connection's own memory: one that keeps up needs no other.
+const AT_HAND: usize = 2;
+
+/// An empty queue keeps memory for so many entries, so that bursts do not allocate each time.
 const KEPT: usize = 16;
 
 #[derive(Default)]
 pub(super) struct FrameQueue {
-    pieces: VecDeque<QueuedPiece>,
-    /// Of all pieces.
+    /// None is empty.
+    entries: SmallVec<[QueueEntry; AT_HAND]>,
+    /// That are not with the kernel.
     bytes: usize,
-    /// Of the lane, the one that the kernel has taken a part of included.
-    frames: usize,
-    /// How many pieces there are up to the end of what is of the library. 0: nothing is.
-    ahead: usize,
+    /// Bytes of the first entry that the kernel has taken.
+    taken: usize,
+    /// Frames of the lane, the one that the kernel has taken a part of included.
+    frames: u32,
+    /// How many entries there are up to the end of what is of the library. 0: nothing is.
+    ahead: u32,
 }
 
-struct QueuedPiece {
-    /// Never empty.
-    bytes: Bytes,
-    kind: PieceKind,
+enum QueueEntry {
+    /// All that is in it counts as one, whether it is a frame or the rest of one.
+    Library(Box<[u8]>),
+    Lane(LaneFrame),
 }
 
-enum PieceKind {
-    Library,
-    /// Another piece of the frame follows.
-    LanePart,
-    LaneEnd,
-    /// The end of a frame with a [`RecordStamp`].
-    LaneRecord {
-        event: u32,
-        timestamp: i64,
-    },
-}
-
-/// What the kernel has taken of one piece.
+/// What the kernel has taken of one entry.
 pub(super) enum TakenPart<'a> {
     Library(&'a [u8]),
     Lane,
@@ -52,11 +48,11 @@ pub(super) enum TakenPart<'a> {
 
 impl FrameQueue {
     pub(super) fn len(&self) -> usize {
-        self.pieces.len()
+        self.entries.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.entries.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -64,112 +60,111 @@ impl FrameQueue {
     }
 
     pub(super) fn frames(&self) -> usize {
-        self.frames
+        self.frames as usize
     }
 
     pub(super) fn ahead(&self) -> usize {
-        self.ahead
+        self.ahead as usize
     }
 
     pub(super) fn push_lane(&mut self, frame: &LaneFrame) {
-        for bytes in frame.pieces() {
-            self.bytes += bytes.len();
-            self.pieces.push_back(QueuedPiece {
-                bytes: bytes.clone(),
-                kind: PieceKind::LanePart,
-            });
+        if frame.bytes().is_empty() {
+            return;
         }
-        if let Some(last) = self.pieces.back_mut()
-            && !frame.is_empty()
-        {
-            self.frames += 1;
-            last.kind = frame
-                .record()
-                .map_or(PieceKind::LaneEnd, |record| PieceKind::LaneRecord {
-                    event: record.event,
-                    timestamp: record.timestamp,
-                });
-        }
+        self.bytes += frame.bytes().len();
+        self.frames += 1;
+        self.entries.push(QueueEntry::Lane(frame.clone()));
     }
 
     /// `continues`: bytes of a frame of which others have gone out before, so nothing may go out before these.
-    pub(super) fn push_library(&mut self, bytes: Bytes, continues: bool) {
+    pub(super) fn push_library(&mut self, bytes: Box<[u8]>, continues: bool) {
         if bytes.is_empty() {
             return;
         }
         self.bytes += bytes.len();
-        let at = if continues { 0 } else { self.pieces.len() };
-        let kind = PieceKind::Library;
-        self.pieces.insert(at, QueuedPiece { bytes, kind });
-        self.ahead = at + 1;
+        let at = if continues { 0 } else { self.entries.len() };
+        self.entries.insert(at, QueueEntry::Library(bytes));
+        self.ahead = u32::try_from(at).map_or(u32::MAX, |at| at + 1);
     }
 
-    /// Hands the first `count` pieces, as far as they fit into one call, to the kernel: `send` returns how many bytes it has
+    /// Hands the first `count` entries, as far as they fit into one call, to the kernel: `send` returns how many bytes it has
     /// taken. Returns that, and how many there were.
     pub(super) fn send<E>(
         &self,
         count: usize,
         send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
     ) -> Result<(usize, usize), E> {
-        // A fan-out to connections that keep up: no table of slices for one.
-        if let (1, Some(piece)) = (count, self.pieces.front()) {
-            let taken = send(&[IoSlice::new(&piece.bytes)])?;
-            return Ok((taken, piece.bytes.len()));
+        match count {
+            // A fan-out to connections that keep up: no table of slices for one.
+            1 => self.send_slices::<1, E>(count, send),
+            2..=FEW_SLICES => self.send_slices::<FEW_SLICES, E>(count, send),
+            _ => self.send_slices::<SLICES, E>(count, send),
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let (mut used, mut given) = (0, 0);
-        for (slice, piece) in slices.iter_mut().zip(self.pieces.iter().take(count)) {
-            *slice = IoSlice::new(&piece.bytes);
+    }
+
+    fn send_slices<const MOST: usize, E>(
+        &self,
+        count: usize,
+        send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<(usize, usize), E> {
+        let mut slices = [IoSlice::new(&[]); MOST];
+        let (mut used, mut given, mut taken) = (0, 0, self.taken);
+        for (slice, entry) in slices.iter_mut().zip(self.entries.iter().take(count)) {
+            let bytes = &entry.bytes()[taken..];
+            *slice = IoSlice::new(bytes);
             used += 1;
-            given += piece.bytes.len();
+            given += bytes.len();
+            taken = 0;
         }
         Ok((send(&slices[..used])?, given))
     }
 
     /// The kernel has taken so many bytes.
     pub(super) fn taken(&mut self, mut taken: usize, mut report: impl FnMut(TakenPart<'_>)) {
+        let mut gone = 0;
         while taken > 0
-            && let Some(front) = self.pieces.front_mut()
+            && let Some(front) = self.entries.get(gone)
         {
-            let here = taken.min(front.bytes.len());
-            let whole = here == front.bytes.len();
-            report(match front.kind {
-                PieceKind::Library => TakenPart::Library(&front.bytes[..here]),
-                PieceKind::LaneRecord { event, timestamp } if whole => {
-                    TakenPart::LaneRecord(RecordStamp { event, timestamp })
-                }
-                PieceKind::LanePart | PieceKind::LaneEnd | PieceKind::LaneRecord { .. } => {
-                    TakenPart::Lane
-                }
+            let rest = &front.bytes()[self.taken..];
+            let here = taken.min(rest.len());
+            let whole = here == rest.len();
+            report(match front {
+                QueueEntry::Library(_) => TakenPart::Library(&rest[..here]),
+                QueueEntry::Lane(frame) => match frame.record() {
+                    Some(record) if whole => TakenPart::LaneRecord(record),
+                    _ => TakenPart::Lane,
+                },
             });
             taken -= here;
             self.bytes -= here;
             if whole {
-                self.pop();
+                self.taken = 0;
+                self.ahead = self.ahead.saturating_sub(1);
+                self.frames -= u32::from(matches!(front, QueueEntry::Lane(_)));
+                gone += 1;
             } else {
-                front.bytes = front.bytes.slice(here..);
+                self.taken += here;
             }
         }
+        self.entries.drain(..gone);
         self.give_back();
     }
 
-    fn pop(&mut self) {
-        let piece = self.pieces.pop_front();
-        self.ahead = self.ahead.saturating_sub(1);
-        if piece.is_some_and(|piece| piece.kind.ends_frame()) {
-            self.frames -= 1;
-        }
-    }
-
-    /// Drops what is behind the first `count` pieces.
+    /// Drops what is behind the first `count` entries.
     pub(super) fn truncate(&mut self, count: usize) {
-        while self.pieces.len() > count
-            && let Some(piece) = self.pieces.pop_back()
+        while self.entries.len() > count
+            && let Some(entry) = self.entries.pop()
         {
-            self.bytes -= piece.bytes.len();
-            self.frames -= usize::from(piece.kind.ends_frame());
+            // A part of the first one had left before.
+            let left = if self.entries.is_empty() {
+                std::mem::take(&mut self.taken)
+            } else {
+                0
+            };
+            self.bytes -= entry.bytes().len() - left;
+            self.frames -= u32::from(matches!(entry, QueueEntry::Lane(_)));
         }
-        self.ahead = self.ahead.min(count);
+        self.ahead = self.ahead.min(u32::try_from(count).unwrap_or(u32::MAX));
         self.give_back();
     }
 
@@ -178,28 +173,28 @@ impl FrameQueue {
     }
 
     fn give_back(&mut self) {
-        if self.pieces.is_empty() && self.pieces.capacity() > KEPT {
-            self.pieces = VecDeque::new();
+        if self.entries.is_empty() && self.entries.capacity() > KEPT {
+            self.entries = SmallVec::new();
         }
     }
 
     #[cfg(test)]
     pub(super) fn all_bytes(&self) -> Vec<u8> {
-        self.pieces
-            .iter()
-            .flat_map(|piece| &piece.bytes)
-            .copied()
-            .collect()
+        let all = self.entries.iter().flat_map(QueueEntry::bytes);
+        all.skip(self.taken).copied().collect()
     }
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.pieces.capacity()
+        self.entries.capacity()
     }
 }
 
-impl PieceKind {
-    fn ends_frame(&self) -> bool {
-        matches!(self, Self::LaneEnd | Self::LaneRecord { .. })
+impl QueueEntry {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Library(bytes) => bytes,
+            Self::Lane(frame) => frame.bytes(),
+        }
     }
 }

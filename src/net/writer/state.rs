@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
-use axum::body::Bytes;
-
 use super::WriterError;
 use super::budget::LaneBudget;
 use super::context::WriterContext;
@@ -18,18 +16,23 @@ use crate::clock;
 use crate::net::lane::{LaneFrame, LaneOffer};
 use crate::net::observer::Observer;
 
+/// In this order in memory: a fan-out to thousands of connections waits for memory more than for anything else, so what queueing a frame
+/// touches lies together, next to the lock.
+#[repr(C)]
 pub(super) struct WriterState {
-    pub(super) intake: Intake,
-    pub(super) queue: FrameQueue,
-    pub(super) outflow: Outflow,
-    pub(super) observer: Option<Arc<dyn Observer>>,
-    budget: LaneBudget,
+    /// Frames of the lane are taken, as of when the lock was free last: see [`Self::update`].
+    takes_lane: bool,
     /// The kernel did not take all of what may go: a pump writes until it has, and nothing else writes. Only frames block.
     blocked: bool,
     /// A frame of the lane was queued, and not by the pump's leave: its flush will come.
     flush_due: bool,
     /// The library ends our direction. What is queued goes out, and nothing is added.
     ending: bool,
+    budget: LaneBudget,
+    pub(super) queue: FrameQueue,
+    pub(super) outflow: Outflow,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) intake: Intake,
     /// The library waits until nothing of it is queued, or nothing at all when it is ending.
     library: Option<Waker>,
 }
@@ -48,16 +51,24 @@ pub(in crate::net) enum PumpTurn {
 impl WriterState {
     pub(super) fn new(outflow: Outflow) -> Self {
         Self {
-            intake: Intake::new(),
-            queue: FrameQueue::default(),
-            outflow,
-            observer: None,
-            budget: LaneBudget::default(),
+            takes_lane: false,
             blocked: false,
             flush_due: false,
             ending: false,
+            budget: LaneBudget::default(),
+            queue: FrameQueue::default(),
+            outflow,
+            observer: None,
+            intake: Intake::new(),
             library: None,
         }
+    }
+
+    /// To be called before the lock is free again, unless frames were queued and nothing else was done.
+    pub(super) fn update(&mut self) {
+        let http = self.outflow.frames().is_http();
+        self.takes_lane =
+            self.outflow.is_open() && !http && !self.intake.is_closed() && !self.ending;
     }
 
     /// A pump is needed, or there is one.
@@ -157,8 +168,8 @@ impl WriterState {
         let continues = !self.intake.at_boundary();
         let passed = self.intake.pass(run, taken.max(1));
         if taken < passed {
-            let rest = Bytes::copy_from_slice(&run[taken..passed]);
-            self.queue.push_library(rest, continues || taken > 0);
+            self.queue
+                .push_library(run[taken..passed].into(), continues || taken > 0);
             self.left_behind(taken);
         }
         if self.intake.is_closed() {
@@ -204,16 +215,14 @@ impl WriterState {
         self.poll_library(cx)
     }
 
-    fn takes_lane(&self) -> bool {
-        let http = self.outflow.frames().is_http();
-        self.outflow.is_open() && !http && !self.intake.is_closed() && !self.ending
-    }
-
     pub(super) fn offer_frame(&mut self, frame: &LaneFrame) -> LaneOffer {
-        if !self.takes_lane() {
+        if !self.takes_lane {
             return LaneOffer::Closed;
         }
-        if !self.budget.fits(&self.queue, frame.len(), self.blocked) {
+        if !self
+            .budget
+            .fits(&self.queue, frame.bytes().len(), self.blocked)
+        {
             self.budget.want_wake();
             return LaneOffer::Full;
         }
@@ -221,7 +230,7 @@ impl WriterState {
     }
 
     pub(super) fn push_frame(&mut self, frame: &LaneFrame) -> LaneOffer {
-        if !self.takes_lane() {
+        if !self.takes_lane {
             return LaneOffer::Closed;
         }
         self.queue_frame(frame)

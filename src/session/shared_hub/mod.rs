@@ -1,23 +1,23 @@
 //! The hub in the running process: one lock, one task that feeds it.
 
 mod driver;
+mod outlet;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fleetcast_core::hub::outlet::Outlet;
 use fleetcast_core::hub::{ConnectionKey, Hub, HubSettings, Now};
 use tokio::sync::Notify;
 
-use super::SharedFrames;
+pub use self::outlet::{AnyOutlet, OutletLane, TransportOutlet};
 use crate::clock;
 use crate::net::Guard;
 
 /// Lanes are flushed so many at a time: about a millisecond of system calls.
 const LANES_PER_FLUSH: usize = 256;
 
-/// An outlet of any transport.
-pub type AnyOutlet = Box<dyn Outlet<Shared = SharedFrames> + Send>;
+/// So many of them are looked at before the first is written.
+const LOOK_AHEAD: usize = 8;
 
 /// The hub, shared by the sockets' tasks and the one that feeds it. The lock is never held across an await, and an
 /// outlet's [`ready`](SharedHub::ready) never takes it, so a stream may report frames from inside a write.
@@ -67,12 +67,20 @@ impl SharedHub {
     /// Flushes some of the lanes that are dirty. True if there are more. Not to be called under the hub's lock.
     fn flush_some(&self) -> bool {
         let wall_ms = clock::wall_ms();
-        for _ in 0..LANES_PER_FLUSH {
+        for _ in 0..LANES_PER_FLUSH / LOOK_AHEAD {
             // Not held over a write: it may have the hub notified.
-            let Some(lane) = lock(&self.dirty).pop_front() else {
-                return false;
-            };
-            lane.flush_lane(wall_ms);
+            let mut dirty = lock(&self.dirty);
+            let lanes = [(); LOOK_AHEAD].map(|()| dirty.pop_front());
+            drop(dirty);
+            for lane in lanes.iter().flatten() {
+                lane.look_ahead();
+            }
+            for lane in lanes {
+                let Some(lane) = lane else {
+                    return false;
+                };
+                lane.flush_lane(wall_ms);
+            }
         }
         !lock(&self.dirty).is_empty()
     }

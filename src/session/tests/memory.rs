@@ -8,8 +8,8 @@ use fleetcast_core::hub::outlet::{Item, Offered, Outlet};
 use serde_json::Value;
 
 use crate::session::{
-    AdmissionSlot, AnyOutlet, ConnectRequest, RejectedRoom, Resumption, Session, Sessions,
-    SharedFrames, TransportHandle,
+    AdmissionSlot, ConnectRequest, RejectedRoom, Resumption, Session, Sessions, SharedFrames,
+    TransportHandle, TransportOutlet,
 };
 use crate::telemetry::labels::{ConnectionLabels, RejectReason};
 
@@ -59,7 +59,7 @@ impl MemoryTransport {
             _slot: slot,
         });
         let session = admitted.session().clone();
-        let outlet = |rejected| -> AnyOutlet {
+        let outlet = |rejected| -> Box<dyn TransportOutlet> {
             Box::new(MemoryOutlet {
                 transport: transport.clone(),
                 session: session.clone(),
@@ -118,6 +118,8 @@ impl MemoryOutlet {
         }
     }
 }
+
+impl TransportOutlet for MemoryOutlet {}
 
 impl Outlet for MemoryOutlet {
     type Shared = SharedFrames;

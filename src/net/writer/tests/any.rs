@@ -1,6 +1,5 @@
 //! Any writes of the library, any kernel, any answers of the observer, and any frames of the lane in between.
 
-use axum::body::Bytes;
 use proptest::prelude::*;
 
 use super::super::super::drain_rate::{MOST, START};
@@ -208,16 +207,7 @@ impl LaneModel {
             event: number,
             timestamp: 1,
         });
-        // In one piece, or in three.
-        let [first, second, third] =
-            [len % 3, len / 2, frame.len()].map(|at| Bytes::copy_from_slice(&frame[..at]));
-        let frame = if len.is_multiple_of(2) {
-            LaneFrame::new(frame, record)
-        } else {
-            let rest = second.slice(first.len().min(second.len())..);
-            let cut = first.len() + rest.len();
-            LaneFrame::of_pieces([first, rest, third.slice(cut..)], record)
-        };
+        let frame = LaneFrame::new(frame, record);
         let queued = self.rig.queued().len();
         let blocked = self.rig.writer.is_blocked();
         let answer = if within_budget {
@@ -233,7 +223,7 @@ impl LaneModel {
             LaneOffer::Queued => assert!(self.flush_due || blocked),
             LaneOffer::Full => {
                 assert!(within_budget && queued > 0);
-                assert!(blocked || queued + frame.len() > START);
+                assert!(blocked || queued + frame.bytes().len() > START);
                 self.wanted = true;
                 return;
             }
@@ -242,7 +232,7 @@ impl LaneModel {
                 return;
             }
         }
-        let fits = queued == 0 || queued + frame.len() <= MOST;
+        let fits = queued == 0 || queued + frame.bytes().len() <= MOST;
         assert!(fits || !within_budget, "{queued}");
         self.offered.push(payload);
     }

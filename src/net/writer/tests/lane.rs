@@ -1,7 +1,5 @@
 //! The lane, one behaviour each.
 
-use axum::body::Bytes;
-
 use super::super::super::drain_rate::START;
 use super::super::budget::MOST_FRAMES;
 use super::*;
@@ -32,7 +30,7 @@ fn frames_that_are_queued_leave_with_one_call_and_do_not_block_before() {
     rig.flush_lane();
     assert_eq!(
         rig.frames_out(),
-        offered.each_ref().map(LaneFrame::to_bytes).concat()
+        offered.each_ref().map(LaneFrame::bytes).concat()
     );
     assert_eq!((rig.socket.writes() - calls, rig.lane_writes()), (1, 1));
     assert!(!rig.writer.is_blocked() && !rig.writer.needs_pump());
@@ -64,42 +62,34 @@ fn more_than_one_call_takes_leaves_with_several() {
 }
 
 #[test]
-fn frame_in_pieces_is_one_frame() {
+fn frame_that_leaves_in_parts_is_reported_with_its_last_byte() {
     let rig = WriterRig::upgraded();
     let whole = frame(7, 9_000);
-    let bytes = whole.to_bytes();
-    for (first, second) in [(4, 8_000), (0, 4), (4, 9_004), (9_004, 9_004), (1, 2)] {
-        let out = rig.frames_out().len();
-        let pieces = [
-            bytes.slice(..first),
-            bytes.slice(first..second),
-            bytes.slice(second..),
-        ];
-        let pieces = LaneFrame::of_pieces(pieces, whole.record());
-        assert_eq!((pieces.len(), pieces.to_bytes()), (9_004, bytes.clone()));
-        rig.writer.offer_frame(&pieces);
-        assert_eq!(rig.writer.with(|state| state.queue.frames()), 1);
-        let reported = rig.judge.records().len();
-        rig.socket.allow([9_003, 1]);
-        rig.flush_lane();
-        assert_eq!(rig.judge.records().len(), reported);
-        rig.pump();
-        assert_eq!(rig.judge.records().len(), reported + 1);
-        assert_eq!(rig.frames_out()[out..], bytes);
-    }
-    let empty = LaneFrame::of_pieces([Bytes::new(), Bytes::new(), Bytes::new()], None);
-    assert!(empty.is_empty());
-    rig.writer.push_frame(&empty);
-    assert!(
-        rig.writer
-            .with(|state| state.queue.is_empty() && state.queue.frames() == 0)
-    );
+    rig.writer.offer_frame(&whole);
+    assert_eq!(rig.writer.with(|state| state.queue.frames()), 1);
+    rig.socket.allow([1, 9_002]);
+    rig.flush_lane();
+    rig.pump();
+    assert_eq!(rig.judge.records().len(), 0);
+    assert_eq!(rig.queued(), whole.bytes()[9_003..]);
+    rig.socket.allow([1]);
+    rig.pump();
+    assert_eq!(rig.judge.records().len(), 1);
+    assert_eq!(rig.frames_out(), whole.bytes());
+}
+
+#[test]
+fn frame_without_bytes_is_none() {
+    let rig = WriterRig::upgraded();
+    rig.writer.push_frame(&LaneFrame::new(Vec::new(), None));
+    let left = |state: &mut WriterState| (state.queue.len(), state.queue.frames());
+    assert_eq!(rig.writer.with(left), (0, 0));
 }
 
 #[test]
 fn write_of_both_kinds_is_reported_piece_by_piece() {
     let library = frame_of(TEXT, b"42[\"library\"]");
-    let all = library.len() + frame(0, 20).len() + frame(1, 20).len();
+    let all = library.len() + frame(0, 20).bytes().len() + frame(1, 20).bytes().len();
     for cut in 1..=all {
         let rig = WriterRig::upgraded();
         rig.writer.offer_frame(&frame(0, 20));
@@ -116,7 +106,7 @@ fn write_of_both_kinds_is_reported_piece_by_piece() {
         let turn = rig.pump();
         assert_eq!(turn == PumpTurn::Done, cut + 1 >= all);
         let taken = (cut + 1).min(all);
-        let behind_library = frame(0, 20).len() + library.len();
+        let behind_library = frame(0, 20).bytes().len() + library.len();
         assert_eq!(
             rig.judge.written().len(),
             usize::from(taken >= behind_library)

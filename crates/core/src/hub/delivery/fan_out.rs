@@ -12,6 +12,9 @@ use crate::hub::{Hub, Now, OrganisationKey};
 /// some milliseconds. The other members get it in turns.
 const ASKED_AT_ONCE: usize = 256;
 
+/// So many members are looked at before the first of them is offered the entry: their memory is fetched together.
+const LOOK_AHEAD: usize = 8;
+
 impl<O: Outlet> Hub<O> {
     /// Appends a publication to the window and offers it. Returns how many live connections took it. One whose offset was passed
     /// before is dropped.
@@ -75,32 +78,37 @@ impl<O: Outlet> Hub<O> {
         };
         let mut delivered = 0;
         for room in entry.publication().audience() {
-            for member in &log.rooms[&*room].members {
-                let connection = &mut self.connections[*member];
-                if !connection.is_first_of(self.fan_outs) {
-                    continue;
+            for members in log.rooms[&*room].members.chunks(LOOK_AHEAD) {
+                for member in members {
+                    self.connections[*member].outlet.look_ahead();
                 }
-                if connection.is_live() && (connection.epoch != epoch || offers == 0) {
-                    // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
-                    connection.turn_lagging(log, sequence);
-                }
-                if !connection.is_live() {
-                    if connection.schedule == Schedule::Idle {
-                        connection.schedule = Schedule::Queued;
-                        self.turns.push_back(*member);
+                for member in members {
+                    let connection = &mut self.connections[*member];
+                    if !connection.is_first_of(self.fan_outs) {
+                        continue;
                     }
-                    continue;
-                }
-                offers -= 1;
-                match connection.outlet.offer_shared(entry, &mut shared) {
-                    Offered::Taken => {
-                        delivered += 1;
-                        connection.last_at = now.monotonic;
-                    }
-                    Offered::Full => {
-                        self.counts.slowed += 1;
+                    if connection.is_live() && (connection.epoch != epoch || offers == 0) {
+                        // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
                         connection.turn_lagging(log, sequence);
-                        connection.schedule = Schedule::Waiting;
+                    }
+                    if !connection.is_live() {
+                        if connection.schedule == Schedule::Idle {
+                            connection.schedule = Schedule::Queued;
+                            self.turns.push_back(*member);
+                        }
+                        continue;
+                    }
+                    offers -= 1;
+                    match connection.outlet.offer_shared(entry, &mut shared) {
+                        Offered::Taken => {
+                            delivered += 1;
+                            connection.last_at = now.monotonic;
+                        }
+                        Offered::Full => {
+                            self.counts.slowed += 1;
+                            connection.turn_lagging(log, sequence);
+                            connection.schedule = Schedule::Waiting;
+                        }
                     }
                 }
             }

@@ -103,6 +103,9 @@ pub trait Outlet {
 
     fn offer(&mut self, item: Item<'_>) -> Offered;
 
+    /// This outlet will soon be offered something: to have its memory at hand by then. A fan-out looks ahead for some members at once.
+    fn look_ahead(&self) {}
+
     /// As [`offer`](Self::offer), of an entry that all live members of its rooms are offered, each with the entry's own cursor.
     fn offer_shared(&mut self, entry: &Arc<Entry>, _shared: &mut Self::Shared) -> Offered {
         self.offer(Item::Publication(Delivery {
@@ -117,6 +120,10 @@ impl<T: Outlet + ?Sized> Outlet for Box<T> {
 
     fn offer(&mut self, item: Item<'_>) -> Offered {
         (**self).offer(item)
+    }
+
+    fn look_ahead(&self) {
+        (**self).look_ahead();
     }
 
     fn offer_shared(&mut self, entry: &Arc<Entry>, shared: &mut Self::Shared) -> Offered {
