@@ -33,27 +33,39 @@ pub(crate) fn usage(pid: &str) -> Result<Usage> {
 }
 
 /// How long a core has been at work since the machine started, for whomever.
-pub(crate) fn core_busy(core: usize) -> Result<Duration> {
+pub(crate) fn core_usage(core: usize) -> Result<CoreUsage> {
     let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-    let ticks =
-        busy_ticks(&stat, core).with_context(|| format!("/proc/stat has no core {core}"))?;
-    Ok(TICK * u32::try_from(ticks).unwrap_or(u32::MAX))
+    let time = |fields: &[usize]| {
+        let ticks = sum_of_ticks(&stat, core, fields)
+            .with_context(|| format!("/proc/stat has no core {core}"))?;
+        anyhow::Ok(TICK * u32::try_from(ticks).unwrap_or(u32::MAX))
+    };
+    Ok(CoreUsage {
+        busy: time(&BUSY)?,
+        stolen: time(&STOLEN)?,
+    })
 }
 
-/// User, nice and system time, and that of interrupts; without idle time, waiting, and what other machines took.
-fn busy_ticks(stat: &str, core: usize) -> Option<u64> {
+/// Of one core, since the machine was started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CoreUsage {
+    pub(crate) busy: Duration,
+    /// What other virtual machines took of it while it had something to do.
+    pub(crate) stolen: Duration,
+}
+
+/// User, nice and system time, and that of interrupts.
+const BUSY: [usize; 5] = [0, 1, 2, 5, 6];
+const STOLEN: [usize; 1] = [7];
+
+fn sum_of_ticks(stat: &str, core: usize, wanted: &[usize]) -> Option<u64> {
     let name = format!("cpu{core} ");
     let line = stat.lines().find_map(|line| line.strip_prefix(&name))?;
     let fields: Vec<u64> = line
         .split_whitespace()
         .map_while(|field| field.parse().ok())
         .collect();
-    Some(
-        [0, 1, 2, 5, 6]
-            .iter()
-            .filter_map(|field| fields.get(*field))
-            .sum(),
-    )
+    Some(wanted.iter().filter_map(|field| fields.get(*field)).sum())
 }
 
 /// Fields 14 and 15; the program's name before them may hold spaces and brackets.
@@ -83,9 +95,10 @@ mod tests {
     #[test]
     fn a_core_is_busy_with_all_but_waiting() {
         let stat = "cpu  9 9 9 9 9 9 9 9\ncpu0 1 2 4 1000 500 8 16 90 0 0\ncpu1 7 0 0 0 0 0 0 0\n";
-        assert_eq!(busy_ticks(stat, 0), Some(31));
-        assert_eq!(busy_ticks(stat, 1), Some(7));
-        assert_eq!(busy_ticks(stat, 2), None);
+        assert_eq!(sum_of_ticks(stat, 0, &BUSY), Some(31));
+        assert_eq!(sum_of_ticks(stat, 0, &STOLEN), Some(90));
+        assert_eq!(sum_of_ticks(stat, 1, &BUSY), Some(7));
+        assert_eq!(sum_of_ticks(stat, 2, &BUSY), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::server::ServerKind;
 
 /// How much of the server's core processes took that do not belong to the run, in percent.
 pub(crate) const OTHERS: &str = "others_percent";
+pub(crate) const STOLEN: &str = "stolen_percent";
 
 /// What one sitting has measured. A name is `case.figure`.
 #[derive(Debug, Default, Clone)]
@@ -72,12 +73,12 @@ impl Results {
             .find_map(|label| self.median(label, name))
     }
 
-    /// How much of the servers' core other processes took, in percent: the mean over all measurements.
-    pub(crate) fn disturbance(&self) -> f64 {
+    /// How much of the servers' core others took, in percent: the mean over all measurements of [`OTHERS`] or [`STOLEN`].
+    pub(crate) fn mean(&self, figure: &str) -> f64 {
         let named = self
             .all
             .iter()
-            .filter(|((_, name), _)| name.ends_with(OTHERS));
+            .filter(|((_, name), _)| name.ends_with(figure));
         let values: Vec<f64> = named.flat_map(|(_, values)| values).copied().collect();
         values.iter().sum::<f64>() / crate::latency::ratio(values.len().max(1) as u64, 1)
     }

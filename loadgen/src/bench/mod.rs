@@ -199,7 +199,12 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
     let (tables, missed) = results.tables();
     let text = format!(
         "{}\n\n{tables}",
-        page::heading(args.rounds, args.seconds, results.disturbance())
+        page::heading(
+            args.rounds,
+            args.seconds,
+            results.mean(figures::OTHERS),
+            results.mean(figures::STOLEN)
+        )
     );
     show(&text);
     note(&format!("{missed} goals were missed"));

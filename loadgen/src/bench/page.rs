@@ -30,8 +30,8 @@ fn replaced(page: &str, text: &str) -> Option<String> {
 
 /// When, on what, and how often it was measured.
 ///
-/// `disturbance`: percent of the servers' core that other processes took.
-pub(crate) fn heading(rounds: u32, seconds: u64, disturbance: f64) -> String {
+/// `others`, `stolen`: percent of the servers' core that other processes took, and other machines.
+pub(crate) fn heading(rounds: u32, seconds: u64, others: f64, stolen: f64) -> String {
     let date = Clock::start().rfc3339();
     let date = date.split('T').next().unwrap_or_default();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -44,10 +44,10 @@ pub(crate) fn heading(rounds: u32, seconds: u64, disturbance: f64) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
         "{date}: {model}, {} cores, Linux {}. Medians of {rounds} rounds, {seconds} s for each measurement.\n\
-         Other processes took {disturbance:.1} % of the servers' core{}.",
+         Other processes took {others:.1} % of the servers' core, and other machines {stolen:.1} %{}.",
         models.len().max(1),
         kernel.trim(),
-        if disturbance > QUIET_PERCENT {
+        if others > QUIET_PERCENT {
             ": **the machine was not quiet, measure again**"
         } else {
             ""

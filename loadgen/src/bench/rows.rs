@@ -141,6 +141,13 @@ pub(crate) const ROWS: &[Row] = &[
         &[AtMost(2.0)],
     ),
     row(
+        "memory that stays when all 10,000 have gone",
+        "gone.mib",
+        "MiB",
+        1,
+        &[],
+    ),
+    row(
         "append to client, 2,000 records/s to 1,000 clients in rooms of 10, p50",
         "append.append_p50_ms",
         "ms",

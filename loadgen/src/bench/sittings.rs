@@ -15,6 +15,8 @@ use crate::latency::ratio;
 
 /// Before a closed loop is measured: code is compiled, buffers grow.
 const WARM: Duration = Duration::from_secs(1);
+/// Until memory is looked at after all clients have gone: Fleetcast gives it back every 20 s.
+const GONE: Duration = Duration::from_secs(25);
 /// Clients whose commands are acknowledged in turn.
 const ASKING: usize = 100;
 
@@ -319,6 +321,10 @@ fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     );
     if setting.contestant.kind == ServerKind::Fleetcast {
         figures.add("alert", alert(&mut stage, population)?);
+        stage.swarm.cut(&everyone)?;
+        stage.wait(GONE)?;
+        let left = stage.server.usage()?.rss_kib.saturating_sub(empty.rss_kib);
+        figures.set("gone.mib", ratio(left, 1_024));
     }
     Ok((figures, stage))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::event::{EventKind, ORGANISATION, Stamp, write_event};
-use super::figures::{Figures, OTHERS};
+use super::figures::{Figures, OTHERS, STOLEN};
 use super::publisher::{Linger, Publication, Publisher};
 use super::scrape::{Scrape, WRITES};
 use super::server::{Contestant, SECRET, SERVER_CORE, Server, ServerKind, Surroundings};
@@ -13,7 +13,7 @@ use super::swarm::{Identity, Swarm};
 use super::tally::Faults;
 use crate::clock::Clock;
 use crate::latency::ratio;
-use crate::process::{Usage, core_busy, usage};
+use crate::process::{CoreUsage, Usage, core_usage, usage};
 use crate::socket::Minter;
 
 /// How long what is missing may take to come.
@@ -59,7 +59,7 @@ struct Sample {
     server: Usage,
     own: Usage,
     /// Of the server's core, with everyone's work.
-    core: Duration,
+    core: CoreUsage,
     deliveries: u64,
     commands: u64,
     at: Instant,
@@ -232,8 +232,11 @@ impl Stage {
         figures.set("per_second", ratio(served, 1) / wall.as_secs_f64());
         figures.set("server_busy", cpu.as_secs_f64() / wall.as_secs_f64());
         figures.set("load_busy", own.as_secs_f64() / wall.as_secs_f64());
-        let others = (after.core.saturating_sub(before.core)).saturating_sub(cpu);
-        figures.set(OTHERS, 100.0 * others.as_secs_f64() / wall.as_secs_f64());
+        let percent = |time: Duration| 100.0 * time.as_secs_f64() / wall.as_secs_f64();
+        let busy = after.core.busy.saturating_sub(before.core.busy);
+        figures.set(OTHERS, percent(busy.saturating_sub(cpu)));
+        let stolen = after.core.stolen.saturating_sub(before.core.stolen);
+        figures.set(STOLEN, percent(stolen));
         figures.set("deliveries", ratio(deliveries, 1));
         figures.set("rss_mib", ratio(after.server.rss_kib, 1024));
         if let Some(writes) = after.scrape.growth(&before.scrape, WRITES) {
@@ -258,7 +261,7 @@ impl Stage {
         let scrape = || Scrape::parse(self.server.metrics().unwrap_or_default());
         let first = if begin { Some(scrape()) } else { None };
         let (server, own, at) = (self.server.usage()?, usage("self")?, Instant::now());
-        let core = core_busy(SERVER_CORE)?;
+        let core = core_usage(SERVER_CORE)?;
         Ok(Sample {
             server,
             own,
