@@ -18,7 +18,7 @@ use super::stats::{Scrape, ScrapeSources};
 use crate::api::{self, Probes};
 use crate::demo::Demo;
 use crate::kafka::Producer;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, give_back_memory};
 use crate::net::ConnectionTable;
 use crate::session::{Sessions, SharedHub};
 use crate::socketio::Engine;
@@ -89,6 +89,9 @@ impl App {
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
         let stop = over.token.clone();
         lifecycle.spawn("loop", watch_loop(metrics.clone(), stop.clone()));
+        let counted = metrics.clone();
+        let ended = move || counted.disconnects.total();
+        lifecycle.spawn("heap", give_back_memory(ended, stop.clone()));
         lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
         lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));

@@ -3,6 +3,7 @@
 //! *Soft* means: take nothing new, finish what is open, end. *Hard* means: end now. The first signal and every failure of a
 //! critical part cancel soft; a second signal or the deadline cancels hard. Cancelling hard cancels soft too.
 
+mod heap;
 mod panics;
 mod signals;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+pub use heap::give_back_memory;
 pub use panics::log_panics;
 pub use signals::Signals;
 
