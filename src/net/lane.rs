@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::guard::Guard;
+use super::lane_flush::LaneFlush;
 use crate::telemetry::DeliveryTimes;
 
 /// A finished WebSocket frame. Clones share its bytes.
@@ -27,17 +28,17 @@ pub struct RecordStamp {
     pub timestamp: i64,
 }
 
-/// Is notified of every record that has left by a lane. One for all connections of a listener, because it is called once for each
-/// delivery: what belongs to one connection would have to be fetched from memory for it.
+/// Is notified of every record that has left by a lane. One for all connections of a listener.
 pub trait RecordObserver: Send + Sync {
-    /// The kernel has taken the last byte of a frame that carries this record, at `wall_ms` (milliseconds since the Unix epoch). Called
-    /// under the lock of a writer: it never blocks.
-    fn record_written(&self, record: RecordStamp, wall_ms: u64);
+    /// The kernel has taken the last byte of so many frames that carry records with this stamp, at `wall_ms` (milliseconds since the Unix
+    /// epoch). May be called under the lock of a writer: it never blocks.
+    fn records_written(&self, record: RecordStamp, count: u64, wall_ms: u64);
 }
 
 impl RecordObserver for DeliveryTimes {
-    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
-        self.observe(record.event, Self::elapsed(record.timestamp, wall_ms));
+    fn records_written(&self, record: RecordStamp, count: u64, wall_ms: u64) {
+        let elapsed = Self::elapsed(record.timestamp, wall_ms);
+        self.observe_many(record.event, elapsed, count);
     }
 }
 
@@ -70,6 +71,11 @@ impl LaneFrame {
         &self.0.bytes
     }
 
+    /// They share their bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub fn record(&self) -> Option<RecordStamp> {
         self.0.record
     }
@@ -99,10 +105,10 @@ impl Guard {
         self.writer().lane_has_capacity()
     }
 
-    /// Writes out what is queued, as much as the kernel takes; the rest goes out when it takes more. `wall_ms`: now, in milliseconds
-    /// since the Unix epoch. May end the connection, so it is not to be called under a lock, nor by an observer.
-    pub fn flush_lane(self: &Arc<Self>, wall_ms: u64) {
-        let flushed = self.writer().flush_lane(wall_ms);
+    /// Writes out what is queued, as much as the kernel takes; the rest goes out when it takes more. May end the connection, so it is not
+    /// to be called under a lock, nor by an observer.
+    pub fn flush_lane(self: &Arc<Self>, flush: &mut LaneFlush) {
+        let flushed = self.writer().flush_lane(flush);
         self.start_pump();
         if let Err(error) = flushed {
             self.end_failed(&error);

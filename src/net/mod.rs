@@ -34,6 +34,7 @@ mod guard;
 mod head_deadline;
 mod inbound_frames;
 mod lane;
+mod lane_flush;
 #[cfg(test)]
 mod memory;
 mod observer;
@@ -60,6 +61,7 @@ pub use descriptors::raise_descriptor_limit;
 pub use frame_start::append_text_frame;
 pub use guard::{ConnectionEnd, Guard};
 pub use lane::{LaneFrame, LaneOffer, RecordObserver, RecordStamp};
+pub use lane_flush::LaneFlush;
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
 pub use stream::GuardedStream;
 pub use table::{ConnectionTable, NetStats};

@@ -85,13 +85,11 @@ impl Socket for TcpStream {
 
     fn try_write_unready(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         // One buffer needs no list of them.
-        match bufs {
-            [buf] => Ok(send(self, buf, SendFlags::NOSIGNAL)?),
-            _ => {
-                let mut control = SendAncillaryBuffer::default();
-                Ok(sendmsg(self, bufs, &mut control, SendFlags::NOSIGNAL)?)
-            }
+        if let [buf] = bufs {
+            return Ok(send(self, buf, SendFlags::NOSIGNAL)?);
         }
+        let mut control = SendAncillaryBuffer::default();
+        Ok(sendmsg(self, bufs, &mut control, SendFlags::NOSIGNAL)?)
     }
 
     fn send_queue(&self) -> io::Result<SendQueue> {

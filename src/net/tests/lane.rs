@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::super::frame_start::frame_of;
 use super::super::memory::MemorySocket;
 use super::super::socket::Socket;
-use super::super::{ConnectionEnd, LaneFrame, LaneOffer, RecordStamp};
+use super::super::{ConnectionEnd, LaneFlush, LaneFrame, LaneOffer, RecordStamp};
 use super::library::{HEAD, connect, library, over, over_memory, websocket};
 use super::*;
 use crate::clock;
@@ -22,7 +22,7 @@ fn text(payload: &str) -> LaneFrame {
 
 fn send(guard: &Arc<Guard>, frame: &LaneFrame) {
     assert_ne!(guard.push_frame(frame), LaneOffer::Closed);
-    guard.flush_lane(clock::wall_ms());
+    guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
 }
 
 #[derive(Default)]
@@ -65,20 +65,20 @@ async fn frames_of_both_kinds_reach_a_narrow_client_each_in_their_order() {
             let frame = LaneFrame::new(frame_of(TEXT, payload.as_bytes()), Some(record));
             while guard.offer_frame(&frame) == LaneOffer::Full {
                 full += 1;
-                guard.flush_lane(clock::wall_ms());
+                guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
                 timeout(LONG, watch.drained.notified())
                     .await
                     .expect("it is notified");
             }
             if number % 3 == 0 {
-                guard.flush_lane(clock::wall_ms());
+                guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
             }
             if number % 40 == 0 {
                 socket.emit("library", &number).unwrap();
                 tokio::task::yield_now().await;
             }
         }
-        guard.flush_lane(clock::wall_ms());
+        guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
         (guard, full)
     });
     let (mut lane, mut from_library, mut pongs) = (0, 0, 0);
@@ -128,7 +128,7 @@ async fn peer_that_takes_nothing_of_the_lane_is_closed_at_the_deadline() {
     let frame = text(&"x".repeat(4_000_000));
     assert_eq!(guard.offer_frame(&frame), LaneOffer::FirstQueued);
     assert!(!guard.write_blocked(), "queued is not blocked");
-    guard.flush_lane(clock::wall_ms());
+    guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
     assert!(guard.write_blocked());
     eventually("disconnected", || {
         opened.disconnected.load(Ordering::SeqCst) == 1
@@ -199,7 +199,7 @@ async fn pump_writes_when_the_kernel_takes_more_and_does_not_ask_before() {
     sleep(Duration::from_millis(50)).await;
     let attempts = socket.attempts();
     assert_eq!(guard.offer_frame(&frames[1]), LaneOffer::Queued);
-    guard.flush_lane(clock::wall_ms());
+    guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
     sleep(Duration::from_millis(50)).await;
     assert_eq!(socket.attempts(), attempts, "it waits");
     for _ in 0..6 {
@@ -243,10 +243,10 @@ async fn library_behind_the_lane_is_woken_when_its_turn_has_come() {
     socket.allow([usize::MAX; 8]);
     let websocket = timeout(LONG, sending).await.unwrap().unwrap();
     let (lane, expected) = (
-        frame.to_bytes(),
+        frame.bytes(),
         [frame_of(TEXT, b"2"), frame_of(TEXT, b"42[\"library\"]")],
     );
-    let expected = [&lane[..], &expected[0], &lane, &expected[1]].concat();
+    let expected = [lane, &expected[0], lane, &expected[1]].concat();
     assert_eq!(socket.written()[HEAD.len()..], expected);
     drop(websocket);
 }
@@ -269,7 +269,7 @@ async fn shutdown_waits_for_the_lane() {
     socket.allow([usize::MAX]);
     timeout(LONG, shutting).await.unwrap().unwrap();
     assert_eq!(socket.shut(), Some(Shutdown::Write));
-    assert_eq!(socket.written()[HEAD.len()..], text("42[]").to_bytes());
+    assert_eq!(socket.written()[HEAD.len()..], *text("42[]").bytes());
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn kick_or_drop_of_a_blocked_connection_ends_its_pump_and_resets_it() {
         .await;
         assert!(socket.is_reset());
         assert_eq!(guard.offer_frame(&text("42[]")), LaneOffer::Closed);
-        guard.flush_lane(clock::wall_ms());
+        guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
         assert_eq!(socket.written().len(), HEAD.len() + 3);
     }
 }
@@ -314,7 +314,7 @@ async fn failed_write_of_the_lane_ends_the_connection() {
         if pumped {
             socket.allow([1]);
         } else {
-            guard.flush_lane(clock::wall_ms());
+            guard.flush_lane(&mut LaneFlush::new(clock::wall_ms()));
             assert_eq!(guard.close_reason(), None, "there is nothing to write");
             send(&guard, &text("42[]"));
         }
@@ -369,7 +369,7 @@ async fn cost_of_the_lane() {
             for _ in 0..in_flight {
                 guard.offer_frame(&frame);
             }
-            guard.flush_lane(1);
+            guard.flush_lane(&mut LaneFlush::new(1));
             while guard.write_blocked() {
                 tokio::task::yield_now().await;
             }
@@ -389,7 +389,7 @@ async fn cost_of_the_lane() {
             guard.offer_frame(&frame);
         }
         took += start.elapsed();
-        guard.flush_lane(1);
+        guard.flush_lane(&mut LaneFlush::new(1));
         while guard.write_blocked() {
             tokio::task::yield_now().await;
         }
@@ -397,7 +397,7 @@ async fn cost_of_the_lane() {
     println!("offer alone: {:?}", took / ROUNDS);
     let start = Instant::now();
     for _ in 0..ROUNDS {
-        guard.flush_lane(1);
+        guard.flush_lane(&mut LaneFlush::new(1));
     }
     println!("flush of nothing: {:?}", start.elapsed() / ROUNDS);
     println!("size of a guard: {} bytes", size_of::<Guard>());

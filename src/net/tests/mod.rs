@@ -59,9 +59,9 @@ struct TestNet {
 struct RecordsInOrder(AtomicUsize);
 
 impl RecordObserver for RecordsInOrder {
-    fn record_written(&self, record: RecordStamp, _wall_ms: u64) {
+    fn records_written(&self, record: RecordStamp, count: u64, _wall_ms: u64) {
         let before = self.0.fetch_add(1, Ordering::Relaxed);
-        assert_eq!(before, record.event as usize);
+        assert_eq!((before, 1), (record.event as usize, count));
     }
 }
 

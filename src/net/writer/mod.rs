@@ -29,6 +29,7 @@
 mod budget;
 mod context;
 mod intake;
+mod joined;
 mod one_sided;
 mod outflow;
 mod queue;
@@ -44,11 +45,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 pub(super) use self::context::WriterContext;
+pub(super) use self::joined::JoinedFrames;
 use self::outflow::{KernelCall, Outflow};
 pub(super) use self::stall::StallClock;
 pub(super) use self::state::PumpTurn;
 use self::state::WriterState;
 use super::lane::{LaneFrame, LaneOffer};
+use super::lane_flush::LaneFlush;
 use super::observer::Observer;
 use super::send_queue::SendQueue;
 use super::socket::Socket;
@@ -157,8 +160,8 @@ impl FrameWriter {
         self.with(WriterState::lane_has_capacity)
     }
 
-    pub(super) fn flush_lane(&self, wall_ms: u64) -> Result<(), WriterError> {
-        self.with(|state| state.flush_lane(&self.context, wall_ms))
+    pub(super) fn flush_lane(&self, flush: &mut LaneFlush) -> Result<(), WriterError> {
+        self.with(|state| state.flush_lane(&self.context, flush))
     }
 
     /// True, once: a pump is to be started.

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use smallvec::SmallVec;
 
 use super::super::lane::{LaneFrame, RecordStamp};
+use super::joined::JoinedFrames;
 
 /// So many entries leave with one call to the kernel.
 pub(super) const SLICES: usize = 64;
@@ -32,7 +33,7 @@ pub(super) struct FrameQueue {
     ahead: u32,
 }
 
-enum QueueEntry {
+pub(super) enum QueueEntry {
     /// All that is in it counts as one, whether it is a frame or the rest of one.
     Library(Box<[u8]>),
     Lane(LaneFrame),
@@ -92,8 +93,15 @@ impl FrameQueue {
     pub(super) fn send<E>(
         &self,
         count: usize,
+        joined: &mut JoinedFrames,
         send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
     ) -> Result<(usize, usize), E> {
+        let whole = count > 1 && self.ahead == 0 && self.taken == 0;
+        if let Some(burst) = self.entries.get(..count.min(SLICES)).filter(|_| whole)
+            && let Some(bytes) = joined.of(burst)
+        {
+            return Ok((send(&[IoSlice::new(bytes)])?, bytes.len()));
+        }
         match count {
             // A fan-out to connections that keep up: no table of slices for one.
             1 => self.send_slices::<1, E>(count, send),
@@ -185,13 +193,13 @@ impl FrameQueue {
     }
 
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.entries.capacity()
+    pub(super) fn is_allocated(&self) -> bool {
+        self.entries.spilled()
     }
 }
 
 impl QueueEntry {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Library(bytes) => bytes,
             Self::Lane(frame) => frame.bytes(),

@@ -14,6 +14,7 @@ use super::outflow::{KernelCall, Outflow};
 use super::queue::{FrameQueue, TakenPart};
 use crate::clock;
 use crate::net::lane::{LaneFrame, LaneOffer};
+use crate::net::lane_flush::LaneFlush;
 use crate::net::observer::Observer;
 
 /// In this order in memory: a fan-out to thousands of connections waits for memory more than for anything else, so what queueing a frame
@@ -123,7 +124,7 @@ impl WriterState {
             ready!(self.poll_frames(cx, buf, context))?
         };
         // Frames of the lane may have waited for this.
-        self.send_queue(context, None)?;
+        self.send_ready(context)?;
         Poll::Ready(Ok(written))
     }
 
@@ -138,7 +139,7 @@ impl WriterState {
             if self.intake.is_closed() {
                 return Poll::Ready(Ok(buf.len()));
             }
-            self.send_queue(context, None)?;
+            self.send_ready(context)?;
             let straight = self.intake.straight(buf, self.observer.as_deref());
             if straight > 0 {
                 break straight;
@@ -185,7 +186,7 @@ impl WriterState {
             HeldBytes::Incomplete => {}
             HeldBytes::Released(bytes) => {
                 self.queue.push_library(bytes.into(), false);
-                self.send_queue(context, None)?;
+                self.send_ready(context)?;
             }
             HeldBytes::Close(reason) => return Err(WriterError::Close(reason)),
         }
@@ -203,7 +204,7 @@ impl WriterState {
             self.ending = true;
             self.drop_behind(self.may_go());
             if self.outflow.is_open() {
-                sent = self.send_queue(context, None);
+                sent = self.send_ready(context);
             }
         }
         ready!(self.poll_library(cx));
@@ -257,13 +258,13 @@ impl WriterState {
     pub(super) fn flush_lane(
         &mut self,
         context: &WriterContext,
-        wall_ms: u64,
+        flush: &mut LaneFlush,
     ) -> Result<(), WriterError> {
         self.flush_due = false;
         if !self.outflow.is_open() {
             return Ok(());
         }
-        self.send_queue(context, Some(wall_ms))
+        self.send_queue(context, flush)
     }
 
     /// How many pieces at the front of the queue may be written now. While the library stands inside a frame of its own, nothing that
@@ -278,27 +279,29 @@ impl WriterState {
         }
     }
 
-    /// Writes out what may go, unless the pump does. `wall_ms`: if the caller knows it.
-    fn send_queue(
-        &mut self,
-        context: &WriterContext,
-        wall_ms: Option<u64>,
-    ) -> Result<(), WriterError> {
+    /// Writes out what may go, unless the pump does, at the library's turn.
+    fn send_ready(&mut self, context: &WriterContext) -> Result<(), WriterError> {
         if self.blocked || self.may_go() == 0 {
             return Ok(());
         }
-        let wall_ms = wall_ms.unwrap_or_else(clock::wall_ms);
-        loop {
+        self.send_queue(context, &mut LaneFlush::new(clock::wall_ms()))
+    }
+
+    /// Writes out what may go, unless the pump does.
+    fn send_queue(
+        &mut self,
+        context: &WriterContext,
+        flush: &mut LaneFlush,
+    ) -> Result<(), WriterError> {
+        while !self.blocked && self.may_go() > 0 {
             // Nothing was left by the last write, so the kernel will take more: what is remembered of its readiness need not be asked.
-            let (taken, given) = self.send_front(KernelCall::Anyhow, context, wall_ms)?;
+            let (taken, given) = self.send_front(KernelCall::Anyhow, context, flush)?;
             if taken < given {
                 self.left_behind(taken);
             }
             self.notify_of_capacity();
-            if self.blocked || self.may_go() == 0 {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// What the pump does when the kernel may take something.
@@ -310,10 +313,10 @@ impl WriterState {
         if !self.outflow.is_open() {
             return Ok(PumpTurn::Done);
         }
-        let wall_ms = clock::wall_ms();
+        let mut flush = LaneFlush::new(clock::wall_ms());
         let mut turn = PumpTurn::Nothing;
         while self.may_go() > 0 {
-            let (taken, given) = self.send_front(call, context, wall_ms)?;
+            let (taken, given) = self.send_front(call, context, &mut flush)?;
             self.budget.drained(taken);
             self.notify_of_capacity();
             if taken > 0 {
@@ -333,20 +336,20 @@ impl WriterState {
         &mut self,
         call: KernelCall,
         context: &WriterContext,
-        wall_ms: u64,
+        flush: &mut LaneFlush,
     ) -> Result<(usize, usize), WriterError> {
         let count = self.may_go();
         let (outflow, observer) = (&mut self.outflow, self.observer.as_deref());
-        let (taken, given) = self
-            .queue
-            .send(count, |bufs| outflow.try_send(bufs, call, observer))?;
+        let (taken, given) = self.queue.send(count, flush.joined(), |bufs| {
+            outflow.try_send(bufs, call, observer)
+        })?;
         let mut of_lane = false;
         self.queue.taken(taken, |part| match part {
             TakenPart::Library(bytes) => outflow.follow(bytes, observer),
             TakenPart::Lane => of_lane = true,
             TakenPart::LaneRecord(record) => {
                 of_lane = true;
-                context.records.record_written(record, wall_ms);
+                flush.record_written(record, &context.records);
             }
         });
         if of_lane {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 pub use self::outlet::{AnyOutlet, OutletLane, TransportOutlet};
 use crate::clock;
-use crate::net::Guard;
+use crate::net::{Guard, LaneFlush};
 
 /// Lanes are flushed so many at a time: about a millisecond of system calls.
 const LANES_PER_FLUSH: usize = 256;
@@ -66,7 +66,7 @@ impl SharedHub {
 
     /// Flushes some of the lanes that are dirty. True if there are more. Not to be called under the hub's lock.
     fn flush_some(&self) -> bool {
-        let wall_ms = clock::wall_ms();
+        let mut flush = LaneFlush::new(clock::wall_ms());
         for _ in 0..LANES_PER_FLUSH / LOOK_AHEAD {
             // Not held over a write: it may have the hub notified.
             let mut dirty = lock(&self.dirty);
@@ -79,7 +79,7 @@ impl SharedHub {
                 let Some(lane) = lane else {
                     return false;
                 };
-                lane.flush_lane(wall_ms);
+                lane.flush_lane(&mut flush);
             }
         }
         !lock(&self.dirty).is_empty()

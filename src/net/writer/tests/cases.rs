@@ -170,7 +170,7 @@ fn frame_is_held_back_until_its_kind_is_known() {
     assert!(!rig.writer.is_blocked());
     assert_eq!(rig.write_once(rest), Some(rest.len()));
     assert!(rig.at_boundary() && rig.queued().is_empty());
-    let expected = [frame, other.to_bytes().to_vec()].concat();
+    let expected = [frame, other.bytes().to_vec()].concat();
     assert_eq!(rig.frames_out(), expected, "it goes out with the rest");
 }
 

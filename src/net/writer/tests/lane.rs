@@ -52,13 +52,12 @@ fn more_than_one_call_takes_leaves_with_several() {
     rig.socket.allow([ALL; 3]);
     rig.flush_lane();
     assert_eq!((rig.lane_writes(), rig.judge.records().len()), (3, 150));
-    let capacity = rig.writer.with(|state| state.queue.capacity());
-    assert_eq!(capacity, 0, "a burst leaves nothing behind");
+    let allocated = |rig: &WriterRig| rig.writer.with(|state| state.queue.is_allocated());
+    assert!(!allocated(&rig), "a burst leaves nothing behind");
     rig.socket.allow([ALL]);
     rig.writer.offer_frame(&frames[0]);
+    assert!(!allocated(&rig), "a connection that keeps up needs nothing");
     rig.flush_lane();
-    let capacity = rig.writer.with(|state| state.queue.capacity());
-    assert!(capacity > 0, "a connection that keeps up does not allocate");
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn queue_is_bounded_in_bytes_and_in_frames_and_says_when_half_is_free() {
             .count();
         assert_eq!(taken, most);
         assert!(rig.writer.lane_has_capacity() == (most < MOST_FRAMES));
-        let each = frame(0, len).len();
+        let each = frame(0, len).bytes().len();
         // Over a connection that is blocked, too: its speed is not known yet.
         rig.socket.allow([each / 2]);
         rig.flush_lane();
@@ -209,10 +208,10 @@ fn failed_write_ends_the_lane() {
     let rig = WriterRig::upgraded();
     rig.writer.offer_frame(&frame(0, 100));
     rig.socket.shut_down(Shutdown::Write).unwrap();
-    let flushed = rig.writer.flush_lane(NOW_MS);
+    let flushed = rig.flush_with(&mut LaneFlush::new(NOW_MS));
     assert!(matches!(flushed, Err(WriterError::Io(_))), "{flushed:?}");
     assert_eq!(rig.writer.offer_frame(&frame(1, 4)), LaneOffer::Closed);
-    rig.writer.flush_lane(NOW_MS).unwrap();
+    rig.flush_lane();
     assert!(rig.writer.socket_of_pump().is_none());
 }
 
@@ -229,5 +228,93 @@ fn before_the_upgrade_there_is_no_lane_and_before_its_head_frames_wait() {
     assert!(!rig.queued().is_empty());
     rig.socket.allow([1, ALL]);
     assert_eq!(rig.write_once(&UPGRADE[UPGRADE.len() - 1..]), Some(1));
-    assert_eq!(rig.frames_out(), frame(1, 4).to_bytes());
+    assert_eq!(rig.frames_out(), frame(1, 4).bytes());
+}
+
+/// A burst that several connections are sent goes in one piece from the second on, and what each of them was sent is the same.
+#[test]
+fn bursts_are_joined_only_if_they_are_the_same_frames() {
+    let frames: Vec<_> = (0..6).map(|number| frame(number, 40)).collect();
+    let bursts: [&[usize]; 9] = [
+        &[0, 1, 2],
+        &[0, 1, 2],
+        &[0, 1, 2],
+        &[0, 3, 2],
+        &[0, 1],
+        &[4],
+        &[5, 4, 3],
+        &[5, 4, 3],
+        &[0, 1, 2],
+    ];
+    let mut flush = LaneFlush::new(NOW_MS);
+    let mut rigs = Vec::new();
+    for burst in bursts {
+        let rig = WriterRig::upgraded();
+        for at in burst {
+            rig.writer.offer_frame(&frames[*at]);
+        }
+        rig.socket.allow([ALL]);
+        rig.flush_with(&mut flush).unwrap();
+        let expected: Vec<_> = burst.iter().map(|at| frames[*at].bytes()).collect();
+        assert_eq!(rig.frames_out(), expected.concat(), "{burst:?}");
+        assert_eq!((rig.lane_writes(), rig.queued().len()), (1, 0));
+        rigs.push(rig);
+    }
+}
+
+#[test]
+fn joined_burst_that_the_kernel_takes_in_parts_goes_on_where_it_stopped() {
+    let frames = [frame(0, 40), frame(1, 40), frame(2, 40)];
+    let all = frames.each_ref().map(LaneFrame::bytes).concat();
+    for cut in 1..all.len() {
+        let mut flush = LaneFlush::new(NOW_MS);
+        for _ in 0..3 {
+            let rig = WriterRig::upgraded();
+            for frame in &frames {
+                rig.writer.offer_frame(frame);
+            }
+            rig.socket.allow([cut]);
+            rig.flush_with(&mut flush).unwrap();
+            assert_eq!(rig.queued(), all[cut..]);
+            rig.socket.allow([ALL]);
+            assert_eq!(rig.pump(), PumpTurn::Done);
+            assert_eq!(rig.frames_out(), all);
+        }
+    }
+}
+
+#[test]
+fn large_burst_is_not_joined() {
+    let frames = [frame(0, 30_000), frame(1, 30_000)];
+    let mut flush = LaneFlush::new(NOW_MS);
+    for _ in 0..3 {
+        let rig = WriterRig::upgraded();
+        for frame in &frames {
+            rig.writer.offer_frame(frame);
+        }
+        rig.socket.allow([ALL]);
+        rig.flush_with(&mut flush).unwrap();
+        let expected = frames.each_ref().map(LaneFrame::bytes).concat();
+        assert_eq!(rig.frames_out(), expected);
+    }
+}
+
+#[test]
+fn deliveries_of_one_flush_are_reported_together_and_in_order() {
+    let rig = WriterRig::upgraded();
+    let numbers = [1, 1, 2, 1, 3, 4, 5, 6, 7, 8, 9, 9, 1];
+    for number in numbers {
+        rig.writer.offer_frame(&frame(number, 20));
+    }
+    rig.socket.allow([ALL]);
+    let mut flush = LaneFlush::new(NOW_MS);
+    rig.flush_with(&mut flush).unwrap();
+    let reported = |rig: &WriterRig| -> Vec<u32> {
+        let records = rig.judge.records();
+        records.iter().map(|record| record.event).collect()
+    };
+    let full = [1, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+    assert_eq!(reported(&rig), full, "only so many are kept apart");
+    drop(flush);
+    assert_eq!(reported(&rig), [&full[..], &[9, 9, 1]].concat());
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::frame_start::frame_of;
 use super::super::lane::{RecordObserver, RecordStamp};
+use super::super::lane_flush::LaneFlush;
 use super::super::memory::MemorySocket;
 use super::super::observer::{FrameAnswer, FrameHead, HEAD_BYTES, MOST_INSPECTED};
 use super::*;
@@ -98,9 +99,10 @@ impl Observer for Judge {
 }
 
 impl RecordObserver for Judge {
-    fn record_written(&self, record: RecordStamp, wall_ms: u64) {
+    fn records_written(&self, record: RecordStamp, count: u64, wall_ms: u64) {
         assert!(wall_ms >= NOW_MS);
-        self.records.lock().unwrap().push(record);
+        let mut records = self.records.lock().unwrap();
+        records.extend((0..count).map(|_| record));
     }
 }
 
@@ -194,8 +196,12 @@ impl WriterRig {
         self.writer.pump(false).unwrap()
     }
 
+    fn flush_with(&self, flush: &mut LaneFlush) -> Result<(), WriterError> {
+        self.writer.flush_lane(flush)
+    }
+
     fn flush_lane(&self) {
-        self.writer.flush_lane(NOW_MS).unwrap();
+        self.flush_with(&mut LaneFlush::new(NOW_MS)).unwrap();
     }
 
     /// What is behind the `101`.

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use slotmap::SlotMap;
+
 use super::outlet::{Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
-use crate::hub::connections::Schedule;
-use crate::hub::{Hub, Now, OrganisationKey};
+use crate::hub::connections::{Connection, Schedule};
+use crate::hub::{ConnectionKey, Hub, Now, OrganisationKey};
 
 /// An event that asks for an acknowledgement is offered to so many at once: each is encoded and remembered by itself, which takes
 /// some milliseconds. The other members get it in turns.
@@ -78,37 +80,36 @@ impl<O: Outlet> Hub<O> {
         };
         let mut delivered = 0;
         for room in entry.publication().audience() {
-            for members in log.rooms[&*room].members.chunks(LOOK_AHEAD) {
-                for member in members {
-                    self.connections[*member].outlet.look_ahead();
+            let members = &log.rooms[&*room].members;
+            for (at, member) in members.iter().enumerate() {
+                if at.is_multiple_of(LOOK_AHEAD) {
+                    look_ahead(&self.connections, &members[at..]);
                 }
-                for member in members {
-                    let connection = &mut self.connections[*member];
-                    if !connection.is_first_of(self.fan_outs) {
-                        continue;
+                let connection = &mut self.connections[*member];
+                if !connection.is_first_of(self.fan_outs) {
+                    continue;
+                }
+                if connection.is_live() && (connection.epoch != epoch || offers == 0) {
+                    // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
+                    connection.turn_lagging(log, sequence);
+                }
+                if !connection.is_live() {
+                    if connection.schedule == Schedule::Idle {
+                        connection.schedule = Schedule::Queued;
+                        self.turns.push_back(*member);
                     }
-                    if connection.is_live() && (connection.epoch != epoch || offers == 0) {
-                        // It gets the entry in a turn, unless it is resynced there: that comes before any later cursor.
+                    continue;
+                }
+                offers -= 1;
+                match connection.outlet.offer_shared(entry, &mut shared) {
+                    Offered::Taken => {
+                        delivered += 1;
+                        connection.last_at = now.monotonic;
+                    }
+                    Offered::Full => {
+                        self.counts.slowed += 1;
                         connection.turn_lagging(log, sequence);
-                    }
-                    if !connection.is_live() {
-                        if connection.schedule == Schedule::Idle {
-                            connection.schedule = Schedule::Queued;
-                            self.turns.push_back(*member);
-                        }
-                        continue;
-                    }
-                    offers -= 1;
-                    match connection.outlet.offer_shared(entry, &mut shared) {
-                        Offered::Taken => {
-                            delivered += 1;
-                            connection.last_at = now.monotonic;
-                        }
-                        Offered::Full => {
-                            self.counts.slowed += 1;
-                            connection.turn_lagging(log, sequence);
-                            connection.schedule = Schedule::Waiting;
-                        }
+                        connection.schedule = Schedule::Waiting;
                     }
                 }
             }
@@ -140,5 +141,14 @@ impl<O: Outlet> Hub<O> {
             }
         }
         delivered
+    }
+}
+
+fn look_ahead<O: Outlet>(
+    connections: &SlotMap<ConnectionKey, Connection<O>>,
+    members: &[ConnectionKey],
+) {
+    for member in members.iter().take(LOOK_AHEAD) {
+        connections[*member].outlet.look_ahead();
     }
 }
