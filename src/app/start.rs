@@ -89,9 +89,9 @@ impl App {
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
         let stop = over.token.clone();
         lifecycle.spawn("loop", watch_loop(metrics.clone(), stop.clone()));
-        let counted = metrics.clone();
-        let ended = move || counted.disconnects.total();
-        lifecycle.spawn("heap", give_back_memory(ended, stop.clone()));
+        let public = tables[0].clone();
+        let connections = move || public.take_peak();
+        lifecycle.spawn("heap", give_back_memory(connections, stop.clone()));
         lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
         lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));

@@ -6,35 +6,67 @@
     expect(unsafe_code, reason = "no crate offers malloc_trim as a safe function")
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
-/// Between two looks. Memory is asked for at most that often.
+/// Between two looks: the allocator is asked at most that often.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// It is worth it after so many connections have ended: they held 10 MB.
-const MANY: u64 = 500;
+/// It is worth it after the number of open connections has fallen by so many: they held 10 MB. Clients that come and go while their
+/// number stays the same use the memory again.
+const MANY: usize = 500;
 
-/// Until `stop`. `ended`: how many connections have ended since the start.
-pub async fn give_back_memory(ended: impl Fn() -> u64, stop: CancellationToken) {
-    let mut before = 0;
+/// Looks after the memory until `stop`. `connections`: the most that were open since the last call, and how many are open now.
+pub async fn give_back_memory(connections: impl Fn() -> (usize, usize), stop: CancellationToken) {
+    let mut fall = Fall::default();
     while stop
         .run_until_cancelled(tokio::time::sleep(LOOK))
         .await
         .is_some()
     {
-        let now = ended();
-        if now.saturating_sub(before) >= MANY {
-            before = now;
-            // Not on the loop's thread: it takes some milliseconds. A panic in it would be in the allocator.
-            drop(tokio::task::spawn_blocking(trim).await);
+        let (peak, open) = connections();
+        if fall.is_over(peak, open) {
+            // On another thread, because it takes some milliseconds. The loop waits all the same where it allocates from the part of the
+            // memory that is being looked through, and the log says for how long that may be.
+            if let Ok(took) = tokio::task::spawn_blocking(trim).await {
+                debug!(
+                    took_ms = took.as_millis(),
+                    peak, open, "memory was given back"
+                );
+            }
         }
     }
 }
 
+/// How far the number of connections has fallen since memory was given back last.
+#[derive(Debug, Default)]
+struct Fall {
+    peak: usize,
+}
+
+impl Fall {
+    /// Whether it has fallen far enough. Then it begins anew.
+    fn is_over(&mut self, peak: usize, open: usize) -> bool {
+        self.peak = self.peak.max(peak);
+        let is_over = self.peak.saturating_sub(open) >= MANY;
+        if is_over {
+            self.peak = open;
+        }
+        is_over
+    }
+}
+
+/// Returns how long it took.
+fn trim() -> Duration {
+    let begin = Instant::now();
+    trim_heap();
+    begin.elapsed()
+}
+
 #[cfg(target_env = "gnu")]
-fn trim() {
+fn trim_heap() {
     // SAFETY: it may be called at any time and on any thread, and takes nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
@@ -43,4 +75,36 @@ fn trim() {
 
 /// Other allocators (musl) return what is free.
 #[cfg(not(target_env = "gnu"))]
-fn trim() {}
+fn trim_heap() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_when_the_number_has_fallen_and_not_when_clients_come_and_go() {
+        let mut fall = Fall::default();
+        let looks = [
+            (10_000, 10_000, false),
+            (10_300, 9_900, false),
+            (9_900, 9_850, false),
+            (9_850, 9_790, true),
+            (10_200, 9_800, false),
+            (9_800, 9_300, true),
+            (5_000, 0, true),
+            (499, 0, false),
+            (0, 0, false),
+            (500, 0, true),
+        ];
+        for (peak, open, expected) in looks {
+            assert_eq!(fall.is_over(peak, open), expected, "{peak} {open}");
+        }
+    }
+
+    #[test]
+    fn memory_can_be_given_back_at_any_time() {
+        let kept: Vec<Vec<u8>> = (0..1_000).map(|at| vec![7; at]).collect();
+        assert!(trim() < Duration::from_mins(1));
+        assert!(kept.iter().flatten().all(|byte| *byte == 7));
+    }
+}

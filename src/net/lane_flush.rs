@@ -32,6 +32,14 @@ impl LaneFlush {
         }
     }
 
+    /// What is written from here on is written at `wall_ms`.
+    pub fn at(&mut self, wall_ms: u64) {
+        if self.wall_ms != wall_ms {
+            self.report();
+            self.wall_ms = wall_ms;
+        }
+    }
+
     pub(super) fn joined(&mut self) -> &mut JoinedFrames {
         &mut self.joined
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct NetStats {
 pub struct ConnectionTable {
     open: Mutex<HashMap<u64, Arc<Guard>>>,
     closed: Mutex<BTreeMap<&'static str, u64>>,
+    /// The most that were open at a time, since it was asked for.
+    peak: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
     accept_errors: AtomicU64,
@@ -44,6 +46,7 @@ impl ConnectionTable {
         Arc::new(Self {
             open: Mutex::default(),
             closed: Mutex::default(),
+            peak: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
@@ -66,6 +69,13 @@ impl ConnectionTable {
         self.open().values().cloned().collect()
     }
 
+    /// The most connections that were open at a time since the last call, and how many are open now.
+    pub fn take_peak(&self) -> (usize, usize) {
+        let open = self.open();
+        let now = open.len();
+        (self.peak.swap(now, Ordering::Relaxed).max(now), now)
+    }
+
     pub fn stats(&self) -> NetStats {
         NetStats {
             open: self.len(),
@@ -84,7 +94,9 @@ impl ConnectionTable {
     pub(super) fn insert(&self, tcp_peer: SocketAddr, writer: FrameWriter) -> Arc<Guard> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
         let guard = Arc::new(Guard::new(id, tcp_peer, writer));
-        self.open().insert(id, guard.clone());
+        let mut open = self.open();
+        open.insert(id, guard.clone());
+        self.peak.fetch_max(open.len(), Ordering::Relaxed);
         guard
     }
 

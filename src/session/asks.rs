@@ -11,6 +11,7 @@ use fleetcast_core::hub::ConnectionKey;
 use futures_util::FutureExt;
 
 use super::receipts::{ASK_TIMEOUT, Asked};
+use super::registry::SLICE;
 use super::{Session, Sessions};
 use crate::clock;
 use crate::telemetry::events;
@@ -19,8 +20,8 @@ use crate::telemetry::labels::AskOutcome;
 const FIRST_NUMBER: u32 = 1_000_000_000;
 const LAST_NUMBER: u32 = i32::MAX as u32;
 
-/// After so many the loop does something else.
-const SESSIONS_PER_SLICE: usize = 256;
+/// After so many questions that are given up other tasks get the thread.
+const GIVEN_UP_PER_SLICE: usize = 256;
 
 /// What one client has been asked and has not answered, by number. Bounded by what [`Session::may_ask`] allows.
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl Session {
     /// Expects an acknowledgement under this number. To be called before the question is on its way: the answer may be fast. False: too
     /// many are outstanding already, so the event goes out without asking.
     pub fn expect_ack(&self, number: u32, event: &Arc<str>, id: &Arc<str>) -> bool {
-        if !self.may_ask(event) {
+        if !self.may_ask() {
             return false;
         }
         let ask = OpenAsk {
@@ -75,6 +76,11 @@ impl Session {
             let mut asking = self.shared.asking.lock();
             asking.entry(key).or_insert_with(|| Arc::downgrade(self));
         }
+    }
+
+    /// The event is on its way without a question, because too many were outstanding.
+    pub fn ack_not_asked(&self, event: &str) {
+        events::asked(&self.shared.metrics, event, AskOutcome::NotAsked, None);
     }
 
     /// The question was not sent after all.
@@ -100,17 +106,20 @@ impl Session {
         }
     }
 
-    fn expire_asks(self: &Arc<Self>, now_ms: u64) {
+    /// Gives up to `most` questions up whose time is over. Returns how many.
+    fn expire_asks(self: &Arc<Self>, now_ms: u64, most: usize) -> usize {
         let timeout = u64::try_from(ASK_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         let is_over = |ask: &OpenAsk| now_ms.saturating_sub(ask.since_ms) >= timeout;
         let expired: Vec<_> = {
             let mut asks = self.asks.lock();
             let expired = asks.extract_if(|_, ask| is_over(ask));
-            expired.map(|(_, ask)| ask).collect()
+            expired.take(most).map(|(_, ask)| ask).collect()
         };
+        let count = expired.len();
         for ask in expired {
             self.conclude(ask, false);
         }
+        count
     }
 
     fn conclude(self: &Arc<Self>, ask: OpenAsk, answered: bool) {
@@ -137,11 +146,16 @@ impl Sessions {
             let asking = self.asking.lock();
             asking.iter().map(|(key, of)| (*key, of.clone())).collect()
         };
-        for slice in asking.chunks(SESSIONS_PER_SLICE) {
+        let mut left = GIVEN_UP_PER_SLICE;
+        for slice in asking.chunks(SLICE) {
             for (key, session) in slice {
                 let session = session.upgrade();
                 if let Some(session) = &session {
-                    session.expire_asks(now_ms);
+                    left -= session.expire_asks(now_ms, left);
+                    while left == 0 {
+                        tokio::task::yield_now().await;
+                        left = GIVEN_UP_PER_SLICE - session.expire_asks(now_ms, GIVEN_UP_PER_SLICE);
+                    }
                 }
                 let mut asking = self.asking.lock();
                 // Looked at under the lock: a new question is noted there after it was opened.

@@ -133,7 +133,8 @@ impl Session {
 
     /// Notes that this client is asked to acknowledge a publication. `None`: too many are outstanding already.
     pub fn ask(self: &Arc<Self>, event: &Arc<str>, id: Arc<str>) -> Option<Asked> {
-        if !self.may_ask(event) {
+        if !self.may_ask() {
+            self.ack_not_asked(event);
             return None;
         }
         events::asked(&self.shared.metrics, event, AskOutcome::Asked, None);
@@ -146,14 +147,12 @@ impl Session {
         })
     }
 
-    pub(super) fn may_ask(&self, event: &str) -> bool {
+    /// Takes a place among the outstanding questions. False: they are too many already.
+    pub(super) fn may_ask(&self) -> bool {
         let own = self.outstanding.take(MAX_ASKED_OF_ONE);
         let may = own && self.shared.outstanding.take(MAX_ASKED);
         if own && !may {
             self.outstanding.give_back();
-        }
-        if !may {
-            events::asked(&self.shared.metrics, event, AskOutcome::NotAsked, None);
         }
         may
     }

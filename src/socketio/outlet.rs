@@ -160,6 +160,7 @@ impl SocketOutlet {
         let outcome = self.road.offer(lane, frame);
         match outcome {
             LaneOutcome::Taken if asks => session.ack_asked(&publication.event),
+            LaneOutcome::Taken => session.ack_not_asked(&publication.event),
             _ if asks => session.cancel_ack(question.number),
             _ => {}
         }

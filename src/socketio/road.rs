@@ -11,6 +11,7 @@
 //!
 //! Each namespace has its own road. Pings, CONNECT and what else the library says of itself never wait for a fence.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
@@ -30,6 +31,8 @@ pub(super) struct Road {
     pub(super) namespace: &'static str,
     /// Set once its packets go by the lane.
     lane: OnceLock<Arc<Guard>>,
+    /// An event has met a fence, so the welcome is out and the lane waits to be used.
+    fenced: AtomicBool,
 }
 
 /// Where the next packet goes.
@@ -60,6 +63,7 @@ impl Road {
             session,
             namespace,
             lane: OnceLock::new(),
+            fenced: AtomicBool::new(false),
         }
     }
 
@@ -79,13 +83,23 @@ impl Road {
         if self.engine.budget.lift_fence() {
             Way::Lane(self.lane.get_or_init(|| lane))
         } else {
+            self.fenced.store(true, Ordering::Relaxed);
             Way::Fence
         }
     }
 
+    /// Where an answer goes. Once an event has met a fence, the first that finds it lifted uses the lane: if answers went on by the
+    /// library until the event comes again, a client that sends command after command would keep the fence up.
+    fn lane_for_answer(&self) -> Option<&Arc<Guard>> {
+        if self.lane.get().is_none() && self.fenced.load(Ordering::Relaxed) {
+            self.way();
+        }
+        self.lane.get()
+    }
+
     /// Whether an answer to a command may be handed over now.
     pub(super) fn has_capacity(&self, socket: &SocketRef) -> bool {
-        match self.lane.get() {
+        match self.lane_for_answer() {
             Some(lane) => lane.lane_has_capacity(),
             None => self.engine.budget.has_capacity(socket.transport_type()),
         }
@@ -100,6 +114,9 @@ impl Road {
             self.engine.budget.add_waiter(waiter);
             // It may have drained before the waiter was there to be notified.
             offered = lane.offer_frame(frame);
+            if offered != LaneOffer::Full {
+                self.engine.budget.remove_waiter(waiter);
+            }
         }
         self.outcome(lane, offered)
     }
@@ -120,7 +137,7 @@ impl Road {
         ack_id: i64,
         body: &RawValue,
     ) -> bool {
-        if let Some(lane) = self.lane.get() {
+        if let Some(lane) = self.lane_for_answer() {
             let frame = answer_frame(self.namespace, ack_id, body);
             return self.push(lane, &LaneFrame::new(frame, None));
         }
@@ -132,7 +149,7 @@ impl Road {
 
     /// Sends an event of the server's own that belongs to a command or to the handshake. False: the connection has ended.
     pub(super) fn say(&self, socket: &SocketRef, event: &Outgoing<'_>) -> bool {
-        if let Some(lane) = self.lane.get() {
+        if let Some(lane) = self.lane_for_answer() {
             let frame = event.frame(self.namespace);
             return self.push(lane, &LaneFrame::new(frame, None));
         }

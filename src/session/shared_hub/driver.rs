@@ -20,8 +20,8 @@ use super::{SharedHub, lock, now};
 const ITEMS_PER_SLICE: usize = 64;
 const BYTES_PER_SLICE: usize = 44 * 1024;
 
-/// Or so many deliveries: to queue them takes about a millisecond. Eight events to a thousand clients leave in one write each.
-const DELIVERIES_PER_SLICE: u64 = 8_192;
+/// Or so much work, in deliveries: to queue so many takes about a millisecond. Eight events to a thousand clients leave in one write each.
+const WORK_PER_SLICE: u64 = 8_192;
 
 /// While there is always something to apply, one slice of what can wait comes after so much time: welcomes and turns keep a ninth of
 /// the thread.
@@ -124,15 +124,12 @@ impl SharedHub {
         };
         let mut hub = lock(&self.hub);
         let now = now();
-        let (mut items, mut bytes, mut deliveries) = (0, 0, 0);
+        let (mut items, mut bytes, mut work) = (0, 0, 0);
         loop {
             items += 1;
             bytes += payload_len(&feed);
-            deliveries += hub.apply(feed, now);
-            if items >= ITEMS_PER_SLICE
-                || bytes >= BYTES_PER_SLICE
-                || deliveries >= DELIVERIES_PER_SLICE
-            {
+            work += hub.apply(feed, now);
+            if items >= ITEMS_PER_SLICE || bytes >= BYTES_PER_SLICE || work >= WORK_PER_SLICE {
                 return true;
             }
             match backlog.next() {

@@ -75,6 +75,7 @@ impl SharedHub {
             for lane in lanes.iter().flatten() {
                 lane.look_ahead();
             }
+            flush.at(clock::wall_ms());
             for lane in lanes {
                 let Some(lane) = lane else {
                     return false;

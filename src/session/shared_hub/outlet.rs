@@ -85,3 +85,13 @@ impl Outlet for AnyOutlet {
         offered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AnyOutlet;
+
+    #[test]
+    fn an_outlet_has_the_size_that_the_hub_is_laid_out_for() {
+        assert_eq!(size_of::<AnyOutlet>(), 5 * size_of::<usize>());
+    }
+}

@@ -10,6 +10,8 @@ fn ask(session: &Arc<Session>, number: u32) -> bool {
     let asks = session.expect_ack(number, &EVENT.into(), &format!("alert/0/{number}").into());
     if asks {
         session.ack_asked(EVENT);
+    } else {
+        session.ack_not_asked(EVENT);
     }
     asks
 }
@@ -115,6 +117,42 @@ async fn thousand_questions_of_one_client_may_be_open_and_each_end_frees_capacit
             .count(),
         1_000
     );
+}
+
+/// What is offered again and again to a client that is full is not counted each time.
+#[tokio::test]
+async fn question_that_may_not_be_asked_is_counted_when_the_event_is_on_its_way() {
+    let server = TestServer::start(10).await;
+    let (client, _) = server.connect(anybody()).await;
+    let session = &client.session;
+    assert!((0..1_000).all(|number| ask(session, number)));
+    for number in 1_000..1_005 {
+        assert!(!session.expect_ack(number, &EVENT.into(), &"alert/0/7".into()));
+    }
+    assert_eq!(outcomes(&server.sessions), [1_000, 0, 0, 0]);
+    session.ack_not_asked(EVENT);
+    assert_eq!(outcomes(&server.sessions), [1_000, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn other_tasks_get_the_thread_while_many_questions_are_given_up() {
+    let server = TestServer::start(10).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let (client, _) = server.connect(anybody()).await;
+        assert!((0..1_000).all(|number| ask(&client.session, number)));
+        clients.push(client);
+    }
+    let later = clock::monotonic_ms() + TIMEOUT_MS;
+    let mut given_up = std::pin::pin!(server.sessions.expire_asks(later));
+    let mut seen = vec![0];
+    while futures_util::poll!(given_up.as_mut()).is_pending() {
+        let [_, _, missing, _] = outcomes(&server.sessions);
+        seen.push(missing);
+    }
+    assert_eq!(outcomes(&server.sessions), [3_000, 0, 3_000, 0]);
+    let most = seen.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(seen.len() > 10 && most <= Some(256), "{seen:?}");
 }
 
 #[tokio::test]

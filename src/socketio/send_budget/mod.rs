@@ -210,6 +210,11 @@ impl SendBudget {
         }
     }
 
+    /// It needs no capacity any more.
+    pub(super) fn remove_waiter(&self, waiter: ConnectionKey) {
+        self.lock().waiters.retain(|other| *other != waiter);
+    }
+
     pub(super) fn has_waiters(&self) -> bool {
         !self.lock().waiters.is_empty()
     }

@@ -92,6 +92,12 @@ pub struct Hub<O> {
     counts: Counts,
 }
 
+/// How much work it was to apply something, in deliveries: so many were taken, of so many members or records that were looked at. To look
+/// at eight in vain takes about as long as one delivery.
+fn work_of(delivered: u64, looked_at: usize) -> u64 {
+    delivered + (looked_at as u64).saturating_sub(delivered) / 8
+}
+
 impl<O> Hub<O> {
     pub fn new(settings: HubSettings) -> Self {
         Self {
@@ -122,7 +128,7 @@ impl<O> Hub<O> {
 
 impl<O: Outlet> Hub<O> {
     /// Takes in what a feeder learned. Live connections are offered each publication before this returns, and all are offered
-    /// each ephemeral event; the answer is how many took it.
+    /// each ephemeral event. Returns how much work that was: see [`work_of`].
     pub fn apply(&mut self, feed: Feed, now: Now) -> u64 {
         match feed {
             Feed::Publication {
@@ -175,8 +181,16 @@ impl<O: Outlet> Hub<O> {
                     self.raise_resync(ResyncReason::Gap, Concerned::All);
                 }
             }
-            Feed::TopicDeleted { partition } => self.topic_deleted(partition, now),
-            Feed::Truncated { partition } => self.truncated(partition, now),
+            Feed::TopicDeleted { partition } => {
+                let scanned = self.snapshot_records();
+                self.topic_deleted(partition, now);
+                return work_of(0, scanned);
+            }
+            Feed::Truncated { partition } => {
+                let scanned = self.snapshot_records();
+                self.truncated(partition, now);
+                return work_of(0, scanned);
+            }
             Feed::Contact { up } => self.contact(up, now),
         }
         0

@@ -8,7 +8,7 @@ use slotmap::SlotMap;
 use super::outlet::{Entry, Item, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{Connection, Schedule};
-use crate::hub::{ConnectionKey, Hub, Now, OrganisationKey};
+use crate::hub::{ConnectionKey, Hub, Now, OrganisationKey, work_of};
 
 /// An event that asks for an acknowledgement is offered to so many at once: each is encoded and remembered by itself, which takes
 /// some milliseconds. The other members get it in turns.
@@ -18,8 +18,7 @@ const ASKED_AT_ONCE: usize = 256;
 const LOOK_AHEAD: usize = 8;
 
 impl<O: Outlet> Hub<O> {
-    /// Appends a publication to the window and offers it. Returns how many live connections took it. One whose offset was passed
-    /// before is dropped.
+    /// Appends a publication to the window and offers it. Returns how much work that was. One whose offset was passed before is dropped.
     pub(in crate::hub) fn publish(
         &mut self,
         partition: u32,
@@ -51,15 +50,15 @@ impl<O: Outlet> Hub<O> {
         // A record may be smaller than the one that it replaces in the snapshot.
         self.snapshot_bytes = self.snapshot_bytes - before.1 + log.snapshot.bytes();
 
-        let delivered = self.fan_out(key, &entry, sequence, now);
+        let (delivered, members) = self.fan_out(key, &entry, sequence, now);
         self.counts.delivered(&entry.publication().event, delivered);
         self.evict_over_cap();
         self.evict_snapshots();
-        delivered
+        work_of(delivered, members)
     }
 
     /// Offers the entry that was appended last to each live member of its rooms, and schedules the lagging ones. Returns how many
-    /// took it.
+    /// took it, and how many were looked at.
     ///
     /// All members in one go: between two parts of it one could leave a room and another take its place in the list, unseen.
     fn fan_out(
@@ -68,7 +67,7 @@ impl<O: Outlet> Hub<O> {
         entry: &Arc<Entry>,
         sequence: u64,
         now: Now,
-    ) -> u64 {
+    ) -> (u64, usize) {
         let mut shared = O::Shared::default();
         let log = &self.organisations[organisation];
         self.fan_outs += 1;
@@ -78,9 +77,10 @@ impl<O: Outlet> Hub<O> {
         } else {
             usize::MAX
         };
-        let mut delivered = 0;
+        let (mut delivered, mut looked_at) = (0, 0);
         for room in entry.publication().audience() {
             let members = &log.rooms[&*room].members;
+            looked_at += members.len();
             for (at, member) in members.iter().enumerate() {
                 if at.is_multiple_of(LOOK_AHEAD) {
                     look_ahead(&self.connections, &members[at..]);
@@ -114,10 +114,10 @@ impl<O: Outlet> Hub<O> {
                 }
             }
         }
-        delivered
+        (delivered, looked_at)
     }
 
-    /// Offers an event without a position to the present members of its rooms, live or lagging alike, and returns how many took it.
+    /// Offers an event without a position to the present members of its rooms, live or lagging alike, and returns how much work that was.
     /// It is not kept, and moves nothing of a connection: whatever becomes of it, the log goes on where it was.
     pub(in crate::hub) fn offer_ephemeral(&mut self, ephemeral: Ephemeral) -> u64 {
         let Some(key) = self.by_id.get(&ephemeral.organisation) else {
@@ -126,9 +126,10 @@ impl<O: Outlet> Hub<O> {
         let log = &self.organisations[*key];
         let ephemeral = Arc::new(ephemeral);
         self.fan_outs += 1;
-        let mut delivered = 0;
+        let (mut delivered, mut looked_at) = (0, 0);
         for room in ephemeral.audience() {
             let members = log.rooms.get(&*room).map_or(&[][..], |log| &log.members);
+            looked_at += members.len();
             for member in members {
                 let connection = &mut self.connections[*member];
                 if !connection.is_first_of(self.fan_outs) || !connection.is_welcomed() {
@@ -140,7 +141,7 @@ impl<O: Outlet> Hub<O> {
                 }
             }
         }
-        delivered
+        work_of(delivered, looked_at)
     }
 }
 

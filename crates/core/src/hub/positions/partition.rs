@@ -41,10 +41,11 @@ impl Partition {
         }
     }
 
-    /// Wall time (milliseconds) at which reading began, if older records were skipped; else now.
+    /// Wall time (milliseconds) at which reading began behind records that were skipped or lost; now, if there were none.
     pub(in crate::hub) fn began(&self, now: Now) -> u64 {
-        let began = self.partly_read_since.unwrap_or(now.monotonic);
-        now.wall.saturating_sub(now.monotonic.saturating_sub(began))
+        let wall = |since: u64| now.wall.saturating_sub(now.monotonic.saturating_sub(since));
+        let skipped = self.partly_read_since.map(wall);
+        skipped.max(self.gap_at).unwrap_or(now.wall)
     }
 
     pub(in crate::hub) fn is_same_topic(&self, other: &Self) -> bool {

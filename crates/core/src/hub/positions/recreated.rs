@@ -97,6 +97,12 @@ impl<O: Outlet> Hub<O> {
         }
     }
 
+    /// In the snapshots of all organisations: what is scanned when a partition goes.
+    pub(in crate::hub) fn snapshot_records(&self) -> usize {
+        let logs = self.organisations.values();
+        logs.map(|log| log.snapshot.len()).sum()
+    }
+
     /// A record that no longer exists is in no snapshot.
     fn remove_partition(&mut self, partition: u32) {
         for log in self.organisations.values_mut() {

@@ -80,10 +80,3 @@ fn a_connection_that_slowed_down_is_resumed_as_late_as_from_its_last_event() {
     rig.turns();
     assert_eq!(back.read(), [Welcome(Resumption::Resumed, 60)]);
 }
-
-#[test]
-fn each_member_takes_one_line_or_two_of_the_processor_cache() {
-    // With the version of its key.
-    let slot = size_of::<crate::hub::Connection<Box<dyn Outlet<Shared = ()>>>>() + 4;
-    assert!(slot <= 64, "{slot} bytes");
-}

@@ -202,9 +202,9 @@ impl Rig {
     }
 
     fn apply(&mut self, feed: Feed) -> u64 {
-        let delivered = self.hub.apply(feed, self.now);
+        let work = self.hub.apply(feed, self.now);
         while self.hub.visit(1, self.now) {}
-        delivered
+        work
     }
 
     /// The reader is at the end of every partition.

@@ -119,3 +119,27 @@ fn a_quiet_partition_that_was_there_long_before_the_cursor_is_no_reason_for_a_re
         assert_eq!(expired, told, "{began_long_before}: {inspection:?}");
     }
 }
+
+/// The same of one that was read from its beginning, where records were lost long before.
+#[test]
+fn a_quiet_partition_with_a_gap_of_long_ago_is_no_reason_for_a_resync() {
+    let mut early = loaded(rig_that_names(1, begin(), &[0, 0]));
+    let mut late = loaded(rig_that_names(2, begin(), &[0, 0]));
+    let mut client = early.live(&["1"]);
+    for rig in [&mut early, &mut late] {
+        rig.apply(Feed::Gap {
+            partition: 1,
+            next: 5,
+        });
+        client.read();
+        rig.pass(MEMORY_MS + 1_000);
+        rig.publish(0, "o1", &["1"]);
+    }
+    client.read();
+    assert_eq!(early.position(&client.cursor, 1), None);
+    let inspection = late.inspect("o1", &client.cursor);
+    assert!(
+        matches!(inspection, Inspection::Resume(_)),
+        "{inspection:?}"
+    );
+}

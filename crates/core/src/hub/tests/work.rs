@@ -176,3 +176,44 @@ fn keys_that_moved_between_many_rooms_have_their_share_of_a_turn() {
         assert!(given.len() < 110, "each turn brings something: {given:?}");
     }
 }
+
+#[test]
+fn what_a_fan_out_reads_of_a_connection_is_at_most_88_bytes() {
+    /// As large as the server's: a lane with its format, the hub, and a boxed transport.
+    type ServerOutlet = [usize; 5];
+    // With the version of its key.
+    let slot = size_of::<crate::hub::Connection<ServerOutlet>>() + 4;
+    assert!(slot <= 88, "{slot} bytes");
+}
+
+/// A slice of the driver ends by the work that was done, so members that take nothing must count too.
+#[test]
+fn members_and_records_that_are_looked_at_in_vain_are_work() {
+    let mut rig = Rig::new(2);
+    let clients: Vec<_> = (0..80).map(|_| rig.live(&["1", "2"])).collect();
+    let work = |rig: &mut Rig, rooms: &[&str]| {
+        let publication = rig.publication(0, "o1", rooms, 4, None);
+        let feed = Feed::Publication {
+            partition: 0,
+            publication,
+        };
+        rig.hub.apply(feed, rig.now)
+    };
+    assert_eq!(work(&mut rig, &["1"]), 80);
+    assert_eq!(work(&mut rig, &["1", "2"]), 80 + 10, "of two rooms");
+    for client in &clients {
+        client.set_capacity(0);
+    }
+    for _ in 0..2 {
+        assert_eq!(work(&mut rig, &["1"]), 10, "full, then lagging");
+    }
+    for record in 0..160 {
+        rig.update(0, "o1", &["1"], &record.to_string());
+    }
+    for feed in [
+        Feed::Truncated { partition: 1 },
+        Feed::TopicDeleted { partition: 0 },
+    ] {
+        assert_eq!(rig.hub.apply(feed, rig.now), 20);
+    }
+}
