@@ -6,25 +6,26 @@ use crate::net::LaneFrame;
 /// A longer burst is not joined: its frames are large, and the copy would cost more than it saves.
 const MOST_BYTES: usize = 32 * 1024;
 
-/// A burst that one connection after the other is sent: the kernel copies one piece faster than eight.
+/// A burst that several connections in a row are sent, copied into one buffer: the kernel takes one piece faster than eight.
 #[derive(Default)]
 pub(in crate::net) struct JoinedFrames {
     frames: Vec<LaneFrame>,
     bytes: Vec<u8>,
-    /// The burst that was asked for last: how many frames, and where the bytes of the first and the last lie. It is joined when it is
-    /// asked for again, for most are not.
-    asked: Option<(usize, usize, usize)>,
+    /// The last burst that was not joined: how many frames it had, and the addresses of its first and its last. Most bursts do not come
+    /// twice in a row, so only one that does is joined.
+    last: Option<(usize, usize, usize)>,
 }
 
 impl JoinedFrames {
-    /// These frames in one piece, if they were asked for before. Of the lane all, and whole.
+    /// This burst in one piece, from the second time in a row on. `None`: it goes out frame by frame. None of it may be the library's, and
+    /// no byte may have gone out before.
     pub(super) fn of(&mut self, burst: &[QueueEntry]) -> Option<&[u8]> {
         if self.is(burst) {
             return Some(&self.bytes);
         }
         let (first, last) = (burst.first()?.bytes(), burst.last()?.bytes());
-        let asked = (burst.len(), first.as_ptr().addr(), last.as_ptr().addr());
-        if self.asked.replace(asked) != Some(asked) {
+        let this = (burst.len(), first.as_ptr().addr(), last.as_ptr().addr());
+        if self.last.replace(this) != Some(this) {
             return None;
         }
         self.join(burst)

@@ -5,6 +5,7 @@
 //!   (whole frames?    │                      ├── Outflow ── Socket
 //!    wanted kinds?)   └── held ──┐           │  (reports to the observer)
 //! lane ── LaneBudget ────────── FrameQueue ──┘
+//!             (JoinedFrames: a burst for several connections in one piece)
 //! ```
 //!
 //! Before the upgrade HTTP goes straight through. After it:
@@ -12,8 +13,8 @@
 //! - *Boundary.* When the kernel takes half of a frame, the rest of that frame is copied into the queue and reported to the
 //!   library as written. So whatever is queued next begins at a frame boundary, whenever the lock is free. (Unless the library
 //!   itself has given only a part of a frame. Frames of the lane wait for the rest of it then; tungstenite gives whole ones.)
-//! - *Lane.* A finished frame is queued, if it fits into the [`LaneBudget`](budget::LaneBudget), and written by the next flush. What is queued and not
-//!   flushed does not count as blocked.
+//! - *Lane.* A finished frame is queued, if it fits into the [`LaneBudget`](budget::LaneBudget), and written by the next flush. What is
+//!   queued and not flushed does not count as blocked.
 //! - *Blocked.* A write has left something. From then on until nothing is left the connection has a pump, a task that writes when the
 //!   kernel takes more, and nothing else writes. A connection that is blocked counts for the write stall, for a session that is dead,
 //!   and for the reset on drop.
@@ -142,7 +143,7 @@ impl FrameWriter {
     }
 
     /// Reads a word next to what [`offer_frame`](Self::offer_frame) and [`flush_lane`](Self::flush_lane) work on, so that the memory is
-    /// there when they come to it.
+    /// there when they come to it. The value means nothing; it is returned so that the read is not optimised away.
     pub(super) fn look_ahead(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
@@ -177,7 +178,7 @@ impl FrameWriter {
     /// The pump's turn. `look`: the kernel has not called the socket writable.
     pub(super) fn pump(&self, look: bool) -> Result<PumpTurn, WriterError> {
         let call = if look {
-            KernelCall::Anyhow
+            KernelCall::Always
         } else {
             KernelCall::WhenReady
         };

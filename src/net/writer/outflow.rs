@@ -19,7 +19,8 @@ use super::stall::StallClock;
 pub(super) enum KernelCall {
     /// If it has called the socket writable, as far as is remembered.
     WhenReady,
-    Anyhow,
+    /// Also if it has not.
+    Always,
 }
 
 /// In this order in memory: see [`WriterState`](super::state::WriterState).
@@ -126,7 +127,7 @@ impl Outflow {
         };
         let result = match call {
             KernelCall::WhenReady => socket.try_write(bufs),
-            KernelCall::Anyhow => socket.try_write_unready(bufs),
+            KernelCall::Always => socket.try_write_unready(bufs),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),

@@ -21,20 +21,20 @@ const KEPT: usize = 16;
 
 #[derive(Default)]
 pub(super) struct FrameQueue {
-    /// None is empty.
+    /// Each has at least one byte.
     entries: SmallVec<[QueueEntry; AT_HAND]>,
-    /// That are not with the kernel.
+    /// Queued bytes that the kernel has not taken.
     bytes: usize,
     /// Bytes of the first entry that the kernel has taken.
     taken: usize,
     /// Frames of the lane, the one that the kernel has taken a part of included.
     frames: u32,
-    /// How many entries there are up to the end of what is of the library. 0: nothing is.
-    ahead: u32,
+    /// Index behind the library's last entry. 0: it has none. What lies before this index goes out before the library may go on.
+    library_end: u32,
 }
 
 pub(super) enum QueueEntry {
-    /// All that is in it counts as one, whether it is a frame or the rest of one.
+    /// One frame, or a part of one: the rest that the kernel did not take, or the start, if the library has given no more of it.
     Library(Box<[u8]>),
     Lane(LaneFrame),
 }
@@ -64,8 +64,8 @@ impl FrameQueue {
         self.frames as usize
     }
 
-    pub(super) fn ahead(&self) -> usize {
-        self.ahead as usize
+    pub(super) fn library_end(&self) -> usize {
+        self.library_end as usize
     }
 
     pub(super) fn push_lane(&mut self, frame: &LaneFrame) {
@@ -85,7 +85,7 @@ impl FrameQueue {
         self.bytes += bytes.len();
         let at = if continues { 0 } else { self.entries.len() };
         self.entries.insert(at, QueueEntry::Library(bytes));
-        self.ahead = u32::try_from(at).map_or(u32::MAX, |at| at + 1);
+        self.library_end = u32::try_from(at).map_or(u32::MAX, |at| at + 1);
     }
 
     /// Hands the first `count` entries, as far as they fit into one call, to the kernel: `send` returns how many bytes it has
@@ -96,7 +96,7 @@ impl FrameQueue {
         joined: &mut JoinedFrames,
         send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
     ) -> Result<(usize, usize), E> {
-        let whole = count > 1 && self.ahead == 0 && self.taken == 0;
+        let whole = count > 1 && self.library_end == 0 && self.taken == 0;
         if let Some(burst) = self.entries.get(..count.min(SLICES)).filter(|_| whole)
             && let Some(bytes) = joined.of(burst)
         {
@@ -147,7 +147,7 @@ impl FrameQueue {
             self.bytes -= here;
             if whole {
                 self.taken = 0;
-                self.ahead = self.ahead.saturating_sub(1);
+                self.library_end = self.library_end.saturating_sub(1);
                 self.frames -= u32::from(matches!(front, QueueEntry::Lane(_)));
                 gone += 1;
             } else {
@@ -172,7 +172,9 @@ impl FrameQueue {
             self.bytes -= entry.bytes().len() - left;
             self.frames -= u32::from(matches!(entry, QueueEntry::Lane(_)));
         }
-        self.ahead = self.ahead.min(u32::try_from(count).unwrap_or(u32::MAX));
+        self.library_end = self
+            .library_end
+            .min(u32::try_from(count).unwrap_or(u32::MAX));
         self.give_back();
     }
 

@@ -25,7 +25,7 @@ pub(super) struct WriterState {
     takes_lane: bool,
     /// The kernel did not take all of what may go: a pump writes until it has, and nothing else writes. Only frames block.
     blocked: bool,
-    /// A frame of the lane was queued, and not by the pump's leave: its flush will come.
+    /// A frame of the lane was queued while nothing was blocked, and the flush that its caller sees to has not come yet.
     flush_due: bool,
     /// The library ends our direction. What is queued goes out, and nothing is added.
     ending: bool,
@@ -88,7 +88,7 @@ impl WriterState {
             .take_if(|_| !library_waits(&self.outflow, &self.queue, self.ending))
     }
 
-    /// Until nothing of the library is queued any more. There is a pump: what is left has one.
+    /// Waits until nothing of the library is queued, or nothing at all when it is ending. A pump writes the rest and wakes the library.
     fn poll_library(&mut self, cx: &Context<'_>) -> Poll<()> {
         if library_waits(&self.outflow, &self.queue, self.ending) {
             self.library = Some(cx.waker().clone());
@@ -174,7 +174,7 @@ impl WriterState {
             self.left_behind(taken);
         }
         if self.intake.is_closed() {
-            self.drop_behind(self.queue.ahead());
+            self.drop_behind(self.queue.library_end());
         }
         Ok(passed)
     }
@@ -275,7 +275,7 @@ impl WriterState {
         } else if self.intake.at_boundary() {
             self.queue.len()
         } else {
-            self.queue.ahead()
+            self.queue.library_end()
         }
     }
 
@@ -295,7 +295,7 @@ impl WriterState {
     ) -> Result<(), WriterError> {
         while !self.blocked && self.may_go() > 0 {
             // Nothing was left by the last write, so the kernel will take more: what is remembered of its readiness need not be asked.
-            let (taken, given) = self.send_front(KernelCall::Anyhow, context, flush)?;
+            let (taken, given) = self.send_front(KernelCall::Always, context, flush)?;
             if taken < given {
                 self.left_behind(taken);
             }
@@ -394,6 +394,10 @@ impl WriterState {
 }
 
 fn library_waits(outflow: &Outflow, queue: &FrameQueue, ending: bool) -> bool {
-    let waits_for = if ending { queue.len() } else { queue.ahead() };
+    let waits_for = if ending {
+        queue.len()
+    } else {
+        queue.library_end()
+    };
     outflow.is_open() && waits_for > 0
 }

@@ -243,10 +243,10 @@ impl LaneModel {
         assert!(drained == self.drained || self.wanted && drained == self.drained + 1);
         self.wanted &= drained == self.drained;
         self.drained = drained;
-        let (queue, ahead) = rig.writer.with(|state| {
+        let (queue, library_end) = rig.writer.with(|state| {
             let sum = state.queue.all_bytes();
             assert_eq!(sum.len(), state.queue.bytes());
-            (sum, state.queue.ahead())
+            (sum, state.queue.library_end())
         });
         // With what is queued the stream stands between two frames, unless the library stands inside one.
         if rig.at_boundary() {
@@ -261,7 +261,7 @@ impl LaneModel {
             queue.is_empty() || self.flush_due || rig.writer.is_blocked() || !rig.at_boundary()
         );
         assert!(
-            !self.waits || ahead > 0 || self.is_woken(),
+            !self.waits || library_end > 0 || self.is_woken(),
             "nothing wakes the library"
         );
         assert!(!queue.is_empty() || !self.wanted, "nothing wakes the hub");
