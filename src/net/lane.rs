@@ -30,8 +30,8 @@ pub struct RecordStamp {
 
 /// Is notified of every record that has left by a lane. One for all connections of a listener.
 pub trait RecordObserver: Send + Sync {
-    /// The kernel has taken the last byte of so many frames that carry records with this stamp, at `wall_ms` (milliseconds since the Unix
-    /// epoch). May be called under the lock of a writer: it never blocks.
+    /// The kernel has taken the last byte of `count` frames that carry records with this stamp. `wall_ms`: about when, in milliseconds
+    /// since the Unix epoch; one reading of the clock serves several writes. May be called under the lock of a writer: it never blocks.
     fn records_written(&self, record: RecordStamp, count: u64, wall_ms: u64);
 }
 

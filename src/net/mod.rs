@@ -4,7 +4,7 @@
 //! - `request`: what is done to each request before the router sees it
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
-//! - `lane`: finished frames from elsewhere, through the same writer
+//! - `lane`, `lane_flush`: finished frames from elsewhere, through the same writer; one flush of many connections
 //! - `pump`: the task that writes while the kernel does not take all
 //! - `drain_rate`: how much may be in flight to a client, by what it has taken lately
 //! - `observer`: is notified of frames, and may stop or change some

@@ -1,7 +1,7 @@
-//! Acknowledgements that clients are asked for by numbers of ours: what is outstanding, and until when.
+//! Questions: events that ask for an acknowledgement by a number of ours. Which are open, and until when.
 //!
-//! A transport that numbers its questions itself (the lane of Socket.IO) finds them again here. One fan-out has one number, so that
-//! all its connections share one frame.
+//! The lane of Socket.IO numbers its questions itself, because the library does not see them: an answer is looked up here by its number.
+//! One fan-out has one number, so that all its connections share one frame.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,9 @@ use crate::clock;
 use crate::telemetry::events;
 use crate::telemetry::labels::AskOutcome;
 
+/// Beyond what socketioxide counts up to itself: its numbers and ours share a namespace.
 const FIRST_NUMBER: u32 = 1_000_000_000;
+/// Clients in Java and others read a number as a signed integer of 32 bits.
 const LAST_NUMBER: u32 = i32::MAX as u32;
 
 /// After so many questions that are given up other tasks get the thread.
@@ -31,6 +33,7 @@ struct OpenAsk {
     event: Arc<str>,
     /// Of the record.
     id: Arc<str>,
+    /// When the client was asked, in monotonic milliseconds.
     since_ms: u64,
 }
 
@@ -63,7 +66,7 @@ impl Session {
             since_ms: clock::monotonic_ms(),
         };
         if self.asks.lock().insert(number, ask).is_some() {
-            // A number comes again after a milliard of questions: the one that had it has long timed out.
+            // Numbers repeat after hundreds of millions of fan-outs: the question that had this one has long timed out.
             self.give_ask_back();
         }
         true

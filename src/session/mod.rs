@@ -3,8 +3,9 @@
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
 //! - `registry`, `rules`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`: what clients ask for
+//! - `asks`: events that ask clients for an acknowledgement, by a number of ours
 //! - `server_event`: what the server says by itself
-//! - `shared_hub`: the hub in the running process
+//! - `shared_hub`, `shared_frames`: the hub in the running process, and what the connections of one fan-out share
 //!
 //! A transport frames, sends, and closes itself when its [`TransportHandle`] says so; `tests/memory.rs` is a small one.
 

@@ -100,6 +100,7 @@ pub struct Asked {
     event: Arc<str>,
     /// Of the record.
     id: Arc<str>,
+    /// When the client was asked, in monotonic milliseconds.
     since_ms: u64,
 }
 

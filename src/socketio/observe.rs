@@ -64,7 +64,7 @@ fn instead_of_close(payload: &[u8]) -> FrameAnswer {
 }
 
 /// The namespace and the number of a Socket.IO ACK (`43/ws,7[…`) or `BINARY_ACK` (`461-/ws,7[…`), by the start of its packet. `None`: it is
-/// none, or its number is none of ours.
+/// neither, or its number does not fit into 32 bits. Whether the number is one of ours is known to the session (`session/asks.rs`).
 fn acknowledgement(head: &[u8]) -> Option<(&str, u32)> {
     let head = match head {
         [b'4', b'3', rest @ ..] => rest,

@@ -1,5 +1,5 @@
 //! How long events took from Kafka to the kernel. Taken once per delivery, so each one has to cost a few nanoseconds: the event's
-//! name is looked up once per publication, and its deliveries go by number.
+//! name is looked up once per publication, and its deliveries go by index.
 
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -41,7 +41,7 @@ const LONGEST_MS: u64 = 86_400_000;
 /// `fleetcast_delivery_seconds`, by event.
 pub struct DeliveryTimes {
     numbers: RwLock<BTreeMap<String, u32>>,
-    /// By number. 0 is that of the further events; it is shown once it has samples.
+    /// By index. 0 is that of the further events; it is shown once it has samples.
     series: Box<[OnceLock<BucketCounts>]>,
 }
 
@@ -69,7 +69,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// The number of an event for [`observe`](Self::observe), good for as long as the process lives. Look it up once per
+    /// The index of an event for [`observe`](Self::observe), good for as long as the process lives. Look it up once per
     /// publication. Events without a series of their own share one.
     pub fn index(&self, event: &str) -> u32 {
         let numbers = self.numbers.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Histograms that are taken once per delivery: fixed buckets of atomics. Those of the recorder keep every sample in memory until
-//! the next upkeep, and allocate for it.
+//! Histograms of our own, for what is taken often (deliveries, pauses of the loop): fixed buckets of atomics. Those of the recorder keep
+//! every sample in memory until the next upkeep, and allocate for it.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};

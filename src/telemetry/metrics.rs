@@ -1,8 +1,8 @@
 //! Every metric, declared once. The recorder belongs to the `Metrics` value, not to the process: two servers in one test do not
 //! share counters. Closed labels exist at zero from the start, so that a scrape (and an alert rule) sees them before the first event.
 //!
-//! What is set per record is fetched once (`topic`, `event`) and kept by the caller. What is taken per delivery is not in the recorder:
-//! see `delivery_times.rs`. What goes away again is none of these: see `lag.rs`.
+//! What is set per record is fetched once (`topic`, `event`) and kept by the caller. Two histograms are fed too often for the recorder: see
+//! `delivery_times.rs` and `loop_pauses.rs`. What goes away again is none of these: see `lag.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! The driver: the one task that feeds the hub.
 //!
-//! It takes the thread in slices, and what is live comes first: all that the consumer has ready is applied, then follows one slice of
-//! what can wait (visits, then turns), and the feed is looked at again. So what live events leave of the thread goes to replays,
-//! and a replay holds up an event by one slice at most. No lane is flushed under the hub's lock.
+//! It takes the thread in slices, and what is live comes first: what the consumer has ready is applied until nothing is left or [`LIVE`] is
+//! over, then follows one slice of what can wait (visits, then turns), and the feed is looked at again. So what live events leave of the
+//! thread goes to replays, and a replay holds up an event by one slice at most. No lane is flushed under the hub's lock.
 
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,8 @@ const LOOK_AHEAD: usize = 8;
 pub struct SharedHub {
     hub: Mutex<Hub<AnyOutlet>>,
     ready: Mutex<Vec<ConnectionKey>>,
-    /// Lanes with frames that are not written out.
+    /// Lanes with frames that are not written out, each once: only the first frame since its flush is answered
+    /// [`FirstQueued`](crate::net::LaneOffer::FirstQueued).
     dirty: Mutex<VecDeque<Arc<Guard>>>,
     work: Notify,
 }

@@ -163,8 +163,10 @@ impl<O> Hub<O> {
     /// The cursor would name the partition if its issuer had known it, and names others of that topic: so it has seen nothing of
     /// it, and this instance began in its midst. (Of a topic that its issuer did not want it had nothing to see.)
     ///
-    /// Not if this instance began so long before the issue that the issuer had found the partition by then: it knows more partitions
-    /// than cursors name, of which some are not found here yet, and what lies before the beginning here it had read.
+    /// Not if the partition [`began`](Partition::began) here more than [`DISCOVERY_MS`] and [`SKEW_MS`] before the cursor was issued. By
+    /// then its issuer had found the partition too, and had read what lies before our start, or had announced that it could not. A cursor
+    /// that does not name it then means that the issuer knew more partitions than cursors name, of which this instance has yet to find
+    /// some.
     fn was_added_after(&self, cursor: &Cursor, partition: &Partition, now: Now) -> bool {
         let mut topic = (self.positions.live()).filter(|(_, other)| other.is_same_topic(partition));
         partition.start > 0

@@ -1,7 +1,8 @@
 //! Visits: what concerns all connections reaches them a few at a time.
 //!
-//! To go over ten thousand connections at once would hold up what is live. (So would evicting a window at once.) Nothing depends on when a connection is visited: a visit
-//! does what is due for it by then, and doing that earlier or later only moves a notice.
+//! To go over ten thousand connections at once would hold up what is live. Nothing depends on when a connection is visited: a visit does
+//! what is due for it by then, and doing that earlier or later only moves a notice. For the same reason a window is evicted in slices: what
+//! a tick leaves to evict is evicted before the next visits.
 
 use crate::hub::connections::{Control, Schedule};
 use crate::hub::outlet::Outlet;

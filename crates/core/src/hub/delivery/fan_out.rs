@@ -10,8 +10,8 @@ use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{Connection, Schedule};
 use crate::hub::{ConnectionKey, Hub, Now, OrganisationKey, work_of};
 
-/// An event that asks for an acknowledgement is offered to so many at once: each is encoded and remembered by itself, which takes
-/// some milliseconds. The other members get it in turns.
+/// An event that asks for an acknowledgement is offered to so many members in one step: each question is remembered separately, which for
+/// thousands takes some milliseconds. The other members get the event in turns.
 const ASKED_AT_ONCE: usize = 256;
 
 /// So many members are looked at before the first of them is offered the entry: their memory is fetched together.
