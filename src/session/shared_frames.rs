@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use crate::net::LaneFrame;
 
-/// How an event may be framed. Each transport fills in its own.
+/// How an event is framed. Only the transports know what a number stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WireFormat {
-    /// Socket.IO, namespace `/`.
-    Root,
-    /// Socket.IO, namespace `/ws`.
-    Ws,
-    /// The same for clients that want to know where records came from.
-    RootMeta,
-    WsMeta,
-}
+pub struct WireFormat(u8);
 
+/// So many formats there are, of all transports together.
 const FORMATS: usize = 4;
+
+impl WireFormat {
+    /// `number`: below 4, and another one for each format.
+    pub const fn new(number: u8) -> Self {
+        assert!((number as usize) < FORMATS, "there are four formats");
+        Self(number)
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// By format: the frame, once a connection has needed it.
 #[derive(Default)]
@@ -39,12 +44,12 @@ pub struct Question {
 impl SharedFrames {
     /// The frame of this format, encoded by the first that asks.
     pub fn get(&mut self, format: WireFormat, encode: impl FnOnce() -> LaneFrame) -> &LaneFrame {
-        self.frames[format as usize].get_or_insert_with(encode)
+        self.frames[format.index()].get_or_insert_with(encode)
     }
 
     /// The frame of this format, if it was encoded before.
     pub fn encoded(&self, format: WireFormat) -> Option<&LaneFrame> {
-        self.frames[format as usize].as_ref()
+        self.frames[format.index()].as_ref()
     }
 
     /// The question of this fan-out, the same for all its connections.
@@ -58,6 +63,6 @@ impl SharedFrames {
         format: WireFormat,
         encode: impl FnOnce() -> LaneFrame,
     ) -> &LaneFrame {
-        self.asking[format as usize].get_or_insert_with(encode)
+        self.asking[format.index()].get_or_insert_with(encode)
     }
 }

@@ -22,7 +22,7 @@ use super::outlet::SocketOutlet;
 use super::road::Road;
 use super::{NAMESPACES, ROOT};
 use crate::lifecycle::Lifecycle;
-use crate::session::{AdmittedSession, ConnectRequest, Sessions, WireFormat};
+use crate::session::{AdmittedSession, ConnectRequest, Sessions};
 use crate::telemetry::labels::RejectReason;
 
 /// What it takes to accept a socket.
@@ -122,24 +122,14 @@ pub(super) fn connected(socket: &SocketRef) {
         return;
     };
     let labels = engine.add_socket(namespace, socket.clone(), road.session.clone());
-    let format = wire_format(namespace, meta);
     admitted.connect(engine, labels, |rejected| {
-        Box::new(SocketOutlet::new(socket.clone(), road, format, rejected))
+        Box::new(SocketOutlet::new(socket.clone(), road, meta, rejected))
     });
 }
 
 fn namespace_of(socket: &SocketRef) -> &'static str {
     let namespace = NAMESPACES.into_iter().find(|name| *name == socket.ns());
     namespace.unwrap_or(ROOT)
-}
-
-fn wire_format(namespace: &str, meta: bool) -> WireFormat {
-    match (namespace == ROOT, meta) {
-        (true, false) => WireFormat::Root,
-        (true, true) => WireFormat::RootMeta,
-        (false, false) => WireFormat::Ws,
-        (false, true) => WireFormat::WsMeta,
-    }
 }
 
 fn engine_of(socket: &SocketRef) -> Option<Arc<EngineSession>> {

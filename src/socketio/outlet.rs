@@ -10,6 +10,7 @@ use fleetcast_core::hub::outlet::{
 use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SendError, SocketError};
 
+use super::ROOT;
 use super::encode::Outgoing;
 use super::rejected_rooms;
 use super::road::{LaneOutcome, Road, Way};
@@ -25,6 +26,8 @@ use crate::telemetry::labels::{Component, Undelivered};
 pub(super) struct SocketOutlet {
     socket: SocketRef,
     road: Arc<Road>,
+    /// The client wants to know where records came from.
+    meta: bool,
     format: WireFormat,
     /// Rooms of the handshake that are not joined, to be reported behind the welcome.
     rejected: Vec<RejectedRoom>,
@@ -34,13 +37,14 @@ impl SocketOutlet {
     pub(super) fn new(
         socket: SocketRef,
         road: Arc<Road>,
-        format: WireFormat,
+        meta: bool,
         rejected: Vec<RejectedRoom>,
     ) -> Self {
         Self {
+            format: wire_format(road.namespace, meta),
             socket,
             road,
-            format,
+            meta,
             rejected,
         }
     }
@@ -102,6 +106,11 @@ impl TransportOutlet for SocketOutlet {
     }
 }
 
+/// One for each namespace, without and with `meta`.
+fn wire_format(namespace: &str, meta: bool) -> WireFormat {
+    WireFormat::new(u8::from(namespace != ROOT) + 2 * u8::from(meta))
+}
+
 impl SocketOutlet {
     /// Where an event goes. Behind a fence the hub is notified when it is lifted.
     fn way(&self) -> Way<'_> {
@@ -118,8 +127,7 @@ impl SocketOutlet {
     }
 
     fn outgoing<'a>(&self, item: Item<'a>) -> Outgoing<'a> {
-        let meta = matches!(self.format, WireFormat::RootMeta | WireFormat::WsMeta);
-        Outgoing::item(item, &self.road.session, meta)
+        Outgoing::item(item, &self.road.session, self.meta)
     }
 
     fn encode(&self, delivery: Delivery<'_>) -> LaneFrame {
