@@ -1,6 +1,6 @@
 //! Load, latency, loss, order and abuse against a running Fleetcast, from outside: nothing of the server is imported.
 //!
-//! `run` measures and checks, `chaos` breaks servers and brokers, `bench` compares with other servers, `poison` breaks records, `commands`
+//! `run` measures and checks, `bench` compares with other servers, `chaos` breaks servers and brokers, `poison` breaks records, `commands`
 //! breaks client packets. Exit code 0: all as promised; 1: a promise was broken; 2: the run itself could not be made.
 
 mod bench;

@@ -9,7 +9,7 @@ use super::server::{Contestant, Surroundings};
 use super::sittings::{Setting, scattered};
 use super::stage::{Loop, Population};
 use super::tally::Faults;
-use super::{note, show};
+use super::{BrokenPromise, note, show};
 
 /// Of each part.
 const LASTS: Duration = Duration::from_secs(3);
@@ -18,7 +18,7 @@ const CLIENTS: usize = 500;
 const ENOUGH: f64 = 4_000.0;
 
 /// Nothing lost, duplicated or reordered; and when several events are ready for a client, fewer writes than events.
-pub(crate) fn run(contestants: &[Contestant], around: &Surroundings<'_>) -> Result<bool> {
+pub(crate) fn run(contestants: &[Contestant], around: &Surroundings<'_>) -> Result<()> {
     for contestant in contestants {
         let writes = part(
             contestant,
@@ -32,7 +32,9 @@ pub(crate) fn run(contestants: &[Contestant], around: &Surroundings<'_>) -> Resu
         )?;
         ensure!(
             writes > 0.0 && writes < 0.5,
-            "{writes} writes per delivery: eight events should leave in one or two"
+            BrokenPromise(format!(
+                "{writes} writes per delivery: eight events should leave in one or two"
+            ))
         );
         part(
             contestant,
@@ -46,7 +48,7 @@ pub(crate) fn run(contestants: &[Contestant], around: &Surroundings<'_>) -> Resu
         )?;
     }
     note("counts are right");
-    Ok(true)
+    Ok(())
 }
 
 /// Returns the writes per delivery.
@@ -83,7 +85,10 @@ fn part(
     show(&format!(
         "{what}: {deliveries} deliveries, {writes:.3} writes for each, {faults:?}"
     ));
+    ensure!(
+        faults == Faults::default(),
+        BrokenPromise(format!("{faults:?}"))
+    );
     ensure!(deliveries >= ENOUGH, "only {deliveries} deliveries");
-    ensure!(faults == Faults::default(), "{faults:?}");
     Ok(writes)
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::BrokenPromise;
 use super::event::EventKind;
 use super::figures::Figures;
 use super::publisher::Linger;
@@ -192,8 +193,7 @@ fn resume(stage: &mut Stage, clients: &[usize]) -> Result<Duration> {
         }
         ensure!(
             begin.elapsed() < PATIENCE,
-            "{} clients have not caught up",
-            left.len()
+            BrokenPromise(format!("{} clients have not caught up", left.len()))
         );
         stage.swarm.turn(Duration::from_millis(1))?;
     }
@@ -239,8 +239,7 @@ impl Live {
             }
             ensure!(
                 begin.elapsed() < PATIENCE,
-                "{} clients have not caught up",
-                left.len()
+                BrokenPromise(format!("{} clients have not caught up", left.len()))
             );
             self.run(stage, Duration::from_millis(4))?;
         }

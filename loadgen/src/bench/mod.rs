@@ -7,6 +7,7 @@ mod event;
 mod figures;
 mod frames;
 mod later;
+mod member;
 mod page;
 mod publisher;
 mod rows;
@@ -54,7 +55,7 @@ pub(crate) struct Args {
     /// Without Node and the bare writer
     #[arg(long)]
     without_peers: bool,
-    /// Assert counts in a minute and measure nothing: what was lost or reordered, and writes per delivery
+    /// Assert counts and measure no times: what was lost or reordered, and writes per delivery
     #[arg(long)]
     check: bool,
     /// Write every figure of every round as JSON to this file
@@ -70,6 +71,11 @@ pub(crate) struct Args {
     #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
     brokers: Option<String>,
 }
+
+/// What Fleetcast promises did not hold: exit code 1. Any other error of a run is exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BrokenPromise(pub(crate) String);
 
 /// `Ok(false)`: something was lost, duplicated or reordered, or a count is wrong. A goal that was missed is only shown.
 pub(crate) fn run(args: &Args) -> Result<bool> {
@@ -91,18 +97,30 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         run,
     };
     let contestants = contestants(args)?;
-    let clean = if args.check {
+    let outcome = if args.check {
         check::run(&contestants, &around)
     } else {
         measure(args, &contestants, &around)
     };
-    let clean = clean.with_context(|| format!("logs are in {}", directory.display()))?;
+    let clean = is_clean(outcome, &directory)?;
     drop(cluster);
     if clean {
         std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
     }
     note(&format!("took {} s", begin.elapsed().as_secs()));
     Ok(clean)
+}
+
+/// `Ok(false)`: a promise was broken, which is said here.
+fn is_clean(outcome: Result<()>, logs: &Path) -> Result<bool> {
+    match outcome.with_context(|| format!("logs are in {}", logs.display())) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is::<BrokenPromise>() => {
+            note(&format!("{error:#}"));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// This process, its threads and Kafka stay off the servers' core, and may open enough files.
@@ -159,7 +177,7 @@ fn contestants(args: &Args) -> Result<Vec<Contestant>> {
     Ok(all)
 }
 
-fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -> Result<bool> {
+fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -> Result<()> {
     let sittings = if args.cases.is_empty() {
         Sitting::ALL.to_vec()
     } else {
@@ -186,7 +204,7 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
                 let (figures, faults) = sitting.run(&setting).with_context(|| name.clone())?;
                 note(&format!("{name}: {} s", begin.elapsed().as_secs()));
                 if faults != Faults::default() {
-                    bail!("{name}: {faults:?}");
+                    bail!(BrokenPromise(format!("{name}: {faults:?}")));
                 }
                 results.add(&contestant.label, contestant.kind, &figures);
                 // After each, so that a run that is cut short leaves what it has.
@@ -218,7 +236,7 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
             ));
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 fn write_json(path: &Path, results: &Results) -> Result<()> {
@@ -237,4 +255,20 @@ fn note(text: &str) {
 #[expect(clippy::print_stdout, reason = "the table is what this command is for")]
 fn show(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_promise_is_told_from_a_run_that_could_not_be_made() {
+        let logs = Path::new("logs");
+        let lost = Err(BrokenPromise("lost: 1".to_owned()));
+        let lost = lost.context("client 7").context("fleetcast-rooms-1");
+        assert_eq!(is_clean(lost, logs).ok(), Some(false));
+        let error = is_clean(Err(anyhow::anyhow!("no broker")), logs).expect_err("no promise");
+        assert_eq!(format!("{error:#}"), "logs are in logs: no broker");
+        assert_eq!(is_clean(Ok(()), logs).ok(), Some(true));
+    }
 }

@@ -6,10 +6,11 @@ use anyhow::{Result, ensure};
 
 use super::event::{EventKind, ORGANISATION, Stamp, write_event};
 use super::figures::{Figures, OTHERS, STOLEN};
+use super::member::Identity;
 use super::publisher::{Linger, Publication, Publisher};
 use super::scrape::{Scrape, WRITES};
 use super::server::{Contestant, SECRET, SERVER_CORE, Server, ServerKind, Surroundings};
-use super::swarm::{Identity, Swarm};
+use super::swarm::Swarm;
 use super::tally::Faults;
 use crate::clock::Clock;
 use crate::latency::ratio;

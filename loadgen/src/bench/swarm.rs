@@ -8,8 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::BrokenPromise;
 use super::event::{channel, cursor_of, read_event};
-use super::frames::{head_end, push_client_frame, take_frames, upgrade_request};
+use super::frames::{head_end, take_frames, upgrade_request};
+use super::member::{Identity, Member, Phase};
 use super::tally::Tally;
 use crate::clock::Clock;
 use crate::protocol::{connect_packet, is_success, subscribe_packet};
@@ -18,36 +20,6 @@ use crate::protocol::{connect_packet, is_success, subscribe_packet};
 const OPENING: usize = 128;
 /// Without any progress of those that connect or subscribe.
 const STALLED: Duration = Duration::from_secs(20);
-
-/// How far a client has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Away,
-    Upgrading,
-    Opening,
-    /// The namespace is connected.
-    Connected,
-    /// Its room is subscribed to, or restored by a cursor.
-    Joined,
-}
-
-/// What a client shows when it connects.
-pub(crate) struct Identity {
-    /// Empty: the server does not ask for one.
-    pub(crate) token: String,
-    pub(crate) room: usize,
-}
-
-struct Member {
-    identity: Identity,
-    stream: Option<TcpStream>,
-    phase: Phase,
-    /// Bytes of a frame whose end has not come.
-    partial: Vec<u8>,
-    cursor: Vec<u8>,
-    /// When its command left, in nanoseconds since the epoch; 0: none is under way.
-    asked_ns: u64,
-}
 
 pub(crate) struct Swarm {
     poll: Poll,
@@ -64,7 +36,7 @@ pub(crate) struct Swarm {
     connected: usize,
     joined: usize,
     /// The first fault in what a client was sent.
-    broken: Option<String>,
+    broken: Option<anyhow::Error>,
 }
 
 impl Swarm {
@@ -75,21 +47,13 @@ impl Swarm {
         rooms: usize,
     ) -> Result<Self> {
         let tally = Tally::new(identities.iter().map(|identity| identity.room), rooms);
-        let members = identities.into_iter().map(|identity| Member {
-            identity,
-            stream: None,
-            phase: Phase::Away,
-            partial: Vec::new(),
-            cursor: Vec::new(),
-            asked_ns: 0,
-        });
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; 256 * 1024],
             clock,
             port,
-            members: members.collect(),
+            members: identities.into_iter().map(Member::new).collect(),
             keep_cursors: false,
             command: Vec::new(),
             tally,
@@ -239,9 +203,10 @@ impl Swarm {
         let result = self.read(client, &mut buffer);
         self.buffer = buffer;
         result.with_context(|| format!("client {client}"))?;
-        self.broken
-            .take()
-            .map_or(Ok(()), |what| bail!("client {client}: {what}"))
+        match self.broken.take() {
+            Some(error) => Err(error.context(format!("client {client}"))),
+            None => Ok(()),
+        }
     }
 
     fn read(&mut self, client: usize, buffer: &mut [u8]) -> Result<()> {
@@ -289,7 +254,7 @@ impl Swarm {
         let now = self.clock.now_ns();
         let taken = take_frames(&mut bytes[begin..], |packet| {
             if let Err(error) = self.packet(client, packet, now) {
-                self.broken.get_or_insert_with(|| format!("{error:#}"));
+                self.broken.get_or_insert(error);
             }
         });
         let taken = taken.context("a Close frame, or none of a server's")?;
@@ -367,7 +332,7 @@ impl Swarm {
     fn own_event(&mut self, client: usize, packet: &[u8]) -> Result<()> {
         let is = |name: &str| packet[2..].starts_with(format!("[\"{name}\"").as_bytes());
         if is("resync_required") {
-            bail!("{}", head(packet));
+            bail!(BrokenPromise(head(packet)));
         }
         ensure!(
             is("connection_established") || is("cursor"),
@@ -381,15 +346,34 @@ impl Swarm {
     }
 }
 
-impl Member {
-    fn send(&mut self, packet: &[u8]) -> Result<()> {
-        let mut frame = Vec::with_capacity(packet.len() + 14);
-        push_client_frame(&mut frame, packet);
-        let stream = self.stream.as_mut().context("it is away")?;
-        stream.write_all(&frame).context("its server takes no more")
-    }
-}
-
 fn head(packet: &[u8]) -> String {
     String::from_utf8_lossy(packet).chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frames::push_server_frame;
+    use super::*;
+
+    /// What the turn ends with in which a subscribed client is sent this packet.
+    fn sent(packet: &str) -> anyhow::Error {
+        let identity = Identity {
+            token: String::new(),
+            room: 0,
+        };
+        let mut swarm = Swarm::new(0, Clock::start(), vec![identity], 1).expect("epoll");
+        swarm.members[0].phase = Phase::Joined;
+        let mut frame = Vec::new();
+        push_server_frame(&mut frame, packet.as_bytes());
+        swarm.take(0, &mut frame).expect("a whole frame");
+        swarm.serve(0, false).expect_err("the packet is wrong")
+    }
+
+    #[test]
+    fn a_resync_is_a_broken_promise_and_an_unknown_event_is_not() {
+        let resync = sent(r#"42["resync_required",{"reason":"evicted"}]"#);
+        assert!(resync.is::<BrokenPromise>(), "{resync:#}");
+        let unknown = sent(r#"42["unknown",{}]"#);
+        assert!(!unknown.is::<BrokenPromise>(), "{unknown:#}");
+    }
 }
