@@ -32,7 +32,7 @@ pub(crate) fn usage(pid: &str) -> Result<Usage> {
     })
 }
 
-/// How long a core has been at work since the machine started, for whomever.
+/// How long a core has worked since the machine was started, for all processes, and how much time other machines took of it.
 pub(crate) fn core_usage(core: usize) -> Result<CoreUsage> {
     let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let time = |fields: &[usize]| {
@@ -46,7 +46,7 @@ pub(crate) fn core_usage(core: usize) -> Result<CoreUsage> {
     })
 }
 
-/// Of one core, since the machine was started.
+/// Of one core, since the machine was started. To a hundredth of a second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CoreUsage {
     pub(crate) busy: Duration,

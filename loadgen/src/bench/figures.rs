@@ -8,6 +8,7 @@ use super::server::ServerKind;
 
 /// How much of the server's core processes took that do not belong to the run, in percent.
 pub(crate) const OTHERS: &str = "others_percent";
+/// How much of it other virtual machines took, in percent.
 pub(crate) const STOLEN: &str = "stolen_percent";
 
 /// What one sitting has measured. A name is `case.figure`.

@@ -329,7 +329,9 @@ fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     Ok((figures, stage))
 }
 
-/// Alerts to everyone, each when all have received and acknowledged the one before.
+/// Alerts to everyone, each half a second after all have received the one before.
+///
+/// `answered`: acknowledgements by clients, divided by their number; 3 if each has sent all of its own.
 fn alert(stage: &mut Stage, population: Population) -> Result<Figures> {
     let mut all = Vec::new();
     let begin = super::scrape::Scrape::parse(stage.server.metrics()?);

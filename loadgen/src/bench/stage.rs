@@ -201,20 +201,19 @@ impl Stage {
         self.wait(lasts.saturating_sub(begin.elapsed()))
     }
 
-    /// Waits until every client has everything, and then for what should not come.
+    /// Waits until every client has everything, a minute at most: what is missing then counts as lost.
     pub(crate) fn drain(&mut self) -> Result<()> {
         let begin = Instant::now();
         while !self.swarm.tally.all_complete() && begin.elapsed() < DRAIN {
             self.wait(Duration::from_millis(5))?;
         }
         if begin.elapsed() >= DRAIN {
-            // What is missing is counted as lost.
             self.swarm.tally.in_flight = 0;
         }
         Ok(())
     }
 
-    /// Measures what `load` does, until every client has everything.
+    /// Measures while `load` runs. What is to be part of it, such as the wait for the last delivery, `load` does itself.
     pub(crate) fn measured(
         &mut self,
         load: impl FnOnce(&mut Self) -> Result<()>,

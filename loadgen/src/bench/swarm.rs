@@ -159,7 +159,7 @@ impl Swarm {
         Ok(())
     }
 
-    /// Sends the command that is to be acknowledged, to each of these clients' servers.
+    /// Sends `command` from each of these clients.
     pub(crate) fn ask(&mut self, clients: std::ops::Range<usize>) -> Result<()> {
         for client in clients {
             let command = std::mem::take(&mut self.command);
