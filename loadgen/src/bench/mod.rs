@@ -2,11 +2,12 @@
 //! See docs/performance.md for what each row means.
 
 pub(crate) mod bare;
+mod catch_up;
 mod check;
+mod claim;
 mod event;
 mod figures;
 mod frames;
-mod later;
 mod member;
 mod page;
 mod publisher;

@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 
 use super::event::EventKind;
 use super::figures::Figures;
-use super::later;
 use super::publisher::Linger;
 use super::server::{Contestant, ServerKind, Surroundings};
 use super::stage::{Loop, Paced, Population, Stage};
 use super::tally::{Faults, Seen};
+use super::{catch_up, claim};
 use crate::latency::ratio;
 
 /// Before a closed loop is measured: code is compiled, buffers grow.
@@ -119,10 +119,10 @@ impl Sitting {
             Self::Rooms => rooms,
             Self::Append => append,
             Self::TenThousand => ten_thousand,
-            Self::Claim => later::claim,
-            Self::Memory => later::memory,
-            Self::CatchUp => later::catch_up,
-            Self::Storm => later::storm,
+            Self::Claim => claim::claim,
+            Self::Memory => catch_up::memory,
+            Self::CatchUp => catch_up::catch_up,
+            Self::Storm => catch_up::storm,
         };
         let (figures, mut stage) = sit(setting)?;
         let faults = stage.faults()?;
