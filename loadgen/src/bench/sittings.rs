@@ -8,13 +8,11 @@ use super::event::EventKind;
 use super::figures::Figures;
 use super::publisher::Linger;
 use super::server::{Contestant, ServerKind, Surroundings};
-use super::stage::{Loop, Paced, Population, Stage};
+use super::stage::{Loop, Paced, Population, Stage, WARM};
 use super::tally::{Faults, Seen};
 use super::{catch_up, claim};
 use crate::latency::ratio;
 
-/// Before a closed loop is measured: code is compiled, buffers grow.
-const WARM: Duration = Duration::from_secs(1);
 /// Until memory is looked at after all clients have gone: Fleetcast gives it back every 20 s.
 const GONE: Duration = Duration::from_secs(25);
 /// Clients whose commands are acknowledged in turn.
@@ -154,11 +152,7 @@ fn fan_out(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
         burst: 8,
     };
     stage.linger(Linger::Millisecond);
-    stage.closed(eight, WARM, |_| 0)?;
-    figures.add(
-        "eight",
-        stage.measured(|stage| stage.closed(eight, setting.lasts, |_| 0))?,
-    );
+    figures.add("eight", stage.measure_closed(eight, setting.lasts, |_| 0)?);
     figures.add("ack", acknowledgements(&mut stage, setting.lasts)?);
     Ok((figures, stage))
 }
@@ -251,11 +245,7 @@ fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
         in_flight: 100,
         burst: 1,
     };
-    stage.closed(hundred, WARM, any)?;
-    figures.add(
-        "rooms",
-        stage.measured(|stage| stage.closed(hundred, setting.lasts, any))?,
-    );
+    figures.add("rooms", stage.measure_closed(hundred, setting.lasts, any)?);
     Ok((figures, stage))
 }
 
@@ -314,10 +304,9 @@ fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
         in_flight: 2,
         burst: 1,
     };
-    stage.closed(two, WARM, |_| 0)?;
     figures.add(
         "ten_thousand",
-        stage.measured(|stage| stage.closed(two, setting.lasts, |_| 0))?,
+        stage.measure_closed(two, setting.lasts, |_| 0)?,
     );
     if setting.contestant.kind == ServerKind::Fleetcast {
         figures.add("alert", alert(&mut stage, population)?);

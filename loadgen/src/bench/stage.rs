@@ -17,6 +17,8 @@ use crate::latency::ratio;
 use crate::process::{CoreUsage, Usage, core_usage, usage};
 use crate::socket::Minter;
 
+/// Before something is measured: code is compiled, buffers grow.
+pub(crate) const WARM: Duration = Duration::from_secs(1);
 /// How long what is missing may take to come.
 const DRAIN: Duration = Duration::from_mins(1);
 /// How long nothing may come after that.
@@ -178,6 +180,17 @@ impl Stage {
             ensure!(!idle || self.swarm.joined() > 0, "no client is left");
         }
         self.drain()
+    }
+
+    /// Keeps so many events in flight: for a while to warm up, then measured.
+    pub(crate) fn measure_closed(
+        &mut self,
+        plan: Loop,
+        lasts: Duration,
+        room: impl Fn(u64) -> usize,
+    ) -> Result<Figures> {
+        self.closed(plan, WARM, &room)?;
+        self.measured(|stage| stage.closed(plan, lasts, &room))
     }
 
     /// Publishes at a steady rate.
