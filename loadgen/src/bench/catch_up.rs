@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::BrokenPromise;
+use super::cases::{CaseContext, quantile_ms, scattered};
 use super::event::EventKind;
 use super::figures::Figures;
 use super::publisher::Linger;
-use super::sittings::{Setting, quantile_ms, scattered};
 use super::stage::{Paced, Population, Stage};
 use super::tally::Seen;
 use crate::latency::ratio;
@@ -23,12 +23,12 @@ const MISSED_MEGABYTE: usize = 2_000;
 const MISSED: usize = 300;
 
 /// RSS per client before and after each has been replayed 1 MB.
-pub(crate) fn memory(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+pub(crate) fn memory(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     let population = Population {
         clients: 10_000,
         rooms: 1,
     };
-    let mut stage = setting.stage(population, &[("FLEETCAST_WINDOW", "900")])?;
+    let mut stage = context.stage(population, &[("FLEETCAST_WINDOW", "900")])?;
     let empty = stage.server.usage()?.rss_kib;
     stage.swarm.keep_cursors = true;
     stage.fill()?;
@@ -68,8 +68,8 @@ pub(crate) fn memory(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
 }
 
 /// Live events of 1,900 clients while 100 others catch up on 300 events each.
-pub(crate) fn catch_up(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
-    let (mut stage, live) = connected(setting, 100, 1_900)?;
+pub(crate) fn catch_up(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
+    let (mut stage, live) = connected(context, 100, 1_900)?;
     let (mut quiet, mut busy, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..6 {
         live.miss(&mut stage)?;
@@ -97,8 +97,8 @@ pub(crate) fn catch_up(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
 }
 
 /// 5,000 clients that all come back at once, while 500 others receive live events.
-pub(crate) fn storm(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
-    let (mut stage, live) = connected(setting, 5_000, 500)?;
+pub(crate) fn storm(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
+    let (mut stage, live) = connected(context, 5_000, 500)?;
     live.miss(&mut stage)?;
     let mut figures = Figures::default();
     let others = live.times_while(&mut stage, |stage| {
@@ -178,10 +178,10 @@ impl Live {
 }
 
 /// Connects so many clients that go away later, and others that stay, ten in each room.
-fn connected(setting: &Setting<'_>, away: usize, others: usize) -> Result<(Stage, Live)> {
+fn connected(context: &CaseContext<'_>, away: usize, others: usize) -> Result<(Stage, Live)> {
     let clients = away + others;
     let (rooms, away_rooms) = (clients / 10, away / 10);
-    let mut stage = setting.stage(Population { clients, rooms }, &[])?;
+    let mut stage = context.stage(Population { clients, rooms }, &[])?;
     stage.swarm.keep_cursors = true;
     stage.fill()?;
     stage.linger(Linger::Millisecond);

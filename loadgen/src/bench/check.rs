@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::cases::{CaseContext, scattered};
 use super::publisher::Linger;
 use super::server::{Contestant, Surroundings};
-use super::sittings::{Setting, scattered};
 use super::stage::{Loop, Population};
 use super::tally::Faults;
 use super::{BrokenPromise, note, show};
@@ -59,13 +59,13 @@ fn part(
     rooms: usize,
     plan: Loop,
 ) -> Result<f64> {
-    let setting = Setting {
+    let context = CaseContext {
         contestant,
         around,
         name: format!("{}-check-{rooms}", contestant.label),
         lasts: LASTS,
     };
-    let mut stage = setting.stage(
+    let mut stage = context.stage(
         Population {
             clients: CLIENTS,
             rooms,

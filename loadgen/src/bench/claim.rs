@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::cases::{CaseContext, scattered};
 use super::event::EventKind;
 use super::figures::Figures;
 use super::publisher::Linger;
 use super::scrape::Scrape;
 use super::server::ServerKind;
-use super::sittings::{Setting, scattered};
 use super::stage::{Paced, Population, Stage};
 use crate::latency::ratio;
 
@@ -21,22 +21,22 @@ const CLAIMED_RATE: usize = 100_000;
 const WINDOW_BYTES: f64 = 134_217_728.0;
 
 /// 10,000 clients in 1,000 rooms: the most deliveries a second with p95 under 10 ms, in bursts of eight and one by one.
-pub(crate) fn claim(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+pub(crate) fn claim(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     let population = Population {
         clients: 10_000,
         rooms: 1_000,
     };
-    let mut stage = setting.stage(population, &[("FLEETCAST_WINDOW_BYTES", "128MiB")])?;
+    let mut stage = context.stage(population, &[("FLEETCAST_WINDOW_BYTES", "128MiB")])?;
     stage.fill()?;
     stage.linger(Linger::Millisecond);
     let mut figures = Figures::default();
-    let window = if setting.contestant.kind == ServerKind::Fleetcast {
+    let window = if context.contestant.kind == ServerKind::Fleetcast {
         Some(fill_window(&mut stage, population.rooms)?)
     } else {
         None
     };
-    for (case, burst) in [("bursts", 8), ("unbatched", 1)] {
-        let mut found = highest(&mut stage, population, burst, setting.lasts)?;
+    for (measurement, burst) in [("bursts", 8), ("unbatched", 1)] {
+        let mut found = highest(&mut stage, population, burst, context.lasts)?;
         if let Some(bytes) = window.filter(|_| burst == 8) {
             let members = ratio((population.clients / population.rooms) as u64, 1);
             let records = found.get("reached").unwrap_or(0.0) / members;
@@ -44,7 +44,7 @@ pub(crate) fn claim(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
                 found.set("window_seconds", WINDOW_BYTES / bytes / records);
             }
         }
-        figures.add(case, found);
+        figures.add(measurement, found);
     }
     Ok((figures, stage))
 }

@@ -11,7 +11,7 @@ pub(crate) const OTHERS: &str = "others_percent";
 /// How much of it other virtual machines took, in percent.
 pub(crate) const STOLEN: &str = "stolen_percent";
 
-/// What one sitting has measured. A name is `case.figure`.
+/// What one case has measured. A name is `measurement.figure`: a case may make several measurements.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Figures(BTreeMap<String, f64>);
 
@@ -24,12 +24,12 @@ impl Figures {
         self.0.get(name).copied()
     }
 
-    /// Takes over another's figures under the name of a case.
-    pub(crate) fn add(&mut self, case: &str, other: Self) {
+    /// Takes over another's figures under the name of a measurement.
+    pub(crate) fn add(&mut self, measurement: &str, other: Self) {
         let named = other
             .0
             .into_iter()
-            .map(|(name, value)| (format!("{case}.{name}"), value));
+            .map(|(name, value)| (format!("{measurement}.{name}"), value));
         self.0.extend(named);
     }
 

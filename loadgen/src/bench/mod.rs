@@ -2,6 +2,7 @@
 //! See docs/performance.md for what each row means.
 
 pub(crate) mod bare;
+mod cases;
 mod catch_up;
 mod check;
 mod claim;
@@ -14,7 +15,6 @@ mod publisher;
 mod rows;
 mod scrape;
 mod server;
-mod sittings;
 mod stage;
 mod swarm;
 mod tally;
@@ -30,9 +30,9 @@ use crate::chaos::cluster::Cluster;
 use crate::chaos::leftovers;
 use crate::clock::Clock;
 
+use cases::{Case, CaseContext};
 use figures::Results;
 use server::{Contestant, SERVER_CORE, ServerKind, Surroundings};
-use sittings::{Setting, Sitting};
 use tally::Faults;
 
 /// Of this process, of its clients' sockets, and, inherited, of each server.
@@ -41,8 +41,8 @@ const OPEN_FILES: u64 = 20_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which cases, comma-separated: fan-out, rooms, append, ten-thousand, claim, memory, catch-up, storm [default: all]
-    #[arg(long, value_delimiter = ',', value_parser = Sitting::parse)]
-    cases: Vec<Sitting>,
+    #[arg(long, value_delimiter = ',', value_parser = Case::parse)]
+    cases: Vec<Case>,
     /// Rounds, of which the medians are shown; the servers take turns in each
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -179,30 +179,30 @@ fn contestants(args: &Args) -> Result<Vec<Contestant>> {
 }
 
 fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -> Result<()> {
-    let sittings = if args.cases.is_empty() {
-        Sitting::ALL.to_vec()
+    let cases = if args.cases.is_empty() {
+        Case::ALL.to_vec()
     } else {
         args.cases.clone()
     };
     let mut results = Results::default();
     for round in 1..=args.rounds {
-        for sitting in &sittings {
-            if round > sitting.rounds(args.rounds) {
+        for case in &cases {
+            if round > case.rounds(args.rounds) {
                 continue;
             }
             for contestant in contestants
                 .iter()
-                .filter(|contestant| sitting.has(contestant.kind))
+                .filter(|contestant| case.has(contestant.kind))
             {
-                let name = format!("{}-{}-{round}", contestant.label, sitting.name());
-                let setting = Setting {
+                let name = format!("{}-{}-{round}", contestant.label, case.name());
+                let context = CaseContext {
                     contestant,
                     around,
                     name: name.clone(),
                     lasts: Duration::from_secs(args.seconds),
                 };
                 let begin = Instant::now();
-                let (figures, faults) = sitting.run(&setting).with_context(|| name.clone())?;
+                let (figures, faults) = case.run(&context).with_context(|| name.clone())?;
                 note(&format!("{name}: {} s", begin.elapsed().as_secs()));
                 if faults != Faults::default() {
                     bail!(BrokenPromise(format!("{name}: {faults:?}")));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 pub(crate) struct Row {
     pub(crate) title: &'static str,
-    /// `case.figure`.
+    /// `measurement.figure`, as [`Figures`](super::figures::Figures) has it.
     pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) digits: usize,

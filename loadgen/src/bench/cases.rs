@@ -1,4 +1,4 @@
-//! What is measured in one life of a server: the cases that share its clients.
+//! The cases of `--cases`: what is measured in one life of a server, with the same clients.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const GONE: Duration = Duration::from_secs(25);
 const ASKING: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sitting {
+pub(crate) enum Case {
     FanOut,
     Rooms,
     Append,
@@ -30,8 +30,8 @@ pub(crate) enum Sitting {
     Storm,
 }
 
-/// What a sitting is made with.
-pub(crate) struct Setting<'a> {
+/// What a case is run with.
+pub(crate) struct CaseContext<'a> {
     pub(crate) contestant: &'a Contestant,
     pub(crate) around: &'a Surroundings<'a>,
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) lasts: Duration,
 }
 
-impl Setting<'_> {
+impl CaseContext<'_> {
     pub(crate) fn stage(
         &self,
         population: Population,
@@ -55,7 +55,7 @@ impl Setting<'_> {
     }
 }
 
-impl Sitting {
+impl Case {
     pub(crate) const ALL: [Self; 8] = [
         Self::FanOut,
         Self::Rooms,
@@ -81,9 +81,9 @@ impl Sitting {
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|sitting| sitting.name() == text);
+        let found = Self::ALL.into_iter().find(|case| case.name() == text);
         found.ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|sitting| sitting.name()).collect();
+            let names: Vec<_> = Self::ALL.iter().map(|case| case.name()).collect();
             format!("{text:?} is none of {}", names.join(", "))
         })
     }
@@ -111,8 +111,8 @@ impl Sitting {
     }
 
     /// The figures, and what was lost, duplicated or reordered.
-    pub(crate) fn run(self, setting: &Setting<'_>) -> Result<(Figures, Faults)> {
-        let sit = match self {
+    pub(crate) fn run(self, context: &CaseContext<'_>) -> Result<(Figures, Faults)> {
+        let measure = match self {
             Self::FanOut => fan_out,
             Self::Rooms => rooms,
             Self::Append => append,
@@ -122,15 +122,15 @@ impl Sitting {
             Self::CatchUp => catch_up::catch_up,
             Self::Storm => catch_up::storm,
         };
-        let (figures, mut stage) = sit(setting)?;
+        let (figures, mut stage) = measure(context)?;
         let faults = stage.faults()?;
-        stage.server.stop(setting.around.cluster)?;
+        stage.server.stop(context.around.cluster)?;
         Ok((figures, faults))
     }
 }
 
-fn fan_out(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
-    let mut stage = setting.stage(
+fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
+    let mut stage = context.stage(
         Population {
             clients: 1_000,
             rooms: 1,
@@ -144,7 +144,7 @@ fn fan_out(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     stage.drain()?;
     figures.add(
         "fan_out",
-        paced_from_append(&mut stage, twenty, setting.lasts * 2, |_| 0)?,
+        paced_from_append(&mut stage, twenty, context.lasts * 2, |_| 0)?,
     );
 
     let eight = Loop {
@@ -152,8 +152,8 @@ fn fan_out(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
         burst: 8,
     };
     stage.linger(Linger::Millisecond);
-    figures.add("eight", stage.measure_closed(eight, setting.lasts, |_| 0)?);
-    figures.add("ack", acknowledgements(&mut stage, setting.lasts)?);
+    figures.add("eight", stage.measure_closed(eight, context.lasts, |_| 0)?);
+    figures.add("ack", acknowledgements(&mut stage, context.lasts)?);
     Ok((figures, stage))
 }
 
@@ -218,12 +218,12 @@ fn acknowledgements(stage: &mut Stage, lasts: Duration) -> Result<Figures> {
     Ok(figures)
 }
 
-fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+fn rooms(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     let population = Population {
         clients: 5_000,
         rooms: 500,
     };
-    let mut stage = setting.stage(population, &[])?;
+    let mut stage = context.stage(population, &[])?;
     stage.fill()?;
     let mut figures = Figures::default();
     let any = |number: u64| scattered(number, population.rooms);
@@ -237,7 +237,7 @@ fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     figures.add(
         "rooms_paced",
         stage.measured(|stage| {
-            stage.paced(paced, setting.lasts * 2, any)?;
+            stage.paced(paced, context.lasts * 2, any)?;
             stage.drain()
         })?,
     );
@@ -245,7 +245,7 @@ fn rooms(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
         in_flight: 100,
         burst: 1,
     };
-    figures.add("rooms", stage.measure_closed(hundred, setting.lasts, any)?);
+    figures.add("rooms", stage.measure_closed(hundred, context.lasts, any)?);
     Ok((figures, stage))
 }
 
@@ -255,12 +255,12 @@ pub(crate) fn scattered(number: u64, rooms: usize) -> usize {
     usize::try_from(mixed).unwrap_or(0) % rooms
 }
 
-fn append(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+fn append(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     let population = Population {
         clients: 1_000,
         rooms: 100,
     };
-    let mut stage = setting.stage(population, &[])?;
+    let mut stage = context.stage(population, &[])?;
     stage.fill()?;
     let mut figures = Figures::default();
     let plan = Paced {
@@ -273,17 +273,17 @@ fn append(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     stage.drain()?;
     figures.add(
         "append",
-        paced_from_append(&mut stage, plan, setting.lasts * 2, any)?,
+        paced_from_append(&mut stage, plan, context.lasts * 2, any)?,
     );
     Ok((figures, stage))
 }
 
-fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
+fn ten_thousand(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     let population = Population {
         clients: 10_000,
         rooms: 1,
     };
-    let mut stage = setting.stage(population, &[])?;
+    let mut stage = context.stage(population, &[])?;
     let mut figures = Figures::default();
     let empty = stage.server.usage()?;
     let everyone: Vec<usize> = (0..population.clients).collect();
@@ -306,9 +306,9 @@ fn ten_thousand(setting: &Setting<'_>) -> Result<(Figures, Stage)> {
     };
     figures.add(
         "ten_thousand",
-        stage.measure_closed(two, setting.lasts, |_| 0)?,
+        stage.measure_closed(two, context.lasts, |_| 0)?,
     );
-    if setting.contestant.kind == ServerKind::Fleetcast {
+    if context.contestant.kind == ServerKind::Fleetcast {
         figures.add("alert", alert(&mut stage, population)?);
         stage.swarm.cut(&everyone)?;
         stage.wait(GONE)?;
