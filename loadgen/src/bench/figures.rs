@@ -107,6 +107,13 @@ impl Results {
         (text, missed)
     }
 
+    /// Rows that no server has a figure for: a name that no case sets, or a metric that the server lacks.
+    pub(crate) fn empty_rows(&self) -> Vec<&'static str> {
+        let names = ROWS.iter().map(|row| row.name);
+        let is_measured = |wanted: &str| self.all.keys().any(|(_, name)| name == wanted);
+        names.filter(|name| !is_measured(name)).collect()
+    }
+
     /// Whether the goals were reached; `None`: there is none, or it was not measured.
     fn push_row(&self, text: &mut String, row: &Row, label: &str) -> Option<bool> {
         let own = self.median(label, row.name);
@@ -135,8 +142,7 @@ impl Results {
         };
         let cell =
             |value: Option<f64>| value.map_or_else(String::new, |value| number(value, row.digits));
-        // Writing to a string does not fail.
-        let _written = writeln!(
+        writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {verdict} |",
             row.title,
@@ -147,7 +153,8 @@ impl Results {
             over(bare).map_or_else(String::new, |value| number(value, 2)),
             over(node).map_or_else(String::new, |value| number(value, 2)),
             goals.join(", ")
-        );
+        )
+        .expect("writing to a String does not fail");
         reached
     }
 
@@ -210,6 +217,13 @@ mod tests {
         );
         let (text, missed) = results(&[9.0, 6.0, 5.0], 4.0, 12.0).tables();
         assert_eq!(missed, 1, "{text}");
+    }
+
+    #[test]
+    fn rows_without_a_figure_are_named() {
+        let empty = results(&[9.0], 5.5, 12.0).empty_rows();
+        assert_eq!(empty.len(), ROWS.len() - 1);
+        assert!(!empty.contains(&"fan_out.cpu_us"), "{empty:?}");
     }
 
     #[test]

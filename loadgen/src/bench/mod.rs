@@ -227,6 +227,10 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
     );
     show(&text);
     note(&format!("{missed} goals were missed"));
+    let empty = results.empty_rows();
+    if args.cases.is_empty() && !empty.is_empty() {
+        note(&format!("rows without a figure: {}", empty.join(", ")));
+    }
     if let Some(path) = &args.page {
         if args.cases.is_empty() && !args.without_peers {
             page::write(path, &text)?;
