@@ -22,7 +22,7 @@ mod tally;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -31,7 +31,7 @@ use crate::chaos::leftovers;
 use crate::clock::Clock;
 
 use cases::{Case, CaseContext};
-use figures::Results;
+use figures::{Figures, Results};
 use server::{Contestant, SERVER_CORE, ServerKind, Surroundings};
 use tally::Faults;
 
@@ -186,27 +186,16 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
     };
     let mut results = Results::default();
     for round in 1..=args.rounds {
-        for case in &cases {
-            if round > case.rounds(args.rounds) {
-                continue;
-            }
-            for contestant in contestants
-                .iter()
-                .filter(|contestant| case.has(contestant.kind))
-            {
-                let name = format!("{}-{}-{round}", contestant.label, case.name());
+        let due = |case: &&Case| round <= case.rounds(args.rounds);
+        for case in cases.iter().filter(due) {
+            for contestant in contestants.iter().filter(|one| case.has(one.kind)) {
                 let context = CaseContext {
                     contestant,
                     around,
-                    name: name.clone(),
+                    name: format!("{}-{}-{round}", contestant.label, case.name()),
                     lasts: Duration::from_secs(args.seconds),
                 };
-                let begin = Instant::now();
-                let (figures, faults) = case.run(&context).with_context(|| name.clone())?;
-                note(&format!("{name}: {} s", begin.elapsed().as_secs()));
-                if faults != Faults::default() {
-                    bail!(BrokenPromise(format!("{name}: {faults:?}")));
-                }
+                let figures = measure_one(*case, &context)?;
                 results.add(&contestant.label, contestant.kind, &figures);
                 // After each, so that a run that is cut short leaves what it has.
                 if let Some(path) = &args.json {
@@ -215,6 +204,22 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
             }
         }
     }
+    report(args, &results)
+}
+
+fn measure_one(case: Case, context: &CaseContext<'_>) -> Result<Figures> {
+    let (name, begin) = (&context.name, Instant::now());
+    let (figures, faults) = case.run(context).with_context(|| name.clone())?;
+    note(&format!("{name}: {} s", begin.elapsed().as_secs()));
+    ensure!(
+        faults == Faults::default(),
+        BrokenPromise(format!("{name}: {faults:?}"))
+    );
+    Ok(figures)
+}
+
+/// Shows the table, and writes it into the page if it has all cases and the peers.
+fn report(args: &Args, results: &Results) -> Result<()> {
     let (tables, missed) = results.tables();
     let text = format!(
         "{}\n\n{tables}",

@@ -59,6 +59,20 @@ impl Contestant {
             environment: environment.collect::<Result<_, String>>()?,
         })
     }
+
+    /// Its program on the servers' core, without arguments and settings. What it prints goes to `log`.
+    fn command(&self, log: File) -> Result<Command> {
+        let mut command = Command::new("taskset");
+        command
+            .args(["-c", &SERVER_CORE.to_string()])
+            .arg(&self.program)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(command)
+    }
 }
 
 /// Where servers find what they need.
@@ -97,16 +111,7 @@ impl Server {
         let ports = free_ports(2)?;
         let (port, internal_port) = (ports[0], ports[1]);
         let log_path = around.directory.join(format!("{name}.log"));
-        let log = File::create(&log_path)?;
-        let mut command = Command::new("taskset");
-        command
-            .args(["-c", &SERVER_CORE.to_string()])
-            .arg(&contestant.program)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        let mut command = contestant.command(File::create(&log_path)?)?;
         let prefix = format!("{}-{name}.", around.run);
         match contestant.kind {
             ServerKind::Fleetcast => {
