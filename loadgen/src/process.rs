@@ -32,6 +32,29 @@ pub(crate) fn usage(pid: &str) -> Result<Usage> {
     })
 }
 
+/// The time that the threads of a process whose names `wanted` accepts have had a processor. Of those that have ended nothing is known.
+pub(crate) fn threads_cpu(pid: &str, wanted: impl Fn(&str) -> bool) -> Result<Duration> {
+    let directory = format!("/proc/{pid}/task");
+    let threads =
+        std::fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?;
+    let mut nanoseconds = 0;
+    for thread in threads {
+        let path = thread?.path();
+        // It may have ended since.
+        let read = |file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+        if wanted(read("comm").trim()) {
+            nanoseconds += first_number(&read("schedstat"));
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Of `schedstat`: the nanoseconds on a processor. 0 of an empty one.
+fn first_number(text: &str) -> u64 {
+    let first = text.split_whitespace().next();
+    first.and_then(|first| first.parse().ok()).unwrap_or(0)
+}
+
 /// How long a core has worked since the machine was started, for all processes, and how much time other machines took of it.
 pub(crate) fn core_usage(core: usize) -> Result<CoreUsage> {
     let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
@@ -99,6 +122,13 @@ mod tests {
         assert_eq!(sum_of_ticks(stat, 0, &STOLEN), Some(90));
         assert_eq!(sum_of_ticks(stat, 1, &BUSY), Some(7));
         assert_eq!(sum_of_ticks(stat, 2, &BUSY), None);
+    }
+
+    #[test]
+    fn threads_of_this_process_have_worked() {
+        let all = threads_cpu("self", |_| true).expect("Linux");
+        let none = threads_cpu("self", |_| false).expect("Linux");
+        assert!(all > none && none == Duration::ZERO);
     }
 
     #[test]

@@ -153,6 +153,20 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     };
     stage.linger(Linger::Millisecond);
     figures.add("eight", stage.measure_closed(eight, context.lasts, |_| 0)?);
+    if context.contestant.kind != ServerKind::Node {
+        // More than Node can do.
+        let even = Paced {
+            rate: 400,
+            burst: 8,
+        };
+        stage.paced(even, WARM, |_| 0)?;
+        stage.drain()?;
+        let paced = stage.measured(|stage| {
+            stage.paced(even, context.lasts, |_| 0)?;
+            stage.drain()
+        })?;
+        figures.add("eight_even", paced);
+    }
     figures.add("ack", acknowledgements(&mut stage, context.lasts)?);
     Ok((figures, stage))
 }
@@ -238,6 +252,19 @@ fn rooms(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
         "rooms_paced",
         stage.measured(|stage| {
             stage.paced(paced, context.lasts * 2, any)?;
+            stage.drain()
+        })?,
+    );
+    let even = Paced {
+        rate: 3_000,
+        burst: 1,
+    };
+    stage.paced(even, WARM, any)?;
+    stage.drain()?;
+    figures.add(
+        "rooms_even",
+        stage.measured(|stage| {
+            stage.paced(even, context.lasts, any)?;
             stage.drain()
         })?,
     );

@@ -13,7 +13,7 @@ use crate::chaos::cluster::Cluster;
 use crate::chaos::fleet::free_ports;
 use crate::chaos::leftovers::{self, Leftover};
 use crate::http;
-use crate::process::{Usage, usage};
+use crate::process::{Usage, threads_cpu, usage};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 15;
@@ -197,6 +197,12 @@ impl Server {
 
     pub(crate) fn usage(&self) -> Result<Usage> {
         usage(&self.child.id().to_string())
+    }
+
+    /// CPU time of the threads that read Kafka, by their names: only Fleetcast has any.
+    pub(crate) fn kafka_cpu(&self) -> Result<Duration> {
+        let reads = |name: &str| name.starts_with("rdk:") || name.starts_with("kafka-");
+        threads_cpu(&self.child.id().to_string(), reads)
     }
 
     /// The text of its metrics; nothing if it has none.

@@ -60,6 +60,8 @@ pub(crate) struct Stage {
 /// What is read at the begin and at the end of a measurement.
 struct Sample {
     server: Usage,
+    /// CPU time of the server's threads that read Kafka.
+    kafka: Duration,
     own: Usage,
     /// Of the server's core, with everyone's work.
     core: CoreUsage,
@@ -241,7 +243,12 @@ impl Stage {
         let wall = after.at - before.at;
         let cpu = after.server.cpu.saturating_sub(before.server.cpu);
         let own = after.own.cpu.saturating_sub(before.own.cpu);
-        figures.set("cpu_us", cpu.as_secs_f64() * 1e6 / ratio(served.max(1), 1));
+        let each_us = |time: Duration| time.as_secs_f64() * 1e6 / ratio(served.max(1), 1);
+        figures.set("cpu_us", each_us(cpu));
+        figures.set(
+            "kafka_us",
+            each_us(after.kafka.saturating_sub(before.kafka)),
+        );
         figures.set("per_second", ratio(served, 1) / wall.as_secs_f64());
         figures.set("server_busy", cpu.as_secs_f64() / wall.as_secs_f64());
         figures.set("load_busy", own.as_secs_f64() / wall.as_secs_f64());
@@ -277,6 +284,7 @@ impl Stage {
         let core = core_usage(SERVER_CORE)?;
         Ok(Sample {
             server,
+            kafka: self.server.kafka_cpu()?,
             own,
             core,
             deliveries: self.swarm.tally.deliveries,
