@@ -47,7 +47,7 @@ struct Fall {
 }
 
 impl Fall {
-    /// Whether it has fallen far enough. Then it begins anew.
+    /// Whether it has fallen far enough. Then it is counted from here.
     fn is_over(&mut self, peak: usize, open: usize) -> bool {
         self.peak = self.peak.max(peak);
         let is_over = self.peak.saturating_sub(open) >= MANY;

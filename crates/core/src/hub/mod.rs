@@ -93,7 +93,7 @@ pub struct Hub<O> {
 }
 
 /// How much work it was to apply something, in deliveries: so many were taken, of so many members or records that were looked at. To look
-/// at eight in vain takes about as long as one delivery.
+/// at eight that do not take it takes about as long as one delivery.
 fn work_of(delivered: u64, looked_at: usize) -> u64 {
     delivered + (looked_at as u64).saturating_sub(delivered) / 8
 }
