@@ -58,3 +58,72 @@ impl JoinedFrames {
         Some(&self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> QueueEntry {
+        QueueEntry::Lane(LaneFrame::new(text.as_bytes().to_vec(), None))
+    }
+
+    /// The same frames, as the queue of another connection has them.
+    fn again(burst: &[QueueEntry]) -> Vec<QueueEntry> {
+        let entries = burst.iter().map(|entry| match entry {
+            QueueEntry::Lane(frame) => QueueEntry::Lane(frame.clone()),
+            QueueEntry::Library(bytes) => QueueEntry::Library(bytes.clone()),
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn burst_is_joined_the_second_time_in_a_row_and_stays_joined() {
+        let burst = [frame("one"), frame("two"), frame("three")];
+        let mut joined = JoinedFrames::default();
+        assert_eq!(joined.of(&burst), None);
+        for _ in 0..3 {
+            assert_eq!(joined.of(&again(&burst)), Some(&b"onetwothree"[..]));
+        }
+        // Another one in between does not make it forgotten; to be joined itself that one has to come twice in a row.
+        let other = [frame("four"), frame("five")];
+        for _ in 0..2 {
+            assert_eq!(joined.of(&other), None);
+            assert_eq!(joined.of(&again(&burst[..2])), None);
+            assert_eq!(joined.of(&again(&burst)), Some(&b"onetwothree"[..]));
+        }
+        assert_eq!(joined.of(&other), None);
+        assert_eq!(joined.of(&again(&other)), Some(&b"fourfive"[..]));
+    }
+
+    /// By address and length alone it could be the burst before.
+    #[test]
+    fn only_the_same_frames_are_the_same_burst() {
+        let [first, middle, last] = ["one", "two", "three"].map(frame);
+        let burst = [first, middle, last];
+        let mut joined = JoinedFrames::default();
+        assert_eq!(joined.of(&burst), None);
+        let mut other = again(&burst);
+        other[1] = frame("TWO");
+        assert_eq!(joined.of(&other), Some(&b"oneTWOthree"[..]));
+        assert_eq!(joined.of(&burst), Some(&b"onetwothree"[..]));
+    }
+
+    #[test]
+    fn large_burst_and_one_of_the_library_are_not_joined() {
+        let large = [frame(&"x".repeat(MOST_BYTES)), frame("y")];
+        let library = [
+            frame("one"),
+            QueueEntry::Library(b"two"[..].into()),
+            frame("three"),
+        ];
+        for burst in [&large[..], &library] {
+            let mut joined = JoinedFrames::default();
+            for _ in 0..3 {
+                assert_eq!(joined.of(&again(burst)), None);
+            }
+        }
+        let mut joined = JoinedFrames::default();
+        assert_eq!(joined.of(&large[..1]), None);
+        assert!(joined.of(&large[..1]).is_some(), "just small enough");
+    }
+}
