@@ -159,13 +159,10 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
             rate: 400,
             burst: 8,
         };
-        stage.paced(even, WARM, |_| 0)?;
-        stage.drain()?;
-        let paced = stage.measured(|stage| {
-            stage.paced(even, context.lasts, |_| 0)?;
-            stage.drain()
-        })?;
-        figures.add("eight_even", paced);
+        figures.add(
+            "eight_even",
+            stage.measure_paced(even, context.lasts, |_| 0)?,
+        );
     }
     figures.add("ack", acknowledgements(&mut stage, context.lasts)?);
     Ok((figures, stage))
@@ -246,28 +243,15 @@ fn rooms(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
         burst: 1,
     };
     stage.linger(Linger::Millisecond);
-    stage.paced(paced, WARM, any)?;
-    stage.drain()?;
     figures.add(
         "rooms_paced",
-        stage.measured(|stage| {
-            stage.paced(paced, context.lasts * 2, any)?;
-            stage.drain()
-        })?,
+        stage.measure_paced(paced, context.lasts * 2, any)?,
     );
     let even = Paced {
         rate: 3_000,
         burst: 1,
     };
-    stage.paced(even, WARM, any)?;
-    stage.drain()?;
-    figures.add(
-        "rooms_even",
-        stage.measured(|stage| {
-            stage.paced(even, context.lasts, any)?;
-            stage.drain()
-        })?,
-    );
+    figures.add("rooms_even", stage.measure_paced(even, context.lasts, any)?);
     let hundred = Loop {
         in_flight: 100,
         burst: 1,

@@ -195,6 +195,21 @@ impl Stage {
         self.measured(|stage| stage.closed(plan, lasts, &room))
     }
 
+    /// Publishes at a steady rate: for a while to warm up, then measured until every client has everything.
+    pub(crate) fn measure_paced(
+        &mut self,
+        plan: Paced,
+        lasts: Duration,
+        room: impl Fn(u64) -> usize,
+    ) -> Result<Figures> {
+        self.paced(plan, WARM, &room)?;
+        self.drain()?;
+        self.measured(|stage| {
+            stage.paced(plan, lasts, &room)?;
+            stage.drain()
+        })
+    }
+
     /// Publishes at a steady rate.
     pub(crate) fn paced(
         &mut self,
