@@ -1,5 +1,6 @@
 //! The listener as a peer sees it: real sockets on loopback, short deadlines.
 
+mod cost;
 mod descriptors;
 mod http;
 mod keep_alive;
