@@ -3,6 +3,8 @@
 //! It takes the thread in slices, and what is live comes first: what the consumer has ready is applied until nothing is left or [`LIVE`] is
 //! over, then follows one slice of what can wait (visits, then turns), and the feed is looked at again. So what live events leave of the
 //! thread goes to replays, and a replay holds up an event by one slice at most. No lane is flushed under the hub's lock.
+//!
+//! The feed is looked at between the slices of a flush too: the lanes that still wait for an event get the next one in the same write.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SharedHub, lock, now};
 
-/// What is applied under one lock, before the lanes are flushed: so many items, or so many bytes of payload. No connection gets
+/// What is applied before every lane has been flushed: so many items, or so many bytes of payload. No connection gets
 /// more than that, with envelopes and cursors it stays below the 64 KiB of its send budget, and a burst does not fill every outlet
 /// before the first byte has gone.
-const ITEMS_PER_SLICE: usize = 64;
-const BYTES_PER_SLICE: usize = 44 * 1024;
+const UNFLUSHED_ITEMS: usize = 64;
+const UNFLUSHED_BYTES: usize = 44 * 1024;
 
-/// Or so much work, in deliveries: to queue so many takes about a millisecond. Eight events to a thousand clients leave in one write each.
+/// What is applied under one lock, in deliveries: to queue so many takes about a millisecond. Eight events to a thousand clients leave in
+/// one write each.
 const WORK_PER_SLICE: u64 = 8_192;
 
 /// While there is always something to apply, one slice of what can wait comes after so much time: welcomes and turns keep a ninth of
@@ -79,10 +82,29 @@ impl FeedBacklog {
     }
 }
 
+/// What was applied since no lane was dirty: the most that a connection may wait for.
+#[derive(Default)]
+struct Unflushed {
+    items: usize,
+    bytes: usize,
+}
+
+impl Unflushed {
+    fn add(&mut self, feed: &Feed) {
+        self.items += 1;
+        self.bytes += payload_len(feed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.items >= UNFLUSHED_ITEMS || self.bytes >= UNFLUSHED_BYTES
+    }
+}
+
 impl SharedHub {
     /// Feeds the hub until `stop`. False if the consumer ended before.
     pub async fn drive(&self, feed: mpsc::Receiver<Vec<Feed>>, stop: CancellationToken) -> bool {
         let mut backlog = FeedBacklog::new(feed);
+        let mut unflushed = Unflushed::default();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !backlog.ended {
@@ -94,42 +116,48 @@ impl SharedHub {
                 () = self.work.notified() => {}
             }
             let began = Instant::now();
-            while began.elapsed() < LIVE && self.apply_slice(&mut backlog) {
-                self.flush().await;
+            let mut busy = true;
+            while busy && began.elapsed() < LIVE {
+                let applied = self.apply_slice(&mut backlog, &mut unflushed);
+                let dirty = self.flush_slice(&mut unflushed).await;
+                busy = applied || dirty;
             }
-            if self.spare_slice() {
+            let waiting = self.spare_slice();
+            if self.flush_slice(&mut unflushed).await || waiting {
                 self.work.notify_one();
             }
-            self.flush().await;
         }
         false
     }
 
-    /// Flushes all lanes that are dirty. The sockets' tasks get the thread at least once.
-    async fn flush(&self) {
+    /// Flushes some lanes; all of them where no more may be applied before that. True if some are left. The sockets' tasks get the
+    /// thread at least once.
+    async fn flush_slice(&self, unflushed: &mut Unflushed) -> bool {
         loop {
-            let more = self.flush_some();
+            let dirty = self.flush_some();
             tokio::task::yield_now().await;
-            if !more {
-                return;
+            if !dirty {
+                *unflushed = Unflushed::default();
+            }
+            if !(dirty && unflushed.is_full()) {
+                return dirty;
             }
         }
     }
 
     /// Applies some of what the consumer has ready, of several batches if need be: what is ready together leaves in one write.
     /// False if nothing was.
-    fn apply_slice(&self, backlog: &mut FeedBacklog) -> bool {
+    fn apply_slice(&self, backlog: &mut FeedBacklog, unflushed: &mut Unflushed) -> bool {
         let Some(mut feed) = backlog.next() else {
             return false;
         };
         let mut hub = lock(&self.hub);
         let now = now();
-        let (mut items, mut bytes, mut work) = (0, 0, 0);
+        let mut work = 0;
         loop {
-            items += 1;
-            bytes += payload_len(&feed);
+            unflushed.add(&feed);
             work += hub.apply(feed, now);
-            if items >= ITEMS_PER_SLICE || bytes >= BYTES_PER_SLICE || work >= WORK_PER_SLICE {
+            if work >= WORK_PER_SLICE || unflushed.is_full() {
                 return true;
             }
             match backlog.next() {
@@ -215,7 +243,7 @@ mod tests {
         let mut slices = Vec::new();
         loop {
             let before = left(&backlog);
-            if !hub.apply_slice(&mut backlog) {
+            if !hub.apply_slice(&mut backlog, &mut Unflushed::default()) {
                 return slices;
             }
             slices.push(before - left(&backlog));
