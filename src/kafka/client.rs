@@ -28,11 +28,13 @@ const PREFERRED: [(&str, &str); 16] = [
     // A broker answers at once when there is something; this is how long it holds an empty answer.
     ("fetch.wait.max.ms", "250"),
     ("fetch.error.backoff.ms", "200"),
-    // With the default of 1 s a full local queue would pause a partition for that long while loading.
-    ("fetch.queue.backoff.ms", "20"),
+    // While anything waits for the reader nothing more is fetched, and this long after that. So while records stream in, one answer brings
+    // those of 2 ms instead of one or two: a third less processor time for the brokers and for us. The fetch that waits for a record
+    // after a silence is out already, and is not held up.
+    ("queued.min.messages", "1"),
+    ("fetch.queue.backoff.ms", "2"),
     // Bounds of what waits inside librdkafka (of all partitions together), and of one answer.
     ("queued.max.messages.kbytes", "16384"),
-    ("queued.min.messages", "20000"),
     ("fetch.message.max.bytes", "1048576"),
     ("fetch.max.bytes", "16777216"),
     // A partition that was just made is unknown to the consumer's own cache until this refresh.

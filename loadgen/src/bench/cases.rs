@@ -144,7 +144,10 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     stage.drain()?;
     figures.add(
         "fan_out",
-        paced_from_append(&mut stage, twenty, context.lasts * 2, |_| 0)?,
+        from_append(&mut stage, |stage| {
+            stage.paced(twenty, context.lasts * 2, |_| 0)?;
+            stage.drain()
+        })?,
     );
 
     let eight = Loop {
@@ -168,28 +171,21 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     Ok((figures, stage))
 }
 
-/// Paced, with each delivery's time since its append, or since it was published where nothing is appended.
-fn paced_from_append(
-    stage: &mut Stage,
-    plan: Paced,
-    lasts: Duration,
-    room: impl FnMut(u64) -> usize,
-) -> Result<Figures> {
+/// Measures, with each delivery's time since its append, or since it was published where nothing is appended.
+fn from_append(stage: &mut Stage, act: impl FnOnce(&mut Stage) -> Result<()>) -> Result<Figures> {
     stage.appended()?;
     stage.swarm.tally.log = Some(Vec::new());
-    let mut figures = stage.measured(|stage| {
-        stage.paced(plan, lasts, room)?;
-        stage.drain()
-    })?;
+    let mut figures = stage.measured(act)?;
     let seen = stage.swarm.tally.log.take().unwrap_or_default();
     let appended = stage.appended()?;
-    let since_append = seen.iter().map(|seen| {
-        // The broker's clock shows whole milliseconds; it appended no earlier than the record was sent.
-        let appended = appended
-            .as_ref()
-            .and_then(|times| times.get(&seen.number).copied());
-        seen.now_ns
-            .saturating_sub(appended.unwrap_or(0).max(seen.sent_ns))
+    let since_append = seen.iter().filter_map(|seen| {
+        let began = match &appended {
+            // The broker's clock shows whole milliseconds; it appended no earlier than the record was sent. Of what was in flight when
+            // the measurement began nothing is known.
+            Some(times) => seen.sent_ns.max(*times.get(&seen.number)?),
+            None => seen.sent_ns,
+        };
+        Some(seen.now_ns.saturating_sub(began))
     });
     let since_append: Vec<u64> = since_append.collect();
     for (name, quantile) in [("append_p50_ms", 0.5), ("append_p99_ms", 0.99)] {
@@ -256,7 +252,13 @@ fn rooms(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
         in_flight: 100,
         burst: 1,
     };
-    figures.add("rooms", stage.measure_closed(hundred, context.lasts, any)?);
+    stage.closed(hundred, WARM, &any)?;
+    figures.add(
+        "rooms",
+        from_append(&mut stage, |stage| {
+            stage.closed(hundred, context.lasts, &any)
+        })?,
+    );
     Ok((figures, stage))
 }
 
@@ -284,7 +286,10 @@ fn append(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
     stage.drain()?;
     figures.add(
         "append",
-        paced_from_append(&mut stage, plan, context.lasts * 2, any)?,
+        from_append(&mut stage, |stage| {
+            stage.paced(plan, context.lasts * 2, any)?;
+            stage.drain()
+        })?,
     );
     Ok((figures, stage))
 }
