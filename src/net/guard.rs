@@ -254,13 +254,19 @@ mod tests {
     use super::*;
     use crate::telemetry::Metrics;
 
+    impl Guard {
+        /// Of a connection in memory.
+        pub(crate) fn in_memory(tcp_peer: SocketAddr) -> Self {
+            let table = ConnectionTable::new(Metrics::new().delivery_times.clone());
+            let context = table.writers(Duration::from_secs(1), TaskTracker::new());
+            Self::new(0, tcp_peer, FrameWriter::new(MemorySocket::new(), context))
+        }
+    }
+
     #[tokio::test]
     async fn peer_is_the_tcp_peer_until_a_proxy_names_the_client() {
         let [tcp, client, other] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let table = ConnectionTable::new(Metrics::new().delivery_times.clone());
-        let context = table.writers(Duration::from_secs(1), TaskTracker::new());
-        let writer = FrameWriter::new(MemorySocket::new(), context);
-        let guard = Guard::new(0, tcp, writer);
+        let guard = Guard::in_memory(tcp);
         assert_eq!(guard.peer(), tcp);
         guard.set_peer(client);
         guard.set_peer(other);

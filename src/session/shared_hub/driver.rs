@@ -205,12 +205,16 @@ fn payload_len(feed: &Feed) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use fleetcast_core::domain::id::Id;
     use fleetcast_core::domain::publication::Ephemeral;
     use fleetcast_core::hub::HubSettings;
     use serde_json::value::RawValue;
 
+    use super::super::LANES_PER_FLUSH;
     use super::*;
+    use crate::net::Guard;
 
     fn ephemeral(bytes: usize) -> Feed {
         let payload = format!("\"{}\"", "x".repeat(bytes - 2));
@@ -222,14 +226,18 @@ mod tests {
         })
     }
 
-    /// How many items each slice applies of batches of these sizes.
-    fn slices(batches: &[usize], bytes: usize) -> Vec<usize> {
-        let hub = SharedHub::new(HubSettings {
+    fn hub() -> Arc<SharedHub> {
+        SharedHub::new(HubSettings {
             window_ms: 60_000,
             window_bytes: 1_000_000,
             latest_bytes: 0,
             named_partitions: 0,
-        });
+        })
+    }
+
+    /// How many items each slice applies of batches of these sizes.
+    fn slices(batches: &[usize], bytes: usize) -> Vec<usize> {
+        let hub = hub();
         let (sender, feed) = mpsc::channel(batches.len());
         for items in batches {
             let batch = (0..*items).map(|_| ephemeral(bytes)).collect();
@@ -265,6 +273,38 @@ mod tests {
         drop(sender);
         backlog.wait().await;
         assert!(backlog.next().is_none() && backlog.ended);
+    }
+
+    #[tokio::test]
+    async fn the_feed_is_looked_at_between_the_slices_of_a_flush_until_a_connection_may_wait_for_no_more()
+     {
+        let hub = hub();
+        let (sender, feed) = mpsc::channel(2);
+        let mut backlog = FeedBacklog::new(feed);
+        let mut unflushed = Unflushed::default();
+        let lanes = |slices: usize| {
+            for _ in 0..slices * LANES_PER_FLUSH - 1 {
+                hub.dirty(Arc::new(Guard::in_memory(([127, 0, 0, 1], 1).into())));
+            }
+        };
+        lanes(3);
+        for slice in 1..=3 {
+            sender.send(vec![ephemeral(100)]).await.expect("capacity");
+            assert!(hub.apply_slice(&mut backlog, &mut unflushed));
+            let applied = unflushed.items;
+            let dirty = hub.flush_slice(&mut unflushed).await;
+            assert_eq!((applied, dirty), (slice, slice < 3));
+        }
+        assert_eq!(unflushed.items, 0, "nothing waits any more");
+        lanes(3);
+        sender
+            .send(vec![ephemeral(UNFLUSHED_BYTES)])
+            .await
+            .expect("capacity");
+        assert!(hub.apply_slice(&mut backlog, &mut unflushed));
+        let dirty = hub.flush_slice(&mut unflushed).await;
+        assert!(!dirty, "all lanes are flushed before more is applied");
+        assert_eq!(unflushed.items, 0);
     }
 
     #[test]
