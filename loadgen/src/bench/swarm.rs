@@ -1,5 +1,6 @@
 //! The clients of a measurement: all on one thread, each a socket and a few numbers. See `tally` for what is checked.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use crate::protocol::{connect_packet, is_success, subscribe_packet};
 
 /// Connections that are being opened at a time.
 const OPENING: usize = 128;
+/// Clients that may wait are read for so long, then the others are looked at again.
+const SLICE: Duration = Duration::from_micros(500);
 /// Without any progress of those that connect or subscribe.
 const STALLED: Duration = Duration::from_secs(20);
 
@@ -30,6 +33,10 @@ pub(crate) struct Swarm {
     members: Vec<Member>,
     /// Keeps the cursors: only where clients come back, because it costs a copy for each event.
     pub(crate) keep_cursors: bool,
+    /// Those that catch up while others are measured: they are read behind the others, who would be on machines of their own.
+    pub(crate) may_wait: Vec<bool>,
+    /// Of those, the ones that have something to read or write.
+    waiting: VecDeque<(usize, bool)>,
     /// Sends the next command as soon as one is acknowledged; empty: commands are not repeated.
     pub(crate) command: Vec<u8>,
     pub(crate) tally: Tally,
@@ -55,6 +62,8 @@ impl Swarm {
             port,
             members: identities.into_iter().map(Member::new).collect(),
             keep_cursors: false,
+            may_wait: Vec::new(),
+            waiting: VecDeque::new(),
             command: Vec::new(),
             tally,
             connected: 0,
@@ -171,17 +180,33 @@ impl Swarm {
         Ok(())
     }
 
-    /// Waits at most so long for anything to come, and reads all that has come.
+    /// Waits at most so long for anything to come, and reads all that has come; of clients that may wait, some.
     pub(crate) fn turn(&mut self, wait: Duration) -> Result<()> {
+        let wait = if self.waiting.is_empty() {
+            wait
+        } else {
+            Duration::ZERO
+        };
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
-            self.serve(event.token().0, event.is_writable())?;
+            let (client, writable) = (event.token().0, event.is_writable());
+            if self.may_wait.get(client) == Some(&true) {
+                self.waiting.push_back((client, writable));
+            } else {
+                self.serve(client, writable)?;
+            }
         }
         self.events = events;
+        let begin = Instant::now();
+        while begin.elapsed() < SLICE
+            && let Some((client, writable)) = self.waiting.pop_front()
+        {
+            self.serve(client, writable)?;
+        }
         Ok(())
     }
 
