@@ -28,11 +28,11 @@ const PREFERRED: [(&str, &str); 16] = [
     // A broker answers at once when there is something; this is how long it holds an empty answer.
     ("fetch.wait.max.ms", "250"),
     ("fetch.error.backoff.ms", "200"),
-    // While anything waits for the reader nothing more is fetched, and this long after that. So while records stream in, one answer brings
-    // those of 2 ms instead of one or two: a third less processor time for the brokers and for us. The fetch that waits for a record
-    // after a silence is out already, and is not held up.
-    ("queued.min.messages", "1"),
-    ("fetch.queue.backoff.ms", "2"),
+    // With the default of 1 s a full local queue would pause a partition for that long while loading.
+    ("fetch.queue.backoff.ms", "20"),
+    // A low number would make fetches fewer and larger, and hold records up: librdkafka looks at the one queue of all partitions for each
+    // of them in turn, so a fetch may leave out a busy partition and wait fetch.wait.max.ms for the quiet ones.
+    ("queued.min.messages", "20000"),
     // Bounds of what waits inside librdkafka (of all partitions together), and of one answer.
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "1048576"),
