@@ -193,7 +193,7 @@ impl Scrape {
     }
 }
 
-/// Connections that ended before the router saw a request of them. Added to what others count under the same reasons, so by
+/// Connections that ended by what their requests were like. Added to what others count under the same reasons, so by
 /// the difference to the scrape before.
 fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
     let closed = |stats: &NetStats, label| stats.closed.get(label).copied().unwrap_or(0);
@@ -202,6 +202,8 @@ fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
         RejectReason::HeaderTimeout,
         RejectReason::HeaderLimit,
         RejectReason::BadHttp,
+        RejectReason::BadUpgrade,
+        RejectReason::BodyTimeout,
     ] {
         let label = reason.as_str();
         refused.add(reason, closed(now, label) - closed(before, label));
@@ -272,6 +274,8 @@ mod tests {
             (ConnectionEnd::HeaderTimeout, RejectReason::HeaderTimeout),
             (ConnectionEnd::HeaderLimit, RejectReason::HeaderLimit),
             (ConnectionEnd::BadHttp, RejectReason::BadHttp),
+            (ConnectionEnd::BadUpgrade, RejectReason::BadUpgrade),
+            (ConnectionEnd::BodyTimeout, RejectReason::BodyTimeout),
         ] {
             assert_eq!(close.label(), refused.as_str());
         }

@@ -137,7 +137,7 @@ impl Acceptor {
         let entrance = Entrance {
             router: self.router.clone(),
             guard: guard.clone(),
-            body_timeout: self.settings.body_timeout,
+            body: self.settings.body,
             keep_alive: KeepAlive {
                 table: self.table.clone(),
                 most: self.settings.max_connections / 4 * 3,

@@ -26,6 +26,8 @@ pub enum ConnectionEnd {
     HeaderLimit,
     /// Bytes that are no HTTP/1 request.
     BadHttp,
+    /// A request for a WebSocket that is not as RFC 6455 says.
+    BadUpgrade,
     /// The other side took no byte for the whole of `slow_client_timeout`.
     WriteStall,
     /// The other side sent on and on, and took too little of what it was sent.
@@ -54,6 +56,7 @@ impl ConnectionEnd {
             Self::BodyTimeout => "body_timeout",
             Self::HeaderLimit => "header_limit",
             Self::BadHttp => "bad_http",
+            Self::BadUpgrade => "bad_upgrade",
             Self::WriteStall => "write_stall",
             Self::OneSided => "one_sided",
             Self::Kicked(reason) => reason,

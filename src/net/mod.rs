@@ -46,6 +46,8 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timed_body;
+mod websocket_request;
 mod writer;
 
 use std::io;
@@ -65,6 +67,7 @@ pub use lane_flush::LaneFlush;
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
 pub use stream::GuardedStream;
 pub use table::{ConnectionTable, NetStats};
+pub use timed_body::BodyLimits;
 
 /// Connections that the kernel keeps for us while the loop is busy: a whole fleet reconnects at once after a deploy.
 const BACKLOG: u32 = 4096;
@@ -83,8 +86,8 @@ pub struct NetSettings {
     pub header_timeout: Duration,
     /// How long a connection is kept between two requests, announced to clients; whole seconds, and zero: not at all.
     pub keep_alive: Duration,
-    /// For a complete request body.
-    pub body_timeout: Duration,
+    /// For a request body.
+    pub body: BodyLimits,
     /// A write of which the peer takes no byte for so long ends the connection.
     pub slow_client_timeout: Duration,
     /// `TCP_USER_TIMEOUT`: ends peers that have vanished while all of ours waits in the kernel. Well above
@@ -154,7 +157,7 @@ impl NetSettings {
         Self {
             header_timeout: Duration::from_secs(5),
             keep_alive: timeouts.keep_alive,
-            body_timeout: Duration::from_secs(30),
+            body: BodyLimits::default(),
             slow_client_timeout,
             user_timeout: slow_client_timeout.saturating_mul(2),
             send_buffer: SEND_BUFFER,

@@ -1,24 +1,23 @@
 //! What is done to each request before the router sees it, and to the response.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, FORWARDED, TRANSFER_ENCODING, VIA};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use axum::response::IntoResponse;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep};
+use hyper::body::{Body as _, Incoming};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::guard::{ConnectionEnd, Guard};
 use super::table::ConnectionTable;
+use super::timed_body::{BodyLimits, TimedBody};
+use super::websocket_request;
 use crate::problem::Problem;
 
 /// Seconds; clients that meet a full server should not all retry at once; stock ones add their own jitter.
@@ -29,7 +28,7 @@ const RETRY_AFTER_SECONDS: u32 = 5;
 pub(super) struct Entrance {
     pub(super) router: Router,
     pub(super) guard: Arc<Guard>,
-    pub(super) body_timeout: Duration,
+    pub(super) body: BodyLimits,
     pub(super) keep_alive: KeepAlive,
     /// The connection is over the cap: only these paths are answered, once.
     pub(super) only: Option<&'static [&'static str]>,
@@ -82,10 +81,16 @@ impl Entrance {
         self.guard.next_request(may_reset);
         let mut response = match self.only {
             Some(paths) if !paths.contains(&request.uri().path()) => full(),
-            _ => {
-                let request = self.own(request);
-                self.router.call(request).await?
-            }
+            _ => match websocket_request::refused(request.headers()) {
+                None => {
+                    let request = self.own(request);
+                    self.router.call(request).await?
+                }
+                Some(refusal) => {
+                    self.guard.note(ConnectionEnd::BadUpgrade);
+                    refusal
+                }
+            },
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.guard.set_upgraded();
@@ -109,12 +114,7 @@ impl Entrance {
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
-            Body::new(TimedBody {
-                body,
-                guard: self.guard.clone(),
-                timeout: self.body_timeout,
-                deadline: None,
-            })
+            Body::new(TimedBody::new(body, self.guard.clone(), self.body))
         };
         Request::from_parts(parts, body)
     }
@@ -160,50 +160,4 @@ fn full() -> Response<Body> {
     Problem::new(status, "max_connections", "too many connections")
         .retry_after(RETRY_AFTER_SECONDS)
         .into_response()
-}
-
-/// A request body that must be complete by a deadline, so that a trickle cannot hold a handler for ever.
-struct TimedBody {
-    body: Incoming,
-    guard: Arc<Guard>,
-    timeout: Duration,
-    /// Runs from the first time that the body had to be waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum BodyError {
-    #[error("request body did not come in time")]
-    Timeout,
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-}
-
-impl hyper::body::Body for TimedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)));
-        }
-        let timeout = self.timeout;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(timeout)));
-        ready!(deadline.as_mut().poll(cx));
-        self.guard.note(ConnectionEnd::BodyTimeout);
-        Poll::Ready(Some(Err(BodyError::Timeout)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -139,6 +139,8 @@ labels! {
         HeaderLimit = "header_limit",
         BodyLimit = "body_limit",
         BadHttp = "bad_http",
+        BadUpgrade = "bad_upgrade",
+        BodyTimeout = "body_timeout",
         BadMethod = "bad_method",
         BadTransport = "bad_transport",
         BadSid = "bad_sid",

@@ -1,6 +1,8 @@
 //! Engine.IO requests that no stock client of today sends: refused with a status, and no session is made.
 
-use crate::harness::{Kafka, TestApp, request};
+use serde_json::json;
+
+use crate::harness::{Client, Kafka, TestApp, dispatcher, request};
 
 /// What the library answers: no such transport, no such session, another version of the protocol.
 const TRANSPORT: &str = "0";
@@ -49,4 +51,43 @@ async fn a32_a33_a79_requests_for_what_does_not_exist_make_no_session() {
         (&stats["sessions"], &stats["connections"]),
         (&0.into(), &0.into())
     );
+}
+
+#[tokio::test]
+async fn a_websocket_is_asked_for_as_rfc_6455_says_or_there_is_none() {
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let ask = async |key: &str, version: &str| {
+        let headers = [
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Key", key),
+            ("Sec-WebSocket-Version", version),
+        ];
+        let headers = [&headers[..], &[("Connection", "Upgrade")]].concat();
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        request(app.public, "GET", target, &headers, "")
+            .await
+            .unwrap()
+    };
+    for (key, version) in [("", "13"), ("AAAA", "13"), (KEY, "12"), (KEY, "")] {
+        let answer = ask(key, version).await;
+        let code = answer.json()["code"].clone();
+        assert_eq!(
+            (answer.status, code),
+            (400, "bad_upgrade".into()),
+            "{key} {version}"
+        );
+        let names = answer.header("sec-websocket-version");
+        assert_eq!(names, (version != "13").then_some("13"), "{key} {version}");
+    }
+    // As any client asks.
+    Client::connect(app.public, &json!({ "token": dispatcher("u1", "o1") }))
+        .await
+        .cut();
+    let refused = app
+        .metrics()
+        .await
+        .value("fleetcast_refused_total{reason=\"bad_upgrade\"}");
+    assert_eq!(refused, 4);
 }

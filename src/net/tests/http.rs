@@ -87,6 +87,42 @@ async fn a_stalled_request_body_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_request_body_must_come_at_a_pace_and_as_a_whole() {
+    let net = TestNet::start(router(), settings());
+    // Bytes every 20 ms, and how the request ends.
+    for (bytes, pieces, ends) in [
+        // 50 bytes in 200 ms: too little of it comes.
+        (5, 40, false),
+        // 500 bytes in 200 ms, and still not all in 600 ms.
+        (50, 100, false),
+        (50, 15, true),
+    ] {
+        let before = net.closed("body_timeout");
+        let mut peer = net.connect().await;
+        let length = bytes * pieces;
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        peer.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..pieces {
+            if peer.write_all(&vec![b'x'; bytes]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let answer = read_to_close(&mut peer).await;
+        let whole = answer.ends_with(&"x".repeat(length));
+        assert_eq!(whole, ends, "{bytes} * {pieces}: {answer}");
+        assert_eq!(
+            net.closed("body_timeout") - before,
+            u64::from(!ends),
+            "{bytes} * {pieces}"
+        );
+    }
+    net.finish().await;
+}
+
+#[tokio::test]
 async fn headers_over_the_limits_are_refused_and_the_connection_closed() {
     let net = TestNet::start(router(), settings());
     let many = "a: b\r\n".repeat(200);

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ConnectionTable, FrameHead, Guard, NetSettings, Observer, RecordObserver, RecordStamp,
-    Stopping, bind, serve,
+    BodyLimits, ConnectionTable, FrameHead, Guard, NetSettings, Observer, RecordObserver,
+    RecordStamp, Stopping, bind, serve,
 };
 
 /// What the tests wait for at most, on a busy machine.
@@ -35,7 +35,11 @@ fn settings() -> NetSettings {
     NetSettings {
         header_timeout: Duration::from_millis(200),
         keep_alive: Duration::from_secs(1),
-        body_timeout: Duration::from_millis(300),
+        body: BodyLimits {
+            whole: Duration::from_millis(600),
+            span: Duration::from_millis(200),
+            least: 100,
+        },
         slow_client_timeout: Duration::from_millis(500),
         user_timeout: LONG,
         send_buffer: 16 * 1024,
