@@ -74,7 +74,7 @@ impl Reload {
             auth,
             ..
         } = &self.settings;
-        self.verifier.set_secrets(&auth.keys.secrets);
+        self.verifier.set_secrets(&auth.own.keys.secrets);
         self.verifier.reload();
         // Before the policy: connections made from now on have the ids that it asks for.
         self.verifier.set_claim_rules(profile.claim_rules());

@@ -55,25 +55,28 @@ pub fn mint(
     }
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("sub", json!(grant.user));
-    set("organization_id", json!(grant.organisation));
-    set("roles", json!(grant.roles));
     set("iat", json!(now_unix));
     set("exp", json!(now_unix.saturating_add(lifetime)));
-    if let Some(name) = &grant.name {
-        set("name", json!(name));
-    }
     for (claim, ids) in &grant.ids {
         set(claim, json!(ids));
     }
     if !grant.scopes.is_empty() {
         set("scope", json!(grant.scopes.join(" ")));
     }
-    if let Some(issuer) = &settings.issuer {
+    if let Some(issuer) = &settings.own.issuer {
         set("iss", json!(issuer));
     }
-    if let Some(audience) = &settings.audience {
+    if let Some(audience) = settings.own.audiences.first() {
         set("aud", json!(audience));
+    }
+    let paths = &settings.own.paths;
+    paths.user.put(&mut claims, json!(grant.user));
+    paths
+        .organisation
+        .put(&mut claims, json!(grant.organisation));
+    paths.roles.put(&mut claims, json!(grant.roles));
+    if let Some(name) = &grant.name {
+        paths.name.put(&mut claims, json!(name));
     }
     let rules = ClaimRules {
         listed: grant.ids.keys().cloned().collect(),
@@ -88,10 +91,10 @@ pub fn sign(
     rules: &ClaimRules,
     settings: &AuthSettings,
 ) -> Result<String, MintError> {
-    Claims::from_json(claims, rules)?;
+    Claims::from_json(claims, &settings.own.paths, rules)?;
     let secret = secret(settings)?;
     let bytes = secret.expose_secret().as_bytes();
-    let allowed = Allowed(settings.keys.algorithms.clone());
+    let allowed = Allowed(settings.own.keys.algorithms.clone());
     let algorithm = Key::secret(None, bytes, None, &allowed)
         .and_then(|key| key.first_algorithm())
         .ok_or(MintError::Algorithm)?;
@@ -101,10 +104,10 @@ pub fn sign(
 
 /// The first one: the others are being retired.
 fn secret(settings: &AuthSettings) -> Result<SecretString, MintError> {
-    if let Some(secret) = settings.keys.secrets.first() {
+    if let Some(secret) = settings.own.keys.secrets.first() {
         return Ok(secret.clone());
     }
-    let files = settings.keys.files();
+    let files = settings.own.keys.files();
     let file = files
         .iter()
         .find(|file| file.format == KeyFormat::Secrets)

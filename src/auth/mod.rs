@@ -8,6 +8,7 @@
 
 mod algorithm;
 mod files;
+mod issuer;
 mod jwks;
 mod keyring;
 mod keys;
@@ -33,12 +34,13 @@ pub use algorithm::algorithm;
 pub use keyring::KeyHealth;
 pub use mint::{Grant, MintError, mint, sign};
 pub use secret::jwt_secret;
-pub use sources::{AuthSettings, JwksSource, KeySources, check as check_keys};
+pub use sources::{AuthSettings, IssuerSettings, JwksSource, KeySources, check as check_keys};
 
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
-use keyring::{Keyring, Outlook, RefreshIntervals};
+use issuer::TokenIssuer;
+use keyring::{Outlook, RefreshIntervals};
 use token::UnverifiedToken;
 
 /// A longer token is not looked at, in bytes.
@@ -55,10 +57,12 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(4);
 const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// Verifies tokens. Cheap to share behind an `Arc`; holds the keys.
+#[derive(Debug)]
 pub struct Verifier {
-    keyring: Arc<Keyring>,
-    issuer: Option<String>,
-    audience: Option<String>,
+    /// At least one, and each by another `iss`: a key verifies only the tokens of its own issuer.
+    issuers: Vec<TokenIssuer>,
+    /// The first of them is that of the variables.
+    has_own: bool,
     leeway: u64,
     /// How long after `exp` a token is still good, in seconds.
     expiry_grace: u64,
@@ -96,6 +100,8 @@ pub enum TokenDefect {
     Algorithm,
     #[error("its header asks for an extension (crit)")]
     Critical,
+    #[error("its header says that it is of another type (typ): neither JWT nor at+jwt")]
+    Type,
     #[error("its signature does not fit the key")]
     Signature,
     #[error("its key (kid) is not one of ours")]
@@ -116,6 +122,8 @@ pub enum TokenDefect {
     Issuer,
     #[error("it is for another audience (aud)")]
     Audience,
+    #[error("its issuer may not speak for this organisation")]
+    Organisation,
     #[error(transparent)]
     Claims(ClaimsError),
 }
@@ -155,10 +163,12 @@ impl Verifier {
     }
 
     fn at_pace(settings: &AuthSettings, pace: RefreshIntervals) -> anyhow::Result<Self> {
+        let issuers = settings.issuers();
         Ok(Self {
-            keyring: Arc::new(Keyring::open(&settings.keys, pace)?),
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
+            issuers: issuers
+                .map(|issuer| TokenIssuer::open(issuer, pace))
+                .collect::<anyhow::Result<_>>()?,
+            has_own: !settings.own.keys.is_empty(),
             leeway: settings.leeway.as_secs(),
             expiry_grace: settings.leeway.min(EXPIRY_GRACE).as_secs(),
             max_lifetime: settings.max_lifetime.map(|longest| longest.as_secs()),
@@ -168,20 +178,26 @@ impl Verifier {
 
     /// Keeps the keys current until the process stops.
     pub fn keep(&self, metrics: &Metrics, lifecycle: &Lifecycle) {
-        let files = (self.keyring.clone()).keep_files(metrics.clone(), lifecycle.stopping());
-        lifecycle.spawn("key files", files);
-        let server = (self.keyring.clone()).keep_server(metrics.clone(), lifecycle.stopping());
-        lifecycle.spawn("key server", server);
+        for TokenIssuer { keyring, .. } in &self.issuers {
+            let files = (keyring.clone()).keep_files(metrics.clone(), lifecycle.stopping());
+            lifecycle.spawn("key files", files);
+            let server = (keyring.clone()).keep_server(metrics.clone(), lifecycle.stopping());
+            lifecycle.spawn("key server", server);
+        }
     }
 
     /// Has all sources read again, soon. What cannot be used leaves the old keys in place and is logged.
     pub fn reload(&self) {
-        self.keyring.reload();
+        for issuer in &self.issuers {
+            issuer.keyring.reload();
+        }
     }
 
     /// Takes these in place of the settings' own secrets that it was opened with.
     pub fn set_secrets(&self, secrets: &[SecretString]) {
-        self.keyring.set_secrets(secrets);
+        if let Some(own) = self.issuers.first().filter(|_| self.has_own) {
+            own.keyring.set_secrets(secrets);
+        }
     }
 
     /// Reads claims by these rules from now on.
@@ -190,19 +206,41 @@ impl Verifier {
     }
 
     pub fn keys(&self) -> KeyHealth {
-        self.keyring.health()
+        // One that is away keeps no other issuer's clients out: its own are answered that their key is not known yet.
+        let mut all = KeyHealth {
+            known: false,
+            problem: None,
+        };
+        for issuer in &self.issuers {
+            let KeyHealth { known, problem } = issuer.keyring.health();
+            all.known |= known;
+            let problem = problem.map(|problem| match &issuer.name {
+                Some(name) if self.issuers.len() > 1 => format!("{name}: {problem}"),
+                _ => problem,
+            });
+            all.problem = match (all.problem, problem) {
+                (Some(first), Some(more)) => Some(format!("{first}; {more}")),
+                (one, other) => one.or(other),
+            };
+        }
+        all
     }
 
-    /// Asks the key server, if there is one, and waits for its answer: for the command line, which has no `keep`.
-    pub async fn ask_key_server(&self) -> anyhow::Result<()> {
-        self.keyring.ask_now(&Metrics::new()).await
+    /// Asks the key server of this token's issuer, if it has one, and waits for its answer: for the command line, which has no `keep`.
+    pub async fn ask_key_server(&self, token: &str) -> anyhow::Result<()> {
+        match self.issuer(token) {
+            Ok(issuer) => issuer.keyring.ask_now(&Metrics::new()).await,
+            // It is refused whatever the keys are.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The claims of a token that is good at `now_unix` (seconds). If its key is not known, this looks for it, and waits at
     /// most a second.
     pub async fn verify(&self, token: &str, now_unix: u64) -> Result<Claims, TokenError> {
         let reject = |why| TokenError::Rejected(Rejected::new(why));
-        let mut unverified = match self.check(token, now_unix) {
+        let issuer = self.issuer(token).map_err(reject)?;
+        let mut unverified = match self.check(issuer, token, now_unix) {
             Ok(claims) => return Ok(claims),
             Err(unverified) => unverified,
         };
@@ -211,22 +249,22 @@ impl Verifier {
         };
         // What no key can mend needs no look-up: old tokens outlive their keys.
         token::unsigned(token)
-            .and_then(|claims| self.accept(&claims, now_unix))
+            .and_then(|claims| self.accept(issuer, &claims, now_unix))
             .map_err(reject)?;
-        let mut progress = self.keyring.subscribe();
-        let first = self.keyring.ask(token, algorithm);
+        let mut progress = issuer.keyring.subscribe();
+        let first = issuer.keyring.ask(token, algorithm);
         let deadline = Instant::now() + LOOK_UP;
         loop {
             // In this order: what the progress counts is in the keys.
             let now = *progress.borrow_and_update();
-            match self.check(token, now_unix) {
+            match self.check(issuer, token, now_unix) {
                 Ok(claims) => return Ok(claims),
                 Err(error) => unverified = error,
             }
             let UnverifiedToken::NoKey(why, algorithm) = unverified else {
                 return Err(reject(unverified.why()));
             };
-            match self.keyring.outlook(algorithm, first, now) {
+            match issuer.keyring.outlook(algorithm, first, now) {
                 Outlook::Settled => return Err(reject(why)),
                 Outlook::Later => return Err(TokenError::KeyUnavailable),
                 Outlook::Wait => {}
@@ -249,7 +287,8 @@ impl Verifier {
 
     /// Decides with the keys that are known, and looks for none.
     pub fn verify_now(&self, token: &str, now_unix: u64) -> Result<Claims, Rejected> {
-        self.check(token, now_unix)
+        let issuer = self.issuer(token).map_err(Rejected::new)?;
+        self.check(issuer, token, now_unix)
             .map_err(|unverified| Rejected::new(unverified.why()))
     }
 
@@ -258,53 +297,53 @@ impl Verifier {
         claims.expires.saturating_add(self.expiry_grace)
     }
 
-    fn check(&self, token: &str, now: u64) -> Result<Claims, UnverifiedToken> {
+    /// Whose keys a token is verified with. Where there are several, `iss` says it before any signature is checked.
+    fn issuer(&self, token: &str) -> Result<&TokenIssuer, TokenDefect> {
         if token.is_empty() {
-            return Err(TokenDefect::Missing.into());
+            return Err(TokenDefect::Missing);
         }
         if token.len() > MAX_TOKEN {
-            return Err(TokenDefect::TooLong.into());
+            return Err(TokenDefect::TooLong);
         }
-        let claims = token::open(token, &self.keyring.keys())?;
-        Ok(self.accept(&claims, now)?)
+        if let [only] = self.issuers.as_slice() {
+            return Ok(only);
+        }
+        let named = token::issuer(token)?;
+        let is_named = |issuer: &&TokenIssuer| issuer.name.as_deref() == Some(&named);
+        (self.issuers.iter().find(is_named)).ok_or(TokenDefect::Issuer)
+    }
+
+    fn check(
+        &self,
+        issuer: &TokenIssuer,
+        token: &str,
+        now: u64,
+    ) -> Result<Claims, UnverifiedToken> {
+        let claims = token::open(token, &issuer.keyring.keys())?;
+        Ok(self.accept(issuer, &claims, now)?)
     }
 
     /// Everything but the signature.
-    fn accept(&self, claims: &Map<String, Value>, now: u64) -> Result<Claims, TokenDefect> {
+    fn accept(
+        &self,
+        issuer: &TokenIssuer,
+        claims: &Map<String, Value>,
+        now: u64,
+    ) -> Result<Claims, TokenDefect> {
         let iat_ahead = IAT_AHEAD.as_secs();
         token::check_times(claims, now, self.leeway, self.expiry_grace, iat_ahead)?;
         if let Some(longest) = self.max_lifetime {
             token::check_lifetime(claims, now, self.leeway, longest)?;
         }
-        if let Some(issuer) = &self.issuer {
-            token::check_issuer(claims, issuer)?;
-        }
-        if let Some(audience) = &self.audience {
-            token::check_audience(claims, audience)?;
-        }
-        Claims::from_json(claims, &self.rules.load()).map_err(TokenDefect::Claims)
-    }
-}
-
-/// Keys are not shown.
-impl fmt::Debug for Verifier {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Verifier")
-            .field("keys", &self.keyring.keys().0.len())
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .field("leeway", &self.leeway)
-            .field("expiry_grace", &self.expiry_grace)
-            .field("max_lifetime", &self.max_lifetime)
-            .field("rules", &self.rules.load())
-            .finish()
+        issuer.accept(claims, &self.rules.load())
     }
 }
 
 #[cfg(test)]
-mod test_keys;
+pub(crate) mod test_keys;
 
+#[cfg(test)]
+mod issuer_tests;
 #[cfg(test)]
 mod key_source_tests;
 #[cfg(test)]

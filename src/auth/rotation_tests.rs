@@ -28,9 +28,11 @@ const RELUCTANT: RefreshIntervals = RefreshIntervals {
 
 pub(super) fn settings(keys: KeySources) -> AuthSettings {
     AuthSettings {
-        keys,
-        issuer: None,
-        audience: None,
+        own: IssuerSettings {
+            keys,
+            ..IssuerSettings::default()
+        },
+        others: Vec::new(),
         leeway: Duration::from_secs(10),
         max_lifetime: None,
         allow_query_token: true,

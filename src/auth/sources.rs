@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fleetcast_core::domain::claims::ClaimPaths;
+use fleetcast_core::domain::id::Id;
 use jsonwebtoken::Algorithm;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,16 +15,30 @@ use super::keys::{Allowed, Key};
 /// What a token must be to be accepted.
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
-    pub keys: KeySources,
-    pub issuer: Option<String>,
-    pub audience: Option<String>,
+    /// That of the variables. May have no keys where others are listed.
+    pub own: IssuerSettings,
+    /// `[[jwt.issuers]]`.
+    pub others: Vec<IssuerSettings>,
     pub leeway: Duration,
     /// Longest accepted time from issue to expiry.
     pub max_lifetime: Option<Duration>,
     pub allow_query_token: bool,
 }
 
-/// All sources count together. At least one is there.
+/// Whose tokens are accepted, and what they say.
+#[derive(Debug, Clone, Default)]
+pub struct IssuerSettings {
+    /// What `iss` must be. Only a single issuer may go without.
+    pub issuer: Option<String>,
+    /// One of them must be in `aud`. Empty: it is not looked at.
+    pub audiences: Vec<String>,
+    pub keys: KeySources,
+    /// `None`: it may speak for any.
+    pub organisations: Option<BTreeSet<Id>>,
+    pub paths: ClaimPaths,
+}
+
+/// All sources count together.
 #[derive(Debug, Clone, Default)]
 pub struct KeySources {
     /// `JWT_SECRET`, which new tokens are signed with, and `JWT_SECRET_PREVIOUS`.
@@ -43,7 +59,32 @@ pub enum JwksSource {
     Url(String),
 }
 
+impl AuthSettings {
+    /// Those that have keys.
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &IssuerSettings> {
+        let all = std::iter::once(&self.own).chain(&self.others);
+        all.filter(|issuer| !issuer.keys.is_empty())
+    }
+
+    /// Whose rules hold for a token that names this issuer: the only one there is, or that of this name.
+    pub fn issuer_of(&self, named: Option<&str>) -> Option<&IssuerSettings> {
+        let mut all = self.issuers();
+        if self.issuers().count() == 1 {
+            all.next()
+        } else {
+            all.find(|issuer| named.is_some() && issuer.issuer.as_deref() == named)
+        }
+    }
+}
+
 impl KeySources {
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty()
+            && self.secret_file.is_none()
+            && self.public_key_files.is_empty()
+            && self.jwks.is_none()
+    }
+
     pub(super) fn files(&self) -> Vec<KeyFile> {
         let file = |format| {
             move |path: &PathBuf| KeyFile {

@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 /// An issuer of tokens.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     pub(super) algorithm: Algorithm,
     key: EncodingKey,
     /// SPKI in PEM.
@@ -23,7 +23,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn rsa(size: KeySize) -> Self {
+    pub(crate) fn rsa(size: KeySize) -> Self {
         let pair = RsaPair::generate(size).unwrap();
         let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
@@ -75,7 +75,7 @@ impl Issuer {
     }
 
     /// The public key as an entry of a JWKS.
-    pub(super) fn jwk(&self, kid: Option<&str>) -> Value {
+    pub(crate) fn jwk(&self, kid: Option<&str>) -> Value {
         let decoding = [
             jsonwebtoken::DecodingKey::from_rsa_pem,
             jsonwebtoken::DecodingKey::from_ec_pem,
@@ -89,7 +89,7 @@ impl Issuer {
         serde_json::to_value(jwk).unwrap()
     }
 
-    pub(super) fn token(&self, kid: Option<&str>, claims: &Value) -> String {
+    pub(crate) fn token(&self, kid: Option<&str>, claims: &Value) -> String {
         self.token_with(self.algorithm, kid, claims)
     }
 
@@ -101,7 +101,11 @@ impl Issuer {
     ) -> String {
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);
-        jsonwebtoken::encode(&header, claims, &self.key).unwrap()
+        self.token_by(&header, claims)
+    }
+
+    pub(super) fn token_by(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.key).unwrap()
     }
 
     /// Signed by this issuer's algorithm, whatever the header says.
@@ -114,7 +118,7 @@ impl Issuer {
     }
 }
 
-pub(super) fn jwks(keys: &[Value]) -> String {
+pub(crate) fn jwks(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 

@@ -15,12 +15,16 @@ pub(super) const NOW: u64 = 1_800_000_000;
 
 pub(super) fn settings(issuer: Option<&str>, audience: Option<&str>) -> AuthSettings {
     AuthSettings {
-        keys: KeySources {
-            secrets: vec![SecretString::from(SECRET)],
-            ..KeySources::default()
+        own: IssuerSettings {
+            keys: KeySources {
+                secrets: vec![SecretString::from(SECRET)],
+                ..KeySources::default()
+            },
+            issuer: issuer.map(str::to_owned),
+            audiences: audience.map(str::to_owned).into_iter().collect(),
+            ..IssuerSettings::default()
         },
-        issuer: issuer.map(str::to_owned),
-        audience: audience.map(str::to_owned),
+        others: Vec::new(),
         leeway: Duration::from_secs(10),
         max_lifetime: None,
         allow_query_token: true,
@@ -125,11 +129,11 @@ fn wrong_claims_are_refused_each_for_its_reason() {
         (json!({"iat": "now"}), TokenDefect::NotATime("iat")),
         (
             json!({"sub": null}),
-            TokenDefect::Claims(ClaimsError::Missing("sub")),
+            TokenDefect::Claims(ClaimsError::Missing("sub".to_owned())),
         ),
         (
             json!({"organization_id": null}),
-            TokenDefect::Claims(ClaimsError::Missing("organization_id")),
+            TokenDefect::Claims(ClaimsError::Missing("organization_id".to_owned())),
         ),
     ] {
         assert_eq!(refused(&token(&changes)).why, why, "{changes}");
@@ -345,7 +349,7 @@ fn a_token_may_not_live_longer_than_the_longest_lifetime() {
 #[test]
 fn several_secrets_hold_at_once_and_the_first_signs() {
     let mut both = settings(None, None);
-    both.keys.secrets.push(SecretString::from(OTHER_SECRET));
+    both.own.keys.secrets.push(SecretString::from(OTHER_SECRET));
     let verifier = Verifier::open(&both).unwrap();
     let good = claims(&json!({}));
     for secret in [SECRET, OTHER_SECRET] {
@@ -485,6 +489,7 @@ fn claim_rules_apply_from_the_moment_they_are_set() {
     verifier.set_claim_rules(ClaimRules {
         default_organisation: Id::parse("acme").ok(),
         listed: ["projects".to_owned()].into(),
+        ..ClaimRules::default()
     });
     let claims = verifier.verify_now(&token, NOW).unwrap();
     assert_eq!(claims.organisation.as_str(), "acme");

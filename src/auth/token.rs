@@ -46,6 +46,9 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unv
     if header.contains_key("crit") {
         return Err(TokenDefect::Critical.into());
     }
+    if !is_access_token(&header) {
+        return Err(TokenDefect::Type.into());
+    }
     let algorithm: Algorithm = header
         .get("alg")
         .and_then(Value::as_str)
@@ -76,6 +79,19 @@ pub(super) fn open(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Unv
         }
     }
     Err(otherwise)
+}
+
+/// RFC 7519 (5.1) and RFC 9068 (2.1). An issuer signs other things with the same keys, such as logout tokens.
+fn is_access_token(header: &Map<String, Value>) -> bool {
+    match header.get("typ") {
+        None | Some(Value::Null) => true,
+        Some(Value::String(typ)) => {
+            let typ = typ.to_ascii_lowercase();
+            let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+            matches!(typ, "jwt" | "at+jwt")
+        }
+        Some(_) => false,
+    }
 }
 
 /// What the token says, without a look at its signature: good for rejecting it early, and for nothing else.
@@ -183,6 +199,15 @@ fn time(
     }
 }
 
+/// Who says to have issued a token, without a look at its signature: good for choosing the keys.
+pub(super) fn issuer(token: &str) -> Result<String, TokenDefect> {
+    match unsigned(token)?.remove("iss") {
+        None | Some(Value::Null) => Err(TokenDefect::MissingClaim("iss")),
+        Some(Value::String(issuer)) => Ok(issuer),
+        Some(_) => Err(TokenDefect::Issuer),
+    }
+}
+
 pub(super) fn check_issuer(claims: &Map<String, Value>, issuer: &str) -> Result<(), TokenDefect> {
     match claims.get("iss") {
         None | Some(Value::Null) => Err(TokenDefect::MissingClaim("iss")),
@@ -191,17 +216,16 @@ pub(super) fn check_issuer(claims: &Map<String, Value>, issuer: &str) -> Result<
     }
 }
 
-/// One audience or a list of them (RFC 7519, 4.1.3), of which we must be one.
+/// One audience or a list of them (RFC 7519, 4.1.3), of which one must be ours.
 pub(super) fn check_audience(
     claims: &Map<String, Value>,
-    audience: &str,
+    ours: &[String],
 ) -> Result<(), TokenDefect> {
+    let is_ours = |one: &Value| ours.iter().any(|our| one == our.as_str());
     let named = match claims.get("aud") {
         None | Some(Value::Null) => return Err(TokenDefect::MissingClaim("aud")),
-        Some(Value::String(text)) => text == audience,
-        Some(Value::Array(list)) => {
-            list.iter().all(Value::is_string) && list.iter().any(|one| one == audience)
-        }
+        Some(text @ Value::String(_)) => is_ours(text),
+        Some(Value::Array(list)) => list.iter().all(Value::is_string) && list.iter().any(is_ours),
         Some(_) => false,
     };
     if named {

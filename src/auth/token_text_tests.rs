@@ -136,7 +136,7 @@ fn null_in_a_token_is_as_if_it_were_not_there() {
             "organization_id",
         ),
     ] {
-        let why = TokenDefect::Claims(ClaimsError::Missing(missing));
+        let why = TokenDefect::Claims(ClaimsError::Missing(missing.to_owned()));
         assert_eq!(check(HS256, &claims, None), Err(why), "{claims}");
     }
 }

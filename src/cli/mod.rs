@@ -14,6 +14,7 @@ mod produce;
 mod profile;
 mod serve;
 mod token;
+mod token_steps;
 mod topics;
 
 use std::collections::BTreeMap;

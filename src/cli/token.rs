@@ -12,6 +12,7 @@ use fleetcast_core::domain::claims::{ClaimRules, Claims, FIXED_CLAIMS, NumericDa
 use fleetcast_core::domain::client_json;
 use serde_json::{Map, Value};
 
+use super::token_steps::steps;
 use super::{Exit, bad_configuration, plain, print};
 use crate::auth::{Grant, MAX_TOKEN, Verifier, mint};
 use crate::clock;
@@ -34,10 +35,10 @@ pub(super) enum TokenCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Mint {
-    /// User: 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+    /// User: 1 to 128 characters, none of them a control character
     #[arg(long, value_name = "USER")]
     sub: String,
-    /// Organisation, written as the user
+    /// Organisation: 1 to 64 characters of A-Z, a-z, 0-9, _ and -
     #[arg(long, value_name = "ORGANISATION")]
     org: String,
     /// A role; may be given more than once
@@ -82,7 +83,7 @@ pub(super) fn run(
             Err(problems) => Ok(bad_configuration(&problems)),
         },
         TokenCommand::Inspect(arguments) => match Settings::token_rules_from_map(environment) {
-            Ok((settings, rules)) => run_inspect(&settings, rules, arguments),
+            Ok((settings, rules)) => run_inspect(&settings, &rules, arguments),
             Err(problems) => Ok(bad_configuration(&problems)),
         },
     }
@@ -115,7 +116,7 @@ fn run_mint(settings: &AuthSettings, arguments: Mint) -> anyhow::Result<Exit> {
 
 fn run_inspect(
     settings: &AuthSettings,
-    rules: ClaimRules,
+    rules: &ClaimRules,
     arguments: Inspect,
 ) -> anyhow::Result<Exit> {
     let token = match arguments.token {
@@ -126,18 +127,19 @@ fn run_inspect(
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
     let now = now();
     let verifier = Verifier::open(settings)?;
-    verifier.set_claim_rules(rules);
+    verifier.set_claim_rules(rules.clone());
     // There is nothing else to do while it answers.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(verifier.ask_key_server())?;
+        .block_on(verifier.ask_key_server(token))?;
     let verdict = verifier.verify_now(token, now);
     let mut text = String::new();
     // Without them the verdict alone says enough.
     if let Some((header, claims)) = unverified(token) {
         describe(&mut text, &header, &claims, now)?;
+        steps(&mut text, settings, rules, &claims)?;
     }
     match &verdict {
         Ok(claims) => accepted(&mut text, claims)?,

@@ -178,8 +178,8 @@ impl Session {
     fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<RoomRequest>, Failure> {
         let payload = payload.ok_or(Reason::BadRequest)?;
         let payload = client_json::parse(payload.get()).ok_or(Reason::BadRequest)?;
-        let own = &self.claims.organisation;
-        RoomRequest::parse(&payload, own, self.max_rooms()).map_err(|bad| Failure {
+        let caller = self.claims.caller();
+        RoomRequest::parse(&payload, caller, self.max_rooms()).map_err(|bad| Failure {
             reason: bad.reason(),
             message: bad.message(),
         })

@@ -86,10 +86,10 @@ impl HandshakeRooms {
 
 /// An element of the list, and whether its latest records are wanted.
 fn room(session: &Session, element: &Json) -> Result<(Room, bool), BadRooms> {
-    let own = &session.claims().organisation;
-    let request = RoomRequest::parse_element(element, own)?;
+    let caller = session.claims().caller();
+    let request = RoomRequest::parse_element(element, caller)?;
     let latest = request.latest;
-    let room = request.into_room(own);
+    let room = request.into_room(caller.organisation);
     if session.may_hold(&session.shared.rules.load().policy, &room) {
         Ok((room, latest))
     } else {

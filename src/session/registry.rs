@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::ConnectionKey;
 use rand::seq::SliceRandom;
@@ -31,7 +31,7 @@ struct SessionIndex {
 
 /// By organisation and user. A `None` comes before all others: with it a range begins. (One tree takes a third of the memory of
 /// sets within maps.)
-type UserConnection = (Id, Option<Id>, Option<ConnectionKey>);
+type UserConnection = (Id, Option<UserId>, Option<ConnectionKey>);
 
 fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
     let claims = session.claims();
@@ -79,7 +79,7 @@ impl OpenSessions {
     }
 
     /// All connections of a user, on any transport.
-    pub fn of_user(&self, organisation: &Id, user: &Id) -> Vec<Arc<Session>> {
+    pub fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<Arc<Session>> {
         let index = self.lock();
         let first = (organisation.clone(), Some(user.clone()), None);
         let users = index.users.range(first..);

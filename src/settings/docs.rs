@@ -1,5 +1,6 @@
 //! docs/configuration.md, whose tables are written from the table of variables. All else is written there.
 
+use super::issuers::{FIELDS, IssuerField};
 use super::table::{Availability, Fallback, SECTIONS, Variable, variables};
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -38,6 +39,18 @@ fn generated(name: &str) -> String {
                 Availability::Ignored | Availability::Available => "is a warning".to_owned(),
             }
         });
+    }
+    if name == "issuers" {
+        let rows = FIELDS.iter().map(|field| {
+            let IssuerField {
+                name,
+                kind,
+                meaning,
+            } = field;
+            format!("| `{name}` | {} | {meaning} |\n", kind.form)
+        });
+        let head = "\n| key | value | meaning |\n|---|---|---|\n".to_owned();
+        return rows.fold(head, |table, row| table + &row);
     }
     let section = SECTIONS.iter().filter(|(heading, _)| *heading == name);
     let variables = section.flat_map(|(_, variables)| *variables);

@@ -1,7 +1,7 @@
 //! The TOML file: where settings may stand below the environment. Its keys are the variables' names in another spelling, and its
 //! values become the texts that the variables would have, so everything behind this is the same for both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::input::{SettingSource, SettingText};
-use super::report::{SettingProblem, did_you_mean, key_meant};
+use super::issuers::{FIELDS, ISSUERS, IssuerText};
+use super::report::{SettingProblem, did_you_mean, key_meant, nearest};
 use super::table::{PROPERTIES, Variable, variables};
 use super::values::{MASK, Shape, ValueKind, Wrong};
 use crate::kafka::properties::is_secret;
@@ -40,6 +41,7 @@ pub(super) struct SettingsFile {
     pub properties: Vec<(String, SettingText)>,
     /// Lines that are not TOML, and values of a wrong type: what they should set is not known.
     pub broken: Vec<SettingProblem>,
+    pub issuers: Vec<IssuerText>,
     /// Variables whose values have a wrong type: set, and not missing.
     pub mistyped: Vec<&'static str>,
     pub unknown: Vec<SettingProblem>,
@@ -138,6 +140,8 @@ impl Parser<'_> {
                 Some(found) => self.file.values.push((variable, found)),
                 None => self.file.mistyped.push(variable.name),
             }
+        } else if key == ISSUERS {
+            self.issuers(value, &line);
         } else if let DeValue::Table(inner) = value
             && (rest == Some("") || property.is_some() || keys.any(|key| key.starts_with(&below)))
         {
@@ -154,6 +158,67 @@ impl Parser<'_> {
             let problem = format!("unknown setting {key}{hint}");
             self.file.unknown.push(SettingProblem::at(&line, &problem));
         }
+    }
+
+    fn issuers(&mut self, value: &DeValue<'_>, line: &FileLine) {
+        let DeValue::Array(entries) = value else {
+            self.file.mistyped.push(ISSUERS);
+            return self.wrong_type(
+                ISSUERS,
+                line,
+                "expected a list of tables, each [[jwt.issuers]]",
+            );
+        };
+        for entry in entries {
+            let line = self.line(&entry.span());
+            let Some(table) = entry.get_ref().as_table() else {
+                self.file.mistyped.push(ISSUERS);
+                self.wrong_type(
+                    ISSUERS,
+                    &line,
+                    "expected a list of tables, each [[jwt.issuers]]",
+                );
+                continue;
+            };
+            let issuer = self.issuer(table, line);
+            self.file.issuers.push(issuer);
+        }
+    }
+
+    fn issuer(&mut self, table: &DeTable<'_>, line: FileLine) -> IssuerText {
+        let mut issuer = IssuerText {
+            line,
+            fields: BTreeMap::new(),
+            broken: false,
+        };
+        for (name, value) in table {
+            let line = self.line(&name.span());
+            let key = format!("{ISSUERS}.{name}");
+            let Some(field) = FIELDS.iter().find(|field| field.name == name.get_ref()) else {
+                let allowed = |meant: &str| meant.len() / 3;
+                let meant = nearest(
+                    name.get_ref(),
+                    FIELDS.iter().map(|field| field.name),
+                    allowed,
+                );
+                let problem = format!("unknown setting {key}{}", did_you_mean(meant));
+                self.file.unknown.push(SettingProblem::at(&line, &problem));
+                issuer.broken = true;
+                continue;
+            };
+            match text_of(value.get_ref(), Some(field.kind)) {
+                Ok(text) => drop(
+                    issuer
+                        .fields
+                        .insert(field.name, (text.trim().to_owned(), line)),
+                ),
+                Err(why) => {
+                    self.wrong_type(&key, &line, &why);
+                    issuer.broken = true;
+                }
+            }
+        }
+        issuer
     }
 
     fn text(

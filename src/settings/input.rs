@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::file::{FileLine, SettingsFile};
+use super::issuers::{ISSUERS, IssuerText};
 use super::report::{Notice, NoticeKind, SettingProblem, did_you_mean, meant, misspelt};
 use super::table::{
     CONFIG, CONFIG_ARGUMENT, KAFKA_PROPERTIES, PREFIX, Variable, bare, find, find_alias,
@@ -64,6 +65,7 @@ pub(super) struct Input {
     pub broken: Vec<SettingProblem>,
     /// Variables that are set to something of a wrong type in the file.
     pub mistyped: Vec<&'static str>,
+    pub issuers: Vec<IssuerText>,
     /// The file cannot be read at all, so nothing can be said about what is missing.
     pub unreadable: bool,
     pub notices: Vec<Notice>,
@@ -142,6 +144,7 @@ impl Input {
             self.warn(path, &warning);
         }
         self.broken.extend(file.broken);
+        self.issuers = file.issuers;
         self.mistyped.extend(file.mistyped);
         self.problems.extend(file.unknown);
     }
@@ -159,7 +162,12 @@ impl Input {
         });
         let properties = (self.properties.iter())
             .map(|(name, found)| (properties::variable_name(name), found.text.clone()));
-        Masked(variables.chain(properties).collect())
+        let issuers = (self.issuers.iter().zip(1..)).flat_map(|(issuer, number)| {
+            let fields = issuer.fields.iter();
+            fields
+                .map(move |(name, (text, _))| (format!("{ISSUERS}[{number}].{name}"), text.clone()))
+        });
+        Masked(variables.chain(properties).chain(issuers).collect())
     }
 
     /// The first that is added stays. An empty text counts as unset: docker compose passes every variable that it lists.
@@ -182,7 +190,12 @@ impl Input {
         }
         // Secrets of tokens are rejected for invisible characters: see `auth::jwt_secret`.
         let is_jwt_secret = is_secret && variable.name.starts_with("JWT_");
-        self.check_visible(&name, given, is_secret, is_jwt_secret, &source);
+        // A name of a claim may stand in quotes.
+        let shown = match given.trim().strip_prefix('"') {
+            Some(inside) if variable.name.starts_with("JWT_CLAIM_") => inside,
+            _ => given,
+        };
+        self.check_visible(&name, shown, is_secret, is_jwt_secret, &source);
         if text != trimmed && !is_jwt_secret {
             let warning = "it begins or ends with white space, which is part of the secret";
             self.warn(&name, warning);

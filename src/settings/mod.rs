@@ -8,6 +8,7 @@ pub mod docs;
 pub mod example;
 mod file;
 mod input;
+pub mod issuers;
 mod origin;
 pub mod profile;
 mod properties;
@@ -165,7 +166,12 @@ impl Settings {
         let changed = names
             .into_iter()
             .filter(|name| old.get(*name) != new.get(*name) && !on_reload(name));
-        changed.cloned().collect()
+        let mut changed: Vec<String> = changed.cloned().collect();
+        // Other secrets of an issuer are taken over; an issuer that has none yet is not.
+        if self.auth.own.keys.is_empty() != newer.auth.own.keys.is_empty() {
+            changed.push("JWT_SECRET".to_owned());
+        }
+        changed
     }
 
     /// Takes over from `newer` what a running server can change.
@@ -173,7 +179,9 @@ impl Settings {
         self.profile = newer.profile;
         self.listen.cors_origins = newer.listen.cors_origins;
         self.listen.allow_no_origin = newer.listen.allow_no_origin;
-        self.auth.keys.secrets = newer.auth.keys.secrets;
+        if !self.auth.own.keys.is_empty() {
+            self.auth.own.keys.secrets = newer.auth.own.keys.secrets;
+        }
         self.texts.0.retain(|name, _| !on_reload(name));
         let applied = newer
             .texts

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::HeaderName;
+use fleetcast_core::domain::claims::Alternatives;
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 
@@ -57,6 +58,8 @@ impl ValueKind {
     pub const BROKERS: Self = Self::new("list of `host:port`", Shape::List, brokers);
     pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
     pub const URL: Self = Self::new("URL", Shape::Url, url);
+    pub const AUDIENCES: Self = Self::new("list", Shape::List, |text| shown(audiences(text)));
+    pub const CLAIM: Self = Self::new("list of claims", Shape::List, |text| shown(claim(text)));
     pub const JWKS: Self = Self::new("path or URL", Shape::Url, |text| shown(jwks(text)));
     pub const LOG_FILTER: Self = Self::new("level", Shape::Text, |text| shown(log_filter(text)));
     pub const LOG_FORMAT: Self = Self::new("`auto`, `json`, `pretty`", Shape::Text, |text| shown(log_format(text)));
@@ -227,6 +230,21 @@ pub fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
 pub fn paths(text: &str) -> Result<Vec<PathBuf>, Wrong> {
     let paths: Vec<PathBuf> = list(text).map(PathBuf::from).collect();
     valid(paths, |it| !it.is_empty(), "expected at least one file")
+}
+
+/// What `aud` may be; one of them is enough.
+pub fn audiences(text: &str) -> Result<Vec<String>, Wrong> {
+    let audiences: Vec<String> = list(text).map(str::to_owned).collect();
+    valid(
+        audiences,
+        |it| !it.is_empty(),
+        "expected at least one audience",
+    )
+}
+
+/// Where a claim is.
+pub fn claim(text: &str) -> Result<Alternatives, Wrong> {
+    Alternatives::parse(text).map_err(|why| why.to_string())
 }
 
 /// Names of signature algorithms; `none` is not one of them.

@@ -42,7 +42,10 @@ impl Issuer {
 
     fn auth(&self, user: &str) -> Value {
         let expires = clock::wall_ms() / 1000 + 600;
-        let claims = json!({ "sub": user, "organization_id": "o1", "roles": ["dispatcher"], "exp": expires });
+        let claims = json!({
+            "sub": user, "organization_id": "o1", "roles": ["dispatcher"], "exp": expires,
+            "iss": "https://issuer.test", "aud": "fleetcast",
+        });
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.kid.to_owned());
         json!({ "token": jsonwebtoken::encode(&header, &claims, &self.key).unwrap() })
@@ -86,6 +89,16 @@ impl KeyServer {
         }
     }
 
+    /// Of a server whose tokens it verifies.
+    fn settings(&self) -> [(&'static str, &str); 4] {
+        [
+            ("JWT_JWKS", self.url.as_str()),
+            ("JWT_SECRET", ""),
+            ("JWT_ISSUER", "https://issuer.test"),
+            ("JWT_AUDIENCE", "fleetcast"),
+        ]
+    }
+
     fn set(&self, keys: Option<&[&Issuer]>) {
         *self.keys.lock().unwrap() = keys.map(entries);
     }
@@ -114,7 +127,7 @@ async fn a_key_server_that_is_away_at_the_start_delays_the_start() {
     let kafka = Kafka::mock(&[]).await;
     let issuer = Issuer::new("1");
     let server = KeyServer::start(None).await;
-    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let more = server.settings();
     let app = TestApp::launch(&kafka, &more).await;
     let report = eventually("the keys are missed", async || {
         let report = app.get("/ready").await.json();
@@ -136,7 +149,7 @@ async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_ser
     let kafka = Kafka::mock(&[]).await;
     let (first, second, foreign) = (Issuer::new("1"), Issuer::new("2"), Issuer::new("3"));
     let server = KeyServer::start(Some(&[&first])).await;
-    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let more = server.settings();
     let app = TestApp::start_with(&kafka, &more).await;
     Client::connect(app.public, &first.auth("u1")).await.cut();
     // Asked a moment ago: not yet again, so these cannot be judged.
@@ -243,7 +256,7 @@ async fn s4_02_good_tokens_are_not_refused_while_keys_rotate_and_the_key_server_
     let kafka = Kafka::mock(&[]).await;
     let issuers: Vec<_> = ["1", "2", "3"].map(Issuer::new).map(Arc::new).into();
     let server = KeyServer::start(Some(&[&issuers[0]])).await;
-    let more = [("JWT_JWKS", server.url.as_str()), ("JWT_SECRET", "")];
+    let more = server.settings();
     let app = TestApp::start_with(&kafka, &more).await;
     let valid = Mutex::new(vec![issuers[0].clone()]);
     let stop = CancellationToken::new();

@@ -36,6 +36,7 @@ mod config_file;
 mod harness;
 mod heartbeat;
 mod instances;
+mod issuers;
 mod keys;
 mod lane;
 mod latest;

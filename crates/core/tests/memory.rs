@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
@@ -130,7 +130,7 @@ fn ten_thousand_connections() {
         let organisation = id("metro");
         let mut rooms = vec![
             Room::organisation(&organisation),
-            Room::user(&organisation, &id(&format!("user-{number}"))),
+            Room::user(&organisation, &UserId::from(&id(&format!("user-{number}")))),
         ];
         for room in 0..8 {
             rooms.push(Room {

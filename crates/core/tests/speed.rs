@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::room::{Kind, Room, Which};
 use fleetcast_core::hub::feed::Feed;
@@ -88,7 +88,7 @@ impl SpeedRig {
         let user = Id::parse(&format!("user-{user}")).expect("an id");
         let rooms = vec![
             Room::organisation(&organisation),
-            Room::user(&organisation, &user),
+            Room::user(&organisation, &UserId::from(&user)),
             speed_room(room),
         ];
         let outlet = Box::new(CountingOutlet(0));

@@ -53,7 +53,7 @@ async fn sessions_are_found_by_connection_user_and_organisation_until_they_end()
     let open = server.sessions.open();
     let counts = || {
         let users = [("o1", "u1"), ("o1", "u2"), ("o2", "u1"), ("o2", "u2")];
-        let users = users.map(|(org, user)| open.of_user(&id(org), &id(user)).len());
+        let users = users.map(|(org, user)| open.of_user(&id(org), &UserId::from(&id(user))).len());
         let organisations = ["o1", "o2", "o3"].map(|org| open.of_organisation(&id(org)).len());
         (users, organisations)
     };
@@ -62,7 +62,7 @@ async fn sessions_are_found_by_connection_user_and_organisation_until_they_end()
     let found = open.by_connection_id(&connection_id).expect("it is open");
     found.close(CloseReason::Kicked);
     assert_eq!(clients[3].close_reason(), Some(CloseReason::Kicked));
-    for session in open.of_user(&id("o1"), &id("u1")) {
+    for session in open.of_user(&id("o1"), &UserId::from(&id("u1"))) {
         session.close(CloseReason::Dismissed);
     }
     let reasons: Vec<_> = clients.iter().map(SessionClient::close_reason).collect();

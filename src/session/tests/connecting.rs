@@ -115,8 +115,8 @@ async fn rooms_are_judged_by_the_rules_that_are_in_force_after_a_look_up() {
     *log.meanwhile.lock().unwrap() = Some(Box::new(move || {
         let policy = policy_by(&["channel"], "projects");
         reloaded.verifier.set_claim_rules(ClaimRules {
-            default_organisation: None,
             listed: policy.claims().map(str::to_owned).collect(),
+            ..ClaimRules::default()
         });
         reloaded
             .rules

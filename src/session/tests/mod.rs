@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleetcast_core::domain::claims::{ClaimRules, Claims};
+use fleetcast_core::domain::claims::{ClaimPaths, ClaimRules, Claims};
 use fleetcast_core::domain::envelope::EventEnvelope;
-use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
 use fleetcast_core::domain::protocol::{CloseReason, ResyncReason};
 use fleetcast_core::domain::publication::{Class, Publication};
@@ -31,7 +31,7 @@ use super::{
     ConnectRequest, LogSource, Resumption, Session, SessionLimits, SessionParts, SessionRules,
     Sessions, SharedHub,
 };
-use crate::auth::{AuthSettings, Grant, KeySources, Verifier, mint};
+use crate::auth::{AuthSettings, Grant, IssuerSettings, KeySources, Verifier, mint};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::Metrics;
@@ -67,12 +67,14 @@ impl LogSource for TestLog {
 
 fn auth() -> AuthSettings {
     AuthSettings {
-        keys: KeySources {
-            secrets: vec![SecretString::from("fleetcast-tests-only-3kYbqzT0pW9sVn5x")],
-            ..KeySources::default()
+        own: IssuerSettings {
+            keys: KeySources {
+                secrets: vec![SecretString::from("fleetcast-tests-only-3kYbqzT0pW9sVn5x")],
+                ..KeySources::default()
+            },
+            ..IssuerSettings::default()
         },
-        issuer: None,
-        audience: None,
+        others: Vec::new(),
         leeway: Duration::ZERO,
         max_lifetime: None,
         allow_query_token: false,
@@ -99,7 +101,8 @@ pub(crate) fn session_of(claims: &Value, envelope: EventEnvelope) -> Arc<Session
     let lifecycle = Lifecycle::new();
     let sessions = sessions_with(envelope, usize::MAX, &ready, Arc::default(), &lifecycle);
     let claims = claims.as_object().expect("claims are an object");
-    let claims = Claims::from_json(claims, &ClaimRules::default()).expect("good claims");
+    let claims = Claims::from_json(claims, &ClaimPaths::default(), &ClaimRules::default())
+        .expect("good claims");
     Arc::new(Session::new(sessions, claims))
 }
 
@@ -113,8 +116,8 @@ fn sessions_with(
     let policy = policy(&["channel"]);
     let verifier = Verifier::open(&auth()).expect("a good secret");
     verifier.set_claim_rules(ClaimRules {
-        default_organisation: None,
         listed: policy.claims().map(str::to_owned).collect(),
+        ..ClaimRules::default()
     });
     let ready = ready.clone();
     let metrics = Metrics::new();

@@ -31,6 +31,8 @@ pub struct Profile {
     pub routes: Arc<RouteTable>,
     pub policy: Arc<Policy>,
     pub envelope: EventEnvelope,
+    /// Roles that issuers call otherwise: their name -> ours.
+    pub roles: Arc<BTreeMap<String, String>>,
 }
 
 /// All that is wrong with a profile, one line each, in the order of the file.
@@ -62,6 +64,8 @@ struct ProfileFile {
     #[serde(default)]
     policy: BTreeMap<String, KindPolicy>,
     #[serde(default)]
+    roles: BTreeMap<String, String>,
+    #[serde(default)]
     envelope: EventEnvelope,
 }
 
@@ -75,6 +79,7 @@ impl Profile {
         ClaimRules {
             default_organisation: self.routes.default_organisation().cloned(),
             listed: self.policy.claims().map(str::to_owned).collect(),
+            renamed: (*self.roles).clone(),
         }
     }
 
@@ -183,6 +188,9 @@ impl Profile {
             for (at, message) in disagreements(routes, policy) {
                 complain(&at, message);
             }
+            for (at, message) in renamed_to_nothing(&file.roles, policy) {
+                complain(&at, message);
+            }
         }
         match (routes, policy) {
             (Ok(routes), Ok(policy)) if problems.is_empty() => Ok(Self {
@@ -190,6 +198,7 @@ impl Profile {
                 routes: Arc::new(routes),
                 policy: Arc::new(policy),
                 envelope: file.envelope,
+                roles: Arc::new(file.roles),
             }),
             _ => Err(errors(problems)),
         }
@@ -237,6 +246,19 @@ fn disagreements(routes: &RouteTable, policy: &Policy) -> Vec<(At, String)> {
             (At::key("policy").then(kind), message)
         });
     not_joinable.chain(not_routed).collect()
+}
+
+/// A role that is renamed to one that may join nothing is probably misspelt.
+fn renamed_to_nothing(roles: &BTreeMap<String, String>, policy: &Policy) -> Vec<(At, String)> {
+    let known = policy.roles();
+    let unknown = roles
+        .iter()
+        .filter(|(_, own)| !known.contains(own.as_str()));
+    let problem = |(theirs, own): (&String, &String)| {
+        let message = format!("role {theirs} is renamed to {own}, which no policy knows");
+        (At::key("roles").then(theirs), message)
+    };
+    unknown.map(problem).collect()
 }
 
 fn read(path: &str) -> Result<String, String> {

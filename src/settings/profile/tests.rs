@@ -1,7 +1,7 @@
 //! The dispatch profile against the contract's table, and profile files with mistakes.
 
-use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::claims::{ClaimPaths, Claims};
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::{Class, Publication};
 use fleetcast_core::domain::record::Record;
 use fleetcast_core::domain::room::{Kind, Room, Which};
@@ -38,7 +38,10 @@ fn room(kind: &str, which: &str) -> Room {
     Room {
         organisation: Id::parse("o1").expect("id"),
         kind: Kind::parse(kind).expect("kind"),
-        which: Which::parse(which).expect("id or *"),
+        which: match kind {
+            "user" => Which::User(UserId::parse(which).expect("a user")),
+            _ => Which::parse(which).expect("id or *"),
+        },
     }
 }
 
@@ -225,7 +228,7 @@ fn s4_06_the_five_roles_of_dispatch() {
         });
         let rules = dispatch().claim_rules();
         let map = value.as_object().expect("object");
-        let claims = Claims::from_json(map, &rules).expect("claims");
+        let claims = Claims::from_json(map, &ClaimPaths::default(), &rules).expect("claims");
         for (kind, expected) in [
             ("channel", channel),
             ("incident", incident),

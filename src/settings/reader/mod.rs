@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fleetcast_core::domain::claims::ClaimRules;
+use fleetcast_core::domain::claims::{ClaimPaths, ClaimRules};
 use secrecy::SecretString;
 
 use super::input::Input;
@@ -14,8 +14,10 @@ use super::profile::Profile;
 use super::report::{Notice, NoticeKind, Problems};
 use super::table::{self, Availability, Fallback, Variable, variables};
 use super::values::{self, Wrong};
-use super::{AuthSettings, CorsOrigins, Listen, Presets, Settings, Sockets, Window, addresses};
-use crate::auth::{self, KeySources};
+use super::{
+    AuthSettings, CorsOrigins, Listen, Presets, Settings, Sockets, Window, addresses, issuers,
+};
+use crate::auth::{self, IssuerSettings, JwksSource, KeySources};
 use crate::telemetry::LogSettings;
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
@@ -31,11 +33,12 @@ const SERVICE_TOPICS: [&str; 5] = [
 ];
 
 /// One of them gives the keys of tokens.
-const KEY_SOURCES: [&str; 4] = [
+const KEY_SOURCES: [&str; 5] = [
     "JWT_SECRET",
     "JWT_SECRET_FILE",
     "JWT_PUBLIC_KEY_FILE",
     "JWT_JWKS",
+    issuers::ISSUERS,
 ];
 
 pub(super) struct SettingsReader {
@@ -152,15 +155,71 @@ impl SettingsReader {
             leeway if leeway <= Duration::from_mins(5) => Ok(leeway),
             _ => Err("must be at most 300 s".to_owned()),
         };
+        let own = self.own_issuer();
+        let shared_users = self.value("JWT_SHARED_USERS", values::boolean);
+        let (others, problems) = issuers::read(&self.input.issuers, &own, shared_users);
+        self.input.problems.extend(problems);
+        for paths in std::iter::once(&own)
+            .chain(&others)
+            .map(|issuer| &issuer.paths)
+        {
+            self.warn_of_users(paths);
+        }
         AuthSettings {
-            keys: self.keys(),
-            issuer: self.text("JWT_ISSUER"),
-            audience: self.text("JWT_AUDIENCE"),
+            own,
+            others,
             leeway: self.value("JWT_LEEWAY", leeway),
             max_lifetime: self
                 .optional("JWT_MAX_LIFETIME", values::duration)
                 .filter(|longest| !longest.is_zero()),
             allow_query_token: self.value("ALLOW_QUERY_TOKEN", values::boolean),
+        }
+    }
+
+    fn own_issuer(&mut self) -> IssuerSettings {
+        let own = IssuerSettings {
+            keys: self.keys(),
+            issuer: self.text("JWT_ISSUER"),
+            audiences: (self.optional("JWT_AUDIENCE", values::audiences)).unwrap_or_default(),
+            organisations: self.optional("JWT_ORGANIZATIONS", issuers::organisations),
+            paths: ClaimPaths {
+                user: self.value("JWT_CLAIM_USER", values::claim),
+                organisation: self.value("JWT_CLAIM_ORGANIZATION", values::claim),
+                roles: self.value("JWT_CLAIM_ROLES", values::claim),
+                name: self.value("JWT_CLAIM_NAME", values::claim),
+            },
+        };
+        if own.keys.is_empty() && own.issuer.is_some() && !self.input.issuers.is_empty() {
+            let why = "there are no keys of this issuer beside [[jwt.issuers]]";
+            self.input.wrong("JWT_ISSUER", why);
+        }
+        if matches!(own.keys.jwks, Some(JwksSource::Url(_))) {
+            for (name, is_set) in [
+                ("JWT_ISSUER", own.issuer.is_some()),
+                ("JWT_AUDIENCE", !own.audiences.is_empty()),
+            ] {
+                let problem = format!(
+                    "{name} is required where JWT_JWKS is a URL: others have tokens that the same keys have signed"
+                );
+                self.ensure(is_set || self.input.mistyped.contains(&name), problem);
+            }
+        }
+        own
+    }
+
+    /// Of claims that decide which user it is.
+    fn warn_of_users(&mut self, paths: &ClaimPaths) {
+        for (name, alternatives) in [
+            ("JWT_CLAIM_USER", &paths.user),
+            ("JWT_CLAIM_ORGANIZATION", &paths.organisation),
+            ("JWT_CLAIM_ROLES", &paths.roles),
+        ] {
+            for path in alternatives.iter() {
+                if let Some(why) = path.written_by_users() {
+                    let warning = format!("{path} may be what its user wrote: {why}");
+                    self.input.warn(name, &warning);
+                }
+            }
         }
     }
 
@@ -189,11 +248,10 @@ impl SettingsReader {
         {
             return sources;
         }
-        if sources.secrets.is_empty()
-            && sources.secret_file.is_none()
-            && sources.public_key_files.is_empty()
-            && sources.jwks.is_none()
-        {
+        if sources.is_empty() {
+            if !self.input.issuers.is_empty() {
+                return sources;
+            }
             let problem = "JWT_SECRET is required (an HS256 secret of at least 32 bytes, the same as in the service that issues the tokens; `openssl rand -base64 48` makes one), or one of JWT_SECRET_FILE, JWT_PUBLIC_KEY_FILE and JWT_JWKS";
             self.input.problem(problem.to_owned());
             return sources;

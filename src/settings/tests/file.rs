@@ -13,7 +13,7 @@ fn environment_overrides_file_and_file_overrides_presets() {
         (settings.listen.port, settings.sockets.max_rooms),
         (8005, 7)
     );
-    assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
+    assert_eq!(settings.auth.own.keys.secrets[0].expose_secret(), SECRET);
     assert_eq!(settings.kafka.bootstrap_servers, "file:1");
     assert_eq!(settings.kafka.properties.0["sasl.username"], "file");
     assert_eq!(settings.notices, []);
@@ -140,7 +140,7 @@ fn a_reload_names_changes_that_need_a_restart_and_keeps_prefix_and_event_limit()
     let topics: Vec<_> = newer.profile.routes.topics().collect();
     assert!(topics.contains(&"incident"), "{topics:?}");
     running.apply(newer);
-    assert_eq!(running.auth.keys.secrets.len(), 2);
+    assert_eq!(running.auth.own.keys.secrets.len(), 2);
     assert_ne!(running.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
     assert_eq!(running.sockets.max_event_bytes, 262_144);
     let newer = running.again(&changed, &Presets::new()).unwrap();

@@ -21,14 +21,31 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
     let empty = directory.path().join("empty");
     std::fs::write(&empty, "").unwrap();
     let empty = empty.to_str().unwrap();
+    let by_url = |url| {
+        let of_issuer = [
+            ("JWT_ISSUER", "https://issuer.example"),
+            ("JWT_AUDIENCE", "us"),
+        ];
+        [&[("JWT_JWKS", url)], &of_issuer[..]].concat()
+    };
     for good in [
-        [("JWT_SECRET_FILE", secrets)],
-        [("JWT_JWKS", "https://issuer.example/keys")],
-        [("JWT_JWKS", "http://127.0.0.1:1/keys")],
-        [("JWT_JWKS", "http://localhost/keys")],
-        [("JWT_JWKS", "http://[::1]:80/keys")],
+        vec![("JWT_SECRET_FILE", secrets)],
+        by_url("https://issuer.example/keys"),
+        by_url("http://127.0.0.1:1/keys"),
+        by_url("http://localhost/keys"),
+        by_url("http://[::1]:80/keys"),
     ] {
         assert_eq!(without_secret(&good).map(drop), Ok(()), "{good:?}");
+    }
+    // Others have tokens of the same keys.
+    for missing in ["JWT_ISSUER", "JWT_AUDIENCE"] {
+        let mut all = by_url("https://issuer.example/keys");
+        all.retain(|(name, _)| *name != missing);
+        let problems = without_secret(&all).map(drop).unwrap_err();
+        assert!(
+            problems[0].starts_with(&format!("{missing} is required")),
+            "{problems:?}"
+        );
     }
     for (bad, why) in [
         (
@@ -70,7 +87,7 @@ fn keys_come_from_any_source_and_files_are_checked_at_once() {
         assert!(problems[0].contains(why), "{problems:?}");
     }
     let settings = good(&[("JWT_SECRET_PREVIOUS", "another-secret-of-enough-bytes-4kQ9")]);
-    assert_eq!(settings.auth.keys.secrets.len(), 2);
+    assert_eq!(settings.auth.own.keys.secrets.len(), 2);
 }
 
 #[test]

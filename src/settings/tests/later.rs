@@ -3,7 +3,7 @@
 use super::*;
 
 /// What an operator relies on for safety, or against loss.
-const SAFETY: [(&str, &str); 22] = [
+const SAFETY: [(&str, &str); 21] = [
     ("COMMANDS_PER_SECOND", "20"),
     ("MAX_CONNECTIONS_PER_ADDRESS", "200"),
     ("MAX_CONNECTIONS_PER_USER", "20"),
@@ -24,7 +24,6 @@ const SAFETY: [(&str, &str); 22] = [
     ("CONNECTIONS_TOPIC", "connections"),
     ("REDIS_SECRET", "x"),
     ("REDIS_EMITTERS", "node:o1"),
-    ("JWT_CLAIM_ORGANIZATION", "tenant"),
     ("KAFKA_MODE", "group"),
 ];
 
@@ -58,15 +57,14 @@ fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
     let more = variables().filter(|one| one.availability == Availability::Rejected);
     for variable in more {
         let known = SAFETY.iter().any(|(name, _)| *name == variable.name);
-        let of_claims = variable.name.starts_with("JWT_CLAIM_");
-        assert!(known || of_claims, "{}", variable.name);
+        assert!(known, "{}", variable.name);
     }
 }
 
 /// What stands in the table as a default holds: everything else of a later part has none.
 #[test]
 fn settings_that_have_no_effect_show_no_default() {
-    const HOLDS: [&str; 11] = [
+    const HOLDS: [&str; 8] = [
         "KAFKA_MODE",
         "LIMIT_LOOPBACK",
         "PROXY_PROTOCOL",
@@ -75,12 +73,9 @@ fn settings_that_have_no_effect_show_no_default() {
         "PUBLIC_API",
         "KAFKA_CREATE_TOPICS",
         "ALLOW_PLAIN_HTTP",
-        "JWT_CLAIM_USER",
-        "JWT_CLAIM_ORGANIZATION",
-        "JWT_CLAIM_ROLES",
     ];
     for variable in variables().filter(|one| one.availability != Availability::Available) {
-        let holds = HOLDS.contains(&variable.name) || variable.name == "JWT_CLAIM_NAME";
+        let holds = HOLDS.contains(&variable.name);
         assert_eq!(
             variable.default_text().is_some(),
             holds,

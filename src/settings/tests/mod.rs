@@ -2,10 +2,12 @@
 
 mod env_example;
 mod file;
+mod issuers;
 mod kafka;
 mod keys;
 mod later;
 mod legible;
+mod tokens_page;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -77,7 +79,7 @@ fn everything_but_the_two_required_variables_has_a_default() {
     assert!(settings.listen.internal_host.is_loopback());
     assert!(!settings.listen.qa_page);
     assert_eq!(settings.listen.cors_origins, CorsOrigins::Exact(Vec::new()));
-    assert_eq!(settings.auth.keys.secrets[0].expose_secret(), SECRET);
+    assert_eq!(settings.auth.own.keys.secrets[0].expose_secret(), SECRET);
     assert_eq!(settings.auth.leeway, Duration::from_secs(10));
     assert_eq!(settings.kafka.bootstrap_servers, "kafka:9092");
     assert_eq!(settings.kafka.topic_prefix, "");
@@ -137,7 +139,7 @@ fn the_prefixed_name_wins_and_a_different_plain_value_is_a_warning() {
     );
     let settings = good(&[("JWT_SECRET_KEY", "another-secret-of-enough-bytes-4kQ9")]);
     assert_eq!(
-        settings.auth.keys.secrets[0].expose_secret(),
+        settings.auth.own.keys.secrets[0].expose_secret(),
         SECRET,
         "JWT_SECRET wins over its alias"
     );

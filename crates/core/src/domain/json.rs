@@ -11,9 +11,9 @@ use serde_json::Value;
 
 /// Reads a whole text. As `JSON.parse`, but for three things that have no place in a [`Value`]:
 ///
-/// - half of a surrogate pair becomes U+FFFD, which fits no identifier;
+/// - half of a surrogate pair becomes U+FFFD, which fits no identifier, not even a user's;
 /// - an integer beyond 64 bits becomes the text of its digits: as an identifier it means the same;
-/// - a number beyond all floats becomes a text that is neither a number nor an identifier, so it is refused where it is read.
+/// - a number beyond all floats becomes a text with U+FFFD, which is neither a number nor an identifier, so it is refused where it is read.
 ///
 /// Of members that occur twice the last one counts.
 pub fn parse(text: &str) -> serde_json::Result<Value> {
@@ -83,7 +83,7 @@ fn numbers_as_text(text: &str) -> Cow<'_, str> {
             rewritten.push_str(text.get(copied..at).unwrap_or_default());
             rewritten.push('"');
             if kind == Unfit::Float {
-                rewritten.push('~');
+                rewritten.push(char::REPLACEMENT_CHARACTER);
             }
             rewritten.push_str(token);
             rewritten.push('"');
@@ -231,7 +231,10 @@ mod tests {
     #[test]
     fn a_number_beyond_all_floats_is_a_text_that_is_no_identifier() {
         let read = parse(r#"{"a":1e400,"b":[-1.5E+999]}"#).expect("an object");
-        assert_eq!(read, json!({"a": "~1e400", "b": ["~-1.5E+999"]}));
+        assert_eq!(
+            read,
+            json!({"a": "\u{fffd}1e400", "b": ["\u{fffd}-1.5E+999"]})
+        );
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::claims::{Claims, FIXED_CLAIMS};
-use super::id::Id;
 use super::room::{Kind, Room, Which};
 
 /// What a profile says about one kind of room.
@@ -71,11 +70,10 @@ impl Policy {
     /// Of several roles the widest right counts. An unknown kind is answered like a forbidden one. A whole kind is for roles
     /// that may join every room of it, those that do not exist yet included: a list of ids is not enough.
     pub fn may_join(&self, claims: &Claims, room: &Room) -> bool {
-        let one_of = |id: &Id| matches!(&room.which, Which::One(which) if which == id);
         room.organisation == claims.organisation
             && match room.kind.as_str() {
-                "org" => one_of(&claims.organisation),
-                "user" => one_of(&claims.user),
+                "org" => room.which == Which::One(claims.organisation.clone()),
+                "user" => room.which == Which::User(claims.user.clone()),
                 kind => self
                     .kinds
                     .get(kind)
@@ -87,6 +85,13 @@ impl Policy {
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         let listed = self.kinds.values().flat_map(|kind| kind.listed.values());
         listed.map(String::as_str)
+    }
+
+    /// The roles that may join anything.
+    pub fn roles(&self) -> BTreeSet<&str> {
+        let kinds = self.kinds.values();
+        let roles = kinds.flat_map(|kind| kind.any.iter().chain(kind.listed.keys()));
+        roles.map(String::as_str).collect()
     }
 
     /// The kinds that clients may ask for, without `org` and `user`, which are joined without asking.
@@ -121,7 +126,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::claims::ClaimRules;
+    use crate::domain::claims::{ClaimPaths, ClaimRules};
+    use crate::domain::id::{Id, UserId};
 
     fn kind(any: &[&str], listed: &[(&str, &str)]) -> KindPolicy {
         KindPolicy {
@@ -181,11 +187,14 @@ mod tests {
                 ..ClaimRules::default()
             };
             let map = value.as_object().expect("object");
-            let claims = Claims::from_json(map, &rules).expect("claims");
+            let claims = Claims::from_json(map, &ClaimPaths::default(), &rules).expect("claims");
             let mut room = Room {
                 organisation: claims.organisation.clone(),
                 kind: Kind::parse(asked).expect("kind"),
-                which: Which::parse(id).expect("id"),
+                which: match (asked, id) {
+                    ("user", user) => Which::User(UserId::parse(user).expect("user")),
+                    (_, id) => Which::parse(id).expect("id"),
+                },
             };
             assert_eq!(
                 policy.may_join(&claims, &room),

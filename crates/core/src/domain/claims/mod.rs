@@ -1,15 +1,17 @@
 //! Who a token says the caller is. The signature is checked elsewhere; this decides what the claims mean.
 
 mod numeric_date;
+mod path;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::id::Id;
-use super::room::Room;
+use super::id::{Id, UserId};
+use super::room::{Caller, Room};
 use super::sorted::{NamedValues, SortedSet};
 pub use numeric_date::NumericDate;
+pub use path::{Alternatives, ClaimPath, ClaimPaths, InvalidPath};
 
 /// Claims with a meaning of their own, which no policy may use as a list of ids.
 pub const FIXED_CLAIMS: [&str; 13] = [
@@ -35,6 +37,8 @@ pub struct ClaimRules {
     pub default_organisation: Option<Id>,
     /// Claims that list the ids which a scoped role may join; see [`Policy::claims`](super::policy::Policy::claims).
     pub listed: BTreeSet<String>,
+    /// Roles that issuers call otherwise: their name -> the profile's.
+    pub renamed: BTreeMap<String, String>,
 }
 
 /// The end of the year 9999, Unix seconds. A later `exp` is a mistake (milliseconds, most often) that would make a
@@ -45,7 +49,7 @@ const MAX_TEXT: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    pub user: Id,
+    pub user: UserId,
     pub organisation: Id,
     /// Roles that no policy knows are kept and grant nothing.
     pub roles: SortedSet<String>,
@@ -62,36 +66,45 @@ pub struct Claims {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
     #[error("claim {0} is missing")]
-    Missing(&'static str),
+    Missing(String),
     #[error("claim {0} is not {1}")]
-    Invalid(&'static str, &'static str),
+    Invalid(String, &'static str),
     /// One that the profile names.
     #[error("claim {0} is not a list of identifiers or integers")]
     NotIds(String),
     #[error("claims {0} and {1} differ")]
-    Conflict(&'static str, &'static str),
+    Conflict(String, String),
 }
 
+const A_USER: &str = "a text of 1 to 128 characters without control characters, or an integer";
 const AN_ID: &str = "an identifier (1 to 64 characters of A-Z, a-z, 0-9, _ and -) or an integer";
 
 impl Claims {
     /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
     /// optional: its issuer relies on rights that the token does not give.
-    pub fn from_json(map: &Map<String, Value>, rules: &ClaimRules) -> Result<Self, ClaimsError> {
-        let user = id(map, "sub")?.ok_or(ClaimsError::Missing("sub"))?;
-        let organisation = match (id(map, "organization_id")?, id(map, "org_id")?) {
-            (Some(long), Some(short)) if long != short => {
-                return Err(ClaimsError::Conflict("organization_id", "org_id"));
-            }
-            (Some(organisation), _) | (None, Some(organisation)) => organisation,
-            (None, None) => (rules.default_organisation.clone())
-                .ok_or(ClaimsError::Missing("organization_id"))?,
-        };
+    pub fn from_json(
+        map: &Map<String, Value>,
+        paths: &ClaimPaths,
+        rules: &ClaimRules,
+    ) -> Result<Self, ClaimsError> {
+        let user = paths.user.read(map, |path, value| {
+            UserId::from_json(value).map_err(|_| invalid(path, A_USER))
+        })?;
+        let user = user.ok_or_else(|| ClaimsError::Missing(paths.user.first()))?;
+        let organisation = paths.organisation.read(map, |path, value| {
+            Id::from_json(value).map_err(|_| invalid(path, AN_ID))
+        })?;
+        let organisation = organisation
+            .or_else(|| rules.default_organisation.clone())
+            .ok_or_else(|| ClaimsError::Missing(paths.organisation.first()))?;
         let expires = expiry(map)?;
 
         // No role is no mistake: such a user is in the organisation's room and the own one, and may join no other.
-        let mut roles = texts(map, "roles", Split::No)?;
-        roles.append(&mut texts(map, "role", Split::No)?);
+        let roles = paths.roles.read(map, |path, value| {
+            let roles = texts(path, value, Split::No)?.into_iter();
+            let own = |role: String| rules.renamed.get(&role).cloned().unwrap_or(role);
+            Ok(roles.map(own).collect::<SortedSet<String>>())
+        })?;
 
         let mut ids_by_claim = Vec::new();
         for claim in &rules.listed {
@@ -103,13 +116,26 @@ impl Claims {
         Ok(Self {
             user,
             organisation,
-            roles: roles.into_iter().collect(),
-            name: text(map, "name")?,
-            jti: text(map, "jti")?,
+            roles: roles.unwrap_or_default(),
+            name: paths.name.read(map, text)?,
+            jti: (present(map, "jti").map(|value| text(&"jti", value))).transpose()?,
             expires,
             ids: ids_by_claim.into_iter().collect(),
-            scopes: texts(map, "scope", Split::AtSpaces)?.into_iter().collect(),
+            scopes: match present(map, "scope") {
+                None => SortedSet::default(),
+                Some(value) => texts(&"scope", value, Split::AtSpaces)?
+                    .into_iter()
+                    .collect(),
+            },
         })
+    }
+
+    /// Who asks for rooms.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            organisation: &self.organisation,
+            user: &self.user,
+        }
     }
 
     /// The rooms that a connection of this user is in from the start, and never leaves.
@@ -125,10 +151,8 @@ fn present<'a>(map: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
     map.get(claim).filter(|value| !value.is_null())
 }
 
-fn id(map: &Map<String, Value>, claim: &'static str) -> Result<Option<Id>, ClaimsError> {
-    present(map, claim)
-        .map(|value| Id::from_json(value).map_err(|_| ClaimsError::Invalid(claim, AN_ID)))
-        .transpose()
+fn invalid(claim: &impl ToString, expected: &'static str) -> ClaimsError {
+    ClaimsError::Invalid(claim.to_string(), expected)
 }
 
 fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<SortedSet<Id>>, ClaimsError> {
@@ -143,11 +167,10 @@ fn ids(map: &Map<String, Value>, claim: &str) -> Result<Option<SortedSet<Id>>, C
         .ok_or_else(|| ClaimsError::NotIds(claim.to_owned()))
 }
 
-fn text(map: &Map<String, Value>, claim: &'static str) -> Result<Option<String>, ClaimsError> {
-    match present(map, claim) {
-        None => Ok(None),
-        Some(Value::String(text)) if (1..=MAX_TEXT).contains(&text.len()) => Ok(Some(text.clone())),
-        Some(_) => Err(ClaimsError::Invalid(claim, "a text of 1 to 256 bytes")),
+fn text(claim: &impl ToString, value: &Value) -> Result<String, ClaimsError> {
+    match value {
+        Value::String(text) if (1..=MAX_TEXT).contains(&text.len()) => Ok(text.clone()),
+        _ => Err(invalid(claim, "a text of 1 to 256 bytes")),
     }
 }
 
@@ -159,36 +182,28 @@ enum Split {
     AtSpaces,
 }
 
-fn texts(
-    map: &Map<String, Value>,
-    claim: &'static str,
-    split: Split,
-) -> Result<Vec<String>, ClaimsError> {
-    let wrong_type = || ClaimsError::Invalid(claim, "a text or a list of texts");
-    match present(map, claim) {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) if split == Split::AtSpaces => {
+fn texts(claim: &impl ToString, value: &Value, split: Split) -> Result<Vec<String>, ClaimsError> {
+    let wrong_type = || invalid(claim, "a text or a list of texts");
+    match value {
+        Value::String(text) if split == Split::AtSpaces => {
             Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
         }
-        Some(Value::String(text)) => Ok(vec![text.clone()]),
-        Some(Value::Array(values)) => values
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Array(values) => values
             .iter()
             .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong_type))
             .collect(),
-        Some(_) => Err(wrong_type()),
+        _ => Err(wrong_type()),
     }
 }
 
 /// In whole seconds, rounded down: nothing may last longer than the token.
 fn expiry(map: &Map<String, Value>) -> Result<u64, ClaimsError> {
-    let value = present(map, "exp").ok_or(ClaimsError::Missing("exp"))?;
+    let value = present(map, "exp").ok_or_else(|| ClaimsError::Missing("exp".to_owned()))?;
     NumericDate::from_json(value)
         .map(NumericDate::floor)
         .filter(|seconds| (1..=LATEST_EXPIRY).contains(seconds))
-        .ok_or(ClaimsError::Invalid(
-            "exp",
-            "a number of Unix seconds before the year 10000",
-        ))
+        .ok_or_else(|| invalid(&"exp", "a number of Unix seconds before the year 10000"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 pub use fields::{BODY, MAX_PATH, MAX_PLACES};
 pub(super) use fields::{Field, FieldPlace, Fields, Looked};
 pub use format::Format;
-pub(super) use scalar::{id, text};
+pub(super) use scalar::{id, text, user_id};
 
 pub use super::skip::Skip;
 use walk::Walker;

@@ -5,8 +5,8 @@ mod request;
 use std::fmt;
 use std::sync::Arc;
 
-use super::id::{Id, InvalidId};
-pub use request::{BadRooms, RoomRequest};
+use super::id::{Id, InvalidId, InvalidUserId, UserId};
+pub use request::{BadRooms, Caller, RoomRequest};
 
 /// What a room is about: `org`, `user`, `channel`, `incident`, `asset`, or a kind that a profile names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +32,17 @@ impl Kind {
         &self.0
     }
 
+    pub fn is_organisation(&self) -> bool {
+        self.as_str() == "org"
+    }
+
+    pub fn is_user(&self) -> bool {
+        self.as_str() == "user"
+    }
+
     /// Whether a connection may be in all rooms of this kind at once.
     pub fn has_whole(&self) -> bool {
-        !matches!(self.as_str(), "org" | "user")
+        !self.is_organisation() && !self.is_user()
     }
 }
 
@@ -61,17 +69,28 @@ pub struct Room {
 /// Which rooms of a kind are meant.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Which {
-    /// For the kind `org` the organisation itself.
+    /// For the kind `org` the organisation itself. Not of the kind `user`.
     One(Id),
+    /// Of the kind `user`, and of no other.
+    User(UserId),
     /// Every room of the kind, those that come to be later included. Written `*`, which is no [`Id`]: neither a record nor
     /// a claim can name it, and a client that does is judged by what it means.
     All,
+}
+
+/// The text names no room of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub enum InvalidRoomId {
+    Id(#[from] InvalidId),
+    User(#[from] InvalidUserId),
 }
 
 impl Which {
     /// How [`Which::All`] is written.
     pub const ALL: &'static str = "*";
 
+    /// Of any kind but `user`.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if text == Self::ALL {
             Ok(Self::All)
@@ -85,6 +104,7 @@ impl fmt::Display for Which {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(id) => fmt::Display::fmt(id, formatter),
+            Self::User(user) => fmt::Display::fmt(user, formatter),
             Self::All => formatter.write_str(Self::ALL),
         }
     }
@@ -99,11 +119,11 @@ impl Room {
         }
     }
 
-    pub fn user(organisation: &Id, user: &Id) -> Self {
+    pub fn user(organisation: &Id, user: &UserId) -> Self {
         Self {
             organisation: organisation.clone(),
             kind: Kind::user(),
-            which: Which::One(user.clone()),
+            which: Which::User(user.clone()),
         }
     }
 
@@ -120,7 +140,7 @@ impl Room {
 /// `org:{organisation}` or `{kind}:{id}:org:{organisation}`: for people and logs, never parsed back into authority.
 impl fmt::Display for Room {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind.as_str() == "org" {
+        if self.kind.is_organisation() {
             write!(formatter, "org:{}", self.organisation)
         } else {
             write!(

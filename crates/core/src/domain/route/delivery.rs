@@ -29,15 +29,15 @@ pub(super) fn rooms(
     const STAGE: Stage = Stage::Room;
     let mut rooms: Vec<Room> = Vec::with_capacity(route.rooms.len());
     for RoomRoute { kind, id } in &route.rooms {
-        let (id, why) = match id {
-            RoomId::Organisation => (organisation.clone(), None),
+        let (which, why) = match id {
+            RoomId::Organisation => (Which::One(organisation.clone()), None),
             RoomId::Said { by, required } => {
                 match first(by, view, (STAGE, kind.as_str()), trace)? {
                     Some(heard) => {
-                        let id = heard.said.id().map_err(|rule| {
+                        let which = heard.said.which(kind).map_err(|rule| {
                             trace.refuse(STAGE, Skip::BadId, || format!("{kind}: {heard}: {rule}"))
                         })?;
-                        (id, Some(heard))
+                        (which, Some(heard))
                     }
                     None if *required => {
                         return Err(trace.refuse(STAGE, Skip::NoRoom, || {
@@ -58,7 +58,7 @@ pub(super) fn rooms(
         let room = Room {
             organisation: organisation.clone(),
             kind: kind.clone(),
-            which: Which::One(id),
+            which,
         };
         let because = || match &why {
             Some(heard) => heard.to_string(),

@@ -6,8 +6,9 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use super::super::decode::{self, Decoded, Field, FieldPlace};
-use super::super::id::{Id, InvalidId};
+use super::super::id::{Id, InvalidId, InvalidUserId, UserId};
 use super::super::record::Record;
+use super::super::room::{InvalidRoomId, Kind, Which};
 use super::super::skip::Skip;
 use super::plan::TopicPlan;
 use super::{header, notes};
@@ -66,6 +67,20 @@ impl Said<'_> {
             Self::Fixed(id) => Ok((*id).clone()),
             Self::NoText | Self::NoPart(_) => Err(InvalidId),
         }
+    }
+
+    /// The room of this kind that it names.
+    pub(super) fn which(&self, kind: &Kind) -> Result<Which, InvalidRoomId> {
+        if !kind.is_user() {
+            return Ok(Which::One(self.id()?));
+        }
+        let user = match self {
+            Self::Text(text) => UserId::parse(text),
+            Self::Json(_, value) => decode::user_id(value),
+            Self::Fixed(id) => Ok(UserId::from(*id)),
+            Self::NoText | Self::NoPart(_) => Err(InvalidUserId),
+        };
+        Ok(Which::User(user?))
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::route::{
 use super::builder::{Builder, Events, Index, MAX_NAME, Of};
 use super::place::At;
 use super::source::SourceSpec;
-use super::{RoomSpec, RouteSpec, TableSpec};
+use super::{KeySpec, RoomSpec, RouteSpec, TableSpec};
 
 /// What the routes become.
 #[derive(Default)]
@@ -326,6 +326,10 @@ fn rooms(builder: &mut Builder<'_>, at: &At, specs: &[RoomSpec]) -> Vec<RoomRout
             builder.complain(&at, format!("room {kind} names no field for its id"));
             continue;
         } else {
+            if kind.is_user() && matches!(spec.id.key, Some(KeySpec::Part(_))) {
+                let message = "a user's name may hold the separator, so that a part of the key could name another user: take a field, a header or the whole key";
+                builder.complain(&at.then("id").then("key"), message);
+            }
             RoomId::Said {
                 by: builder.source(&at.then("id"), &spec.id, Of::Id),
                 required: !spec.optional,

@@ -258,6 +258,24 @@ fn the_separator_for_an_organisation_must_not_be_a_character_of_ids() {
 }
 
 #[test]
+fn a_part_of_a_key_names_no_user() {
+    let mut spec = good();
+    let room = &mut spec.routes[0].rooms[0];
+    room.kind = "user".to_owned();
+    room.id.key = Some(part("|"));
+    let problems = spec.build().expect_err("auth0|7 would be the user auth0");
+    assert!(
+        problems[0].message.contains("could name another user"),
+        "{problems:?}"
+    );
+    let mut spec = good();
+    let room = &mut spec.routes[0].rooms[0];
+    room.kind = "user".to_owned();
+    room.id.key = Some(KeySpec::Whole);
+    assert_eq!(spec.build().err(), None);
+}
+
+#[test]
 fn every_mistake_about_routes_is_reported_with_its_place() {
     check(&[
         (|s| s.routes.clear(), "routes", "no route"),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::{Kind, Room, Which};
-use crate::domain::id::Id;
+use crate::domain::id::{Id, UserId};
 use crate::domain::protocol::Reason;
 
 /// A room that a client asked for. Of the caller's organisation by construction; whether the caller may be in it is
@@ -17,6 +17,13 @@ pub struct RoomRequest {
     pub which: Which,
     /// The newest of each key of class `latest` is wanted first.
     pub latest: bool,
+}
+
+/// Who asks. Requests mean rooms of this organisation only, and of users this one only.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub organisation: &'a Id,
+    pub user: &'a UserId,
 }
 
 /// Why a request for rooms makes no sense.
@@ -55,6 +62,9 @@ const SHAPE: BadRooms = BadRooms::Malformed(
 );
 const ID: BadRooms =
     BadRooms::Malformed("an id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, or an integer");
+const USER: BadRooms = BadRooms::Malformed(
+    "a user is named by 1 to 128 characters, none of them a control character, or an integer",
+);
 const KIND: BadRooms = BadRooms::Malformed("a room is named type:id");
 
 /// What a later version serves. A client that asks for history and gets none would believe that there was none.
@@ -72,8 +82,8 @@ const FLAG: BadRooms = BadRooms::Malformed("the options all and latest are true 
 
 impl RoomRequest {
     /// The payload of `subscribe` and `unsubscribe`: `{type, id}`, `{type, all: true}`, `{room}`, `{rooms: [...]}` or a bare
-    /// name, at most `max` rooms, each once. `own` is the caller's organisation.
-    pub fn parse(payload: &Value, own: &Id, max: usize) -> Result<Vec<Self>, BadRooms> {
+    /// name, at most `max` rooms, each once.
+    pub fn parse(payload: &Value, caller: Caller<'_>, max: usize) -> Result<Vec<Self>, BadRooms> {
         if let Value::Object(object) = payload
             && let Some(rooms) = present(object, "rooms")
         {
@@ -85,13 +95,13 @@ impl RoomRequest {
                 return Err(SHAPE);
             }
             let latest = flag(object, "latest")?;
-            let mut rooms = Self::parse_list(rooms, own, max)?;
+            let mut rooms = Self::parse_list(rooms, caller, max)?;
             for room in &mut rooms {
                 room.latest |= latest;
             }
             return Ok(rooms);
         }
-        let room = Self::parse_element(payload, own)?;
+        let room = Self::parse_element(payload, caller)?;
         if max == 0 {
             return Err(BadRooms::TooMany);
         }
@@ -100,7 +110,11 @@ impl RoomRequest {
 
     /// A list of names and objects, as in `auth.rooms` of the handshake. It may be empty: a client that holds no room
     /// asks for all that it holds.
-    pub fn parse_list(rooms: &Value, own: &Id, max: usize) -> Result<Vec<Self>, BadRooms> {
+    pub fn parse_list(
+        rooms: &Value,
+        caller: Caller<'_>,
+        max: usize,
+    ) -> Result<Vec<Self>, BadRooms> {
         let Value::Array(elements) = rooms else {
             return Err(SHAPE);
         };
@@ -110,7 +124,7 @@ impl RoomRequest {
         let mut found: Vec<Self> = Vec::with_capacity(elements.len());
         let mut places = HashMap::with_capacity(elements.len());
         for element in elements {
-            let room = Self::parse_element(element, own)?;
+            let room = Self::parse_element(element, caller)?;
             let place = *places
                 .entry((room.kind.clone(), room.which.clone()))
                 .or_insert(found.len());
@@ -123,9 +137,9 @@ impl RoomRequest {
     }
 
     /// One element of such a list.
-    pub fn parse_element(element: &Value, own: &Id) -> Result<Self, BadRooms> {
+    pub fn parse_element(element: &Value, caller: Caller<'_>) -> Result<Self, BadRooms> {
         match element {
-            Value::String(name) => Self::parse_name(name, own),
+            Value::String(name) => Self::parse_name(name, caller),
             Value::Object(object) => {
                 refuse_options(object)?;
                 let (all, latest) = (flag(object, "all")?, flag(object, "latest")?);
@@ -133,17 +147,24 @@ impl RoomRequest {
                 let room = match (member("type"), member("id"), member("room")) {
                     (Some(Value::String(kind)), Some(id), None) if !all => {
                         let kind = Kind::parse(kind).map_err(|_| KIND)?;
-                        let which = match id {
-                            Value::String(id) => Which::parse(id),
-                            id => Id::from_json(id).map(Which::One),
-                        };
-                        Self::checked(kind, which.map_err(|_| ID)?, own)
+                        if kind.is_user() {
+                            let user = UserId::from_json(id).map_err(|_| USER)?;
+                            Self::of_user(kind, &user, caller)
+                        } else {
+                            let which = match id {
+                                Value::String(id) => Which::parse(id),
+                                id => Id::from_json(id).map(Which::One),
+                            };
+                            Self::checked(kind, which.map_err(|_| ID)?, caller)
+                        }
                     }
                     (Some(Value::String(kind)), None, None) if all => {
                         let kind = Kind::parse(kind).map_err(|_| KIND)?;
-                        Self::checked(kind, Which::All, own)
+                        Self::checked(kind, Which::All, caller)
                     }
-                    (None, None, Some(Value::String(name))) if !all => Self::parse_name(name, own),
+                    (None, None, Some(Value::String(name))) if !all => {
+                        Self::parse_name(name, caller)
+                    }
                     _ => Err(SHAPE),
                 };
                 Ok(Self { latest, ..room? })
@@ -153,9 +174,19 @@ impl RoomRequest {
     }
 
     /// `channel:7`, `channel:*`, `org:o1`, `user:u1`, or as rooms are displayed: `channel:7:org:o1`.
-    fn parse_name(name: &str, own: &Id) -> Result<Self, BadRooms> {
+    fn parse_name(name: &str, caller: Caller<'_>) -> Result<Self, BadRooms> {
         let (kind, rest) = name.split_once(':').ok_or(KIND)?;
         let kind = Kind::parse(kind).map_err(|_| KIND)?;
+        if kind.is_user() {
+            // A user's name may hold colons, so it is compared and not taken apart.
+            let own = Room::user(caller.organisation, caller.user);
+            let is_own = rest == caller.user.as_str() || name == own.to_string();
+            return match UserId::parse(rest) {
+                _ if is_own => Ok(Self::new(kind, own.which)),
+                Ok(_) => Err(BadRooms::Foreign),
+                Err(_) => Err(USER),
+            };
+        }
         let (which, organisation) = match rest.split_once(':') {
             None => (rest, None),
             Some((which, rest)) => (which, Some(rest.strip_prefix("org:").ok_or(KIND)?)),
@@ -163,27 +194,39 @@ impl RoomRequest {
         let which = Which::parse(which).map_err(|_| ID)?;
         if let Some(organisation) = organisation {
             // The organisation's own room is displayed without a second part.
-            if kind.as_str() == "org" {
+            if kind.is_organisation() {
                 return Err(KIND);
             }
-            if Id::parse(organisation).map_err(|_| ID)? != *own {
+            if Id::parse(organisation).map_err(|_| ID)? != *caller.organisation {
                 return Err(BadRooms::Foreign);
             }
         }
-        Self::checked(kind, which, own)
+        Self::checked(kind, which, caller)
     }
 
-    /// A room `org` of one organisation inside another must not even be made.
-    fn checked(kind: Kind, which: Which, own: &Id) -> Result<Self, BadRooms> {
-        let foreign = |which: &Which| !matches!(which, Which::One(id) if id == own);
-        if kind.as_str() == "org" && foreign(&which) {
+    /// A room `org` of one organisation inside another must not even be made, nor one of all users.
+    fn checked(kind: Kind, which: Which, caller: Caller<'_>) -> Result<Self, BadRooms> {
+        let own = |which: &Which| matches!(which, Which::One(id) if id == caller.organisation);
+        if kind.is_user() || kind.is_organisation() && !own(&which) {
             return Err(BadRooms::Foreign);
         }
-        Ok(Self {
+        Ok(Self::new(kind, which))
+    }
+
+    fn of_user(kind: Kind, user: &UserId, caller: Caller<'_>) -> Result<Self, BadRooms> {
+        if user == caller.user {
+            Ok(Self::new(kind, Which::User(user.clone())))
+        } else {
+            Err(BadRooms::Foreign)
+        }
+    }
+
+    fn new(kind: Kind, which: Which) -> Self {
+        Self {
             kind,
             which,
             latest: false,
-        })
+        }
     }
 
     pub fn into_room(self, own: &Id) -> Room {

@@ -7,9 +7,22 @@ fn own() -> Id {
     Id::parse("o1").expect("id")
 }
 
+fn parse(payload: &Value, user: &str, max: usize) -> Result<Vec<RoomRequest>, BadRooms> {
+    let user = UserId::parse(user).expect("a user");
+    let caller = Caller {
+        organisation: &own(),
+        user: &user,
+    };
+    RoomRequest::parse(payload, caller, max)
+}
+
 /// The rooms as they are displayed, or the reason.
 fn ask(payload: &Value) -> Result<Vec<String>, Reason> {
-    match RoomRequest::parse(payload, &own(), 3) {
+    ask_as("u1", payload)
+}
+
+fn ask_as(user: &str, payload: &Value) -> Result<Vec<String>, Reason> {
+    match parse(payload, user, 3) {
         Ok(rooms) => Ok(rooms
             .into_iter()
             .map(|room| room.into_room(&own()).to_string())
@@ -67,6 +80,52 @@ fn s4_09_to_s4_12_every_spelling_of_a_room_gives_the_same_value() {
 }
 
 #[test]
+fn the_own_room_of_a_user_is_recognised_by_its_whole_name() {
+    for user in [
+        "auth0|5f7c",
+        "ann@acme.example",
+        "u1:org:o2",
+        "*",
+        "7",
+        "user:u2",
+    ] {
+        let own = format!("user:{user}:org:o1");
+        for payload in [
+            json!(format!("user:{user}")),
+            json!({ "room": own }),
+            json!({"type": "user", "id": user}),
+        ] {
+            assert_eq!(ask_as(user, &payload), Ok(vec![own.clone()]), "{payload}");
+        }
+        for payload in [
+            json!(format!("user:{user}:org:o2")),
+            json!(format!("user:{user}x")),
+            json!("user:u2"),
+            json!("user:u1"),
+            json!("user:**"),
+            json!({"type": "user", "all": true}),
+            json!({"type": "user", "id": "u2"}),
+        ] {
+            assert_eq!(ask_as(user, &payload), Err(Reason::Forbidden), "{payload}");
+        }
+    }
+    assert_eq!(
+        ask_as("7", &json!({"type": "user", "id": 7})),
+        Ok(vec!["user:7:org:o1".to_owned()])
+    );
+    for payload in [
+        json!("user:"),
+        json!("user:a\u{0}"),
+        json!(format!("user:{}", "x".repeat(513))),
+        json!({"type": "user", "id": ""}),
+        json!({"type": "user", "id": 7.5}),
+        json!({"type": "user", "id": ["u1"]}),
+    ] {
+        assert_eq!(ask(&payload), Err(Reason::BadRequest), "{payload}");
+    }
+}
+
+#[test]
 fn an_id_beyond_64_bits_names_one_room_as_a_number_and_as_text() {
     let big = "18446744073709551616";
     for payload in [
@@ -97,10 +156,7 @@ fn lists_are_bounded_and_each_room_counts_once() {
     assert_eq!(ask(&json!({"rooms": []})), Ok(vec![]));
     let four = json!({"rooms": ["a:1", "a:2", "a:3", "a:4"]});
     assert_eq!(ask(&four), Err(Reason::TooManyRooms));
-    assert_eq!(
-        RoomRequest::parse(&json!("channel:7"), &own(), 0),
-        Err(BadRooms::TooMany)
-    );
+    assert_eq!(parse(&json!("channel:7"), "u1", 0), Err(BadRooms::TooMany));
     // One bad element refuses all: a half-done subscribe is hard to tell from a whole one.
     assert_eq!(
         ask(&json!({"rooms": ["channel:7", "channel:7:org:o2"]})),
@@ -198,7 +254,7 @@ fn options_that_are_not_served_yet_are_refused_and_named() {
             json!({"rooms": ["channel:7"], option: false}),
             json!({"rooms": [{"room": "channel:7", option: "v1.x"}]}),
         ] {
-            let refusal = RoomRequest::parse(&payload, &own(), 3).expect_err("an option");
+            let refusal = parse(&payload, "u1", 3).expect_err("an option");
             assert_eq!(refusal.reason(), Reason::BadRequest);
             assert_eq!(
                 refusal.to_string(),
@@ -230,7 +286,7 @@ fn the_newest_of_each_key_is_asked_for_all_rooms_or_for_one() {
             vec![true],
         ),
     ] {
-        let rooms = RoomRequest::parse(&payload, &own(), 3).expect("rooms");
+        let rooms = parse(&payload, "u1", 3).expect("rooms");
         let latest: Vec<bool> = rooms.iter().map(|room| room.latest).collect();
         assert_eq!(latest, expected, "{payload}");
     }

@@ -106,7 +106,11 @@ fn a_route_may_ask_for_a_header() {
             &format!("told of acme to user:u1:org:acme: {value}"),
         ),
         (&[loud, ("to", b"u1"), ("to", b"u2")], "ambiguous_field"),
-        (&[loud, ("to", b"u1:org:o2")], "bad_id"),
+        (
+            &[loud, ("to", b"u1:org:o2")],
+            &format!("told of acme to user:u1:org:o2:org:acme: {value}"),
+        ),
+        (&[loud, ("to", b"u1\x07")], "bad_id"),
         (&[loud, ("to", b"\xff")], "bad_id"),
     ] {
         assert_eq!(
