@@ -27,6 +27,8 @@ pub(crate) struct Recipe {
     /// Signs the clients' tokens.
     pub(crate) secret: String,
     pub(crate) environment: Vec<(String, String)>,
+    /// Of the proxy, in bytes.
+    pub(crate) buffers: usize,
 }
 
 pub(crate) struct Instance {
@@ -96,7 +98,7 @@ impl Fleet {
         let servers: Vec<_> = servers
             .map(|instance| (instance.number, instance.port))
             .collect();
-        let proxy = proxy::start(&recipe.directory, proxy_port, &servers)?;
+        let proxy = proxy::start(&recipe.directory, proxy_port, &servers, recipe.buffers)?;
         let mut fleet = Self {
             recipe,
             instances,

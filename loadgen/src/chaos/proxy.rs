@@ -12,8 +12,13 @@ use anyhow::{Context, Result, bail};
 
 use super::leftovers::{self, Leftover};
 
-/// `servers`: number and port of each.
-pub(super) fn start(directory: &Path, port: u16, servers: &[(usize, u16)]) -> Result<Child> {
+/// `servers`: number and port of each. `buffers`: bytes of the kernel's, between a server and a client.
+pub(super) fn start(
+    directory: &Path,
+    port: u16,
+    servers: &[(usize, u16)],
+    buffers: usize,
+) -> Result<Child> {
     let path = directory.join("haproxy.cfg");
     let mut text = format!(
         "global
@@ -21,8 +26,8 @@ pub(super) fn start(directory: &Path, port: u16, servers: &[(usize, u16)]) -> Re
     nbthread 1
     stats socket {}/haproxy.sock level admin
     # A slow client is to be felt by the server, not to be hidden in megabytes of the kernel's buffers.
-    tune.rcvbuf.server 32768
-    tune.sndbuf.client 32768
+    tune.rcvbuf.server {buffers}
+    tune.sndbuf.client {buffers}
     tune.bufsize 16384
 defaults
     mode http

@@ -292,6 +292,7 @@ fn recipe(
         directory: directory.to_owned(),
         secret: format!("{:032x}", rand::random::<u128>()),
         environment,
+        buffers: job.scenario().proxy_buffers(),
     })
 }
 

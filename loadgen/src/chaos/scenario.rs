@@ -209,6 +209,15 @@ impl Scenario {
         }
     }
 
+    /// What the kernel keeps for the proxy, in bytes. With less than a segment of the loopback interface (64 KB) the receive window
+    /// opens by timers, ten times a second: slow clients are felt, and 30 MB for each of 50 would take minutes.
+    pub(crate) fn proxy_buffers(self) -> usize {
+        match self {
+            Self::Burst => 256 * 1024,
+            _ => 32 * 1024,
+        }
+    }
+
     pub(crate) fn drain(self, form: Form) -> Duration {
         match self {
             Self::Rolling => S(form.pick(4, 10)),
