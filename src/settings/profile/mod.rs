@@ -276,6 +276,8 @@ fn read(path: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
+mod dispatch_tests;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod tests;
