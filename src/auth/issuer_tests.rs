@@ -140,13 +140,38 @@ fn access_tokens_by_rfc_9068_are_accepted() {
 }
 
 #[tokio::test]
-async fn h1_waiting_for_a_key_asks_only_the_issuer_that_the_token_names() {
+async fn h1_a_token_waits_for_keys_of_its_own_issuer_only() {
     let two = two();
     let claims = claims("acme", "acme", &json!({}));
-    // Both have a key of this name; the other one has signed.
-    let stranger = two.bolt.token(Some("bolt"), &claims);
-    let refused = two.verifier.verify(&stranger, NOW).await;
-    assert!(refused.is_err(), "{refused:?}");
+    // The other one has signed: with the name of the key of this one, with that of its own, and with none.
+    for kid in [Some("acme"), Some("bolt"), None] {
+        let stranger = two.bolt.token(kid, &claims);
+        let refused = two.verifier.verify(&stranger, NOW).await;
+        assert!(refused.is_err(), "{kid:?}: {refused:?}");
+    }
     let own = two.acme.token(None, &claims);
     assert!(two.verifier.verify(&own, NOW).await.is_ok());
+}
+
+#[test]
+fn an_issuer_whose_key_server_is_away_keeps_only_its_own_clients_out() {
+    let away = IssuerSettings {
+        issuer: Some("https://away.example/".to_owned()),
+        keys: KeySources {
+            jwks: Some(JwksSource::Url("http://127.0.0.1:1/keys".to_owned())),
+            ..KeySources::default()
+        },
+        ..IssuerSettings::default()
+    };
+    let known = |own: IssuerSettings| {
+        let others = vec![away.clone()];
+        let settings = AuthSettings {
+            own,
+            others,
+            ..tests::settings(None, None)
+        };
+        Verifier::open(&settings).unwrap().keys().known
+    };
+    assert!(!known(IssuerSettings::default()), "there is no other");
+    assert!(known(tests::settings(Some("us"), None).own));
 }

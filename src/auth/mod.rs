@@ -205,8 +205,8 @@ impl Verifier {
         self.rules.store(Arc::new(rules));
     }
 
+    /// Of all issuers. Known as soon as those of one are: an issuer whose key server is away keeps only its own clients out, who try again.
     pub fn keys(&self) -> KeyHealth {
-        // One that is away keeps no other issuer's clients out: its own are answered that their key is not known yet.
         let mut all = KeyHealth {
             known: false,
             problem: None,

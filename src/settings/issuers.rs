@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleetcast_core::domain::claims::ClaimPaths;
+use fleetcast_core::domain::claims::{Alternatives, ClaimPaths};
 use fleetcast_core::domain::id::Id;
 
 use super::addresses;
@@ -83,7 +83,7 @@ pub(super) struct IssuerText {
     pub(super) broken: bool,
 }
 
-/// All of them, with everything that is wrong. `paths` hold where an entry names none.
+/// All of them, with everything that is wrong. What an entry does not say holds as for `own`, the issuer of the variables.
 pub(super) fn read(
     entries: &[IssuerText],
     own: &IssuerSettings,
@@ -153,7 +153,7 @@ impl EntryReader<'_> {
         let audiences = self
             .field("audience", values::audiences)
             .unwrap_or_else(|| own.audiences.clone());
-        if audiences.is_empty() && matches!(jwks, Some(JwksSource::Url(_))) && !self.is_broken() {
+        if audiences.is_empty() && matches!(jwks, Some(JwksSource::Url(_))) && !self.entry.broken {
             let why = format!(
                 "{ISSUERS} needs an audience: other applications of this issuer have tokens of the same keys"
             );
@@ -164,7 +164,7 @@ impl EntryReader<'_> {
             algorithms: own.keys.algorithms.clone(),
             ..KeySources::default()
         };
-        if self.problems.is_empty() && !self.is_broken() {
+        if self.problems.is_empty() && !self.entry.broken {
             for (_, why) in auth::check_keys(&keys) {
                 self.wrong("jwks", &why);
             }
@@ -190,10 +190,7 @@ impl EntryReader<'_> {
         }
     }
 
-    fn claim(
-        &mut self,
-        name: &'static str,
-    ) -> Option<fleetcast_core::domain::claims::Alternatives> {
+    fn claim(&mut self, name: &'static str) -> Option<Alternatives> {
         self.field(name, values::claim)
     }
 
@@ -202,7 +199,7 @@ impl EntryReader<'_> {
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<T> {
-        if !self.entry.fields.contains_key(name) && !self.is_broken() {
+        if !self.entry.fields.contains_key(name) && !self.entry.broken {
             let why = format!("{ISSUERS} needs {name}");
             self.complain(&self.entry.line.clone(), &why);
         }
@@ -233,10 +230,6 @@ impl EntryReader<'_> {
 
     fn complain(&mut self, line: &FileLine, why: &str) {
         self.problems.push(SettingProblem::at(line, why));
-    }
-
-    fn is_broken(&self) -> bool {
-        self.entry.broken
     }
 }
 
