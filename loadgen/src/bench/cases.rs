@@ -174,18 +174,20 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
 /// Measures, with each delivery's time since its append, or since it was published where nothing is appended.
 fn from_append(stage: &mut Stage, act: impl FnOnce(&mut Stage) -> Result<()>) -> Result<Figures> {
     stage.appended()?;
+    let first = stage.number;
     stage.swarm.tally.log = Some(Vec::new());
     let mut figures = stage.measured(act)?;
-    let seen = stage.swarm.tally.log.take().unwrap_or_default();
+    let mut seen = stage.swarm.tally.log.take().unwrap_or_default();
+    // Of what was in flight when the measurement began it is not known any more when it was appended.
+    seen.retain(|seen| seen.number >= first);
     let appended = stage.appended()?;
-    let since_append = seen.iter().filter_map(|seen| {
-        let began = match &appended {
-            // The broker's clock shows whole milliseconds; it appended no earlier than the record was sent. Of what was in flight when
-            // the measurement began nothing is known.
-            Some(times) => seen.sent_ns.max(*times.get(&seen.number)?),
-            None => seen.sent_ns,
-        };
-        Some(seen.now_ns.saturating_sub(began))
+    let since_append = seen.iter().map(|seen| {
+        // The broker's clock shows whole milliseconds; it appended no earlier than the record was sent.
+        let appended = appended
+            .as_ref()
+            .and_then(|times| times.get(&seen.number).copied());
+        seen.now_ns
+            .saturating_sub(appended.unwrap_or(0).max(seen.sent_ns))
     });
     let since_append: Vec<u64> = since_append.collect();
     for (name, quantile) in [("append_p50_ms", 0.5), ("append_p99_ms", 0.99)] {

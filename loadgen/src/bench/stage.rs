@@ -54,7 +54,7 @@ pub(crate) struct Stage {
     /// Opened when something is published first.
     publisher: Option<Publisher>,
     linger: Linger,
-    number: u64,
+    pub(crate) number: u64,
 }
 
 /// What is read at the begin and at the end of a measurement.

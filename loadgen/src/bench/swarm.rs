@@ -165,6 +165,10 @@ impl Swarm {
             self.poll.registry().deregister(&mut stream)?;
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
+        // What is known of a connection says nothing of the next one.
+        let members = &self.members;
+        self.waiting
+            .retain(|(client, _)| members[*client].stream.is_some());
         Ok(())
     }
 
