@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
@@ -246,14 +247,15 @@ pub fn fault(
 }
 
 /// A key file has changed, and its keys are in force.
-pub fn keys_read(setting: &'static str, keys: usize) {
-    info!(setting, keys, "keys read again");
+pub fn keys_read(setting: &'static str, file: &Path, keys: usize) {
+    info!(setting, file = %file.display(), keys, "keys read again");
 }
 
 /// A key file cannot be used as it is now; the keys from before hold. Told when the reason changes.
-pub fn keys_kept(setting: &'static str, why: &str) {
+pub fn keys_kept(setting: &'static str, file: &Path, why: &str) {
     warn!(
         setting,
+        file = %file.display(),
         why, "cannot use the key file: keeping the keys that are known"
     );
 }
@@ -273,7 +275,7 @@ pub fn key_server_down(server: &str, why: &str, has_keys: bool) {
     } else {
         warn!(
             server,
-            why, "the key server gives no keys: no token can be verified yet"
+            why, "the key server gives no keys: tokens of its issuer cannot be verified yet"
         );
     }
 }

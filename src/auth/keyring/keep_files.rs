@@ -75,7 +75,7 @@ impl Keyring {
                 known.seen = Some(seen);
                 known.problem = None;
                 self.publish(&state);
-                events::keys_read(file.variable(), count);
+                events::keys_read(file.variable(), &file.path, count);
                 true
             }
             Err((why, seen)) => {
@@ -85,7 +85,7 @@ impl Keyring {
                 drop(state);
                 metrics.errors.increment(Component::Keys);
                 if !reported {
-                    events::keys_kept(file.variable(), &why);
+                    events::keys_kept(file.variable(), &file.path, &why);
                 }
                 false
             }
@@ -120,7 +120,8 @@ impl Keyring {
             outcome
         } else {
             let why = format!("reading it takes more than {} s", READ.as_secs());
-            events::keys_kept(self.files[index].variable(), &why);
+            let file = &self.files[index];
+            events::keys_kept(file.variable(), &file.path, &why);
             metrics.errors.increment(Component::Keys);
             {
                 let known = &mut self.lock().of_files[index];

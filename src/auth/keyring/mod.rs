@@ -155,7 +155,10 @@ impl Keyring {
             .iter()
             .zip(&self.files)
             .filter_map(|(state, file)| Some((state.problem.as_ref()?, file)))
-            .map(|(why, file)| format!("{}: {why}; the keys from before hold", file.variable()))
+            .map(|(why, file)| {
+                let (setting, path) = (file.variable(), file.path.display());
+                format!("{setting} ({path}): {why}; the keys from before hold")
+            })
             .collect();
         if let Some(why) = &server.problem {
             problem.push(match server.answered {
