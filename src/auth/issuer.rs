@@ -14,7 +14,7 @@ use super::{IssuerSettings, TokenDefect, token};
 pub(super) struct TokenIssuer {
     pub(super) keyring: Arc<Keyring>,
     /// What `iss` must be.
-    pub(super) name: Option<String>,
+    pub(super) name: Option<Arc<str>>,
     audiences: Vec<String>,
     organisations: Option<BTreeSet<Id>>,
     paths: ClaimPaths,
@@ -24,7 +24,7 @@ impl TokenIssuer {
     pub(super) fn open(settings: &IssuerSettings, pace: RefreshIntervals) -> anyhow::Result<Self> {
         Ok(Self {
             keyring: Arc::new(Keyring::open(&settings.keys, pace)?),
-            name: settings.issuer.clone(),
+            name: settings.issuer.as_deref().map(Arc::from),
             audiences: settings.audiences.clone(),
             organisations: settings.organisations.clone(),
             paths: settings.paths.clone(),
@@ -43,7 +43,9 @@ impl TokenIssuer {
         if !self.audiences.is_empty() {
             token::check_audience(claims, &self.audiences)?;
         }
-        let claims = Claims::from_json(claims, &self.paths, rules).map_err(TokenDefect::Claims)?;
+        let mut claims =
+            Claims::from_json(claims, &self.paths, rules).map_err(TokenDefect::Claims)?;
+        claims.issuer.clone_from(&self.name);
         let may_speak_for = |own: &BTreeSet<Id>| own.contains(&claims.organisation);
         if self.organisations.as_ref().is_none_or(may_speak_for) {
             Ok(claims)

@@ -97,7 +97,8 @@ fn a_good_token_gives_its_claims() {
         ("u1", "o1")
     );
     assert!(claims.roles.contains("dispatcher"));
-    assert_eq!(claims.expires, NOW + 600);
+    assert_eq!((claims.expires, claims.issued_at), (NOW + 600, Some(NOW)));
+    assert_eq!(claims.issuer, None, "it has no name in the settings");
     assert_eq!(claims.ids["channels"].len(), 2);
 }
 

@@ -117,7 +117,7 @@ impl Session {
     fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
         let wanted = self.wanted(payload)?;
         let newest: Vec<bool> = wanted.iter().map(|request| request.latest).collect();
-        let organisation = &self.claims.organisation;
+        let organisation = self.organisation();
         let wanted = wanted.into_iter();
         let wanted: Vec<Room> = wanted
             .map(|request| request.into_room(organisation))
@@ -153,7 +153,7 @@ impl Session {
     }
 
     fn unsubscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
-        let organisation = &self.claims.organisation;
+        let organisation = self.organisation();
         let wanted = self.wanted(payload)?.into_iter();
         let wanted: Vec<Room> = wanted
             .map(|request| request.into_room(organisation))
@@ -178,8 +178,7 @@ impl Session {
     fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<RoomRequest>, Failure> {
         let payload = payload.ok_or(Reason::BadRequest)?;
         let payload = client_json::parse(payload.get()).ok_or(Reason::BadRequest)?;
-        let caller = self.claims.caller();
-        RoomRequest::parse(&payload, caller, self.max_rooms()).map_err(|bad| Failure {
+        RoomRequest::parse(&payload, self.caller(), self.max_rooms()).map_err(|bad| Failure {
             reason: bad.reason(),
             message: bad.message(),
         })

@@ -104,7 +104,7 @@ impl AdmittedSession {
         let session = &self.session;
         let sessions = &session.shared;
         session.begin(transport, labels);
-        let until = sessions.verifier.ends(session.claims());
+        let until = sessions.verifier.ends(&session.claims());
         let (key, resumption, ahead) = sessions.hub.with(|hub, now| {
             let (rooms, rejected) = self.judge_rooms();
             // Judged here and not before: between a judgement and this moment the window may have moved.
@@ -115,7 +115,7 @@ impl AdmittedSession {
                 Start::Fresh | Start::Resync(_) => Vec::new(),
             };
             let latest = self.wanted_latest(resumption, &rooms);
-            let organisation = &session.claims().organisation;
+            let organisation = session.organisation();
             let outlet = AnyOutlet::new(sessions.hub.clone(), outlet(rejected));
             let key = hub.connect(organisation, rooms, start, outlet, now);
             session.bind(key, until);
@@ -152,7 +152,7 @@ impl AdmittedSession {
         let Some(text) = &self.cursor else {
             return Start::Fresh;
         };
-        match hub.inspect(&self.session.claims().organisation, text, now) {
+        match hub.inspect(self.session.organisation(), text, now) {
             Inspection::Resume(cursor) => Start::Resume(cursor, text.as_str().into()),
             Inspection::Resync(reason) => Start::Resync(reason),
             // The metadata is fresh by now, so what is still unknown is deleted.

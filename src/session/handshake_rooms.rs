@@ -86,7 +86,7 @@ impl HandshakeRooms {
 
 /// An element of the list, and whether its latest records are wanted.
 fn room(session: &Session, element: &Json) -> Result<(Room, bool), BadRooms> {
-    let caller = session.claims().caller();
+    let caller = session.caller();
     let request = RoomRequest::parse_element(element, caller)?;
     let latest = request.latest;
     let room = request.into_room(caller.organisation);

@@ -29,9 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::room::{Caller, Room};
 use fleetcast_core::hub::ConnectionKey;
 
 pub use admission::{AdmissionSlot, ReadinessCheck};
@@ -140,7 +141,11 @@ pub trait TransportHandle: Send + Sync {
 pub struct Session {
     shared: Arc<Sessions>,
     connection_id: Arc<str>,
-    claims: Claims,
+    /// Whose connection it is, for as long as it lives.
+    organisation: Id,
+    user: UserId,
+    /// What its token says. Another token of the same user may take its place; that is done under the hub's lock, where rooms are judged.
+    claims: ArcSwap<Claims>,
     /// The hub's name for it, once it is connected.
     key: OnceLock<ConnectionKey>,
     /// While it is connected.
@@ -163,7 +168,9 @@ impl Session {
         Self {
             shared,
             connection_id,
-            claims,
+            organisation: claims.organisation.clone(),
+            user: claims.user.clone(),
+            claims: ArcSwap::from_pointee(claims),
             key: OnceLock::new(),
             carrier: Mutex::new(None),
             outstanding: Outstanding::default(),
@@ -176,8 +183,25 @@ impl Session {
         &self.connection_id
     }
 
-    pub fn claims(&self) -> &Claims {
-        &self.claims
+    pub fn organisation(&self) -> &Id {
+        &self.organisation
+    }
+
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Who asks, when it asks for rooms.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            organisation: &self.organisation,
+            user: &self.user,
+        }
+    }
+
+    /// What its token says at present: a snapshot.
+    pub fn claims(&self) -> Arc<Claims> {
+        self.claims.load_full()
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -260,12 +284,12 @@ impl Session {
     }
 
     fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
-        policy.may_join(&self.claims, room)
+        policy.may_join(&self.claims.load(), room)
     }
 
     /// The organisation's room and the user's own: held for as long as the connection lives.
     pub fn own_rooms(&self) -> [Room; 2] {
-        self.claims.own_rooms()
+        self.caller().own_rooms()
     }
 
     /// How many rooms it may hold, its own two included.

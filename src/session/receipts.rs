@@ -174,16 +174,15 @@ impl Session {
             kind,
             event,
             id,
-            user_id: self.claims.user.as_str(),
-            organization_id: self.claims.organisation.as_str(),
+            user_id: self.user.as_str(),
+            organization_id: self.organisation.as_str(),
             connection_id: &self.connection_id,
             timestamp: clock::rfc3339(clock::wall_ms()),
             after_ms,
         };
         let line = serde_json::to_vec(&receipt).expect("a receipt is plain data");
-        self.shared
-            .receipts
-            .keep(self.claims.organisation.as_str(), line)
+        let receipts = &self.shared.receipts;
+        receipts.keep(self.organisation.as_str(), line)
     }
 }
 

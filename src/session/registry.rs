@@ -34,12 +34,8 @@ struct SessionIndex {
 type UserConnection = (Id, Option<UserId>, Option<ConnectionKey>);
 
 fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
-    let claims = session.claims();
-    (
-        claims.organisation.clone(),
-        Some(claims.user.clone()),
-        Some(key),
-    )
+    let (organisation, user) = (session.organisation(), session.user());
+    (organisation.clone(), Some(user.clone()), Some(key))
 }
 
 struct OpenSession {

@@ -95,7 +95,7 @@ impl Session {
                 cursor,
             } => {
                 let body = self.welcome(resumption.as_str(), rooms, window_seconds);
-                ("connection_established", Some(self.wrap(body)), cursor)
+                ("connection_established", Some(body), cursor)
             }
             ControlItem::Resync {
                 reason,
@@ -152,24 +152,19 @@ impl Session {
         }
     }
 
-    fn welcome(
-        &self,
-        resume: &'static str,
-        rooms: &[Room],
-        window_seconds: u64,
-    ) -> WelcomeBody<'_> {
+    fn welcome(&self, resume: &'static str, rooms: &[Room], window_seconds: u64) -> Box<RawValue> {
         let claims = self.claims();
-        WelcomeBody {
+        self.wrap(WelcomeBody {
             protocol_version: PROTOCOL_VERSION,
             connection_id: self.connection_id(),
-            user_id: claims.user.as_str(),
-            organization_id: claims.organisation.as_str(),
+            user_id: self.user().as_str(),
+            organization_id: self.organisation().as_str(),
             roles: claims.roles.iter().map(String::as_str).collect(),
             rooms: names(rooms),
             resume,
             server_time: clock::rfc3339(clock::wall_ms()),
             window_seconds,
-        }
+        })
     }
 
     fn wrap(&self, data: impl Serialize) -> Box<RawValue> {

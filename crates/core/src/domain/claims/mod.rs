@@ -4,11 +4,12 @@ mod numeric_date;
 mod path;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::id::{Id, UserId};
-use super::room::{Caller, Room};
+use super::room::Caller;
 use super::sorted::{NamedValues, SortedSet};
 pub use numeric_date::NumericDate;
 pub use path::{Alternatives, ClaimPath, ClaimPaths, InvalidPath};
@@ -55,6 +56,10 @@ pub struct Claims {
     pub roles: SortedSet<String>,
     pub name: Option<String>,
     pub jti: Option<String>,
+    /// By whose keys the token was verified, if its issuer has a name in the settings.
+    pub issuer: Option<Arc<str>>,
+    /// When the token was issued, in Unix seconds, rounded down; not every token says it.
+    pub issued_at: Option<u64>,
     /// Unix seconds.
     pub expires: u64,
     /// By claim name, of those in [`ClaimRules::listed`].
@@ -80,6 +85,8 @@ const A_USER: &str = "a text of 1 to 128 characters without control characters, 
 const AN_ID: &str = "an identifier (1 to 64 characters of A-Z, a-z, 0-9, _ and -) or an integer";
 
 impl Claims {
+    /// Whose claims they are is for the caller to add: [`issuer`](Self::issuer) is `None`.
+    ///
     /// A claim that is `null` counts as absent. One that is read but of the wrong type refuses the token, also when it is
     /// optional: its issuer relies on rights that the token does not give.
     pub fn from_json(
@@ -119,6 +126,8 @@ impl Claims {
             roles: roles.unwrap_or_default(),
             name: paths.name.read(map, text)?,
             jti: (present(map, "jti").map(|value| text(&"jti", value))).transpose()?,
+            issuer: None,
+            issued_at: issued_at(map)?,
             expires,
             ids: ids_by_claim.into_iter().collect(),
             scopes: match present(map, "scope") {
@@ -136,14 +145,6 @@ impl Claims {
             organisation: &self.organisation,
             user: &self.user,
         }
-    }
-
-    /// The rooms that a connection of this user is in from the start, and never leaves.
-    pub fn own_rooms(&self) -> [Room; 2] {
-        [
-            Room::organisation(&self.organisation),
-            Room::user(&self.organisation, &self.user),
-        ]
     }
 }
 
@@ -204,6 +205,15 @@ fn expiry(map: &Map<String, Value>) -> Result<u64, ClaimsError> {
         .map(NumericDate::floor)
         .filter(|seconds| (1..=LATEST_EXPIRY).contains(seconds))
         .ok_or_else(|| invalid(&"exp", "a number of Unix seconds before the year 10000"))
+}
+
+fn issued_at(map: &Map<String, Value>) -> Result<Option<u64>, ClaimsError> {
+    let Some(value) = present(map, "iat") else {
+        return Ok(None);
+    };
+    let issued = NumericDate::from_json(value).map(NumericDate::floor);
+    let issued = issued.ok_or_else(|| invalid(&"iat", "a number of Unix seconds"))?;
+    Ok(Some(issued))
 }
 
 #[cfg(test)]

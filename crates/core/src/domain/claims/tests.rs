@@ -53,7 +53,7 @@ fn a_token_without_an_organisation_is_of_the_one_that_is_served_and_no_other_is(
 #[test]
 fn s4_02_all_claims_of_the_contract_are_read() {
     let claims = with(json!({
-        "name": "Ada", "jti": "t-1", "channels": ["7", 8], "assets": ["a1"], "incidents": [],
+        "name": "Ada", "jti": "t-1", "iat": 1_800_000_000.9, "channels": ["7", 8], "assets": ["a1"], "incidents": [],
         "scope": "publish  other", "role": "dispatcher",
     }))
     .expect("good claims");
@@ -70,6 +70,8 @@ fn s4_02_all_claims_of_the_contract_are_read() {
         (Some("Ada"), Some("t-1"))
     );
     assert_eq!(claims.expires, 1_900_000_000);
+    assert_eq!(claims.issued_at, Some(1_800_000_000), "rounded down");
+    assert_eq!(claims.issuer, None, "it is not read from the claims");
     let channels: Vec<_> = claims.ids["channels"].iter().map(Id::as_str).collect();
     assert_eq!(channels, ["7", "8"]);
     assert!(claims.ids["incidents"].is_empty());
@@ -77,7 +79,7 @@ fn s4_02_all_claims_of_the_contract_are_read() {
         claims.scopes,
         SortedSet::from_iter(["publish".to_owned(), "other".to_owned()])
     );
-    let [org, user] = claims.own_rooms();
+    let [org, user] = claims.caller().own_rooms();
     assert_eq!(
         (org.to_string(), user.to_string()),
         ("org:o1".into(), "user:u1:org:o1".into())
@@ -88,7 +90,7 @@ fn s4_02_all_claims_of_the_contract_are_read() {
 fn spellings_that_are_accepted() {
     let bare = claims(json!({"sub": 7, "org_id": 3, "exp": 1_900_000_000})).expect("good claims");
     assert_eq!((bare.user.as_str(), bare.organisation.as_str()), ("7", "3"));
-    assert_eq!(bare.expires, 1_900_000_000);
+    assert_eq!((bare.expires, bare.issued_at), (1_900_000_000, None));
     assert!(bare.roles.is_empty() && bare.ids.is_empty() && bare.scopes.is_empty());
     assert!(
         with(json!({"org_id": "o1"})).is_ok(),

@@ -26,6 +26,16 @@ pub struct Caller<'a> {
     pub user: &'a UserId,
 }
 
+impl Caller<'_> {
+    /// The rooms that a connection of this user is in from the start, and never leaves.
+    pub fn own_rooms(&self) -> [Room; 2] {
+        [
+            Room::organisation(self.organisation),
+            Room::user(self.organisation, self.user),
+        ]
+    }
+}
+
 /// Why a request for rooms makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRooms {
