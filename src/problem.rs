@@ -1,10 +1,13 @@
 //! HTTP errors in one shape: `application/problem+json` (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// What an HTTP client receives instead of what it asked for. Never internals, never what it sent.
+/// What an HTTP client receives instead of what it asked for. Never internals, and of what it sent at most the name of a member
+/// or a value that is wrong, cut short.
 #[derive(Debug, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
@@ -13,19 +16,23 @@ pub struct Problem {
     status: u16,
     /// Stable, for programs.
     code: &'static str,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail,
+            detail: detail.into(),
             retry_after_seconds: None,
         }
     }

@@ -1,11 +1,24 @@
-//! HTTP for operators and probes. Everything is asked through [`Probes`]: this module knows none of the parts.
+//! HTTP for operators and probes. Everything is asked through [`Probes`], and through what each resource of the API wants: this
+//! module knows none of the parts.
+//!
+//! - `access`: what the internal API refuses to answer
+//! - `endpoints`: handlers with their OpenAPI document
+//! - `extract`: bodies, queries and paths, or a problem
+//! - `stats`: `/stats` and its views
 
+mod access;
+mod endpoints;
+pub mod extract;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,7 +26,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::problem::Problem;
+pub use access::Access;
+pub use endpoints::Endpoints;
 pub use stats::Stats;
+
+/// Bytes of a request's body.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// Where the answers come from.
 #[derive(Clone)]
@@ -117,15 +135,27 @@ pub fn probes(probes: &Probes) -> Router {
 }
 
 /// The internal listener.
-pub fn internal(answers: &Probes) -> Router {
+pub fn internal(answers: &Probes, access: Access, endpoints: Endpoints) -> Router {
     let metrics = answers.metrics.clone();
     probes(answers)
         .route(
             "/metrics",
             get(move || async move { prometheus(metrics()) }),
         )
+        .merge(api(access, endpoints))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// The API behind its guard.
+fn api(access: Access, endpoints: Endpoints) -> Router {
+    let access = Arc::new(access);
+    let guard = move |request: Request, next: Next| access.clone().guard(request, next);
+    endpoints
+        .finish()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(guard))
 }
 
 fn prometheus(text: String) -> Response {

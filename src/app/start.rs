@@ -15,7 +15,7 @@ use super::public::PublicRoutes;
 use super::ready::Readiness;
 use super::reload::{Reload, Reread};
 use super::stats::{Scrape, ScrapeSources};
-use crate::api::{self, Probes};
+use crate::api::{self, Access, Endpoints, Probes};
 use crate::demo::Demo;
 use crate::kafka::Producer;
 use crate::lifecycle::{Lifecycle, give_back_memory};
@@ -120,7 +120,25 @@ impl App {
             people: self.demo.as_ref().map(|demo| &demo.people),
             metrics: &self.metrics,
         };
-        (routes.router(), api::internal(&probes))
+        let internal = api::internal(&probes, self.access(), self.endpoints());
+        (routes.router(), internal)
+    }
+
+    /// Access to the internal API.
+    fn access(&self) -> Access {
+        let listen = &self.settings.listen;
+        Access {
+            token: listen.internal_token.clone(),
+            on_loopback: listen.internal_host.is_loopback(),
+            names: listen.internal_names.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// What the internal API has, one resource after the other.
+    #[expect(clippy::unused_self, reason = "the first resource asks the parts")]
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::new()
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

@@ -33,7 +33,7 @@ use tokio::time::{Instant, timeout_at};
 pub use algorithm::algorithm;
 pub use keyring::KeyHealth;
 pub use mint::{Grant, MintError, mint, sign};
-pub use secret::jwt_secret;
+pub use secret::{internal_token, jwt_secret};
 pub use sources::{AuthSettings, IssuerSettings, JwksSource, KeySources, check as check_keys};
 
 use crate::lifecycle::Lifecycle;

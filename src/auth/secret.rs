@@ -26,15 +26,32 @@ const LONGEST_REPEATED: usize = 8;
 
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
+/// The shortest token of the internal API, in bytes: it cannot be tried offline, as the secret of a signature can.
+const SHORTEST_TOKEN: usize = 16;
+
 /// An HS256 secret. The reasons never quote it.
 pub fn jwt_secret(text: &str) -> Result<(), String> {
+    strong(text, SHORTEST_SECRET)
+}
+
+/// The token of the internal API, which travels in a header. The reasons never quote it.
+pub fn internal_token(text: &str) -> Result<(), String> {
+    strong(text, SHORTEST_TOKEN)?;
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let why = "it holds a space or a letter beyond ASCII, which a header cannot carry";
+        return Err(format!("{why} (try: openssl rand -base64 48)"));
+    }
+    Ok(())
+}
+
+fn strong(text: &str, shortest: usize) -> Result<(), String> {
     if let Some(wrong) = invisible(text) {
         return Err(wrong);
     }
-    if text.len() < SHORTEST_SECRET {
+    if text.len() < shortest {
         let length = text.len();
         return Err(format!(
-            "it has {length} bytes, at least {SHORTEST_SECRET} are needed (try: openssl rand -base64 48)"
+            "it has {length} bytes, at least {shortest} are needed (try: openssl rand -base64 48)"
         ));
     }
     let letters: String = text
@@ -112,6 +129,26 @@ fn repeats(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h4_the_internal_token_is_long_enough_and_fits_into_a_header() {
+        for good in ["kq3vN8xW0pZr5tYb", "dGhlIGhvdXNlIG9uIHRoZSBoaWxs+/=="] {
+            assert_eq!(internal_token(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "x",
+            "kq3vN8xW0pZr5tY",
+            "changeme-changeme",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "two words of a token",
+            "kq3vN8xW0pZr5tYbé",
+            "kq3vN8xW0pZr5tYb\n",
+        ] {
+            let why = internal_token(bad).unwrap_err();
+            assert!(bad.is_empty() || bad == "x" || !why.contains(bad), "{why}");
+        }
+    }
 
     #[test]
     fn placeholders_and_short_secrets_are_rejected() {

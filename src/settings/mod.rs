@@ -72,6 +72,10 @@ pub struct Listen {
     pub port: u16,
     pub internal_host: IpAddr,
     pub internal_port: u16,
+    /// What requests to the internal API must carry. `None`: nothing on loopback, and there is no API elsewhere.
+    pub internal_token: Option<SecretString>,
+    /// Names in lower case by which clients of the internal API reach it, beside `localhost` and addresses.
+    pub internal_names: Vec<String>,
     pub qa_page: bool,
     pub cors_origins: CorsOrigins,
     /// Headers of a request that the preflight may ask for.

@@ -155,9 +155,10 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
     ("Listeners", &[
         variable("HOST", Kind::HOST, Value("0.0.0.0"), "Address of the public listener. The demo listens on 127.0.0.1."),
         variable("PORT", Kind::PORT, Value("8001"), "Port of the public listener; 0 picks a free one, and the log line `listening` names it."),
-        variable("INTERNAL_HOST", Kind::HOST, Value("127.0.0.1"), "Address of the internal listener: metrics and probes."),
+        variable("INTERNAL_HOST", Kind::HOST, Value("127.0.0.1"), "Address of the internal listener: metrics, probes and the [API](api.md)."),
         variable("INTERNAL_PORT", Kind::PORT, Value("9001"), "Port of the internal listener; 0 picks a free one."),
-        variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API.").rejected(),
+        variable("INTERNAL_TOKEN", Kind::SECRET, Unset, "Bearer token of the internal API, at least 16 visible characters of ASCII. Off loopback the API is refused without it; on loopback it is required if it is set. Metrics and probes never need it."),
+        variable("INTERNAL_NAMES", Kind::NAMES, Unset, "Host names by which clients reach the internal API, comma-separated: `fleetcast.push.svc`. A `Host` that is neither one of these nor `localhost` nor an IP address is refused, because a web page may have any other name point here."),
         variable("QA_PAGE", Kind::SWITCH, Value("false"), "Serves the QA page at `/`. On in the demo."),
         variable("CORS_ORIGINS", Kind::ORIGINS, Unset, "Origins of browsers that may connect, exact in scheme, host and port, comma-separated. Unset: the same origin only. `*` needs `FLEETCAST_CORS_ANY=true`.").on_reload(),
         variable("CORS_HEADERS", Kind::HEADERS, Value("authorization,content-type,traceparent,tracestate,baggage"), "Request headers that pages of other origins may send, comma-separated; case does not matter. Exact names: no `*`."),

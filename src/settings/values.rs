@@ -48,6 +48,7 @@ impl ValueKind {
     pub const TEXT: Self = Self::new("text", Shape::Text, |text| Ok(text.to_owned()));
     pub const SECRET: Self = Self::new("secret", Shape::Secret, |text| Ok(text.to_owned()));
     pub const HOST: Self = Self::new("IP address or `localhost`", Shape::Text, |text| shown(host(text)));
+    pub const NAMES: Self = Self::new("list of host names", Shape::List, |text| shown(host_names(text)));
     pub const PORT: Self = Self::new("port from 0 to 65535", Shape::Number, |text| shown(port(text)));
     pub const SWITCH: Self = Self::new("`true` or `false`", Shape::Switch, |text| shown(boolean(text)));
     pub const COUNT: Self = Self::new("whole number", Shape::Number, |text| shown(count(text)));
@@ -122,6 +123,20 @@ pub fn host(text: &str) -> Result<IpAddr, Wrong> {
         None => text.parse().ok(),
     };
     address.ok_or_else(|| ValueKind::HOST.expected())
+}
+
+/// Names without ports, in lower case.
+pub fn host_names(text: &str) -> Result<Vec<String>, Wrong> {
+    let is_name = |name: &str| {
+        let is_sign = |sign: u8| sign.is_ascii_alphanumeric() || b"-._".contains(&sign);
+        name.len() <= 253 && name.bytes().all(is_sign)
+    };
+    list(text)
+        .map(|name| {
+            let known = is_name(name).then(|| name.to_ascii_lowercase());
+            known.ok_or_else(|| format!("expected host names without ports; found {name}"))
+        })
+        .collect()
 }
 
 pub fn port(text: &str) -> Result<u16, Wrong> {

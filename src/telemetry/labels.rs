@@ -147,6 +147,18 @@ labels! {
         Version = "version",
         ConnectTimeout = "connect_timeout",
         Accept = "accept",
+        /// Of the internal API: a web page sent it.
+        ApiOrigin = "api_origin",
+        /// Of the internal API: its `Host` is a name that is not ours.
+        ApiHost = "api_host",
+        /// Of the internal API: its body is no JSON by its own word.
+        ApiMediaType = "api_media_type",
+        /// Of the API: the token is missing or wrong, or none is set where one is required.
+        ApiToken = "api_token",
+        /// Of the API: it is not as the document says.
+        ApiRequest = "api_request",
+        /// Of the API: it could not be done now.
+        ApiUnavailable = "api_unavailable",
     }
 }
 

@@ -26,6 +26,7 @@ macro_rules! on_both_brokers {
 }
 
 mod admission;
+mod api;
 mod bad_handshakes;
 mod broken_records;
 mod broker_faults;

@@ -121,6 +121,12 @@ impl SettingsReader {
             port: self.value("PORT", values::port),
             internal_host: self.value("INTERNAL_HOST", values::host),
             internal_port: self.value("INTERNAL_PORT", values::port),
+            internal_token: self.optional("INTERNAL_TOKEN", |text| {
+                auth::internal_token(text).map(|()| SecretString::from(text))
+            }),
+            internal_names: self
+                .optional("INTERNAL_NAMES", values::host_names)
+                .unwrap_or_default(),
             qa_page: self.value("QA_PAGE", values::boolean),
             cors_origins: self.cors_origins(),
             cors_headers: self.value("CORS_HEADERS", values::header_names),

@@ -3,14 +3,13 @@
 use super::*;
 
 /// What an operator relies on for safety, or against loss.
-const SAFETY: [(&str, &str); 21] = [
+const SAFETY: [(&str, &str); 20] = [
     ("COMMANDS_PER_SECOND", "20"),
     ("MAX_CONNECTIONS_PER_ADDRESS", "200"),
     ("MAX_CONNECTIONS_PER_USER", "20"),
     ("MAX_CONNECTIONS_PER_ORGANISATION", "5"),
     ("HANDSHAKES_PER_SECOND_PER_ADDRESS", "50"),
     ("LIMIT_LOOPBACK", "true"),
-    ("INTERNAL_TOKEN", "x"),
     ("TRUSTED_PROXIES", "10.0.0.0/8"),
     ("PROXY_PROTOCOL", "true"),
     ("BIND_SID", "true"),

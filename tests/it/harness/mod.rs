@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use app::TestApp;
 pub(crate) use cluster::Cluster;
-pub(crate) use http::request;
+pub(crate) use http::{Answer, request};
 pub(crate) use kafka::Kafka;
 pub(crate) use packet::{Event, Packet};
 pub(crate) use polling::Polling;

@@ -1,0 +1,128 @@
+//! What comes in with a request, or a problem that says what is wrong with it.
+
+use std::fmt::Display;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// Bytes of a sentence about what was sent. It may quote it, so it is cut.
+const LONGEST_DETAIL: usize = 200;
+
+/// A body of JSON. Its type refuses members that it does not know.
+pub struct JsonBody<T>(pub T);
+
+/// What follows `?`. Its type refuses parameters that it does not know.
+pub struct Query<T>(pub T);
+
+/// The parts of the path, percent-decoded.
+pub struct PathOf<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|rejection| unread(&rejection))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// JSON as `T` wants it.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            bad_request(&error)
+        } else {
+            bad_request(&format_args!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(bad_request(&rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(extract::Path(parts)) => Ok(Self(parts)),
+            Err(rejection) => Err(bad_request(&rejection.body_text())),
+        }
+    }
+}
+
+/// 400 with a sentence.
+pub fn bad_request(why: &(impl Display + ?Sized)) -> Problem {
+    let mut detail = why.to_string();
+    if detail.len() > LONGEST_DETAIL {
+        detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
+        detail.push('…');
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+}
+
+fn unread(rejection: &BytesRejection) -> Problem {
+    if let BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) = rejection {
+        let detail = "the body is larger than the API takes";
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+    }
+    let detail = "the body did not come in time, or not to its end";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct OneMember {
+        #[expect(dead_code, reason = "only parsed")]
+        event: String,
+    }
+
+    fn detail(text: &str) -> String {
+        let problem = parse::<OneMember>(text.as_bytes()).unwrap_err();
+        let problem: Value = serde_json::to_value(problem).unwrap();
+        assert_eq!(
+            (&problem["status"], &problem["code"]),
+            (&400.into(), &"bad_request".into())
+        );
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_unknown_a_double_and_a_missing_member_are_named() {
+        for (text, named) in [
+            (r#"{"event":"a","evnt":1}"#, "unknown field `evnt`"),
+            (r#"{"event":"a","event":"b"}"#, "duplicate field `event`"),
+            ("{}", "missing field `event`"),
+            (r#"{"event":1}"#, "expected a string"),
+            ("event=a", "the body is not JSON"),
+            ("", "the body is not JSON"),
+            (r#"{"event":"a"} {}"#, "the body is not JSON"),
+        ] {
+            assert!(detail(text).contains(named), "{text}: {}", detail(text));
+        }
+        let long = format!(r#"{{"{}":1}}"#, "é".repeat(1000));
+        assert!(detail(&long).len() <= LONGEST_DETAIL + 3);
+    }
+}

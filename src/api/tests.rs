@@ -1,0 +1,145 @@
+//! The document against what is served.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+use crate::telemetry::Metrics;
+
+/// Everything that the application mounts, over parts that know nothing.
+fn everything() -> Endpoints {
+    Endpoints::new()
+}
+
+/// Method and path of all that is promised.
+const PROMISED: &[(&str, &str)] = &[("get", "/api/openapi.json")];
+
+fn router() -> Router {
+    let probes = Probes {
+        ready: Arc::new(|| ReadyReport {
+            status: ReadyStatus::Ready,
+            components: Vec::new(),
+        }),
+        stats: Arc::new(|| json!({})),
+        metrics: Arc::new(String::new),
+    };
+    let access = Access {
+        token: None,
+        on_loopback: true,
+        names: Vec::new(),
+        metrics: Metrics::new(),
+    };
+    internal(&probes, access, everything())
+}
+
+async fn ask(method: &str, path: &str) -> (StatusCode, Value) {
+    let request = Request::builder()
+        .method(method.to_ascii_uppercase().as_str())
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .body(Body::empty())
+        .unwrap();
+    let response = router().oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), MAX_BODY).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+async fn document() -> Value {
+    let (status, document) = ask("get", "/api/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+    document
+}
+
+/// Method, path and operation.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let operation = |path: &String, item: &Value| {
+        let item = item.as_object().unwrap().clone();
+        let path = path.clone();
+        item.into_iter()
+            .map(move |(method, operation)| (method, path.clone(), operation))
+    };
+    paths
+        .iter()
+        .flat_map(|(path, item)| operation(path, item))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_document_has_all_that_is_promised_and_no_more() {
+    let document = document().await;
+    let operations = operations(&document);
+    let described: BTreeSet<(&str, &str)> = operations
+        .iter()
+        .map(|(method, path, _)| (method.as_str(), path.as_str()))
+        .collect();
+    assert_eq!(described, PROMISED.iter().copied().collect());
+}
+
+#[tokio::test]
+async fn every_path_of_the_document_is_served() {
+    let document = document().await;
+    for (method, path, _) in operations(&document) {
+        let target = path.replace(['{', '}'], "");
+        let (status, answer) = ask(&method, &target).await;
+        assert_ne!(answer["code"], "bad_method", "{method} {path}");
+        let nothing = answer["code"] == "not_found" && answer["detail"] == "there is nothing here";
+        assert!(!nothing, "{method} {path}: {status}");
+        let (status, answer) = ask("PATCH", &target).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(answer["code"], "bad_method");
+    }
+}
+
+/// What OpenAPI 3.1 asks of a document, as far as ours could get it wrong.
+#[tokio::test]
+async fn the_document_is_well_formed() {
+    let document = document().await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let about = format!("{method} {path}");
+        let id = operation["operationId"].as_str().expect(&about);
+        assert!(ids.insert(id.to_owned()), "{about}: {id} is taken");
+        assert!(operation["summary"].is_string(), "{about} has a summary");
+        assert!(!operation["responses"].as_object().unwrap().is_empty());
+        let named: BTreeSet<&str> = (path.split('{').skip(1))
+            .map(|part| part.split('}').next().unwrap())
+            .collect();
+        let parameters = operation["parameters"].as_array().cloned();
+        let parameters = parameters.unwrap_or_default();
+        let in_path = parameters.iter().filter(|one| one["in"] == "path");
+        let declared: BTreeSet<&str> = in_path.map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(declared, named, "{about}");
+    }
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("within the document");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+fn collect_references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
+                found.push(reference.to_owned());
+            }
+            members
+                .values()
+                .for_each(|member| collect_references(member, found));
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect_references(item, found)),
+        _ => {}
+    }
+}
