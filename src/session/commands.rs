@@ -1,7 +1,10 @@
 //! What clients ask for, and how they are answered: always, in one shape.
 
 use fleetcast_core::domain::client_json;
-use fleetcast_core::domain::protocol::Reason;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fleetcast_core::domain::protocol::{CloseReason, Reason, Refusal};
 use fleetcast_core::domain::room::{Room, RoomRequest};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -17,15 +20,19 @@ use crate::telemetry::labels::{Command, CommandOutcome};
 pub struct Answer {
     command: Command,
     result: Result<Done, Failure>,
+    /// The connection is closed once this is said.
+    closes: Option<CloseReason>,
 }
 
 #[derive(Debug)]
-struct Done {
+pub(super) struct Done {
     message: &'static str,
     /// The room that was asked for, when it was one.
     room: Option<String>,
     /// All that the connection holds now.
     rooms: Vec<String>,
+    /// When the token of the connection expires, where that has changed. RFC 3339.
+    expires_at: Option<String>,
     /// How many keys the newest records were asked of, if they were.
     latest: Option<usize>,
     /// The connection's position has a new meaning, or the newest records go out: a `cursor` event follows them.
@@ -35,21 +42,106 @@ struct Done {
 /// A command that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    pub reason: Reason,
+    pub reason: FailureReason,
     /// For people; fixed text.
     pub message: &'static str,
+}
+
+/// A code of the protocol: of the command itself, or of the token that it brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureReason {
+    Command(Reason),
+    Token(Refusal),
+}
+
+impl FailureReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command(reason) => reason.as_str(),
+            Self::Token(refusal) => refusal.as_str(),
+        }
+    }
+
+    fn number(self) -> u16 {
+        match self {
+            Self::Command(reason) => reason.number(),
+            Self::Token(refusal) => refusal.number(),
+        }
+    }
+
+    fn retryable(self) -> bool {
+        match self {
+            Self::Command(reason) => reason.retryable(),
+            Self::Token(refusal) => refusal.retryable(),
+        }
+    }
+}
+
+impl From<Reason> for FailureReason {
+    fn from(reason: Reason) -> Self {
+        Self::Command(reason)
+    }
+}
+
+impl From<FailureReason> for CommandOutcome {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Command(reason) => reason.into(),
+            FailureReason::Token(refusal) => refusal.into(),
+        }
+    }
 }
 
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
         Self {
-            reason,
+            reason: reason.into(),
             message: reason.message(),
         }
     }
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            reason: FailureReason::Token(refusal),
+            message: refusal.message(),
+        }
+    }
+}
+
+impl Done {
+    /// The token of the connection expires at this moment, RFC 3339.
+    pub(super) fn expiring_at(self, expires_at: String) -> Self {
+        Self {
+            expires_at: Some(expires_at),
+            ..self
+        }
+    }
+}
+
 impl Answer {
+    pub(super) fn new(command: Command, result: Result<Done, Failure>) -> Self {
+        Self {
+            command,
+            result,
+            closes: None,
+        }
+    }
+
+    /// The connection is closed for this reason once the answer has been sent.
+    pub(super) fn closing(self, reason: CloseReason) -> Self {
+        Self {
+            closes: Some(reason),
+            ..self
+        }
+    }
+
+    /// Why the connection is to be closed behind the answer, if it is.
+    pub fn closes(&self) -> Option<CloseReason> {
+        self.closes
+    }
+
     pub fn failure(&self) -> Option<Failure> {
         self.result.as_ref().err().copied()
     }
@@ -66,22 +158,29 @@ pub enum Reply {
     /// The command has taken effect in its turn; whether it lasts is known later. What came of it goes to
     /// [`Session::acknowledged`], when there is capacity for the answer, which is larger than all that is kept until then.
     Later(Kept),
+    /// It has not taken effect yet, which takes a second or two at most. The commands behind it wait for that, so that they take effect in
+    /// the order in which they were sent.
+    Pending(AwaitedAnswer),
 }
+
+/// The answer, once it is known.
+pub type AwaitedAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl Session {
     /// Carries out one command. `event` and `payload` are the client's, unchecked.
-    pub fn execute(&self, event: &str, payload: Option<&RawValue>) -> Reply {
+    pub fn execute(self: &Arc<Self>, event: &str, payload: Option<&RawValue>) -> Reply {
         let (command, result) = match event {
             "ack" => match self.acknowledge(payload) {
                 Ok(kept) => return Reply::Later(kept),
                 Err(failure) => (Command::Ack, Err(failure)),
             },
+            "auth:refresh" => return self.refresh(payload),
             "subscribe" => (Command::Subscribe, self.subscribe(payload)),
             "unsubscribe" => (Command::Unsubscribe, self.unsubscribe(payload)),
             "rooms" | "debug:rooms" => (Command::Rooms, Ok(self.done("the rooms you hold", None))),
             _ => (Command::Unknown, Err(Reason::UnknownEvent.into())),
         };
-        Reply::Now(self.count(Answer { command, result }))
+        Reply::Now(self.count(Answer::new(command, result)))
     }
 
     /// The answer to the command `ack`, now that it is known whether the receipt is kept.
@@ -91,21 +190,15 @@ impl Session {
         } else {
             Err(Reason::Internal.into())
         };
-        self.count(Answer {
-            command: Command::Ack,
-            result,
-        })
+        self.count(Answer::new(Command::Ack, result))
     }
 
     /// Answers without carrying out: too much at once, or nothing that can be read.
     pub fn refuse(&self, failure: impl Into<Failure>) -> Answer {
-        self.count(Answer {
-            command: Command::Unknown,
-            result: Err(failure.into()),
-        })
+        self.count(Answer::new(Command::Unknown, Err(failure.into())))
     }
 
-    fn count(&self, answer: Answer) -> Answer {
+    pub(super) fn count(&self, answer: Answer) -> Answer {
         let outcome = match &answer.result {
             Ok(_) => CommandOutcome::Success,
             Err(failure) => failure.reason.into(),
@@ -162,7 +255,7 @@ impl Session {
         if wanted.iter().any(|room| own.contains(room)) {
             let message = "your organisation's room and your own are held while you are connected";
             return Err(Failure {
-                reason: Reason::BadRequest,
+                reason: Reason::BadRequest.into(),
                 message,
             });
         }
@@ -179,12 +272,12 @@ impl Session {
         let payload = payload.ok_or(Reason::BadRequest)?;
         let payload = client_json::parse(payload.get()).ok_or(Reason::BadRequest)?;
         RoomRequest::parse(&payload, self.caller(), self.max_rooms()).map_err(|bad| Failure {
-            reason: bad.reason(),
+            reason: bad.reason().into(),
             message: bad.message(),
         })
     }
 
-    fn done(&self, message: &'static str, wanted: Option<&[Room]>) -> Done {
+    pub(super) fn done(&self, message: &'static str, wanted: Option<&[Room]>) -> Done {
         let rooms = self.key().map_or(Vec::new(), |key| {
             self.shared
                 .hub
@@ -198,6 +291,7 @@ impl Session {
             message,
             room,
             rooms,
+            expires_at: None,
             latest: None,
             moved: false,
         }
@@ -212,6 +306,8 @@ impl Serialize for Answer {
             room: &'a Option<String>,
             rooms: &'a [String],
             #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             latest: Option<usize>,
         }
         let mut shape = serializer.serialize_struct("Answer", 4)?;
@@ -223,6 +319,7 @@ impl Serialize for Answer {
                 let data = Data {
                     room: &done.room,
                     rooms: &done.rooms,
+                    expires_at: done.expires_at.as_deref(),
                     latest: done.latest,
                 };
                 shape.serialize_field("data", &data)?;

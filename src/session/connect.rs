@@ -13,6 +13,7 @@ use fleetcast_core::hub::{Hub, Now, Start};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
+use super::expiry::TokenEnd;
 use super::handshake_rooms::{HandshakeRooms, RejectedRoom};
 use super::{AnyOutlet, Session, Sessions, TransportHandle, TransportOutlet};
 use crate::auth::TokenError;
@@ -104,7 +105,8 @@ impl AdmittedSession {
         let session = &self.session;
         let sessions = &session.shared;
         session.begin(transport, labels);
-        let until = sessions.verifier.ends(&session.claims());
+        let claims = session.claims();
+        let token = TokenEnd::new(claims.expires, sessions.verifier.ends(&claims));
         let (key, resumption, ahead) = sessions.hub.with(|hub, now| {
             let (rooms, rejected) = self.judge_rooms();
             // Judged here and not before: between a judgement and this moment the window may have moved.
@@ -118,7 +120,10 @@ impl AdmittedSession {
             let organisation = session.organisation();
             let outlet = AnyOutlet::new(sessions.hub.clone(), outlet(rejected));
             let key = hub.connect(organisation, rooms, start, outlet, now);
-            session.bind(key, until);
+            session.bind(key, token);
+            if sessions.open.take_notice(key, now.wall / 1000) {
+                hub.token_expiring(key, now);
+            }
             for room in &latest {
                 hub.subscribe_latest(key, room, now);
             }

@@ -79,6 +79,7 @@ impl HandshakeRooms {
     }
 
     fn reject(&mut self, reason: Reason, message: &'static str, about: String) {
+        let reason = reason.into();
         let failure = Failure { reason, message };
         self.rejected.push(RejectedRoom { failure, about });
     }

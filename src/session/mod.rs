@@ -2,7 +2,8 @@
 //!
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
 //! - `registry`, `rules`: the sessions that are open, and what concerns several of them
-//! - `commands`, `receipts`: what clients ask for
+//! - `commands`, `receipts`, `refresh`: what clients ask for
+//! - `expiry`: when tokens end
 //! - `asks`: events that ask clients for an acknowledgement, by a number of ours
 //! - `server_event`: what the server says by itself
 //! - `shared_hub`, `shared_frames`: the hub in the running process, and what the connections of one fan-out share
@@ -13,9 +14,11 @@ mod admission;
 mod asks;
 mod commands;
 mod connect;
+mod expiry;
 mod handshake_rooms;
 mod log_source;
 pub mod receipts;
+mod refresh;
 mod registry;
 mod rules;
 mod server_event;
@@ -36,7 +39,7 @@ use fleetcast_core::domain::room::{Caller, Room};
 use fleetcast_core::hub::ConnectionKey;
 
 pub use admission::{AdmissionSlot, ReadinessCheck};
-pub use commands::{Answer, Failure, Reply};
+pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
 pub use fleetcast_core::hub::resume::Resumption;
 pub use handshake_rooms::RejectedRoom;
@@ -53,6 +56,7 @@ use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
 use asks::{AskingSessions, OpenAsks};
+use expiry::TokenEnd;
 use receipts::{Outstanding, Receipts};
 
 /// What all sessions share.
@@ -228,9 +232,9 @@ impl Session {
     }
 
     /// Binds the session to its connection of the hub. Called under the hub's lock, together with the judgement of its rooms.
-    fn bind(self: &Arc<Self>, key: ConnectionKey, until: u64) {
+    fn bind(self: &Arc<Self>, key: ConnectionKey, token: TokenEnd) {
         let key = *self.key.get_or_init(|| key);
-        self.shared.open.add(key, self, until);
+        self.shared.open.add(key, self, token);
     }
 
     /// Has its transport closed. Nothing more is said to the client.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Session;
-use super::commands::Failure;
+use super::commands::{Failure, FailureReason};
 use crate::clock;
 use crate::telemetry::events;
 use crate::telemetry::labels::AskOutcome;
@@ -115,7 +115,7 @@ impl Session {
     /// The command `ack`: `{id, event?}`.
     pub(super) fn acknowledge(&self, payload: Option<&RawValue>) -> Result<Kept, Failure> {
         const SHAPE: Failure = Failure {
-            reason: Reason::BadRequest,
+            reason: FailureReason::Command(Reason::BadRequest),
             message: "give {id, event?}: an id of at most 256 bytes, an event name of at most 64",
         };
         let payload = payload.ok_or(SHAPE)?;

@@ -11,8 +11,8 @@ use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::expiry::TokenEnd;
 use super::{Session, Sessions, TransportHandle};
-use crate::clock;
 
 /// After so many sessions other tasks get the thread.
 pub(super) const SLICE: usize = 64;
@@ -40,18 +40,17 @@ fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
 
 struct OpenSession {
     session: Weak<Session>,
-    /// Its token is good until then, in seconds since the Unix epoch.
-    until: u64,
+    token: TokenEnd,
 }
 
 impl OpenSessions {
-    pub(super) fn add(&self, key: ConnectionKey, session: &Arc<Session>, until: u64) {
+    pub(super) fn add(&self, key: ConnectionKey, session: &Arc<Session>, token: TokenEnd) {
         let mut index = self.lock();
         let connection_id = session.connection_id.clone();
         index.connection_ids.insert(connection_id, key);
         index.users.insert(user_connection(session, key));
         let session = Arc::downgrade(session);
-        index.sessions.insert(key, OpenSession { session, until });
+        index.sessions.insert(key, OpenSession { session, token });
     }
 
     pub(super) fn remove(&self, key: ConnectionKey, session: &Session) {
@@ -100,11 +99,41 @@ impl OpenSessions {
             .collect()
     }
 
-    /// Those whose token is not good any more at `now` (seconds since the Unix epoch).
-    fn expired(&self, now: u64) -> Vec<Arc<Session>> {
+    /// Those whose token is not good any more at `now` (seconds since the Unix epoch), each once.
+    pub(super) fn take_expired(&self, now: u64) -> Vec<Arc<Session>> {
+        let mut index = self.lock();
+        let sessions = index.sessions.values_mut();
+        let expired =
+            sessions.filter_map(|open| open.token.take_close(now).then_some(&open.session));
+        expired.filter_map(Weak::upgrade).collect()
+    }
+
+    /// Those that are to be notified at `now` that their token expires.
+    pub(super) fn expiring(&self, now: u64) -> Vec<ConnectionKey> {
         let index = self.lock();
-        let expired = index.sessions.values().filter(|open| open.until <= now);
-        expired.filter_map(|open| open.session.upgrade()).collect()
+        let sessions = index.sessions.iter();
+        let expiring = sessions.filter(|(_, open)| open.token.notice_is_due(now));
+        expiring.map(|(key, _)| *key).collect()
+    }
+
+    /// Whether this one is to be notified: true once for each token.
+    pub(super) fn take_notice(&self, key: ConnectionKey, now: u64) -> bool {
+        let mut index = self.lock();
+        let open = index.sessions.get_mut(&key);
+        open.is_some_and(|open| open.token.take_notice(now))
+    }
+
+    /// It has another token. False: it has ended, or is being closed because of the token that it had.
+    pub(super) fn renew(&self, key: ConnectionKey, expires: u64, closes_at: u64, now: u64) -> bool {
+        let mut index = self.lock();
+        let Some(open) = index.sessions.get_mut(&key) else {
+            return false;
+        };
+        let renewed = open.token.renewed(expires, closes_at, now);
+        if let Some(token) = renewed {
+            open.token = token;
+        }
+        renewed.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, SessionIndex> {
@@ -119,24 +148,6 @@ impl SessionIndex {
 }
 
 impl Sessions {
-    /// Closes sessions whose token has expired, and gives up acknowledgements that do not come, once a second until `stop`.
-    pub async fn watch_expiry(self: Arc<Self>, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.close_expired(clock::wall_ms() / 1000).await;
-            self.expire_asks(clock::monotonic_ms()).await;
-        }
-    }
-
-    pub(super) async fn close_expired(&self, now: u64) {
-        for slice in self.open.expired(now).chunks(SLICE) {
-            for session in slice {
-                session.close(CloseReason::TokenExpired);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Closes the transport of every session, in random order and evenly over `spread`, so that the clients do not all reconnect
     /// to the other instances at once. `cut_short` ends the spreading.
     pub async fn drain(&self, spread: Duration, cut_short: &CancellationToken) {

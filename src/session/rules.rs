@@ -6,9 +6,10 @@ use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::RevokeReason;
 use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::{ConnectionKey, Hub, Now};
 
-use super::Sessions;
 use super::registry::SLICE;
+use super::{AnyOutlet, Session, Sessions};
 
 /// What the profile says about sessions.
 #[derive(Debug, Clone)]
@@ -37,13 +38,9 @@ impl Sessions {
             self.hub.with(|hub, now| {
                 let rules = self.rules.load();
                 for (key, session) in slice {
-                    let forbidden: Vec<Room> = hub
-                        .rooms(*key)
-                        .iter()
-                        .filter(|room| !session.may_hold(&rules.policy, room))
-                        .cloned()
-                        .collect();
-                    let rooms = hub.revoke(*key, &forbidden, RevokeReason::Policy, now);
+                    let policy = &rules.policy;
+                    let rooms =
+                        session.leave_forbidden(hub, *key, policy, RevokeReason::Policy, now);
                     revoked.rooms += rooms;
                     revoked.connections += usize::from(rooms > 0);
                 }
@@ -51,5 +48,23 @@ impl Sessions {
             tokio::task::yield_now().await;
         }
         revoked
+    }
+}
+
+impl Session {
+    /// Leaves the rooms that it may not hold any more; the client is notified in its feed. To be called under the hub's lock, with the
+    /// policy that was read there. Returns how many rooms.
+    pub(super) fn leave_forbidden(
+        &self,
+        hub: &mut Hub<AnyOutlet>,
+        key: ConnectionKey,
+        policy: &Policy,
+        reason: RevokeReason,
+        now: Now,
+    ) -> usize {
+        let held = hub.rooms(key).iter();
+        let forbidden = held.filter(|room| !self.may_hold(policy, room));
+        let forbidden: Vec<Room> = forbidden.cloned().collect();
+        hub.revoke(key, &forbidden, reason, now)
     }
 }

@@ -51,6 +51,12 @@ struct RevokedBody {
 }
 
 #[derive(Serialize)]
+struct ExpiringBody {
+    /// RFC 3339.
+    expires_at: String,
+}
+
+#[derive(Serialize)]
 struct StaleBody {
     stale: bool,
     /// RFC 3339.
@@ -87,7 +93,7 @@ impl Session {
     /// What a control item of the hub says to this client.
     pub fn server_event<'a>(&self, item: ControlItem<'a>) -> ServerEvent<'a> {
         let (name, body, cursor) = match item {
-            ControlItem::Cursor { cursor } => ("cursor", None, cursor),
+            ControlItem::Cursor { cursor } => ("cursor", None, Some(cursor)),
             ControlItem::Welcome {
                 resumption,
                 rooms,
@@ -95,7 +101,7 @@ impl Session {
                 cursor,
             } => {
                 let body = self.welcome(resumption.as_str(), rooms, window_seconds);
-                ("connection_established", Some(body), cursor)
+                ("connection_established", Some(body), Some(cursor))
             }
             ControlItem::Resync {
                 reason,
@@ -107,7 +113,7 @@ impl Session {
                     code: reason.number(),
                     rooms: names(rooms),
                 };
-                ("resync_required", Some(self.wrap(body)), cursor)
+                ("resync_required", Some(self.wrap(body)), Some(cursor))
             }
             ControlItem::Revoked {
                 reason,
@@ -119,7 +125,7 @@ impl Session {
                     reason: reason.as_str(),
                     code: reason.number(),
                 };
-                ("room_revoked", Some(self.wrap(body)), cursor)
+                ("room_revoked", Some(self.wrap(body)), Some(cursor))
             }
             ControlItem::Stale {
                 stale,
@@ -128,14 +134,16 @@ impl Session {
             } => {
                 let since = clock::rfc3339(since);
                 let body = StaleBody { stale, since };
-                ("stale", Some(self.wrap(body)), cursor)
+                ("stale", Some(self.wrap(body)), Some(cursor))
+            }
+            ControlItem::TokenExpiring => {
+                let expires_ms = self.claims().expires.saturating_mul(1000);
+                let expires_at = clock::rfc3339(expires_ms);
+                let body = ExpiringBody { expires_at };
+                ("auth_expiring", Some(self.wrap(body)), None)
             }
         };
-        ServerEvent {
-            name,
-            body,
-            cursor: Some(cursor),
-        }
+        ServerEvent { name, body, cursor }
     }
 
     /// A command failed and its sender asked for no acknowledgement, or a room of the handshake was not joined.

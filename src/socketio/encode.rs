@@ -318,6 +318,9 @@ mod tests {
             assert!(last.is_object(), "{packet}");
             assert!(packet.len() <= outgoing.size());
         }
+        let expiring = Item::Control(ControlItem::TokenExpiring);
+        let (packet, last) = packet(&Outgoing::item(expiring, &session, false));
+        assert!(last["data"]["expires_at"].is_string(), "{packet}");
     }
 
     #[test]

@@ -240,6 +240,12 @@ impl EngineSession {
             .cloned()
     }
 
+    /// Nothing that was said is on its way, as far as this process can tell.
+    pub(super) fn has_left(&self) -> bool {
+        let guard = self.carrier().guard.clone();
+        self.budget.is_idle() && !guard.is_some_and(|guard| guard.write_blocked())
+    }
+
     /// The client has acknowledged, in this namespace, the event that asked under this number.
     pub(super) fn acknowledged(&self, namespace: &str, number: u32) {
         let session = {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fleetcast_core::domain::protocol::{CloseReason, Reason};
 use serde_json::value::{RawValue, to_raw_value};
@@ -23,7 +24,7 @@ use super::road::Road;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::session::receipts::Kept;
-use crate::session::{Answer, Failure, Reply};
+use crate::session::{Answer, AwaitedAnswer, Failure, Reply};
 
 /// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
 const WAITING: usize = 256;
@@ -36,6 +37,10 @@ const MOMENT_MS: u64 = 10;
 /// Refusals that wait to be sent. A client that sends on although nothing comes back is cut off, and so is one whose
 /// commands are too large to wait: see [`Backlog`](super::backlog::Backlog).
 const REFUSED: usize = 256;
+
+/// What was said last has left within this time, or the connection is closed all the same; looked at so often.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_LOOK: Duration = Duration::from_millis(50);
 
 /// A command as it came: nothing in it has been checked.
 pub(super) struct Received {
@@ -113,6 +118,8 @@ enum Waiting {
     Refused(Asker),
     /// It took effect in its turn, and by now it is known whether its receipt is kept.
     Acknowledged(Asker, bool),
+    /// A command of this name takes effect when its answer is known. It is at the head of the queue, and all others wait for it.
+    Pending(Asker, AwaitedAnswer, String),
 }
 
 impl Inbox {
@@ -177,8 +184,14 @@ impl Inbox {
                 }
                 self.road.engine.budget.capacity().await;
             }
-            let Some(waiting) = self.next() else { return };
-            self.carry_out(&socket, waiting);
+            match self.next() {
+                Some(Waiting::Pending(asker, answer, event)) => {
+                    let answer = answer.await;
+                    self.answered(&socket, asker, &answer, &event);
+                }
+                Some(waiting) => self.carry_out(&socket, waiting),
+                None => return,
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -216,21 +229,63 @@ impl Inbox {
                 self.answer(socket, asker, &self.road.session.acknowledged(kept), "ack");
                 self.road.flush();
             }
+            // Only the task that carries out what waits can wait for its answer.
+            Waiting::Pending(..) => self.wait_first(socket, waiting),
         }
     }
 
     fn act(self: &Arc<Self>, socket: &SocketRef, received: Received) {
         let (reply, event) = self.execute(&received);
         match reply {
-            Reply::Now(answer) => {
-                self.answer(socket, received.asker, &answer, &event);
-                if answer.moves_cursor() {
-                    self.road.session.send_cursor();
-                }
-                self.road.flush();
-            }
+            Reply::Now(answer) => self.answered(socket, received.asker, &answer, &event),
             Reply::Later(kept) => self.answer_later(socket, received.asker, kept),
+            Reply::Pending(answer) => {
+                self.wait_first(socket, Waiting::Pending(received.asker, answer, event));
+            }
         }
+    }
+
+    /// Nothing that waits, and nothing that comes, is carried out before this.
+    fn wait_first(self: &Arc<Self>, socket: &SocketRef, waiting: Waiting) {
+        let mut queue = self.lock();
+        if self.is_gone(socket) {
+            return;
+        }
+        queue.waiting.push_front(waiting);
+        if !std::mem::replace(&mut queue.running, true) {
+            drop(queue);
+            self.lifecycle
+                .spawn("commands", self.clone().drain(socket.clone()));
+        }
+    }
+
+    /// Says what came of a command, and what follows from that.
+    fn answered(&self, socket: &SocketRef, asker: Asker, answer: &Answer, event: &str) {
+        self.answer(socket, asker, answer, event);
+        if answer.moves_cursor() {
+            self.road.session.send_cursor();
+        }
+        self.road.flush();
+        if let Some(reason) = answer.closes() {
+            self.close_behind(reason);
+        }
+    }
+
+    /// Closes the connection once the client had time to receive what was said.
+    fn close_behind(&self, reason: CloseReason) {
+        let engine = self.road.engine.clone();
+        self.lifecycle.tasks().spawn(async move {
+            let mut waited = Duration::ZERO;
+            while waited < LAST_WORDS {
+                let has_left = engine.has_left();
+                tokio::time::sleep(LAST_WORDS_LOOK).await;
+                waited += LAST_WORDS_LOOK;
+                if has_left {
+                    break;
+                }
+            }
+            engine.close(reason);
+        });
     }
 
     /// Answers once the outcome is known and there is capacity: many outcomes may become known at once.
@@ -258,7 +313,7 @@ impl Inbox {
     fn execute(&self, received: &Received) -> (Reply, String) {
         let refuse = |message| {
             let failure = Failure {
-                reason: Reason::BadRequest,
+                reason: Reason::BadRequest.into(),
                 message,
             };
             (Reply::Now(self.road.session.refuse(failure)), String::new())

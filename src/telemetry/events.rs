@@ -194,6 +194,13 @@ pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
     );
 }
 
+/// A client sent a newer token, and the connection keeps the one that it has. Throttled by reason; `why` holds nothing of the token.
+pub fn refresh_refused(metrics: &Metrics, reason: &'static str, why: &str) {
+    if let Some(suppressed) = metrics.may_log("auth:refresh", reason) {
+        info!(reason, why, suppressed, "a newer token was refused");
+    }
+}
+
 /// A client was asked to acknowledge an event, or what came of that.
 pub fn asked(metrics: &Metrics, event: &str, outcome: AskOutcome, after: Option<Duration>) {
     metrics.acknowledgements.increment(outcome);

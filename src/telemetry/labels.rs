@@ -169,6 +169,7 @@ labels! {
         Unsubscribe = "unsubscribe",
         Rooms = "rooms",
         Ack = "ack",
+        Refresh = "auth:refresh",
         Unknown = "unknown",
     }
 }
@@ -184,6 +185,10 @@ labels! {
         TooManyRooms = "too_many_rooms",
         BadCursor = "bad_cursor",
         Internal = "internal",
+        TokenMissing = "token_missing",
+        TokenInvalid = "token_invalid",
+        TokenExpired = "token_expired",
+        TokenRevoked = "token_revoked",
     }
 }
 
@@ -234,6 +239,12 @@ impl Label for CloseReason {
 impl From<Reason> for CommandOutcome {
     fn from(reason: Reason) -> Self {
         Self::parse(reason.as_str()).expect("a test compares the two lists")
+    }
+}
+
+impl From<Refusal> for CommandOutcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::parse(refusal.as_str()).expect("a test compares the two lists")
     }
 }
 
@@ -294,11 +305,12 @@ mod tests {
         }
         assert_eq!(
             CommandOutcome::ALL.len(),
-            Reason::ALL.len() + 1,
+            Reason::ALL.len() + Refusal::ALL.len() + 1,
             "and `success`"
         );
         for refusal in Refusal::ALL {
             assert_eq!(RejectReason::from(*refusal).as_str(), refusal.as_str());
+            assert_eq!(CommandOutcome::from(*refusal).as_str(), refusal.as_str());
         }
     }
 

@@ -52,6 +52,7 @@ mod polling_repeats;
 mod polling_tcp;
 mod profiles;
 mod real_kafka;
+mod refresh;
 mod reload;
 mod route_rooms;
 mod routing;

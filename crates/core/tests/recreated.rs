@@ -83,7 +83,9 @@ impl Outlet for RecreationOutlet {
                 let place = serde_json::from_str(delivery.publication().payload.get()).unwrap();
                 RecreationSent::Record(place, delivery.cursor().clone())
             }
-            Item::Snapshot { .. } | Item::Ephemeral(_) => {
+            Item::Snapshot { .. }
+            | Item::Ephemeral(_)
+            | Item::Control(ControlItem::TokenExpiring) => {
                 unreachable!(
                     "nothing of this model asks for a snapshot or makes an ephemeral event"
                 )

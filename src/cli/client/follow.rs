@@ -282,6 +282,12 @@ impl Follower {
                 let text = format!("room revoked: {} ({reason})", lost.join(", "));
                 self.show.bad("room_revoked", &text, data.clone())
             }
+            "auth_expiring" => {
+                let data = data(event);
+                let expires = data["expires_at"].as_str().unwrap_or("soon");
+                let text = format!("the token expires at {expires}");
+                self.show.note("auth_expiring", &text, data.clone())
+            }
             name => {
                 self.count_past(meta.as_ref())?;
                 let wanted = &self.arguments.event;

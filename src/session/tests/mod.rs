@@ -5,6 +5,7 @@ mod closing;
 mod connecting;
 mod driving;
 mod memory;
+mod refreshing;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -265,14 +266,14 @@ fn publication(number: i64) -> Feed {
     }
 }
 
-/// A token of user `u1` of `o1`, valid for a minute.
+/// A token of user `u1` of `o1`, valid for ten minutes.
 fn token(grant: Grant) -> ConnectRequest {
     let grant = Grant {
         user: "u1".to_owned(),
         organisation: "o1".to_owned(),
         ..grant
     };
-    let token = mint(&auth(), &grant, clock::wall_ms() / 1000, 60).expect("a good grant");
+    let token = mint(&auth(), &grant, clock::wall_ms() / 1000, 600).expect("a good grant");
     ConnectRequest {
         token: Some(SecretString::from(token)),
         cursor: None,

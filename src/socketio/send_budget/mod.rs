@@ -215,6 +215,11 @@ impl SendBudget {
         self.lock().waiters.retain(|other| *other != waiter);
     }
 
+    /// Nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().in_flight.is_empty()
+    }
+
     pub(super) fn has_waiters(&self) -> bool {
         !self.lock().waiters.is_empty()
     }

@@ -142,6 +142,8 @@ codes! {
     RevokeReason {
         /// The policy was changed.
         Policy = 701, "policy", "the policy does not allow it any more";
+        /// `auth:refresh` with a token that grants less than the one before.
+        TokenChanged = 703, "token_changed", "the new token does not allow it";
     }
 }
 

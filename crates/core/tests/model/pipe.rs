@@ -67,7 +67,9 @@ impl Outlet for TestOutlet {
                     delivery.cursor().clone(),
                 )
             }
-            Item::Ephemeral(_) => unreachable!("nothing of the model makes one"),
+            Item::Ephemeral(_) | Item::Control(ControlItem::TokenExpiring) => {
+                unreachable!("nothing of the model makes one")
+            }
             Item::Snapshot {
                 publication,
                 cursor,

@@ -187,6 +187,19 @@ impl<O: Outlet> Hub<O> {
         count
     }
 
+    /// Notifies the connection, in its feed, that its token expires soon.
+    pub fn token_expiring(&mut self, key: ConnectionKey, now: Now) {
+        self.control(key, Control::TokenExpiring, now);
+    }
+
+    /// Another token has taken its place: a notice of the one before that has not gone out is withdrawn.
+    pub fn token_renewed(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let controls = &mut connection.details.controls;
+            controls.retain(|control| *control != Control::TokenExpiring);
+        }
+    }
+
     /// The rooms that the connection holds, in the order in which it joined them.
     pub fn rooms(&self, key: ConnectionKey) -> &[Room] {
         self.connections

@@ -133,6 +133,8 @@ pub(in crate::hub) enum Control {
     Resync(ResyncReason),
     /// The rooms are in [`Details::revoked`].
     Revoked(RevokeReason),
+    /// See [`Hub::token_expiring`](super::Hub::token_expiring).
+    TokenExpiring,
     Cursor,
     /// Whether the log can be read is looked up when the item is sent: only the latest state counts.
     Stale,
@@ -169,16 +171,17 @@ impl<O> Connection<O> {
         unread || !self.details.snapshots.is_empty()
     }
 
-    /// What is pending and stays true after a resync: that the log cannot be read, and rooms that were revoked.
-    pub(in crate::hub) fn kept_on_resync(&self) -> (Option<Control>, Option<Control>) {
+    /// What is pending and stays true after a resync: rooms that were revoked, a token that expires, and that the log cannot be read.
+    pub(in crate::hub) fn kept_on_resync(&self) -> [Option<Control>; 3] {
         let waiting = |wanted: fn(&Control) -> bool| {
             let found = self.details.controls.iter().find(|control| wanted(control));
             found.copied()
         };
-        (
-            waiting(|control| matches!(control, Control::Stale)),
+        [
             waiting(|control| matches!(control, Control::Revoked(_))),
-        )
+            waiting(|control| matches!(control, Control::TokenExpiring)),
+            waiting(|control| matches!(control, Control::Stale)),
+        ]
     }
 
     /// Whether this fan-out has not reached the connection by another room. True once for each fan-out.

@@ -25,9 +25,13 @@ impl Turn<'_> {
             .iter()
             .find_map(|control| match control {
                 Control::Welcome(resumption) => Some(*resumption),
-                Control::Resync(_) | Control::Revoked(_) | Control::Cursor | Control::Stale => None,
+                Control::Resync(_)
+                | Control::Revoked(_)
+                | Control::TokenExpiring
+                | Control::Cursor
+                | Control::Stale => None,
             });
-        let (stale, revoked) = connection.kept_on_resync();
+        let kept = connection.kept_on_resync();
         connection.details.controls.clear();
         match welcome {
             // It has seen nothing yet, so it has missed nothing: it starts here.
@@ -38,7 +42,7 @@ impl Turn<'_> {
             }
             None => connection.push(Control::Resync(reason)),
         }
-        for control in revoked.into_iter().chain(stale) {
+        for control in kept.into_iter().flatten() {
             connection.push(control);
         }
         if connection.has_incomplete_snapshot() {
@@ -80,6 +84,7 @@ impl Turn<'_> {
                     rooms: &connection.details.revoked,
                     cursor: &cursor,
                 },
+                Control::TokenExpiring => ControlItem::TokenExpiring,
                 Control::Cursor => ControlItem::Cursor { cursor: &cursor },
                 Control::Stale => ControlItem::Stale {
                     stale: self.contact.stale,
@@ -94,8 +99,10 @@ impl Turn<'_> {
             if let Control::Revoked(_) = control {
                 connection.details.revoked.clear();
             }
-            connection.details.last = cursor;
-            connection.last_at = self.now.monotonic;
+            if control != Control::TokenExpiring {
+                connection.details.last = cursor;
+                connection.last_at = self.now.monotonic;
+            }
         }
         Ok(())
     }

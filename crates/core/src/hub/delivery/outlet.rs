@@ -9,7 +9,8 @@ use crate::domain::room::Room;
 use crate::hub::resume::Resumption;
 pub use crate::hub::window::entry::Entry;
 
-/// One item of a connection's feed. Each but an ephemeral one carries the cursor that is true once the client has it.
+/// One item of a connection's feed. Each carries the cursor that is true once the client has it, but for ephemeral events and
+/// [`TokenExpiring`](ControlItem::TokenExpiring).
 #[derive(Debug, Clone, Copy)]
 pub enum Item<'a> {
     /// A record of the log, live or replayed.
@@ -77,6 +78,8 @@ pub enum ControlItem<'a> {
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },
+    /// The token that the connection holds expires soon: when, its session knows.
+    TokenExpiring,
     /// Nothing but a newer cursor.
     Cursor { cursor: &'a Arc<str> },
     /// The log cannot be read at present, or can be again; `since` is wall time in milliseconds.

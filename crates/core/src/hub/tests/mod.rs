@@ -52,6 +52,7 @@ enum Seen {
     Stale(bool),
     /// The ids of the rooms.
     Revoked(Vec<String>),
+    TokenExpiring,
     /// Partition and offset.
     Record(i32, i64),
     Snapshot(i32, i64),
@@ -64,7 +65,7 @@ use Seen::{Record, Snapshot, Stale, Welcome};
 #[derive(Default)]
 struct Pipe {
     capacity: usize,
-    /// With the cursor; an ephemeral event has none: the empty text.
+    /// With the cursor; an ephemeral event and an expiring token have none: the empty text.
     taken: VecDeque<(Seen, Arc<str>)>,
     refused: usize,
 }
@@ -95,6 +96,10 @@ impl Outlet for Mock {
             Item::Control(ControlItem::Revoked { rooms, cursor, .. }) => {
                 let ids = rooms.iter().map(|room| room.which.to_string()).collect();
                 (Seen::Revoked(ids), cursor)
+            }
+            Item::Control(ControlItem::TokenExpiring) => {
+                pipe.taken.push_back((Seen::TokenExpiring, "".into()));
+                return Offered::Taken;
             }
             Item::Publication(delivery) => {
                 let publication = delivery.publication();

@@ -105,3 +105,47 @@ fn a_resync_keeps_a_pending_revocation_and_the_cursor_covers_only_what_was_sent(
     assert_eq!(client.read(), [revoked(&["1"])]);
     assert_eq!(rig.position(&client.cursor.clone(), 0), Some(6));
 }
+
+#[test]
+fn an_expiring_token_is_announced_once_in_the_feed_and_moves_no_cursor() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.connect("o1", &["1"], Start::Fresh);
+    rig.hub.token_expiring(client.key, rig.now);
+    rig.turns();
+    let welcome = Welcome(Resumption::Fresh, WINDOW_MS / 1000);
+    assert_eq!(client.read(), [welcome, Seen::TokenExpiring]);
+
+    client.set_capacity(1);
+    rig.publish(0, "o1", &["1"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.hub.token_expiring(client.key, rig.now);
+    rig.hub.token_expiring(client.key, rig.now);
+    assert_eq!(client.read(), [Record(0, 0)]);
+    // A resync does not swallow it.
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 5,
+    });
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(
+        client.read(),
+        [Seen::Resync(ResyncReason::Gap), Seen::TokenExpiring]
+    );
+}
+
+#[test]
+fn a_token_that_is_renewed_in_time_is_not_announced_as_expiring() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    client.set_capacity(1);
+    rig.publish(0, "o1", &["1"]);
+    rig.hub.token_expiring(client.key, rig.now);
+    rig.hub.token_renewed(client.key);
+    assert_eq!(client.read(), [Record(0, 0)]);
+    rig.ready(&client);
+    assert_eq!(client.read(), []);
+    rig.publish(0, "o1", &["1"]);
+    rig.turns();
+    assert_eq!(client.read(), [Record(0, 1)]);
+}
