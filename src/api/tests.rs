@@ -5,19 +5,51 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use fleetcast_core::domain::id::{Id, UserId};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use super::connections::{ConnectionPlace, Connections, Ending, FoundConnection};
 use super::*;
 use crate::telemetry::Metrics;
+
+/// Nothing is connected.
+struct NoConnections;
+
+impl Connections for NoConnections {
+    fn following(&self, _: Option<&Id>, _: Option<&ConnectionPlace>) -> Vec<FoundConnection> {
+        Vec::new()
+    }
+
+    fn find(&self, _: &str) -> Option<FoundConnection> {
+        None
+    }
+
+    fn close(&self, _: &str, _: Ending) -> bool {
+        false
+    }
+
+    fn of_user(&self, _: &Id, _: &UserId) -> Vec<String> {
+        Vec::new()
+    }
+}
 
 /// Everything that the application mounts, over parts that know nothing.
 fn everything() -> Endpoints {
     Endpoints::new()
+        .merge(connections::endpoints(Arc::new(NoConnections)))
+        .merge(rooms::endpoints(Arc::new(NoConnections)))
 }
 
 /// Method and path of all that is promised.
-const PROMISED: &[(&str, &str)] = &[("get", "/api/openapi.json")];
+const PROMISED: &[(&str, &str)] = &[
+    ("get", "/api/openapi.json"),
+    ("get", "/api/connections"),
+    ("get", "/api/connections/{id}"),
+    ("delete", "/api/connections/{id}"),
+    ("post", "/api/users/{id}/disconnect"),
+    ("get", "/api/rooms"),
+];
 
 fn router() -> Router {
     let probes = Probes {

@@ -2,6 +2,7 @@
 
 mod build;
 mod demo_people;
+mod directory;
 mod drain;
 mod listener;
 mod log_reader;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{App, BuiltDemo, Over};
+use super::directory::Directory;
 use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
@@ -136,9 +137,11 @@ impl App {
     }
 
     /// What the internal API has, one resource after the other.
-    #[expect(clippy::unused_self, reason = "the first resource asks the parts")]
     fn endpoints(&self) -> Endpoints {
+        let directory = Directory::new(self.sessions.clone());
         Endpoints::new()
+            .merge(api::connections::endpoints(directory.clone()))
+            .merge(api::rooms::endpoints(directory))
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

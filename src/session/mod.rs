@@ -27,6 +27,7 @@ mod shared_hub;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -44,13 +45,14 @@ pub use connect::{AdmittedSession, ConnectRequest};
 pub use fleetcast_core::hub::resume::Resumption;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
-pub use registry::OpenSessions;
+pub use registry::{OpenSessions, SessionPosition};
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_frames::{Question, SharedFrames, WireFormat};
 pub use shared_hub::{AnyOutlet, OutletLane, SharedHub, TransportOutlet};
 
 use crate::auth::Verifier;
+use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
@@ -139,6 +141,17 @@ pub trait TransportHandle: Send + Sync {
     /// Closes the transport, in the way that makes its clients reconnect. Only the first call counts. The transport then calls
     /// [`Session::end`] for each of its sessions.
     fn close(&self, reason: CloseReason);
+
+    /// Has one of its sessions leave for good: its client is asked not to come back, as far as the transport can say that, and the
+    /// transport is closed once nothing else goes over it. The session has ended already.
+    fn dismiss(&self, _connection_id: &str) {
+        self.close(CloseReason::Dismissed);
+    }
+
+    /// Where the client is, as far as the transport knows.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// One connection of one user.
@@ -164,6 +177,17 @@ pub struct Session {
 struct SessionCarrier {
     transport: Arc<dyn TransportHandle>,
     labels: ConnectionLabels,
+    /// In milliseconds since the Unix epoch.
+    connected_at: u64,
+}
+
+/// How a session is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CarriedBy {
+    pub labels: ConnectionLabels,
+    /// In milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    pub peer: Option<IpAddr>,
 }
 
 impl Session {
@@ -227,7 +251,11 @@ impl Session {
 
     /// It is carried by this transport, and counted.
     fn begin(&self, transport: Arc<dyn TransportHandle>, labels: ConnectionLabels) {
-        *self.carrier() = Some(SessionCarrier { transport, labels });
+        *self.carrier() = Some(SessionCarrier {
+            transport,
+            labels,
+            connected_at: clock::wall_ms(),
+        });
         events::connected(&self.shared.metrics, labels, &self.connection_id);
     }
 
@@ -242,6 +270,33 @@ impl Session {
         if let Some(transport) = self.transport() {
             transport.close(reason);
         }
+    }
+
+    /// Ends it for good: unlike after [`close`](Self::close) its client is asked not to come back.
+    pub fn dismiss(self: &Arc<Self>) {
+        if let Some(transport) = self.transport() {
+            // First, so that no event follows.
+            self.end(CloseReason::Dismissed);
+            transport.dismiss(&self.connection_id);
+        }
+    }
+
+    /// `None`: it has ended.
+    pub fn carried_by(&self) -> Option<CarriedBy> {
+        let (transport, labels, connected_at) = {
+            let carrier = self.carrier();
+            let carrier = carrier.as_ref()?;
+            (
+                carrier.transport.clone(),
+                carrier.labels,
+                carrier.connected_at,
+            )
+        };
+        Some(CarriedBy {
+            labels,
+            connected_at,
+            peer: transport.peer(),
+        })
     }
 
     /// What carries it. Cloned out of the lock, because a transport may end its sessions from within.

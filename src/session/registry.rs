@@ -1,6 +1,7 @@
 //! The sessions that are open, by connection, user and organisation; and what ends several of them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,6 +37,15 @@ type UserConnection = (Id, Option<UserId>, Option<ConnectionKey>);
 fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
     let (organisation, user) = (session.organisation(), session.user());
     (organisation.clone(), Some(user.clone()), Some(key))
+}
+
+/// A place among the open sessions, which are in the order of organisation, user and connection. It stays good when its session has
+/// ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPosition {
+    pub organisation: Id,
+    pub user: UserId,
+    pub key: ConnectionKey,
 }
 
 struct OpenSession {
@@ -90,6 +100,40 @@ impl OpenSessions {
         let same = users.take_while(|(of, ..)| of == organisation);
         same.filter_map(|(.., key)| index.session((*key)?))
             .collect()
+    }
+
+    /// The sessions that follow `after`, or all from the first one on, at most so many; of one organisation if it is named.
+    pub fn following(
+        &self,
+        organisation: Option<&Id>,
+        after: Option<&SessionPosition>,
+        most: usize,
+    ) -> Vec<(SessionPosition, Arc<Session>)> {
+        let index = self.lock();
+        let first = match (after, organisation) {
+            (Some(after), _) => {
+                let SessionPosition {
+                    organisation,
+                    user,
+                    key,
+                } = after.clone();
+                Bound::Excluded((organisation, Some(user), Some(key)))
+            }
+            (None, Some(organisation)) => Bound::Included((organisation.clone(), None, None)),
+            (None, None) => Bound::Unbounded,
+        };
+        let following = index.users.range((first, Bound::Unbounded));
+        let same = following.take_while(|(of, ..)| organisation.is_none_or(|wanted| of == wanted));
+        let found = same.filter_map(|(organisation, user, key)| {
+            let (user, key) = (user.clone()?, (*key)?);
+            let position = SessionPosition {
+                organisation: organisation.clone(),
+                user,
+                key,
+            };
+            Some((position, index.session(key)?))
+        });
+        found.take(most).collect()
     }
 
     pub(super) fn keyed(&self) -> Vec<(ConnectionKey, Arc<Session>)> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -169,7 +170,8 @@ impl Engine {
             Err(reason) => return unavailable(reason),
         };
         let carrier = query.websocket.then(|| guard.clone());
-        let session = self.open_session(slot, &mut request, query, carrier);
+        let carried = (guard.peer().ip(), carrier);
+        let session = self.open_session(slot, &mut request, query, carried);
         if request.method() != Method::GET || !query.begins {
             // The library refuses it, and says why.
             return self.call(request).await;
@@ -215,11 +217,11 @@ impl Engine {
         slot: AdmissionSlot,
         request: &mut Request<Body>,
         query: &EngineQuery,
-        websocket: Option<Arc<Guard>>,
+        carried: (IpAddr, Option<Arc<Guard>>),
     ) -> Arc<EngineSession> {
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let session = EngineSession::new(self, id, Arc::new(slot), credentials, websocket);
+        let session = EngineSession::new(self, id, Arc::new(slot), credentials, carried);
         self.lock().all.insert(id, Arc::downgrade(&session));
         session
     }
@@ -320,6 +322,11 @@ impl Engine {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+
+    /// One that is open.
+    pub(super) fn session(&self, id: u64) -> Option<Arc<EngineSession>> {
+        self.lock().all.get(&id)?.upgrade()
     }
 
     fn open_sessions(&self) -> Vec<Arc<EngineSession>> {

@@ -1,5 +1,6 @@
 //! The life of one Engine.IO session behind its requests: what carries it, which sockets it has, and how it ends.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -30,6 +31,9 @@ const LATE_UPGRADE_LOOK: Duration = Duration::from_millis(500);
 /// A client that polls again has the answer before; its acknowledgement comes a little later at most.
 const ANSWER_ARRIVES: Duration = Duration::from_secs(1);
 
+/// A client that was sent a DISCONNECT closes the transport itself. One that has not by then is closed.
+const DISCONNECT_ARRIVES: Duration = Duration::from_secs(2);
+
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
@@ -41,6 +45,8 @@ pub(super) struct EngineSession {
     pub(super) polling: Option<Box<PollingPart>>,
     pub(super) credentials: Credentials,
     id: u64,
+    /// Where its first request came from.
+    peer: IpAddr,
     engine: Weak<Engine>,
     closed: OnceLock<CloseReason>,
     ended_by_library: AtomicBool,
@@ -88,6 +94,14 @@ impl TransportHandle for EngineSession {
     fn close(&self, reason: CloseReason) {
         self.close(reason);
     }
+
+    fn dismiss(&self, connection_id: &str) {
+        self.disconnect(connection_id);
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        Some(self.peer)
+    }
 }
 
 impl EngineSession {
@@ -97,7 +111,7 @@ impl EngineSession {
         id: u64,
         slot: Arc<AdmissionSlot>,
         credentials: Credentials,
-        websocket: Option<Arc<Guard>>,
+        (peer, websocket): (IpAddr, Option<Arc<Guard>>),
     ) -> Arc<Self> {
         let hub = engine.sessions.hub().clone();
         let max_payload = engine.settings.max_payload;
@@ -119,6 +133,7 @@ impl EngineSession {
                 .then(|| Box::new(PollingPart::new(engine))),
             credentials,
             id,
+            peer,
             engine: Arc::downgrade(engine),
             closed: OnceLock::new(),
             ended_by_library: AtomicBool::new(false),
@@ -190,6 +205,35 @@ impl EngineSession {
         }
         if let (Some(sid), Some(engine)) = (self.sid(), self.engine.upgrade()) {
             engine.end_in_library(sid);
+        }
+    }
+
+    /// Sends a Socket.IO DISCONNECT to the socket of this connection, after which stock clients do not come back by themselves, and closes
+    /// the transport when that has had its time, unless another socket uses it.
+    fn disconnect(&self, connection_id: &str) {
+        let socket = {
+            let carrier = self.carrier();
+            let mut sockets = carrier.sockets.iter();
+            let found = sockets.find(|it| it.session.connection_id() == connection_id);
+            found.map(|it| it.socket.clone())
+        };
+        // Its disconnect handler takes it off the list.
+        let sent = socket.is_none_or(|socket| socket.disconnect().is_ok());
+        let engine = self.engine.upgrade();
+        let this = engine.and_then(|engine| Some((engine.session(self.id)?, engine)));
+        match this {
+            Some((this, engine)) if sent => {
+                let stopping = engine.lifecycle.stopping();
+                engine.lifecycle.spawn("dismiss", async move {
+                    stopping
+                        .run_until_cancelled(tokio::time::sleep(DISCONNECT_ARRIVES))
+                        .await;
+                    if this.carrier().sockets.is_empty() {
+                        this.close(CloseReason::Dismissed);
+                    }
+                });
+            }
+            _ => self.close(CloseReason::Dismissed),
         }
     }
 

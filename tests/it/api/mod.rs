@@ -1,5 +1,6 @@
 //! The internal API as an operator, a page in a browser and another machine see it.
 
+mod connections;
 mod guards;
 
 use serde_json::Value;

@@ -1,11 +1,13 @@
 //! Rooms: which connections receive an event, as a value.
 
+mod named;
 mod request;
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::id::{Id, InvalidId, InvalidUserId, UserId};
+pub use named::InvalidRoomName;
 pub use request::{BadRooms, Caller, RoomRequest};
 
 /// What a room is about: `org`, `user`, `channel`, `incident`, `asset`, or a kind that a profile names.

@@ -207,6 +207,13 @@ impl<O: Outlet> Hub<O> {
             .map_or(&[], |connection| &connection.details.rooms)
     }
 
+    /// Whether the connection is fed from the window, because it could not keep up or is being resumed. `None`: there is no such
+    /// connection.
+    pub fn is_lagging(&self, key: ConnectionKey) -> Option<bool> {
+        let connection = self.connections.get(key)?;
+        Some(!connection.is_live())
+    }
+
     /// The connection has ended.
     pub fn close(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.remove(key) else {

@@ -1,0 +1,363 @@
+//! The open connections, and how one is ended.
+#![expect(
+    unused_qualifications,
+    reason = "the macro names types of parameters by their paths"
+)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use fleetcast_core::domain::id::{Id, UserId};
+use fleetcast_core::domain::room::Room;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Endpoints;
+use super::endpoints::ProblemDocument;
+use super::extract::{JsonBody, PathOf, Query, bad_request};
+use super::page::{limit, read_place, write_place};
+use crate::problem::Problem;
+
+/// What the API asks of the open connections. Each call looks at a bounded number of them; the handlers let other tasks have the thread
+/// between two calls.
+pub trait Connections: Send + Sync {
+    /// Some of the connections that follow, in the order of organisation, user and connection.
+    fn following(
+        &self,
+        organisation: Option<&Id>,
+        after: Option<&ConnectionPlace>,
+    ) -> Vec<FoundConnection>;
+
+    fn find(&self, connection_id: &str) -> Option<FoundConnection>;
+
+    /// False: there is no such connection.
+    fn close(&self, connection_id: &str, ending: Ending) -> bool;
+
+    /// The ids of all connections of a user.
+    fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String>;
+}
+
+/// What a connection that is closed is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    MayReturn,
+    /// As far as its transport can say so.
+    MustNotReturn,
+}
+
+impl Ending {
+    fn of(reconnect: Option<bool>) -> Self {
+        if reconnect.unwrap_or(true) {
+            Self::MayReturn
+        } else {
+            Self::MustNotReturn
+        }
+    }
+}
+
+/// A place in the order of connections. It stays good when its connection has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionPlace {
+    pub organisation: Id,
+    pub user: UserId,
+    pub number: u64,
+}
+
+/// As it is written.
+type WrittenPlace = (String, String, u64);
+
+impl ConnectionPlace {
+    fn written(&self) -> String {
+        let (organisation, user) = (self.organisation.as_str(), self.user.as_str());
+        write_place(&(organisation, user, self.number))
+    }
+
+    fn read(text: &str) -> Result<Self, Problem> {
+        let (organisation, user, number): WrittenPlace = read_place(text)?;
+        Ok(Self {
+            organisation: organisation_of(&organisation)?,
+            user: user_of(&user)?,
+            number,
+        })
+    }
+}
+
+/// A connection, and where it stands.
+#[derive(Debug, Clone)]
+pub struct FoundConnection {
+    pub place: ConnectionPlace,
+    pub item: ConnectionItem,
+    pub rooms: Vec<Room>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ConnectionItem {
+    /// Public: the client has it from `connection_established`. Not the Socket.IO id.
+    pub connection_id: String,
+    pub user_id: String,
+    pub organization_id: String,
+    pub roles: Vec<String>,
+    /// `websocket` or `polling`.
+    pub transport: &'static str,
+    pub namespace: &'static str,
+    /// How many rooms it holds, its own two included.
+    pub rooms: usize,
+    /// RFC 3339.
+    pub connected_at: String,
+    /// Where it comes from: the other end of the TCP connection, or what a proxy's preamble names.
+    pub address: Option<String>,
+    pub state: ConnectionHealth,
+    /// When its token expires, RFC 3339.
+    pub expires_at: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionHealth {
+    /// It is sent each event as it comes.
+    Live,
+    /// It is fed from the window: it is slow, or is being resumed.
+    Lagging,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ConnectionQuery {
+    organization_id: Option<String>,
+    user_id: Option<String>,
+    /// `channel:7`. Needs `organization_id`. A connection that holds all rooms of the kind counts.
+    room: Option<String>,
+    /// `websocket` or `polling`.
+    transport: Option<String>,
+    /// An IP address.
+    address: Option<String>,
+    /// What the page before gave as `after`.
+    after: Option<String>,
+    /// 1 to 1000; 100 if it is not given.
+    limit: Option<usize>,
+}
+
+/// What a connection must be like.
+#[derive(Debug, Default)]
+struct ConnectionFilter {
+    organisation: Option<Id>,
+    user: Option<UserId>,
+    room: Option<Room>,
+    transport: Option<String>,
+    address: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ConnectionPage {
+    connections: Vec<ConnectionItem>,
+    /// Gives the next page. Absent: this was the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ConnectionDetails {
+    #[serde(flatten)]
+    connection: ConnectionItem,
+    /// `channel:7`, in the order in which it joined them.
+    room_names: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CloseQuery {
+    /// `false` asks the client not to come back. By default it may.
+    reconnect: Option<bool>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DisconnectUser {
+    organization_id: String,
+    /// `false` asks the clients not to come back. By default they may.
+    reconnect: Option<bool>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Disconnected {
+    /// How many connections were closed.
+    disconnected: usize,
+}
+
+/// Connections and the disconnection of users.
+pub fn endpoints(connections: Arc<dyn Connections>) -> Endpoints {
+    Endpoints::new()
+        .with(__path_list_connections, list_connections)
+        .with(__path_get_connection, get_connection)
+        .with(__path_close_connection, close_connection)
+        .with(__path_disconnect_user, disconnect_user)
+        .with_state(connections)
+}
+
+/// Open connections
+///
+/// In a stable order. A connection that comes or goes between two pages may be on one, both or none; all others are on exactly one.
+#[utoipa::path(get, path = "/api/connections", params(ConnectionQuery), responses(
+    (status = 200, body = ConnectionPage),
+    (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn list_connections(
+    State(connections): State<Arc<dyn Connections>>,
+    Query(query): Query<ConnectionQuery>,
+) -> Result<Json<ConnectionPage>, Problem> {
+    let limit = limit(query.limit)?;
+    let mut place = (query.after.as_deref())
+        .map(ConnectionPlace::read)
+        .transpose()?;
+    let filter = ConnectionFilter::of(&query)?;
+    let mut items = Vec::new();
+    loop {
+        let slice = connections.following(filter.organisation.as_ref(), place.as_ref());
+        let Some(last) = slice.last() else {
+            return Ok(Json(ConnectionPage {
+                connections: items,
+                after: None,
+            }));
+        };
+        place = Some(last.place.clone());
+        for found in slice.into_iter().filter(|found| filter.matches(found)) {
+            items.push(found.item);
+            if items.len() == limit {
+                let after = Some(found.place.written());
+                return Ok(Json(ConnectionPage {
+                    connections: items,
+                    after,
+                }));
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One connection, with its rooms
+#[utoipa::path(get, path = "/api/connections/{id}", params(("id" = String, Path, description = "its connection_id")), responses(
+    (status = 200, body = ConnectionDetails),
+    (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn get_connection(
+    State(connections): State<Arc<dyn Connections>>,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<ConnectionDetails>, Problem> {
+    let found = connections.find(&id).ok_or_else(unknown_connection)?;
+    Ok(Json(ConnectionDetails {
+        connection: found.item,
+        room_names: found.rooms.iter().map(Room::name).collect(),
+    }))
+}
+
+/// Close a connection
+///
+/// Its transport is closed, and the client may come back; with `reconnect=false` it is sent a Socket.IO DISCONNECT first, after which
+/// stock clients stay away.
+#[utoipa::path(delete, path = "/api/connections/{id}", params(("id" = String, Path, description = "its connection_id"), CloseQuery), responses(
+    (status = 200, body = Disconnected),
+    (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn close_connection(
+    State(connections): State<Arc<dyn Connections>>,
+    PathOf(id): PathOf<String>,
+    Query(query): Query<CloseQuery>,
+) -> Result<Json<Disconnected>, Problem> {
+    if !connections.close(&id, Ending::of(query.reconnect)) {
+        return Err(unknown_connection());
+    }
+    Ok(Json(Disconnected { disconnected: 1 }))
+}
+
+/// Close all connections of a user
+///
+/// Of this instance.
+#[utoipa::path(post, path = "/api/users/{id}/disconnect", params(("id" = String, Path, description = "the user, percent-encoded")), request_body = DisconnectUser, responses(
+    (status = 200, body = Disconnected),
+    (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn disconnect_user(
+    State(connections): State<Arc<dyn Connections>>,
+    PathOf(id): PathOf<String>,
+    JsonBody(asked): JsonBody<DisconnectUser>,
+) -> Result<Json<Disconnected>, Problem> {
+    let (organisation, user) = (organisation_of(&asked.organization_id)?, user_of(&id)?);
+    let ending = Ending::of(asked.reconnect);
+    let mut disconnected = 0;
+    for slice in connections.of_user(&organisation, &user).chunks(64) {
+        let closed = slice.iter().filter(|id| connections.close(id, ending));
+        disconnected += closed.count();
+        tokio::task::yield_now().await;
+    }
+    Ok(Json(Disconnected { disconnected }))
+}
+
+impl ConnectionFilter {
+    fn of(query: &ConnectionQuery) -> Result<Self, Problem> {
+        let organisation = query.organization_id.as_deref().map(organisation_of);
+        let organisation = organisation.transpose()?;
+        let room = match (&query.room, &organisation) {
+            (None, _) => None,
+            (Some(name), Some(organisation)) => {
+                let room = Room::named(organisation, name);
+                Some(room.map_err(|why| bad_request(&format_args!("room: {why}")))?)
+            }
+            (Some(_), None) => return Err(bad_request("room needs organization_id beside it")),
+        };
+        let transports = ["websocket", "polling"];
+        let transport = query.transport.clone();
+        if transport
+            .as_deref()
+            .is_some_and(|name| !transports.contains(&name))
+        {
+            return Err(bad_request("transport is websocket or polling"));
+        }
+        let address = query.address.as_deref().map(str::parse::<IpAddr>);
+        let address = address
+            .transpose()
+            .map_err(|_| bad_request("address is an IP address"))?;
+        Ok(Self {
+            organisation,
+            user: query.user_id.as_deref().map(user_of).transpose()?,
+            room,
+            transport,
+            address: address.map(|address| address.to_canonical().to_string()),
+        })
+    }
+
+    /// The organisation is seen to where connections are looked up.
+    fn matches(&self, found: &FoundConnection) -> bool {
+        let item = &found.item;
+        let holds = |room: &Room| {
+            let whole = room.whole();
+            (found.rooms.iter()).any(|held| held == room || Some(held) == whole.as_ref())
+        };
+        (self.user.as_ref()).is_none_or(|user| *user == found.place.user)
+            && self.room.as_ref().is_none_or(holds)
+            && self
+                .transport
+                .as_deref()
+                .is_none_or(|name| name == item.transport)
+            && (self.address.as_ref()).is_none_or(|address| Some(address) == item.address.as_ref())
+    }
+}
+
+/// An organisation in a request.
+pub fn organisation_of(text: &str) -> Result<Id, Problem> {
+    Id::parse(text).map_err(|why| bad_request(&format_args!("organization_id: {why}")))
+}
+
+/// A user in a request.
+pub fn user_of(text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|why| bad_request(&why))
+}
+
+fn unknown_connection() -> Problem {
+    let detail = "there is no such connection on this instance";
+    Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+}

@@ -1,0 +1,182 @@
+//! Which rooms have members.
+#![expect(
+    unused_qualifications,
+    reason = "the macro names types of parameters by their paths"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use fleetcast_core::domain::id::Id;
+use fleetcast_core::domain::room::Room;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Endpoints;
+use super::connections::{Connections, organisation_of};
+use super::endpoints::ProblemDocument;
+use super::extract::{Query, bad_request};
+use super::page::{limit, read_place, write_place};
+use crate::problem::Problem;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RoomQuery {
+    organization_id: Option<String>,
+    /// What the page before gave as `after`.
+    after: Option<String>,
+    /// 1 to 1000; 100 if it is not given.
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RoomItem {
+    organization_id: String,
+    /// `channel:7`; `channel:*` is held by connections that are in every room of the kind.
+    room: String,
+    /// Connections that hold it. Those that hold all rooms of its kind are counted in `channel:*` only.
+    members: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RoomPage {
+    rooms: Vec<RoomItem>,
+    /// Gives the next page. Absent: this was the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+}
+
+/// Rooms and their members.
+pub fn endpoints(connections: Arc<dyn Connections>) -> Endpoints {
+    Endpoints::new()
+        .with(__path_list_rooms, list_rooms)
+        .with_state(connections)
+}
+
+/// Rooms that have members
+///
+/// On this instance, with the number of connections in each, in a stable order.
+#[utoipa::path(get, path = "/api/rooms", params(RoomQuery), responses(
+    (status = 200, body = RoomPage),
+    (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn list_rooms(
+    State(connections): State<Arc<dyn Connections>>,
+    Query(query): Query<RoomQuery>,
+) -> Result<Json<RoomPage>, Problem> {
+    let organisation = query.organization_id.as_deref().map(organisation_of);
+    let organisation = organisation.transpose()?;
+    let mut first = FirstRooms {
+        after: query.after.as_deref().map(read_room).transpose()?,
+        limit: limit(query.limit)?,
+        members: BTreeMap::new(),
+    };
+    let mut place = None;
+    loop {
+        let slice = connections.following(organisation.as_ref(), place.as_ref());
+        let Some(last) = slice.last() else {
+            break;
+        };
+        place = Some(last.place.clone());
+        for room in slice.iter().flat_map(|found| &found.rooms) {
+            first.count(room);
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(Json(first.page()))
+}
+
+/// The rooms of one page with their members, counted in one pass over all connections and never more than a page of them: a room that
+/// has to go because of smaller ones never comes back, so whatever is left was counted from its first member on.
+struct FirstRooms {
+    after: Option<Room>,
+    limit: usize,
+    members: BTreeMap<Room, usize>,
+}
+
+impl FirstRooms {
+    fn count(&mut self, room: &Room) {
+        if self.after.as_ref().is_some_and(|after| room <= after) {
+            return;
+        }
+        if let Some(members) = self.members.get_mut(room) {
+            *members += 1;
+            return;
+        }
+        if self.members.len() == self.limit {
+            let is_among = (self.members.last_key_value()).is_some_and(|(last, _)| room < last);
+            if !is_among {
+                return;
+            }
+            self.members.pop_last();
+        }
+        self.members.insert(room.clone(), 1);
+    }
+
+    fn page(self) -> RoomPage {
+        let last = self.members.last_key_value().map(|(room, _)| room);
+        let after = last.filter(|_| self.members.len() == self.limit);
+        let after = after.map(|room| write_place(&(room.organisation.as_str(), room.name())));
+        let rooms = self.members.iter().map(|(room, members)| RoomItem {
+            organization_id: room.organisation.to_string(),
+            room: room.name(),
+            members: *members,
+        });
+        RoomPage {
+            rooms: rooms.collect(),
+            after,
+        }
+    }
+}
+
+fn read_room(text: &str) -> Result<Room, Problem> {
+    let (organisation, name): (String, String) = read_place(text)?;
+    let organisation: Id = organisation_of(&organisation)?;
+    Room::named(&organisation, &name).map_err(|why| bad_request(&format_args!("after: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the members come, pages of any size together have every room once, with all of its members.
+    #[test]
+    fn pages_have_every_room_once_with_all_members() {
+        let own = |number: usize| Id::parse(&format!("o{}", number % 2)).unwrap();
+        let room =
+            |number: usize| Room::named(&own(number), &format!("channel:{}", number % 7)).unwrap();
+        let held: Vec<Room> = (0..200).map(|number| room(number * 5)).collect();
+        let mut all = BTreeMap::new();
+        for room in &held {
+            *all.entry(room.clone()).or_insert(0) += 1;
+        }
+        for limit in 1..20 {
+            let mut seen = Vec::new();
+            let mut after = None;
+            loop {
+                let mut first = FirstRooms {
+                    after: after.take(),
+                    limit,
+                    members: BTreeMap::new(),
+                };
+                for room in &held {
+                    first.count(room);
+                }
+                let page = first.page();
+                seen.extend(page.rooms.into_iter().map(|item| {
+                    let organisation = Id::parse(&item.organization_id).unwrap();
+                    (
+                        Room::named(&organisation, &item.room).unwrap(),
+                        item.members,
+                    )
+                }));
+                let Some(next) = page.after else { break };
+                after = Some(read_room(&next).unwrap());
+            }
+            assert_eq!(seen, all.clone().into_iter().collect::<Vec<_>>(), "{limit}");
+        }
+    }
+}
