@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod explain;
 pub mod id;
 pub mod json;
+pub mod memory_limit;
 pub mod policy;
 pub mod protocol;
 pub mod publication;

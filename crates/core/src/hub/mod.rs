@@ -13,6 +13,7 @@
 mod connections;
 mod delivery;
 pub mod feed;
+mod limit;
 mod positions;
 mod settings;
 mod statistics;
@@ -32,6 +33,7 @@ use connections::visits::Visits;
 use connections::{Connection, Control, Schedule};
 use delivery::turn::{Turn, TurnBudget};
 use feed::Feed;
+use limit::LimitState;
 use outlet::Outlet;
 use positions::Positions;
 use positions::read_history::ReadHistory;
@@ -93,6 +95,7 @@ pub struct Hub<O> {
     visits: Visits,
     resyncs: Resyncs,
     bytes: usize,
+    limit: LimitState,
     snapshot_bytes: usize,
     contact: LogContact,
     /// Numbers the appends.
@@ -121,6 +124,7 @@ impl<O> Hub<O> {
             connections: SlotMap::with_key(),
             turns: VecDeque::new(),
             bytes: 0,
+            limit: LimitState::new(settings.window_bytes),
             snapshot_bytes: 0,
             contact: LogContact {
                 stale: false,

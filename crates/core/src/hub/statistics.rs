@@ -52,6 +52,8 @@ pub struct HubStatistics {
     pub rooms: BTreeMap<String, RoomCount>,
     pub organisations: usize,
     pub window_bytes: usize,
+    /// What the window may take for now, in bytes.
+    pub window_limit: usize,
     pub window_entries: usize,
     /// What snapshots take in bytes, records that are in the window too included.
     pub latest_bytes: usize,
@@ -93,6 +95,7 @@ impl<O: Outlet> Hub<O> {
             rooms,
             organisations: self.organisations.len(),
             window_bytes: self.bytes,
+            window_limit: self.limit.now.bytes,
             window_entries: self.organisations.values().map(OrganisationLog::len).sum(),
             latest_bytes: self.snapshot_bytes,
             latest_records: self

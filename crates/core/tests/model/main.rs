@@ -42,6 +42,7 @@ fn play(seeds: std::ops::Range<u64>) -> ModelOutcome {
         total.stale += world.outcome.stale;
         total.outages += world.outcome.outages;
         total.gaps += world.outcome.gaps;
+        total.limited += world.outcome.limited;
         total.learned += world.outcome.learned;
         for (reason, count) in world.outcome.by_reason {
             *total.by_reason.entry(reason).or_default() += count;
@@ -63,6 +64,7 @@ fn each_record_arrives_once_or_the_client_is_resynced() {
     assert!(total.conflated > 300, "{total:?}");
     assert!(total.unknown > 30 && total.not_found > 10, "{total:?}");
     assert!(total.stale > 500 && total.outages > 100, "{total:?}");
+    assert!(total.limited > 1_000, "{total:?}");
     assert!(total.learned > 300 && total.gaps > 300, "{total:?}");
     assert!(
         total.refused * 4 < total.resumed,

@@ -7,6 +7,7 @@ mod ephemeral;
 mod eviction;
 mod hostile;
 mod lag_cursors;
+mod limit;
 mod resumption;
 mod resyncs;
 mod revocation;

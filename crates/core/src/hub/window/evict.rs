@@ -14,7 +14,7 @@ use crate::hub::positions::Positions;
 use crate::hub::{Hub, HubSettings, Now, OrganisationKey};
 
 /// Two or three milliseconds.
-const EVICTED_AT_ONCE: usize = 4_096;
+const EVICTED_AT_ONCE: u64 = 4_096;
 
 impl<O: Outlet> Hub<O> {
     /// Evicts what is older than the window, so much at a time: what was loaded at the start grows old at once. Visits go on with the
@@ -42,6 +42,7 @@ impl<O: Outlet> Hub<O> {
             }
             keep
         });
+        left -= self.evict_over_limit(left, now);
         self.visits.evict = left == 0;
     }
 
@@ -51,9 +52,32 @@ impl<O: Outlet> Hub<O> {
             &mut self.organisations,
             &mut self.bytes,
             self.settings.window_bytes,
+            u64::MAX,
             |log| log.bytes,
             |log| (!log.is_empty()).then(|| log.evict_oldest(true)),
         );
+        // What is over the limit can wait for a visit, unless there is nothing more that may go.
+        self.visits.evict |= self.bytes > self.limit.now.bytes && !self.limit.is_reached;
+    }
+
+    /// The same for what the window may take for now, `most` entries at most. Returns how many were evicted.
+    fn evict_over_limit(&mut self, most: u64, now: Now) -> u64 {
+        let limit = self.limit.now;
+        let may_go = |at: Now| now.monotonic.saturating_sub(at.monotonic) >= limit.kept_ms;
+        let evicted = evict_largest(
+            &mut self.organisations,
+            &mut self.bytes,
+            limit.bytes,
+            most,
+            |log| log.bytes,
+            |log| {
+                let oldest = log.oldest().filter(|at| may_go(*at));
+                oldest.map(|_| log.evict_oldest(true))
+            },
+        );
+        self.counts.evicted_early += evicted;
+        self.limit.is_reached = self.bytes > limit.bytes && evicted < most;
+        evicted
     }
 
     /// Snapshots have a cap of their own: over it, the records go that were updated longest ago.
@@ -63,6 +87,7 @@ impl<O: Outlet> Hub<O> {
             &mut self.organisations,
             &mut self.snapshot_bytes,
             self.settings.latest_bytes,
+            u64::MAX,
             |log| log.snapshot.bytes(),
             |log| (log.snapshot.len() > 0).then(|| log.snapshot.evict_oldest(record_index)),
         );
@@ -161,11 +186,12 @@ impl OrganisationLog {
 /// Evicts from the organisation that takes most, again and again, while together they take more than `cap` bytes. `bytes` gives
 /// what one of them takes, and is called once for each, however many entries must go: with many small organisations that is
 /// one entry of nearly all of them. `evict` removes the oldest entry of one and returns the bytes that became free, or `None` if
-/// there is none. `taken` is what all of them take. Returns how many entries were evicted.
+/// it has none that may go. `taken` is what all of them take. `most` entries at most are evicted. Returns how many were.
 fn evict_largest<T>(
     organisations: &mut SlotMap<OrganisationKey, T>,
     taken: &mut usize,
     cap: usize,
+    most: u64,
     bytes: impl Fn(&T) -> usize,
     mut evict: impl FnMut(&mut T) -> Option<usize>,
 ) -> u64 {
@@ -177,7 +203,7 @@ fn evict_largest<T>(
     let sizes = organisations.iter().map(|(key, one)| (bytes(one), key));
     let mut by_size: BinaryHeap<_> = sizes.filter(|(bytes, _)| *bytes > 0).collect();
     let mut evicted = 0;
-    while *taken > target {
+    while *taken > target && evicted < most {
         let Some((bytes, key)) = by_size.pop() else {
             break;
         };
@@ -187,7 +213,7 @@ fn evict_largest<T>(
             evicted += 1;
             left -= freed;
             *taken -= freed;
-            if *taken <= target || left <= share {
+            if *taken <= target || left <= share || evicted == most {
                 by_size.push((left, key));
                 break;
             }
@@ -226,6 +252,7 @@ mod tests {
             all,
             &mut taken,
             cap,
+            u64::MAX,
             |one| {
                 look();
                 one.iter().sum()

@@ -72,6 +72,7 @@ impl World {
         assert!(
             is_old
                 || lacks_space
+                || self.was_short(instance, cursor.issued)
                 || instance.gap_at.is_some_and(lost)
                 || is_before
                 || self.was_late(instance),

@@ -1,5 +1,6 @@
 //! Instances with clocks of their own: they read, stall, lose contact, find partitions, and restart.
 
+use fleetcast_core::domain::memory_limit::WindowLimit;
 use fleetcast_core::hub::feed::Feed;
 use fleetcast_core::hub::{Hub, HubSettings, Now};
 
@@ -12,6 +13,9 @@ const FOUND_WITHIN_MS: u64 = 25_000;
 
 /// What an instance has read it keeps for so long.
 const KEPT_MS: u64 = WINDOW_MS + 10_000;
+
+/// What is younger is not evicted where memory is short.
+const SPARED_MS: u64 = 20_000;
 
 pub(super) struct Instance {
     pub(super) hub: Hub<TestOutlet>,
@@ -30,6 +34,8 @@ pub(super) struct Instance {
     late: u64,
     /// Wall time at which records were lost that it had not read.
     pub(super) gap_at: Option<u64>,
+    /// Its memory was short at some time.
+    was_short: bool,
 }
 
 impl Instance {
@@ -60,6 +66,7 @@ impl World {
             at_end: self.now,
             late: 0,
             gap_at: None,
+            was_short: false,
         };
         self.find_partitions(&mut instance, settings.loaded_ms());
         self.read(&mut instance, usize::MAX);
@@ -178,6 +185,24 @@ impl World {
         self.is_late(instance) || self.now - instance.late < KEPT_MS + 1_000
     }
 
+    /// Where memory may be short, it is at times, and later there is more of it again.
+    fn limit_window(&mut self, instance: &mut Instance) {
+        if self.has_short_memory && self.random.chance(5) {
+            let bytes = [0, 2_000, 12_000, usize::MAX / 2][self.random.below(4)];
+            let kept_ms = SPARED_MS;
+            instance.hub.limit_window(WindowLimit { bytes, kept_ms });
+            instance.was_short = true;
+            self.outcome.limited += 1;
+        }
+    }
+
+    /// What came before the cursor was issued may be missing, because memory was short, and nothing later.
+    pub(super) fn was_short(&self, instance: &Instance, issued: u64) -> bool {
+        // Each clock may be off by 3 s.
+        let now = instance.time(self.now).wall + 6_000;
+        instance.was_short && issued + SPARED_MS <= now
+    }
+
     /// Loses contact or is without it. True if nothing is read meanwhile.
     fn out_of_contact(&mut self, instance: &mut Instance) -> bool {
         let now = instance.time(self.now);
@@ -225,6 +250,7 @@ impl World {
         } else {
             self.random.below(4)
         };
+        self.limit_window(instance);
         if !self.out_of_contact(instance) {
             self.learn_id(instance);
             let due = |made: &u64| made + FOUND_WITHIN_MS < self.now;

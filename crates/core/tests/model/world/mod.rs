@@ -39,6 +39,8 @@ pub(crate) struct ModelOutcome {
     /// Instances that learned the topic's id while they ran.
     pub(crate) learned: usize,
     pub(crate) gaps: usize,
+    /// How often the memory of an instance got short, or was there again.
+    pub(crate) limited: usize,
     pub(crate) by_reason: BTreeMap<&'static str, usize>,
 }
 
@@ -59,6 +61,7 @@ pub(crate) struct World {
     instances: Vec<Instance>,
     clients: Vec<ModelClient>,
     bytes: usize,
+    has_short_memory: bool,
     /// Cursors name all partitions while there are no more than so many.
     named: usize,
     /// Where the records of a key go: one of the partitions that were there first.
@@ -95,6 +98,7 @@ impl World {
             instances: Vec::new(),
             clients: Vec::new(),
             bytes,
+            has_short_memory: seed % 5 == 1,
             named,
             partitions,
             outcome: ModelOutcome::default(),
