@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::demo_people::DemoPeople;
 use super::listener::Listener;
 use super::log_reader::{LogReader, LogReaderParts};
+use super::memory::MemoryWatch;
 use super::origins::Origins;
 use super::ready::Readiness;
 use super::stats::EventCounters;
@@ -40,6 +41,7 @@ pub(super) struct App {
     pub(super) log: Arc<LogReader>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) memory: Arc<MemoryWatch>,
     pub(super) receipts: Option<Producer>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) engine: Arc<Engine>,
@@ -92,6 +94,8 @@ impl App {
         let over = Over::new(lifecycle);
         let keeping = hub_settings(&settings);
         let hub = SharedHub::new(keeping);
+        let (max_rss, window_bytes) = (settings.max_rss, keeping.window_bytes);
+        let memory = MemoryWatch::new(max_rss, window_bytes, hub.clone(), metrics.clone())?;
         let (sender, feed) = mpsc::channel(FEED);
         // The only part that runs from here on: the window is loaded while the rest is built.
         let log = LogReader::start(LogReaderParts {
@@ -105,7 +109,8 @@ impl App {
         })?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
         verifier.set_claim_rules(settings.profile.claim_rules());
-        let readiness = Readiness::new(log.clone(), hub.clone(), verifier.clone());
+        let (kept, watch) = (verifier.clone(), memory.clone());
+        let readiness = Readiness::new(log.clone(), hub.clone(), kept, watch);
         let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
 
         // What holds for every transport, then the transport.
@@ -116,6 +121,10 @@ impl App {
             readiness: {
                 let readiness = readiness.clone();
                 Arc::new(move || readiness.admits())
+            },
+            capacity: {
+                let memory = memory.clone();
+                Arc::new(move || memory.admits())
             },
             rules: session_rules(&settings.profile),
             limits: SessionLimits {
@@ -153,6 +162,7 @@ impl App {
             log,
             verifier,
             readiness,
+            memory,
             receipts,
             sessions,
             engine,

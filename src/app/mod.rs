@@ -6,6 +6,7 @@ mod directory;
 mod drain;
 mod listener;
 mod log_reader;
+mod memory;
 mod origins;
 #[cfg(test)]
 mod page_tests;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log_reader::LogReader;
+use super::memory::MemoryWatch;
 use crate::api::{ComponentHealth, ReadyReport, ReadyStatus};
 use crate::auth::Verifier;
 use crate::clock;
@@ -24,6 +25,7 @@ pub(super) struct Readiness {
     log: Arc<LogReader>,
     hub: Arc<SharedHub>,
     verifier: Arc<Verifier>,
+    memory: Arc<MemoryWatch>,
     /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to refuse
     /// connections, because the other instances have the same Kafka.
     started: watch::Sender<bool>,
@@ -35,12 +37,14 @@ impl Readiness {
         log: Arc<LogReader>,
         hub: Arc<SharedHub>,
         verifier: Arc<Verifier>,
+        memory: Arc<MemoryWatch>,
     ) -> Arc<Self> {
         let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
             log,
             hub,
             verifier,
+            memory,
             started,
             draining,
         })
@@ -104,11 +108,14 @@ impl Readiness {
     }
 
     pub(super) fn report(&self) -> ReadyReport {
-        let (kafka, keys) = (self.kafka(), self.keys());
+        let (kafka, keys, memory) = (self.kafka(), self.keys(), self.memory.health());
+        let is_healthy = [&kafka, &keys, &memory]
+            .iter()
+            .all(|component| component.is_healthy());
         let status = match self.admits() {
             Err(RejectReason::Draining) => ReadyStatus::Draining,
             Err(_) => ReadyStatus::Starting,
-            Ok(()) if kafka.is_healthy() && keys.is_healthy() => ReadyStatus::Ready,
+            Ok(()) if is_healthy => ReadyStatus::Ready,
             Ok(()) => ReadyStatus::Degraded,
         };
         ReadyReport {
@@ -116,6 +123,7 @@ impl Readiness {
             components: vec![
                 ("kafka", kafka),
                 ("keys", keys),
+                ("memory", memory),
                 ("topic_ids", self.topic_ids()),
                 ("window", self.window()),
             ],

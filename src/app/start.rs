@@ -55,6 +55,7 @@ impl App {
             log,
             verifier,
             readiness,
+            memory,
             receipts,
             sessions,
             engine,
@@ -77,6 +78,8 @@ impl App {
             stop: over.token.clone(),
         };
         lifecycle.critical("hub", drive.run());
+        // Without it nothing would keep the memory within its limit.
+        lifecycle.critical("memory", memory.run(over.token.clone()));
         let spread = settings.sockets.drain;
         let reload = Reload {
             reread,

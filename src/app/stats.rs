@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::log_reader::LogReader;
 use crate::clock;
+use crate::lifecycle::resident_bytes;
 use crate::net::{ConnectionTable, NetStats};
 use crate::session::{Sessions, SharedHub};
 use crate::telemetry::labels::{Component, Label, RejectReason, Undelivered};
@@ -101,6 +102,12 @@ impl Scrape {
         metrics.lagging.set(to_f64(snapshot.lagging));
         metrics.window_seconds.set(seconds(snapshot.window_age_ms));
         metrics.window_bytes.set(to_f64(snapshot.window_bytes));
+        let limit = to_f64(snapshot.window_limit);
+        metrics.window_limit_bytes.set(limit);
+        if let Ok(resident) = resident_bytes() {
+            let resident = usize::try_from(resident).unwrap_or(usize::MAX);
+            metrics.resident_bytes.set(to_f64(resident));
+        }
         metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
         metrics.latest_records.set(to_f64(snapshot.latest_records));
         metrics
@@ -173,6 +180,7 @@ impl Scrape {
                 "seconds": snapshot.window_age_ms / 1000,
                 "bytes": snapshot.window_bytes,
                 "publications": snapshot.window_entries,
+                "limit_bytes": snapshot.window_limit,
                 "evicted_early": snapshot.counts.evicted_early,
             },
             "latest": {

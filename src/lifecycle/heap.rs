@@ -28,15 +28,17 @@ pub async fn give_back_memory(connections: impl Fn() -> (usize, usize), stop: Ca
     {
         let (peak, open) = connections();
         if fall.is_over(peak, open) {
-            // On another thread, because it takes some milliseconds. The loop waits all the same where it allocates from the part of the
-            // memory that is being looked through, and the log says for how long that may be. A panic is logged by the panic hook.
-            if let Ok(took) = tokio::task::spawn_blocking(trim).await {
-                debug!(
-                    took_ms = took.as_millis(),
-                    peak, open, "memory was given back"
-                );
-            }
+            return_free_memory().await;
         }
+    }
+}
+
+/// Has the allocator return what is free, on another thread, because it takes some milliseconds. The loop waits all the same where it
+/// allocates from the part of the memory that is being looked through, and the log says for how long that may be. A panic is logged by the
+/// panic hook.
+pub async fn return_free_memory() {
+    if let Ok(took) = tokio::task::spawn_blocking(trim).await {
+        debug!(took_ms = took.as_millis(), "memory was given back");
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod heap;
 mod panics;
+mod resident;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-pub use heap::give_back_memory;
+pub use heap::{give_back_memory, return_free_memory};
 pub use panics::log_panics;
+pub use resident::resident_bytes;
 pub use signals::Signals;
 
 /// How long tasks and threads may take to end once the hard token is cancelled.

@@ -49,6 +49,7 @@ impl Sessions {
     /// Admits a transport. Any rejection is temporary, and counted; `context` completes the log line.
     pub fn admit(&self, context: &'static str) -> Result<AdmissionSlot, RejectReason> {
         self.check_readiness(context)?;
+        (self.capacity)().map_err(|reason| self.reject(reason, context))?;
         let slot = AdmissionSlot::take(&self.admitted, self.limits.max_connections);
         slot.ok_or_else(|| self.reject(RejectReason::MaxConnections, context))
     }

@@ -67,6 +67,7 @@ pub struct Sessions {
     verifier: Arc<Verifier>,
     log: Arc<dyn LogSource>,
     readiness: ReadinessCheck,
+    capacity: ReadinessCheck,
     /// Read under the hub's lock where a room is joined, so that new rules take effect at one moment: see
     /// [`Sessions::set_rules`].
     rules: ArcSwap<SessionRules>,
@@ -88,6 +89,9 @@ pub struct SessionParts {
     pub verifier: Arc<Verifier>,
     pub log: Arc<dyn LogSource>,
     pub readiness: ReadinessCheck,
+    /// Whether one more transport can be carried. Not asked at CONNECT, which is also how a client that is connected enters another
+    /// namespace.
+    pub capacity: ReadinessCheck,
     pub rules: SessionRules,
     pub limits: SessionLimits,
     pub receipts: Arc<dyn Receipts>,
@@ -110,6 +114,7 @@ impl Sessions {
             verifier: parts.verifier,
             log: parts.log,
             readiness: parts.readiness,
+            capacity: parts.capacity,
             rules: ArcSwap::from_pointee(parts.rules),
             limits: parts.limits,
             admitted: Arc::default(),

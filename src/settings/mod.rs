@@ -46,6 +46,8 @@ pub struct Settings {
     pub redis_url: Option<SecretString>,
     pub profile: Profile,
     pub window: Window,
+    /// What the process may take, in bytes; `None`: no limit.
+    pub max_rss: Option<u64>,
     pub sockets: Sockets,
     pub log: LogSettings,
     /// What `announce` will say.

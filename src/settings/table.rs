@@ -219,7 +219,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Unset, "0: no limit.").rejected(),
         variable("MAX_CONNECTIONS_PER_ORGANISATION", Kind::COUNT, Unset, "0: no limit.").rejected(),
         variable("COMMANDS_PER_SECOND", Kind::COUNT, Unset, "Commands of one connection in a second. 0: no limit.").rejected(),
-        variable("MAX_RSS", Kind::BYTES, Unset, "Memory of the process from which on load is shed.").rejected(),
+        variable("MAX_RSS", Kind::BYTES, Unset, "What the process may take of memory, resident, at least 64 MiB; about three quarters of what its container may. From 85 % on new connections get 503, over 90 % the window gets shorter: see [operations.md](operations.md#memory). Unset or 0: no limit."),
     ]),
     ("Proxies and TLS", &[
         variable("TLS_CERT_FILE", Kind::TEXT, Unset, "PEM file with the certificate chain.").rejected(),

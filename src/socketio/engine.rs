@@ -34,6 +34,8 @@ use crate::telemetry::labels::{Component, Label, RejectReason};
 
 /// For a client that was rejected because the server is full, or not ready.
 const RETRY_AFTER_SECONDS: u32 = 2;
+/// Until memory is free it takes longer.
+const RETRY_AFTER_MEMORY_SECONDS: u32 = 10;
 
 /// The library.
 pub(super) struct Library {
@@ -342,8 +344,12 @@ impl Engine {
 /// A rejection that is temporary, so that the client tries again.
 fn unavailable(reason: RejectReason) -> Response {
     let detail = "no new connections at the moment: try again";
+    let seconds = match reason {
+        RejectReason::MemShed => RETRY_AFTER_MEMORY_SECONDS,
+        _ => RETRY_AFTER_SECONDS,
+    };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), detail)
-        .retry_after(RETRY_AFTER_SECONDS)
+        .retry_after(seconds)
         .into_response()
 }
 

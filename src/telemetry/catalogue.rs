@@ -164,6 +164,24 @@ pub(super) const WINDOW_BYTES: Declared = declare(
     &[],
     "Memory that the window takes.",
 );
+pub(super) const WINDOW_LIMIT_BYTES: Declared = declare(
+    "fleetcast_window_limit_bytes",
+    G,
+    &[],
+    "Memory that the window may take now.",
+);
+pub(super) const WINDOW_SHORTENED: Declared = declare(
+    "fleetcast_window_shortened_total",
+    C,
+    &[],
+    "How often the window was shortened because memory was near MAX_RSS.",
+);
+pub(super) const RESIDENT_BYTES: Declared = declare(
+    "fleetcast_resident_bytes",
+    G,
+    &[],
+    "Resident memory of the process.",
+);
 pub(super) const LATEST_BYTES: Declared = declare(
     "fleetcast_latest_bytes",
     G,
@@ -249,6 +267,9 @@ pub const DECLARED: &[Declared] = &[
     KAFKA_UP,
     WINDOW_SECONDS,
     WINDOW_BYTES,
+    WINDOW_LIMIT_BYTES,
+    WINDOW_SHORTENED,
+    RESIDENT_BYTES,
     LATEST_BYTES,
     LATEST_RECORDS,
     LATEST_EVICTED,

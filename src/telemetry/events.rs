@@ -326,6 +326,57 @@ pub fn reload_refused(metrics: &Metrics, why: &str) {
     );
 }
 
+/// Memory is near `MAX_RSS`: connections are refused from here on. Sizes are numbers of bytes, here and below.
+pub fn memory_short(metrics: &Metrics, resident: u64, max_rss: u64) {
+    if let Some(suppressed) = metrics.may_log("memory", "short") {
+        warn!(
+            resident,
+            max_rss, suppressed, "memory is near MAX_RSS: refusing new connections"
+        );
+    }
+}
+
+/// Connections are accepted again.
+pub fn memory_free(metrics: &Metrics, resident: u64, max_rss: u64) {
+    if let Some(suppressed) = metrics.may_log("memory", "free") {
+        info!(
+            resident,
+            max_rss, suppressed, "there is memory again: accepting new connections"
+        );
+    }
+}
+
+/// The window may take less than it does.
+pub fn window_shortened(metrics: &Metrics, resident: u64, window_bytes: usize, limit: usize) {
+    metrics.window_shortened.increment(1);
+    if let Some(suppressed) = metrics.may_log("memory", "shortened") {
+        warn!(
+            resident,
+            window_bytes, limit, suppressed, "memory is near MAX_RSS: shortening the window"
+        );
+    }
+}
+
+/// It cannot be shortened any more.
+pub fn window_at_minimum(metrics: &Metrics, resident: u64, max_rss: u64) {
+    if let Some(suppressed) = metrics.may_log("memory", "minimum") {
+        warn!(
+            resident,
+            max_rss, suppressed, "memory is short, and the window is at its minimum"
+        );
+    }
+}
+
+/// The window may take again what its setting says.
+pub fn window_unlimited(metrics: &Metrics) {
+    if let Some(suppressed) = metrics.may_log("memory", "unlimited") {
+        info!(
+            suppressed,
+            "there is memory again: the window may grow to FLEETCAST_WINDOW_BYTES"
+        );
+    }
+}
+
 /// The listener cannot accept connections: no descriptor or no memory, mostly. Throttled by the listener, which counts.
 pub fn accept_failed(throttle: &Throttle<LogKey>, error: &io::Error) {
     let key = (Component::Net.as_str(), "accept");

@@ -135,6 +135,8 @@ labels! {
         Starting = "starting",
         Draining = "draining",
         MaxConnections = "max_connections",
+        /// Memory is near `MAX_RSS`.
+        MemShed = "mem_shed",
         HeaderTimeout = "header_timeout",
         HeaderLimit = "header_limit",
         BodyLimit = "body_limit",
@@ -274,6 +276,7 @@ labels! {
         Http = "http",
         Keys = "keys",
         SocketIo = "socketio",
+        Memory = "memory",
         /// The simulated city of the demo.
         Demo = "demo",
     }

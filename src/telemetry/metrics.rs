@@ -18,7 +18,8 @@ use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
     DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES, LATEST_BYTES, LATEST_EVICTED,
     LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD, POLLS_REPEATED, RECEIPTS,
-    RECORDS, REFUSED, RELOADS, RESUMES, UNDELIVERED, WINDOW_BYTES, WINDOW_SECONDS,
+    RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES, UNDELIVERED, WINDOW_BYTES,
+    WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
 };
 use super::delivery_times::DeliveryTimes;
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
@@ -76,6 +77,9 @@ pub struct Cells {
     pub kafka_up: Gauge,
     pub window_seconds: Gauge,
     pub window_bytes: Gauge,
+    pub window_limit_bytes: Gauge,
+    pub window_shortened: Counter,
+    pub resident_bytes: Gauge,
     pub latest_bytes: Gauge,
     pub latest_records: Gauge,
     pub latest_evicted: Counter,
@@ -141,6 +145,9 @@ impl Metrics {
             kafka_up: gauge(&recorder, KAFKA_UP, &[]),
             window_seconds: gauge(&recorder, WINDOW_SECONDS, &[]),
             window_bytes: gauge(&recorder, WINDOW_BYTES, &[]),
+            window_limit_bytes: gauge(&recorder, WINDOW_LIMIT_BYTES, &[]),
+            window_shortened: counter(&recorder, WINDOW_SHORTENED, &[]),
+            resident_bytes: gauge(&recorder, RESIDENT_BYTES, &[]),
             latest_bytes: gauge(&recorder, LATEST_BYTES, &[]),
             latest_records: gauge(&recorder, LATEST_RECORDS, &[]),
             latest_evicted: counter(&recorder, LATEST_EVICTED, &[]),

@@ -41,6 +41,7 @@ mod issuers;
 mod keys;
 mod lane;
 mod latest;
+mod memory;
 mod namespaces;
 mod neighbours;
 mod observability;

@@ -140,6 +140,7 @@ fn sessions_with(
                 Err(RejectReason::Draining)
             }
         }),
+        capacity: Arc::new(|| Ok(())),
         rules: SessionRules { policy, envelope },
         limits: SessionLimits {
             max_connections,

@@ -23,6 +23,9 @@ use crate::telemetry::LogSettings;
 /// What a polling payload holds beside the event: packet type, name, cursor.
 const EVENT_ENVELOPE: usize = 1_024;
 
+/// The least of `MAX_RSS`, in bytes.
+const LEAST_RSS: u64 = 64 << 20;
+
 /// The variables that name topics of our own.
 const SERVICE_TOPICS: [&str; 5] = [
     "PUBLISH_TOPIC",
@@ -91,6 +94,7 @@ impl SettingsReader {
         let redis_url = self.text("REDIS_URL").map(SecretString::from);
         let sockets = self.sockets();
         let window = self.window(&sockets);
+        let max_rss = self.max_rss(&window);
         let log = LogSettings {
             filter: self.value("LOG_LEVEL", values::log_filter),
             format: self.value("LOG_FORMAT", values::log_format),
@@ -107,6 +111,7 @@ impl SettingsReader {
             redis_url,
             profile,
             window,
+            max_rss,
             sockets,
             log,
             notices: self.input.notices.clone(),
@@ -312,6 +317,26 @@ impl SettingsReader {
             );
         }
         window
+    }
+
+    /// More than nothing, and more than a process without any connection takes.
+    fn max_rss(&mut self, window: &Window) -> Option<u64> {
+        let max = self.optional("MAX_RSS", values::bytes)?;
+        if max == 0 {
+            return None;
+        }
+        if max < LEAST_RSS {
+            let why = "must be at least 64 MiB, or 0 for no limit: the process takes nearly that much without any connection";
+            self.input.wrong("MAX_RSS", why);
+        }
+        let kept = window.bytes.saturating_add(window.latest_bytes);
+        if self.input.is_good() && kept > max / 100 * 85 {
+            let warning = format!(
+                "FLEETCAST_WINDOW_BYTES and FLEETCAST_LATEST_BYTES are {kept} bytes together, more than 85 % of it: should they be needed, connections will be refused and the window gets shorter"
+            );
+            self.input.warn("MAX_RSS", &warning);
+        }
+        Some(max)
     }
 
     /// What the profile says about claims, for the command line.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What an operator relies on for safety, or against loss.
-const SAFETY: [(&str, &str); 20] = [
+const SAFETY: [(&str, &str); 19] = [
     ("COMMANDS_PER_SECOND", "20"),
     ("MAX_CONNECTIONS_PER_ADDRESS", "200"),
     ("MAX_CONNECTIONS_PER_USER", "20"),
@@ -13,7 +13,6 @@ const SAFETY: [(&str, &str); 20] = [
     ("TRUSTED_PROXIES", "10.0.0.0/8"),
     ("PROXY_PROTOCOL", "true"),
     ("BIND_SID", "true"),
-    ("MAX_RSS", "1GiB"),
     ("TLS_CERT_FILE", "cert.pem"),
     ("TLS_KEY_FILE", "key.pem"),
     ("DEAD_LETTER_TOPIC", "dead"),

@@ -7,6 +7,7 @@ mod kafka;
 mod keys;
 mod later;
 mod legible;
+mod memory;
 mod tokens_page;
 
 use std::os::unix::fs::PermissionsExt;

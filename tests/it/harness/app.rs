@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::http::{self, Answer};
-use super::{Kafka, SECRET, eventually};
+use super::{Cgroup, Kafka, SECRET, eventually};
 
 /// What the end may take beyond the drain.
 const STOP: Duration = Duration::from_secs(15);
@@ -41,7 +41,20 @@ impl TestApp {
 
     /// Listening, perhaps not ready.
     pub(crate) async fn launch(kafka: &Kafka, more: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fleetcast"))
+        let server = Command::new(env!("CARGO_BIN_EXE_fleetcast"));
+        Self::launch_as(server, kafka, more).await
+    }
+
+    /// Ready to serve, within the limit of the group.
+    pub(crate) async fn start_in(cgroup: &Cgroup, kafka: &Kafka, more: &[(&str, &str)]) -> Self {
+        let server = cgroup.command(env!("CARGO_BIN_EXE_fleetcast"));
+        let app = Self::launch_as(server, kafka, more).await;
+        app.ready().await;
+        app
+    }
+
+    async fn launch_as(mut server: Command, kafka: &Kafka, more: &[(&str, &str)]) -> Self {
+        let mut child = server
             .env_clear()
             .envs([
                 ("HOST", "127.0.0.1"),

@@ -1,6 +1,7 @@
 //! What tests are made of.
 
 mod app;
+mod cgroup;
 mod cluster;
 mod http;
 mod kafka;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use app::TestApp;
+pub(crate) use cgroup::Cgroup;
 pub(crate) use cluster::Cluster;
 pub(crate) use http::{Answer, request};
 pub(crate) use kafka::Kafka;
