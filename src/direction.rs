@@ -8,20 +8,21 @@ use std::path::{Path, PathBuf};
 const BASE: [&str; 4] = ["clock", "lifecycle", "problem", "telemetry"];
 
 /// What each module may know besides [`BASE`]. A module that is missing here fails the test: say where it stands.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("problem", &[]),
     // It fills in the settings that parts declare: `auth` says what a token must be and tries the keys, `kafka` which of
-    // librdkafka's properties may be set.
-    ("settings", &["auth", "kafka"]),
+    // librdkafka's properties may be set, `limits` what is limited.
+    ("settings", &["auth", "kafka", "limits"]),
     ("net", &[]),
+    ("limits", &[]),
     ("bus", &[]),
     ("auth", &[]),
     // Events leave by the lane of a connection, whatever transport frames them.
-    ("session", &["auth", "net"]),
-    ("socketio", &["net", "session"]),
+    ("session", &["auth", "limits", "net"]),
+    ("socketio", &["limits", "net", "session"]),
     ("api", &["auth", "session"]),
     ("kafka", &[]),
     ("demo", &[]),
@@ -30,7 +31,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     (
         "app",
         &[
-            "api", "auth", "demo", "kafka", "net", "session", "settings", "socketio",
+            "api", "auth", "demo", "kafka", "limits", "net", "session", "settings", "socketio",
         ],
     ),
 ];
@@ -239,7 +240,7 @@ fn modules_of_the_domain_know_each_other_in_one_direction() {
 }
 
 /// Associated types have the names that traits give them, of libraries and the hub's `Outlet`.
-const ASSOCIATED: [&str; 4] = ["Data", "Error", "Shared", "Value"];
+const ASSOCIATED: [&str; 6] = ["Data", "Error", "Instant", "Key", "Shared", "Value"];
 
 /// Two types of one name can be distinguished by their paths only, in code and in talk. Tests count too: they are read beside it.
 #[test]

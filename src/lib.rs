@@ -11,6 +11,7 @@ pub mod demo;
 mod direction;
 pub mod kafka;
 pub mod lifecycle;
+pub mod limits;
 pub mod net;
 pub mod problem;
 pub mod session;

@@ -20,6 +20,7 @@ use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
 use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
+use crate::limits::Limits;
 use crate::net::{self, NetSettings, NetTimeouts};
 use crate::session::{SessionLimits, SessionParts, Sessions, SharedHub};
 use crate::settings::Settings;
@@ -131,6 +132,7 @@ impl App {
                 max_connections: settings.sockets.max_connections,
                 max_rooms: settings.sockets.max_rooms,
             },
+            shared_limits: Arc::new(Limits::new(settings.limits.clone())),
             receipts: keeper,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
@@ -192,7 +194,10 @@ fn listeners(
         slow_client_timeout: sockets.slow_client_timeout,
         keep_alive: sockets.keep_alive,
     };
-    let limits = NetSettings::public(sockets.max_connections, timeouts, descriptors);
+    let mut limits = NetSettings::public(sockets.max_connections, timeouts, descriptors);
+    if listen.proxy_protocol {
+        limits.preambles_from = settings.limits.proxies.clone();
+    }
     let public = Listener::bind("public", listen.host, listen.port, limits, metrics)?;
     let limits = NetSettings::internal(timeouts, descriptors);
     let (host, port) = (listen.internal_host, listen.internal_port);

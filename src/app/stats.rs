@@ -212,6 +212,7 @@ fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
         RejectReason::BadHttp,
         RejectReason::BadUpgrade,
         RejectReason::BodyTimeout,
+        RejectReason::ProxyPreamble,
     ] {
         let label = reason.as_str();
         refused.add(reason, closed(now, label) - closed(before, label));
@@ -284,6 +285,7 @@ mod tests {
             (ConnectionEnd::BadHttp, RejectReason::BadHttp),
             (ConnectionEnd::BadUpgrade, RejectReason::BadUpgrade),
             (ConnectionEnd::BodyTimeout, RejectReason::BodyTimeout),
+            (ConnectionEnd::ProxyPreamble, RejectReason::ProxyPreamble),
         ] {
             assert_eq!(close.label(), refused.as_str());
         }

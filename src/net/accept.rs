@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::NetSettings;
 use super::guard::{ConnectionEnd, Guard};
 use super::head_deadline::HeadDeadline;
+use super::preamble;
 use super::request::{Entrance, KeepAlive};
 use super::socket::layered;
 use super::stream::GuardedStream;
@@ -123,6 +124,7 @@ impl Acceptor {
         if full {
             head_timeout = head_timeout.min(RESERVE_HEADER_TIMEOUT);
         }
+        let preamble = (self.settings.preambles_from.contains(peer.ip())).then(|| socket.clone());
         let idle_timeout = self.settings.keep_alive + KEEP_ALIVE_MARGIN;
         let deadline = HeadDeadline::new(head_timeout, idle_timeout);
         let stream = GuardedStream::new(socket, guard.clone(), self.table.clone(), deadline);
@@ -152,6 +154,12 @@ impl Acceptor {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         self.tracker.spawn(async move {
+            if let Some(socket) = preamble
+                && !preamble::read(&*socket, &guard, head_timeout).await
+            {
+                guard.end(ConnectionEnd::ProxyPreamble);
+                return;
+            }
             // Kept until the reason is noted: dropping it closes the socket and counts the reason.
             let mut connection = std::pin::pin!(connection);
             if let Err(error) = connection.as_mut().await {

@@ -32,6 +32,8 @@ pub enum ConnectionEnd {
     WriteStall,
     /// The other side sent on and on, and took too little of what it was sent.
     OneSided,
+    /// A proxy that must send a PROXY preamble sent none, or not in time.
+    ProxyPreamble,
     /// Another part of the program said so.
     Kicked(&'static str),
 }
@@ -59,6 +61,7 @@ impl ConnectionEnd {
             Self::BadUpgrade => "bad_upgrade",
             Self::WriteStall => "write_stall",
             Self::OneSided => "one_sided",
+            Self::ProxyPreamble => "proxy_preamble",
             Self::Kicked(reason) => reason,
         }
     }
@@ -110,7 +113,7 @@ impl Guard {
     /// library runs its disconnect handlers. Stock clients take it for a lost connection and reconnect.
     ///
     /// What the kernel has taken already still goes out, unless the peer had stopped reading: then it is discarded. Never
-    /// to be called by an [`Observer`] of this connection, which answers
+    /// to be called by an [`Observer`] of this connection while it is notified of what goes out: there it answers
     /// [`Close`](super::FrameAnswer::Close) instead.
     pub fn kick(&self, reason: &'static str) {
         self.end(ConnectionEnd::Kicked(reason));
@@ -119,6 +122,16 @@ impl Guard {
     /// The client, if a proxy in front has named it; else the other end of the TCP connection.
     pub fn peer(&self) -> SocketAddr {
         self.client.get().copied().unwrap_or(self.tcp_peer)
+    }
+
+    /// The other end of the TCP connection.
+    pub fn tcp_peer(&self) -> SocketAddr {
+        self.tcp_peer
+    }
+
+    /// What a PROXY preamble has named, if the connection began with one.
+    pub fn named_peer(&self) -> Option<SocketAddr> {
+        self.client.get().copied()
     }
 
     /// What the proxy says of the client, in a header that comes after the accept and before the first request. Only the

@@ -17,6 +17,9 @@ const FIRST_OF_TEXT: u8 = 0x01;
 /// So many payload bytes decide whether a message is held back.
 const KIND: usize = 2;
 
+/// Where frames cannot be told apart, so many bytes count as one.
+const OPAQUE_FRAME: usize = 64;
+
 /// The largest message that is held back; a larger one passes.
 const MOST_HELD: u64 = 64 * 1024;
 
@@ -26,6 +29,8 @@ pub(super) struct InboundFrames {
     held: Vec<u8>,
     /// So many bytes of a frame that passes are still to come.
     passing: u64,
+    /// Where a frame begins is not known.
+    is_opaque: bool,
     /// What goes on, of which so many bytes have gone.
     ready: Vec<u8>,
     taken: usize,
@@ -37,12 +42,18 @@ impl InboundFrames {
     pub(super) fn opaque() -> Self {
         Self {
             passing: u64::MAX,
+            is_opaque: true,
             ..Self::default()
         }
     }
 
     /// Takes bytes of the peer.
     pub(super) fn feed(&mut self, mut bytes: &[u8], observer: Option<&dyn Observer>) {
+        if self.is_opaque
+            && let Some(observer) = observer
+        {
+            observer.frames(bytes.len().div_ceil(OPAQUE_FRAME));
+        }
         while !bytes.is_empty() {
             if self.passing > 0 {
                 let here = usize::try_from(self.passing)
@@ -102,11 +113,12 @@ impl InboundFrames {
         let Some(frame) = ClientFrame::parse(&self.held) else {
             return;
         };
-        if let Some(observer) = observer
-            && frame.mask.is_some()
-            && matches!(frame.first, WHOLE_TEXT | FIRST_OF_TEXT)
-        {
-            observer.message(&frame.payload(&self.held, MESSAGE_HEAD));
+        if let Some(observer) = observer {
+            if frame.mask.is_some() && matches!(frame.first, WHOLE_TEXT | FIRST_OF_TEXT) {
+                observer.message(&frame.payload(&self.held, MESSAGE_HEAD));
+            } else {
+                observer.frames(1);
+            }
         }
         let rewritten = observer
             .filter(|_| frame.is_read_by(observer, &self.held))

@@ -1,6 +1,7 @@
 //! Bytes, no Socket.IO: how TCP connections come in, what is known of each, and how they end.
 //!
 //! - `accept`: the loop; caps, back-off, hyper per connection
+//! - `preamble`: what a proxy says of its client before the first request
 //! - `request`: what is done to each request before the router sees it
 //! - `stream`: the stream below hyper and the library
 //! - `writer`: the one writer of a connection, with its queue and its deadline
@@ -38,6 +39,7 @@ mod lane_flush;
 #[cfg(test)]
 mod memory;
 mod observer;
+mod preamble;
 mod pump;
 mod request;
 mod send_queue;
@@ -54,6 +56,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fleetcast_core::domain::client_address::TrustedProxies;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -104,6 +107,8 @@ pub struct NetSettings {
     pub max_connections: usize,
     /// Connections on top of `max_connections`. When they are taken, too, the oldest of them is closed.
     pub reserve: usize,
+    /// Connections of these proxies begin with a PROXY preamble; those of all others never do.
+    pub preambles_from: TrustedProxies,
     /// What is answered over `max_connections`; anything else gets 503 with Retry-After.
     pub reserve_paths: &'static [&'static str],
 }
@@ -164,6 +169,7 @@ impl NetSettings {
             unsent: UNSENT,
             max_connections: usize::MAX,
             reserve: 0,
+            preambles_from: TrustedProxies::default(),
             reserve_paths: &[],
         }
     }

@@ -60,6 +60,10 @@ pub trait Observer: Send + Sync {
     /// first frame has no more. Called on the task that reads, without a lock, before the library sees the message.
     fn message(&self, _head: &[u8]) {}
 
+    /// The client has sent so many frames of other kinds: pings, pongs, fragments, binary messages. Called as
+    /// [`message`](Self::message) is. Both may close the connection; what has come is not given to the library then.
+    fn frames(&self, _count: usize) {}
+
     /// Whether [`rewrite`](Self::rewrite) is to see this message of the client: a whole text, of which the first two bytes
     /// are shown. The answer depends on nothing but them.
     fn reads(&self, _message: FrameHead<'_>) -> bool {

@@ -1,4 +1,4 @@
-//! What bytes are read from and written to: a TCP connection today, with TLS inside or a PROXY header in front later.
+//! What bytes are read from and written to: a TCP connection today, with TLS inside later.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -26,9 +26,7 @@ use super::send_queue::{SendQueue, send_queue};
 ///   the writer's lock, never held while waiting.
 /// - `shut_down` sends `close_notify` first, if the kernel takes it at once.
 ///
-/// PROXY protocol needs no implementation of its own: its header is read before the first `try_read` of hyper, on the task
-/// of the connection and under the deadline of a request head, and the address in it is given to
-/// [`Guard::set_peer`](super::Guard::set_peer).
+/// The PROXY protocol needs no implementation of its own: `preamble` reads it before the first `try_read` of hyper.
 pub(super) trait Socket: Send + Sync {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

@@ -117,6 +117,10 @@ impl GuardedStream {
             let InboundPhase::Frames(frames) = &mut self.inbound else {
                 return self.poll_socket(cx, buf);
             };
+            // The observer of what came may have closed it.
+            if self.guard.is_ended() {
+                return Poll::Ready(Err(closed_by_us(&self.guard)));
+            }
             if frames.has_ready() {
                 return Poll::Ready(Ok(frames.take_ready(buf)));
             }

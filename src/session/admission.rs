@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::{CloseReason, Refusal};
 
 use super::Sessions;
+use crate::limits::CountedSlot;
 use crate::telemetry::events;
 use crate::telemetry::labels::RejectReason;
 
 /// Says whether new connections are accepted, and if not, why.
 pub type ReadinessCheck = Arc<dyn Fn() -> Result<(), RejectReason> + Send + Sync>;
 
-/// One of `MAX_CONNECTIONS`. Released when it is dropped, or before.
+/// One of `MAX_CONNECTIONS`, and of those of its address. Released when it is dropped, or before.
 pub struct AdmissionSlot {
     admitted: Arc<AtomicUsize>,
+    /// What the transport counts against; `None`: it is exempt.
+    client: Option<AddressBlock>,
+    address: Option<CountedSlot<AddressBlock>>,
     released: AtomicBool,
 }
 
@@ -27,14 +32,23 @@ impl AdmissionSlot {
         taken.ok()?;
         Some(Self {
             admitted: admitted.clone(),
+            client: None,
+            address: None,
             released: AtomicBool::new(false),
         })
+    }
+
+    pub fn client(&self) -> Option<AddressBlock> {
+        self.client
     }
 
     /// Its transport is closed, although something may still hold the slot. Only the first call counts.
     pub fn release(&self) {
         if !self.released.swap(true, Ordering::Relaxed) {
             self.admitted.fetch_sub(1, Ordering::Relaxed);
+            if let Some(address) = &self.address {
+                address.release();
+            }
         }
     }
 }
@@ -46,12 +60,24 @@ impl Drop for AdmissionSlot {
 }
 
 impl Sessions {
-    /// Admits a transport. Any rejection is temporary, and counted; `context` completes the log line.
-    pub fn admit(&self, context: &'static str) -> Result<AdmissionSlot, RejectReason> {
+    /// Admits a transport of this client; `None`: of one that limits per address are not for. Any rejection is temporary, and
+    /// counted; `context` completes the log line.
+    pub fn admit(
+        &self,
+        client: Option<AddressBlock>,
+        context: &'static str,
+    ) -> Result<AdmissionSlot, RejectReason> {
         self.check_readiness(context)?;
         (self.capacity)().map_err(|reason| self.reject(reason, context))?;
-        let slot = AdmissionSlot::take(&self.admitted, self.limits.max_connections);
-        slot.ok_or_else(|| self.reject(RejectReason::MaxConnections, context))
+        let admit = || {
+            self.shared_limits.handshake(client)?;
+            let slot = AdmissionSlot::take(&self.admitted, self.limits.max_connections);
+            let mut slot = slot.ok_or(RejectReason::MaxConnections)?;
+            slot.client = client;
+            slot.address = self.shared_limits.take_address(client)?;
+            Ok(slot)
+        };
+        admit().map_err(|reason| self.reject(reason, context))
     }
 
     /// Transports that are admitted now.
@@ -77,10 +103,19 @@ impl RejectReason {
         Refusal::ALL.iter().copied().find(same)
     }
 
+    /// The client has as much as it may have: one that tries again at once is refused again.
+    pub fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::UserLimit | Self::OrganisationLimit | Self::AuthRate | Self::ReplayRate
+        )
+    }
+
     /// How to close a transport for it, where the transport cannot say that the client should try again.
     pub fn close_reason(self) -> CloseReason {
         match self {
             Self::Draining => CloseReason::Draining,
+            Self::AuthRate => CloseReason::AuthRate,
             _ => CloseReason::Internal,
         }
     }

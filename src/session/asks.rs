@@ -93,12 +93,19 @@ impl Session {
         }
     }
 
-    /// The client has answered the question of this number. One that is not open, or was never asked, changes nothing.
-    pub fn ack_received(self: &Arc<Self>, number: u32) {
+    /// The client has answered the question of this number. False: it is not open, or was never asked, and nothing changes.
+    pub fn ack_received(self: &Arc<Self>, number: u32) -> bool {
         let answered = self.asks.lock().remove(&number);
+        let was_open = answered.is_some();
         if let Some(ask) = answered {
             self.conclude(ask, true);
         }
+        was_open
+    }
+
+    /// How many acknowledgements it was asked for and has not given.
+    pub fn open_asks(&self) -> usize {
+        self.outstanding.count()
     }
 
     /// The connection has ended: what is open stays unanswered.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::resume::{Inspection, Resumption};
@@ -28,6 +29,8 @@ pub struct ConnectRequest {
     pub cursor: Option<String>,
     /// A list of rooms to join.
     pub rooms: Option<Json>,
+    /// What its failure counts against; `None`: it is exempt.
+    pub client: Option<AddressBlock>,
 }
 
 /// What a resumption is counted as; a client that starts fresh asked for nothing.
@@ -57,14 +60,31 @@ impl Sessions {
         request: ConnectRequest,
     ) -> Result<AdmittedSession, RejectReason> {
         self.check_readiness("at CONNECT")?;
-        let mut claims = self.claims(request.token.as_ref()).await?;
+        let limits = &self.shared_limits;
+        let refuse = |reason| self.reject(reason, "at CONNECT");
+        limits.may_try(request.client).map_err(refuse)?;
+        let mut claims = self
+            .claims(request.token.as_ref())
+            .await
+            .inspect_err(|reason| {
+                if reason.refusal().is_some() {
+                    // Over the limit the next one is refused.
+                    limits.failed(request.client).ok();
+                }
+            })?;
+        if request.cursor.is_some() {
+            let replay = limits.replay(&claims.organisation, &claims.user);
+            replay.map_err(refuse)?;
+        }
         if let Some(cursor) = &request.cursor
             && self.learn_partitions(&claims.organisation, cursor).await
         {
             // While it waited, a reload may have changed which claims are read: the policy in force needs those.
             claims = self.claims(request.token.as_ref()).await?;
         }
-        let session = Session::new(self.clone(), claims);
+        let slot = limits.take_identity(&claims.organisation, &claims.user);
+        let slot = slot.map_err(refuse)?;
+        let session = Session::new(self.clone(), claims, slot);
         let rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
         Ok(AdmittedSession {
             session: Arc::new(session),

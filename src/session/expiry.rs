@@ -85,6 +85,7 @@ impl Sessions {
             self.close_expired(now).await;
             self.notify_expiring(now).await;
             self.expire_asks(clock::monotonic_ms()).await;
+            self.shared_limits.clean();
         }
     }
 

@@ -54,6 +54,7 @@ pub use shared_hub::{AnyOutlet, OutletLane, SharedHub, TransportOutlet};
 use crate::auth::Verifier;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
+use crate::limits::{CommandRate, IdentitySlot, Limits};
 use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
@@ -72,6 +73,7 @@ pub struct Sessions {
     /// [`Sessions::set_rules`].
     rules: ArcSwap<SessionRules>,
     limits: SessionLimits,
+    shared_limits: Arc<Limits>,
     /// Transports that hold an [`AdmissionSlot`].
     admitted: Arc<AtomicUsize>,
     open: OpenSessions,
@@ -94,6 +96,7 @@ pub struct SessionParts {
     pub capacity: ReadinessCheck,
     pub rules: SessionRules,
     pub limits: SessionLimits,
+    pub shared_limits: Arc<Limits>,
     pub receipts: Arc<dyn Receipts>,
     pub metrics: Metrics,
     pub lifecycle: Lifecycle,
@@ -117,6 +120,7 @@ impl Sessions {
             capacity: parts.capacity,
             rules: ArcSwap::from_pointee(parts.rules),
             limits: parts.limits,
+            shared_limits: parts.shared_limits,
             admitted: Arc::default(),
             open: OpenSessions::default(),
             receipts: parts.receipts,
@@ -134,6 +138,10 @@ impl Sessions {
 
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub fn shared_limits(&self) -> &Limits {
+        &self.shared_limits
     }
 
     pub fn open(&self) -> &OpenSessions {
@@ -172,6 +180,8 @@ pub struct Session {
     key: OnceLock<ConnectionKey>,
     /// While it is connected.
     carrier: Mutex<Option<SessionCarrier>>,
+    /// One of the connections that its user may have.
+    slot: IdentitySlot,
     /// How many acknowledgements it was asked for and has not given.
     outstanding: Outstanding,
     /// Those of them that were asked for by a number of ours.
@@ -196,7 +206,7 @@ pub struct CarriedBy {
 }
 
 impl Session {
-    fn new(shared: Arc<Sessions>, claims: Claims) -> Self {
+    fn new(shared: Arc<Sessions>, claims: Claims, slot: IdentitySlot) -> Self {
         let connection_id = format!("c-{:016x}", rand::random::<u64>()).into();
         Self {
             shared,
@@ -206,6 +216,7 @@ impl Session {
             claims: ArcSwap::from_pointee(claims),
             key: OnceLock::new(),
             carrier: Mutex::new(None),
+            slot,
             outstanding: Outstanding::default(),
             asks: OpenAsks::default(),
         }
@@ -324,6 +335,7 @@ impl Session {
             self.shared.open.remove(key, self);
             self.shared.hub.with(|hub, _| hub.close(key));
         }
+        self.slot.release();
         // Nothing more is asked.
         self.end_asks();
         let carrier = self.carrier().take();
@@ -345,6 +357,12 @@ impl Session {
         if let Some(key) = self.key() {
             self.shared.hub.with(|hub, now| hub.cursor(key, now));
         }
+    }
+
+    /// For the commands of its socket; `None`: they are not limited.
+    pub fn command_rate(&self) -> Option<CommandRate> {
+        let max_rooms = self.shared.limits.max_rooms;
+        self.shared.shared_limits.command_rate(max_rooms)
     }
 
     fn may_hold(&self, policy: &Policy, room: &Room) -> bool {

@@ -92,6 +92,10 @@ impl Outstanding {
     fn give_back(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// One acknowledgement that a client was asked for.

@@ -32,6 +32,7 @@ pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problems, SettingProblem};
 
 pub use crate::auth::AuthSettings;
+pub use crate::limits::LimitSettings;
 
 use crate::telemetry::{LogSettings, events};
 use reader::SettingsReader;
@@ -49,6 +50,7 @@ pub struct Settings {
     /// What the process may take, in bytes; `None`: no limit.
     pub max_rss: Option<u64>,
     pub sockets: Sockets,
+    pub limits: LimitSettings,
     pub log: LogSettings,
     /// What `announce` will say.
     pub notices: Vec<Notice>,
@@ -79,6 +81,8 @@ pub struct Listen {
     /// Names in lower case by which clients of the internal API reach it, beside `localhost` and addresses.
     pub internal_names: Vec<String>,
     pub qa_page: bool,
+    /// Connections of trusted proxies begin with a PROXY preamble.
+    pub proxy_protocol: bool,
     pub cors_origins: CorsOrigins,
     /// Headers of a request that the preflight may ask for.
     pub cors_headers: Vec<HeaderName>,

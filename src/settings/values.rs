@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::HeaderName;
 use fleetcast_core::domain::claims::Alternatives;
+use fleetcast_core::domain::client_address::TrustedProxies;
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 
@@ -57,6 +59,7 @@ impl ValueKind {
     pub const ORIGINS: Self = Self::new("list of origins", Shape::List, |text| shown(cors_origins(text)));
     pub const HEADERS: Self = Self::new("list of header names", Shape::List, |text| shown(header_names(text)));
     pub const BROKERS: Self = Self::new("list of `host:port`", Shape::List, brokers);
+    pub const NETWORKS: Self = Self::new("list of IP addresses and networks", Shape::List, |text| shown(proxies(text)));
     pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
     pub const URL: Self = Self::new("URL", Shape::Url, url);
     pub const AUDIENCES: Self = Self::new("list", Shape::List, |text| shown(audiences(text)));
@@ -225,6 +228,20 @@ pub fn topic_prefix(text: &str) -> Result<String, Wrong> {
     let wrong = "invalid topic prefix: expected up to 128 characters of A-Z, a-z, 0-9, ., _ and -";
     let fits = |it: &String| it.len() <= 128 && has_topic_characters(it);
     valid(text.to_owned(), fits, wrong)
+}
+
+/// Addresses and networks.
+pub fn proxies(text: &str) -> Result<TrustedProxies, Wrong> {
+    let proxies = TrustedProxies::parse(list(text)).map_err(|wrong| wrong.to_string())?;
+    let fits = |it: &TrustedProxies| !it.is_empty();
+    valid(proxies, fits, "expected at least one address or network")
+}
+
+/// A limit that may be there; 0: none.
+pub fn optional_limit(text: &str) -> Result<Option<NonZeroU32>, Wrong> {
+    let limit = u32::try_from(count(text)?);
+    let limit = limit.map_err(|_| format!("must be at most {}", u32::MAX))?;
+    Ok(NonZeroU32::new(limit))
 }
 
 /// Names of HTTP headers, in lower case.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::Reason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
@@ -36,6 +37,9 @@ use crate::telemetry::labels::{Component, Label, RejectReason};
 const RETRY_AFTER_SECONDS: u32 = 2;
 /// Until memory is free it takes longer.
 const RETRY_AFTER_MEMORY_SECONDS: u32 = 10;
+
+/// For a client that has as much as it may have.
+pub(super) const LIMIT_RETRY_AFTER_SECONDS: u32 = 10;
 
 /// The library.
 pub(super) struct Library {
@@ -154,10 +158,24 @@ impl Engine {
                 let session = self.lock().by_sid.get(sid).and_then(Weak::upgrade);
                 match session {
                     Some(session) => self.go_on(session, request, &query, guard).await,
-                    None => self.call(request).await,
+                    None => self.unknown(request, &guard).await,
                 }
             }
         }
+    }
+
+    /// A request of a session that is not there, or is none of polling.
+    async fn unknown(&self, request: Request<Body>, guard: &Guard) -> Response {
+        let (metrics, reason) = (self.sessions.metrics(), RejectReason::BadSid);
+        events::refused(metrics, reason, "there is no session of this id");
+        let client = self.client(guard, request.headers());
+        if self.sessions.shared_limits().failed(client).is_err() {
+            let detail = "too many requests for sessions that are not there";
+            return Problem::new(StatusCode::TOO_MANY_REQUESTS, reason.as_str(), detail)
+                .retry_after(LIMIT_RETRY_AFTER_SECONDS)
+                .into_response();
+        }
+        self.call(request).await
     }
 
     /// A request without a session id wants to begin one.
@@ -167,7 +185,8 @@ impl Engine {
         query: &EngineQuery,
         guard: Arc<Guard>,
     ) -> Response {
-        let slot = match self.sessions.admit("at the Engine.IO handshake") {
+        let client = self.client(&guard, request.headers());
+        let slot = match self.sessions.admit(client, "at the Engine.IO handshake") {
             Ok(slot) => slot,
             Err(reason) => return unavailable(reason),
         };
@@ -331,6 +350,13 @@ impl Engine {
         self.lock().all.get(&id)?.upgrade()
     }
 
+    /// What a request counts against.
+    fn client(&self, guard: &Guard, headers: &HeaderMap) -> Option<AddressBlock> {
+        let (peer, named) = (guard.tcp_peer(), guard.named_peer());
+        let limits = self.sessions.shared_limits();
+        limits.client(peer.ip(), named.map(|named| named.ip()), headers)
+    }
+
     fn open_sessions(&self) -> Vec<Arc<EngineSession>> {
         let known = self.lock();
         known.all.values().filter_map(Weak::upgrade).collect()
@@ -343,12 +369,29 @@ impl Engine {
 
 /// A rejection that is temporary, so that the client tries again.
 fn unavailable(reason: RejectReason) -> Response {
-    let detail = "no new connections at the moment: try again";
-    let seconds = match reason {
-        RejectReason::MemShed => RETRY_AFTER_MEMORY_SECONDS,
-        _ => RETRY_AFTER_SECONDS,
+    let (status, detail, seconds) = match reason {
+        RejectReason::AuthRate => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many failed attempts from this address: try again later",
+            LIMIT_RETRY_AFTER_SECONDS,
+        ),
+        RejectReason::IpLimit => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many connections from this address: try again later",
+            LIMIT_RETRY_AFTER_SECONDS,
+        ),
+        RejectReason::MemShed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no new connections at the moment: try again",
+            RETRY_AFTER_MEMORY_SECONDS,
+        ),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no new connections at the moment: try again",
+            RETRY_AFTER_SECONDS,
+        ),
     };
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), detail)
+    Problem::new(status, reason.as_str(), detail)
         .retry_after(seconds)
         .into_response()
 }

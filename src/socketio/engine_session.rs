@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::CloseReason;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
@@ -17,10 +18,11 @@ use super::last_answer::LastAnswer;
 use super::polls::LastPost;
 use super::send_budget::{DeliveryStamps, SendBudget};
 use super::{POLLING, WEBSOCKET};
+use crate::limits::PacketRate;
 use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
 use crate::telemetry::events;
-use crate::telemetry::labels::ConnectionLabels;
+use crate::telemetry::labels::{ConnectionLabels, RejectReason};
 
 /// Checked so often while a transport changes: the library does not report when it is done.
 const UPGRADE_LOOK: Duration = Duration::from_millis(20);
@@ -33,6 +35,9 @@ const ANSWER_ARRIVES: Duration = Duration::from_secs(1);
 
 /// A client that was sent a DISCONNECT closes the transport itself. One that has not by then is closed.
 const DISCONNECT_ARRIVES: Duration = Duration::from_secs(2);
+
+/// With so many rejected tokens a transport is closed.
+const MOST_FAILED_CONNECTS: usize = 3;
 
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
 pub(super) struct EngineSession {
@@ -51,12 +56,25 @@ pub(super) struct EngineSession {
     closed: OnceLock<CloseReason>,
     ended_by_library: AtomicBool,
     wrong_namespaces: AtomicUsize,
+    /// CONNECTs that are being judged, and those that were rejected.
+    judged_connects: AtomicUsize,
+    failed_connects: AtomicUsize,
+    packets: Option<PacketRate>,
     carrier: Mutex<Carrier>,
     /// Sockets between the middleware and the connect handler, by namespace.
     accepted: Mutex<Vec<(&'static str, AcceptedSocket)>>,
     slot: Arc<AdmissionSlot>,
     /// Events go by the lane of its WebSocket, not through the library.
     uses_lane: bool,
+}
+
+/// A CONNECT that is being judged.
+pub(super) struct ConnectAttempt(Arc<EngineSession>);
+
+impl Drop for ConnectAttempt {
+    fn drop(&mut self) {
+        self.0.judged_connects.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a session has that began by polling.
@@ -138,6 +156,9 @@ impl EngineSession {
             closed: OnceLock::new(),
             ended_by_library: AtomicBool::new(false),
             wrong_namespaces: AtomicUsize::new(0),
+            judged_connects: AtomicUsize::new(0),
+            failed_connects: AtomicUsize::new(0),
+            packets: engine.sessions.shared_limits().packet_rate(),
             carrier: Mutex::new(Carrier {
                 transport: if websocket.is_some() {
                     WEBSOCKET
@@ -290,23 +311,70 @@ impl EngineSession {
         self.budget.is_idle() && !guard.is_some_and(|guard| guard.write_blocked())
     }
 
-    /// The client has acknowledged, in this namespace, the event that asked under this number.
-    pub(super) fn acknowledged(&self, namespace: &str, number: u32) {
+    /// The client has acknowledged, in this namespace, the event that asked under this number. False: none has.
+    pub(super) fn acknowledged(&self, namespace: &str, number: u32) -> bool {
         let session = {
             let carrier = self.carrier();
             let mut sockets = carrier.sockets.iter();
             let socket = sockets.find(|socket| socket.namespace == namespace);
             socket.map(|socket| socket.session.clone())
         };
-        if let Some(session) = session {
-            session.ack_received(number);
+        session.is_some_and(|session| session.ack_received(number))
+    }
+
+    /// So many packets have come. False: they are too many, and it is closed.
+    pub(super) fn packets_came(&self, count: usize) -> bool {
+        let fits = (self.packets.as_ref()).is_none_or(|packets| packets.admit(count));
+        if !fits {
+            self.close_for_rate();
         }
+        fits
+    }
+
+    /// The same for the packets of one payload, of which so many are acknowledgements: those that were asked for are free.
+    pub(super) fn payload_came(&self, packets: usize, acknowledgements: usize) -> bool {
+        let asked: usize = {
+            let carrier = self.carrier();
+            let sockets = carrier.sockets.iter();
+            sockets.map(|socket| socket.session.open_asks()).sum()
+        };
+        self.packets_came(packets.saturating_sub(acknowledgements.min(asked)))
+    }
+
+    /// It sends too much, or too fast.
+    pub(super) fn close_for_rate(&self) {
+        if !self.is_closed()
+            && let Some(engine) = self.engine.upgrade()
+        {
+            let metrics = engine.sessions.metrics();
+            events::refused(metrics, RejectReason::MessageRate, "too many messages");
+        }
+        self.close(CloseReason::MessageRate);
     }
 
     /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
     pub(super) fn another_wrong_namespace(&self) -> bool {
         const MOST: usize = 3;
         self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= MOST
+    }
+
+    /// A CONNECT is to be judged. `None`: so many were rejected, or are being judged, that no more is looked at.
+    pub(super) fn begin_connect(self: &Arc<Self>) -> Option<ConnectAttempt> {
+        let attempt = ConnectAttempt(self.clone());
+        let others = self.judged_connects.fetch_add(1, Ordering::Relaxed);
+        let failed = self.failed_connects.load(Ordering::Relaxed);
+        let may_go_on = others.max(failed) < MOST_FAILED_CONNECTS && !self.is_closed();
+        may_go_on.then_some(attempt)
+    }
+
+    /// A CONNECT was rejected. True: that is one too many.
+    pub(super) fn another_failed_connect(&self) -> bool {
+        self.failed_connects.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILED_CONNECTS
+    }
+
+    /// What it counts against.
+    pub(super) fn client(&self) -> Option<AddressBlock> {
+        self.slot.client()
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::{CloseReason, Reason};
@@ -23,6 +24,7 @@ use super::road::Road;
 use super::{NAMESPACES, ROOT};
 use crate::lifecycle::Lifecycle;
 use crate::session::{AdmittedSession, ConnectRequest, Sessions};
+use crate::telemetry::events;
 use crate::telemetry::labels::RejectReason;
 
 /// What it takes to accept a socket.
@@ -55,6 +57,10 @@ pub(super) struct AcceptedSocket {
     meta: bool,
 }
 
+/// A client over a limit waits so long until its transport is closed. Stock clients take an open transport for a success and try
+/// again within a second of its end, as often as it takes.
+const LIMIT_PAUSE: Duration = Duration::from_secs(3);
+
 /// Said with a `connect_error` that no client sees: the transport is closed already.
 const CLOSED: &str = "closed";
 
@@ -68,11 +74,23 @@ impl Handshake {
         let Some(engine) = engine_of(&socket) else {
             return Err(Reason::Internal.as_str());
         };
+        let Some(_attempt) = engine.begin_connect() else {
+            return Err(self.too_many_failures(&engine));
+        };
         let mut auth = auth_fields(auth.as_deref());
         let meta = auth.get("meta").and_then(Json::as_bool).unwrap_or(false);
         let request = connect_request(&mut auth, &engine);
-        let admitted = self.sessions.authenticate(request).await;
-        let admitted = admitted.map_err(|reason| reject(reason, &engine))?;
+        let admitted = match self.sessions.authenticate(request).await {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                if reason.is_limit() {
+                    tokio::time::sleep(LIMIT_PAUSE).await;
+                } else if reason.refusal().is_some() && engine.another_failed_connect() {
+                    return Err(self.too_many_failures(&engine));
+                }
+                return Err(reject(reason, &engine));
+            }
+        };
         let namespace = namespace_of(&socket);
         let session = admitted.session().clone();
         let road = Arc::new(Road::new(engine.clone(), session, namespace));
@@ -85,6 +103,16 @@ impl Handshake {
         };
         engine.accept(namespace, accepted);
         Ok(())
+    }
+
+    /// The client goes on with tokens that are rejected. What it has not read yet of the answers is dropped.
+    fn too_many_failures(&self, engine: &EngineSession) -> &'static str {
+        if !engine.is_closed() {
+            let why = "too many rejected tokens on one transport";
+            events::refused(self.sessions.metrics(), RejectReason::AuthRate, why);
+        }
+        engine.close(CloseReason::AuthRate);
+        CLOSED
     }
 
     fn register(&self, socket: &SocketRef, road: &Arc<Road>) {
@@ -166,6 +194,7 @@ fn connect_request(auth: &mut Map<String, Json>, engine: &EngineSession) -> Conn
         token,
         cursor: cursor(auth.get("cursor")),
         rooms: auth.remove("rooms"),
+        client: engine.client(),
     }
 }
 

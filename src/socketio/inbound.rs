@@ -24,9 +24,19 @@ const MAX_PACKETS: usize = 1024;
 pub(super) enum PayloadDefect {
     /// It is larger than a payload may be, or did not come whole.
     Unreadable,
-    /// No client of ours sends this: too many packets, too large a one, or a namespace that is not there. The library would
+    /// No client of ours sends this: too large a packet, or a namespace that is not there. The library would
     /// echo the name of such a namespace, past the bound of the send budget.
     Abuse,
+    /// Too many packets.
+    Flood,
+}
+
+/// A request whose body the library may have.
+pub(super) struct ReadPayload {
+    pub(super) request: Request<Body>,
+    pub(super) packets: usize,
+    /// So many of them acknowledge events.
+    pub(super) acknowledgements: usize,
 }
 
 /// Reads the body, and gives the request back with the same body if the library may have it.
@@ -34,22 +44,25 @@ pub(super) async fn read(
     request: Request<Body>,
     max_payload: usize,
     max_packet: usize,
-) -> Result<Request<Body>, PayloadDefect> {
+) -> Result<ReadPayload, PayloadDefect> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, max_payload)
         .collect()
         .await
         .map_err(|_| PayloadDefect::Unreadable)?
         .to_bytes();
-    if fits(&body, max_packet) {
-        let body = legible_payload(&body).map_or(Body::from(body), Body::from);
-        // What is known of the length is that of the body before.
-        let mut parts = parts;
-        parts.headers.remove(header::CONTENT_LENGTH);
-        Ok(Request::from_parts(parts, body))
-    } else {
-        Err(PayloadDefect::Abuse)
-    }
+    let count = check(&body, max_packet)?;
+    let acknowledges = |packet: &&[u8]| packet.starts_with(b"43") || packet.starts_with(b"46");
+    let acknowledgements = packets(&body).filter(acknowledges).count();
+    let body = legible_payload(&body).map_or(Body::from(body), Body::from);
+    // What is known of the length is that of the body before.
+    let mut parts = parts;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(ReadPayload {
+        request: Request::from_parts(parts, body),
+        packets: count,
+        acknowledgements,
+    })
 }
 
 /// The payload with each event in a form that the library reads; `None`: it has it already.
@@ -65,13 +78,16 @@ fn legible_payload(body: &[u8]) -> Option<Vec<u8>> {
     Some(packets.join(&SEPARATOR))
 }
 
-fn fits(body: &Bytes, max_packet: usize) -> bool {
-    let mut packets = packets(body);
-    packets
-        .by_ref()
-        .take(MAX_PACKETS)
-        .all(|packet| packet.len() <= max_packet && connects_to(packet).is_none_or(is_ours))
-        && packets.next().is_none()
+/// How many packets there are.
+fn check(body: &Bytes, max_packet: usize) -> Result<usize, PayloadDefect> {
+    let count = packets(body).take(MAX_PACKETS + 1).count();
+    if count > MAX_PACKETS {
+        return Err(PayloadDefect::Flood);
+    }
+    let fits =
+        |packet: &[u8]| packet.len() <= max_packet && connects_to(packet).is_none_or(is_ours);
+    let all_fit = packets(body).all(fits);
+    all_fit.then_some(count).ok_or(PayloadDefect::Abuse)
 }
 
 /// The namespace of a CONNECT that names one: `40/name,…`.
@@ -94,18 +110,20 @@ pub(super) const MAX_NAMESPACE: usize = 64;
 mod tests {
     use super::*;
 
-    fn ok(body: &str) -> bool {
-        fits(&Bytes::from(body.to_owned()), 100)
+    fn checked(body: &str) -> Result<usize, PayloadDefect> {
+        check(&Bytes::from(body.to_owned()), 100)
     }
 
     #[test]
     fn a29_a51_payloads_of_clients_pass_and_floods_do_not() {
         for good in ["40", "40/ws,{}", "40/typo,", "42[\"rooms\"]\u{1e}3", ""] {
-            assert!(ok(good), "{good}");
+            assert!(checked(good).is_ok(), "{good}");
         }
-        assert!(!ok(&format!("40/{},", "x".repeat(70))));
-        assert!(!ok(&format!("42[\"{}\"]", "x".repeat(100))));
-        assert!(ok(&vec!["3"; 1024].join("\u{1e}")));
-        assert!(!ok(&vec!["3"; 1025].join("\u{1e}")));
+        let abuse = Err(PayloadDefect::Abuse);
+        assert_eq!(checked(&format!("40/{},", "x".repeat(70))), abuse);
+        assert_eq!(checked(&format!("42[\"{}\"]", "x".repeat(100))), abuse);
+        let many = |count| checked(&vec!["3"; count].join("\u{1e}"));
+        assert_eq!(many(1024), Ok(1024));
+        assert_eq!(many(1025), Err(PayloadDefect::Flood));
     }
 }

@@ -23,8 +23,9 @@ use super::event_name::NAMELESS;
 use super::road::Road;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
+use crate::limits::{CommandAdmission, CommandRate};
 use crate::session::receipts::Kept;
-use crate::session::{Answer, AwaitedAnswer, Failure, Reply};
+use crate::session::{Answer, AwaitedAnswer, Failure, Reply, Session};
 
 /// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
 const WAITING: usize = 256;
@@ -100,9 +101,22 @@ struct Queue {
     running: bool,
     /// When the present moment began (monotonic milliseconds), and how many were carried out in it.
     moment: (u64, u32),
+    /// How fast they come: from the first one on, for most clients send none or few.
+    rate: Option<Box<CommandRate>>,
 }
 
+/// How a command begins that asks for a room.
+const JOINS: &str = "[\"subscribe\"";
+
 impl Queue {
+    fn admission(&mut self, session: &Session, received: &Received) -> CommandAdmission {
+        if self.rate.is_none() {
+            self.rate = session.command_rate().map(Box::new);
+        }
+        let joins = received.packet.starts_with(JOINS);
+        (self.rate.as_mut()).map_or(CommandAdmission::Admitted, |rate| rate.admit(joins))
+    }
+
     /// Whether one more may be carried out as it arrives.
     fn may_act_at_once(&mut self, now: u64) -> bool {
         if now.saturating_sub(self.moment.0) >= MOMENT_MS {
@@ -136,6 +150,14 @@ impl Inbox {
     /// Carries a command out, or lets it wait for its turn.
     pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
+        match queue.admission(&self.road.session, &received) {
+            CommandAdmission::Admitted => {}
+            CommandAdmission::RateLimited => return self.refuse(queue, socket, received.asker),
+            CommandAdmission::Excessive => {
+                drop(queue);
+                return self.road.engine.close_for_rate();
+            }
+        }
         if queue.may_act_at_once(clock::monotonic_ms()) && self.has_capacity(&socket) {
             drop(queue);
             self.act(&socket, received);
@@ -145,7 +167,21 @@ impl Inbox {
             self.wait(queue, socket, waiting);
         } else {
             drop(queue);
-            self.road.engine.close(CloseReason::MessageRate);
+            self.road.engine.close_for_rate();
+        }
+    }
+
+    /// Answers `rate_limited`, behind what waits.
+    fn refuse(self: &Arc<Self>, queue: MutexGuard<'_, Queue>, socket: SocketRef, asker: Asker) {
+        let refused = Waiting::Refused(asker);
+        if !queue.running && self.has_capacity(&socket) {
+            drop(queue);
+            self.carry_out(&socket, refused);
+        } else if queue.waiting.len() < WAITING + REFUSED {
+            self.wait(queue, socket, refused);
+        } else {
+            drop(queue);
+            self.road.engine.close_for_rate();
         }
     }
 

@@ -33,9 +33,15 @@ impl Observer for EngineSession {
     }
 
     fn message(&self, head: &[u8]) {
-        if let Some((namespace, number)) = acknowledgement(head) {
-            self.acknowledged(namespace, number);
+        let was_asked_for = acknowledgement(head)
+            .is_some_and(|(namespace, number)| self.acknowledged(namespace, number));
+        if !was_asked_for {
+            self.packets_came(1);
         }
+    }
+
+    fn frames(&self, count: usize) {
+        self.packets_came(count);
     }
 
     fn reads(&self, message: FrameHead<'_>) -> bool {

@@ -8,12 +8,13 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleetcast_core::domain::protocol::CloseReason;
 
-use super::engine::{Engine, bad_request, collect, unknown_session};
+use super::engine::{Engine, LIMIT_RETRY_AFTER_SECONDS, bad_request, collect, unknown_session};
 use super::engine_session::EngineSession;
-use super::inbound;
+use super::inbound::{self, PayloadDefect};
 use super::last_answer::{NextPoll, PendingAnswer, PollAnswer, Waited, Waiter};
 use crate::net::Guard;
-use crate::telemetry::labels::RepeatOutcome;
+use crate::problem::Problem;
+use crate::telemetry::labels::{Label, RejectReason, RepeatOutcome};
 
 impl Engine {
     /// A GET of a polling session; `mark` is its `t`.
@@ -37,11 +38,17 @@ impl Engine {
             }
             NextPoll::TakeOver { waiter, waited } => {
                 if waited {
+                    if !session.packets_came(1) {
+                        return too_many();
+                    }
                     self.count_repeat(RepeatOutcome::TakenOver);
                 }
                 waiter
             }
             NextPoll::Repeat(answer) => {
+                if !session.packets_came(1) {
+                    return too_many();
+                }
                 self.count_repeat(RepeatOutcome::Repeated);
                 return answer.into_response();
             }
@@ -112,15 +119,23 @@ impl Engine {
         mark: Option<&str>,
     ) -> Response {
         let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
-        let request = match inbound::read(request, most, packet).await {
-            Ok(request) => request,
+        let payload = match inbound::read(request, most, packet).await {
+            Ok(payload) => payload,
+            Err(PayloadDefect::Flood) => {
+                session.close_for_rate();
+                return too_many();
+            }
             Err(defect) => {
-                if defect == inbound::PayloadDefect::Abuse {
+                if defect == PayloadDefect::Abuse {
                     session.close(CloseReason::Protocol);
                 }
                 return bad_request();
             }
         };
+        if !session.payload_came(payload.packets, payload.acknowledgements) {
+            return too_many();
+        }
+        let request = payload.request;
         let (Some(mark), Some(polling)) = (mark, &session.polling) else {
             return self.call(request).await;
         };
@@ -145,6 +160,18 @@ impl Engine {
     fn count_repeat(&self, outcome: RepeatOutcome) {
         self.sessions.metrics().polls_repeated.increment(outcome);
     }
+}
+
+/// For a client that sends more than it may.
+fn too_many() -> Response {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    Problem::new(
+        status,
+        RejectReason::MessageRate.as_str(),
+        "too many messages",
+    )
+    .retry_after(LIMIT_RETRY_AFTER_SECONDS)
+    .into_response()
 }
 
 /// For a request that is still there although it was repeated: its connection has broken somewhere.

@@ -161,6 +161,14 @@ labels! {
         ApiRequest = "api_request",
         /// Of the API: it could not be done now.
         ApiUnavailable = "api_unavailable",
+        IpLimit = "ip_limit",
+        HandshakeRate = "handshake_rate",
+        UserLimit = "user_limit",
+        OrganisationLimit = "organisation_limit",
+        ProxyPreamble = "proxy_preamble",
+        MessageRate = "msg_rate",
+        AuthRate = "auth_rate",
+        ReplayRate = "replay_rate",
     }
 }
 

@@ -297,9 +297,9 @@ fn a_signal_stops_the_server_with_0_and_the_log_is_json() {
 #[test]
 fn a_safety_setting_of_a_later_part_stops_the_start_with_78() {
     for (name, text) in [
-        ("COMMANDS_PER_SECOND", "5"),
-        ("FLEETCAST_MAX_CONNECTIONS_PER_ADDRESS", "10"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("BIND_SID", "true"),
+        ("FLEETCAST_TLS_CERT_FILE", "cert.pem"),
+        ("PROXY_PROTOCOL", "true"),
         ("DEAD_LETTER_TOPIC", "dead"),
         ("KAFKA_PROPERTIES_SASL_MECHANISM", "OAUTHBEARER"),
         ("KAFKA_BOOTSTRAP_SERVERS", "a:9092;b:9092"),

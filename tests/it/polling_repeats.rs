@@ -227,7 +227,8 @@ async fn a30_two_different_polls_at_once_end_the_session() {
 async fn repeat_of_an_evicted_answer_ends_the_session() {
     const SESSIONS: usize = 300;
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
-    let app = TestApp::start(&kafka).await;
+    let free = [("MAX_CONNECTIONS_PER_USER", "0")];
+    let app = TestApp::start_with(&kafka, &free).await;
     let clients = join_all((0..SESSIONS).map(|_| welcomed(&app))).await;
     // Together more than 64 MiB.
     let mut stream = Stream::new(&kafka, 1, 240_000);

@@ -1,15 +1,14 @@
 //! Polls without `t`, as Java's client sends them: nothing tells a repeat, so TCP has to show whether an answer arrived.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
-    Kafka, Packet, Polling, SOON, Stream, Tally, TestApp, auth, eventually, request,
+    Haproxy, Kafka, Packet, Polling, SOON, Stream, Tally, TestApp, auth, eventually, request,
 };
 
 const ANSWER_LOST: &str = "fleetcast_disconnects_total{reason=\"answer_lost\"}";
@@ -310,52 +309,6 @@ async fn note(client: &Polling, tally: &mut Tally, answer: &str) {
     }
 }
 
-struct Haproxy {
-    child: Child,
-    address: SocketAddr,
-    directory: tempfile::TempDir,
-}
-
-impl Haproxy {
-    /// With `option` among its defaults.
-    async fn start(server: SocketAddr, option: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("haproxy.cfg");
-        let text = format!(
-            "global\n    nbthread 1\ndefaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    \
-             {option}\nfrontend clients\n    bind {address}\n    default_backend fleet\nbackend fleet\n    server s1 {server}\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        let child = Command::new("haproxy")
-            .args(["-db", "-f"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("make setup installs haproxy");
-        eventually("haproxy listens", async || {
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
-        Self {
-            child,
-            address,
-            directory,
-        }
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        assert!(self.directory.path().exists());
-    }
-}
-
 #[tokio::test]
 async fn session_goes_on_behind_a_proxy_that_closes_after_each_answer() {
     const ROUNDS: usize = 60;
@@ -367,7 +320,7 @@ async fn session_goes_on_behind_a_proxy_that_closes_after_each_answer() {
         "option forwardfor",
     ];
     for option in options {
-        let proxy = Haproxy::start(app.public, option).await;
+        let proxy = Haproxy::start(app.public, option, "").await;
         let client = welcomed(proxy.address).await;
         // Small answers and larger ones.
         for filler in [100, 60_000] {

@@ -10,6 +10,9 @@ use tokio::time::sleep;
 
 use crate::harness::{Client, Kafka, Packet, Proxy, TestApp, Way, auth, eventually};
 
+/// What is looked at here is behind the limit of commands and packets in a second.
+const FREE: (&str, &str) = ("COMMANDS_PER_SECOND", "0");
+
 const CLIENTS: u64 = 10;
 /// Bytes for each of them, as is promised: what is on its way to them, their commands and all else.
 const MOST: u64 = 1024 * 1024;
@@ -49,7 +52,7 @@ async fn cut_off(app: &TestApp, reason: &str) -> u64 {
 #[tokio::test]
 async fn large_commands_that_wait_are_bounded_by_their_bytes() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
-    let app = TestApp::start(&kafka).await;
+    let app = TestApp::start_with(&kafka, &[FREE]).await;
     let (mut clients, before) = deaf_clients(&app).await;
     let large = format!("[\"x\",\"{}\"]", "a".repeat(65_000));
     for client in &mut clients {
@@ -87,6 +90,7 @@ async fn commands_whose_answers_come_to_be_known_together_are_bounded() {
     let wire = Proxy::to_broker(&kafka.address).await;
     let (address, receipts) = (wire.address.to_string(), kafka.topic("receipts"));
     let more = [
+        FREE,
         ("KAFKA_BOOTSTRAP_SERVERS", address.as_str()),
         ("RECEIPTS_TOPIC", &receipts),
     ];
@@ -141,7 +145,7 @@ async fn asks_on(client: &mut Client) {
 #[tokio::test]
 async fn pings_of_the_websocket_without_end_are_bounded() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
-    let app = TestApp::start_with(&kafka, &[("SLOW_CLIENT_TIMEOUT", "5")]).await;
+    let app = TestApp::start_with(&kafka, &[FREE, ("SLOW_CLIENT_TIMEOUT", "5")]).await;
     let mut neighbour = Client::connect(app.public, &auth("u1", "o1", &[])).await;
     let (mut clients, before) = deaf_clients(&app).await;
     let floods = clients

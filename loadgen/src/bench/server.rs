@@ -124,6 +124,11 @@ impl Server {
                     .env("JWT_SECRET", SECRET)
                     // A little more than are held: a connection that was reset may still count when its client is back.
                     .env("MAX_CONNECTIONS", "10500")
+                    // What is measured is not the limits.
+                    .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
+                    .env("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")
+                    .env("MAX_CONNECTIONS_PER_USER", "0")
+                    .env("COMMANDS_PER_SECOND", "0")
                     .env("KAFKA_BOOTSTRAP_SERVERS", &around.cluster.addresses)
                     .env("KAFKA_TOPIC_PREFIX", &prefix)
                     .envs(more.iter().copied())

@@ -285,6 +285,11 @@ impl Instance {
             .env("PORT", self.port.to_string())
             .env("INTERNAL_PORT", self.internal_port.to_string())
             .env("JWT_SECRET", &recipe.secret)
+            // All clients come from here, and faults make them reconnect all at once.
+            .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
+            .env("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")
+            .env("MAX_CONNECTIONS_PER_USER", "0")
+            .env("COMMANDS_PER_SECOND", "0")
             .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

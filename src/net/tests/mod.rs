@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
+use fleetcast_core::domain::client_address::TrustedProxies;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -46,6 +47,7 @@ fn settings() -> NetSettings {
         unsent: 16 * 1024,
         max_connections: 1000,
         reserve: 2,
+        preambles_from: TrustedProxies::default(),
         reserve_paths: &["/health", "/ready"],
     }
 }

@@ -48,7 +48,7 @@ impl MemoryTransport {
         request: ConnectRequest,
         capacity: usize,
     ) -> Result<(SessionClient, Resumption), RejectReason> {
-        let slot = sessions.admit("at the handshake of the memory transport")?;
+        let slot = sessions.admit(None, "at the handshake of the memory transport")?;
         let admitted = sessions.authenticate(request).await?;
         let transport = Arc::new(Self {
             pipe: Mutex::new(SessionPipe {

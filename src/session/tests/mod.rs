@@ -35,6 +35,7 @@ use super::{
 use crate::auth::{AuthSettings, Grant, IssuerSettings, KeySources, Verifier, mint};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
+use crate::limits::{IdentitySlot, LimitSettings, Limits};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::RejectReason;
 use memory::{LABELS, MemoryEvent, MemoryTransport, SessionClient};
@@ -104,7 +105,7 @@ pub(crate) fn session_of(claims: &Value, envelope: EventEnvelope) -> Arc<Session
     let claims = claims.as_object().expect("claims are an object");
     let claims = Claims::from_json(claims, &ClaimPaths::default(), &ClaimRules::default())
         .expect("good claims");
-    Arc::new(Session::new(sessions, claims))
+    Arc::new(Session::new(sessions, claims, IdentitySlot::default()))
 }
 
 fn sessions_with(
@@ -146,6 +147,7 @@ fn sessions_with(
             max_connections,
             max_rooms: 200,
         },
+        shared_limits: Arc::new(Limits::new(LimitSettings::default())),
         receipts: Arc::new(CountOnly),
         metrics,
         lifecycle: lifecycle.clone(),
@@ -279,6 +281,7 @@ fn token(grant: Grant) -> ConnectRequest {
         token: Some(SecretString::from(token)),
         cursor: None,
         rooms: None,
+        client: None,
     }
 }
 

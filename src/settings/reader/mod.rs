@@ -15,7 +15,8 @@ use super::report::{Notice, NoticeKind, Problems};
 use super::table::{self, Availability, Fallback, Variable, variables};
 use super::values::{self, Wrong};
 use super::{
-    AuthSettings, CorsOrigins, Listen, Presets, Settings, Sockets, Window, addresses, issuers,
+    AuthSettings, CorsOrigins, LimitSettings, Listen, Presets, Settings, Sockets, Window,
+    addresses, issuers,
 };
 use crate::auth::{self, IssuerSettings, JwksSource, KeySources};
 use crate::telemetry::LogSettings;
@@ -95,6 +96,7 @@ impl SettingsReader {
         let sockets = self.sockets();
         let window = self.window(&sockets);
         let max_rss = self.max_rss(&window);
+        let limits = self.limits(listen.proxy_protocol);
         let log = LogSettings {
             filter: self.value("LOG_LEVEL", values::log_filter),
             format: self.value("LOG_FORMAT", values::log_format),
@@ -113,6 +115,7 @@ impl SettingsReader {
             window,
             max_rss,
             sockets,
+            limits,
             log,
             notices: self.input.notices.clone(),
             injected: self.input.injected,
@@ -133,6 +136,7 @@ impl SettingsReader {
                 .optional("INTERNAL_NAMES", values::host_names)
                 .unwrap_or_default(),
             qa_page: self.value("QA_PAGE", values::boolean),
+            proxy_protocol: self.value("PROXY_PROTOCOL", values::boolean),
             cors_origins: self.cors_origins(),
             cors_headers: self.value("CORS_HEADERS", values::header_names),
             allow_no_origin: self.value("ALLOW_NO_ORIGIN", values::boolean),
@@ -301,6 +305,28 @@ impl SettingsReader {
             );
         }
         sockets
+    }
+
+    fn limits(&mut self, proxy_protocol: bool) -> LimitSettings {
+        let proxies = self.optional("TRUSTED_PROXIES", values::proxies);
+        let is_mistyped = self.input.mistyped.contains(&"TRUSTED_PROXIES");
+        self.ensure(
+            !proxy_protocol || self.text("TRUSTED_PROXIES").is_some() || is_mistyped,
+            "PROXY_PROTOCOL requires TRUSTED_PROXIES: from others a preamble is not believed"
+                .to_owned(),
+        );
+        LimitSettings {
+            proxies: proxies.unwrap_or_default(),
+            loopback_too: self.value("LIMIT_LOOPBACK", values::boolean),
+            connections_per_address: self
+                .value("MAX_CONNECTIONS_PER_ADDRESS", values::optional_limit),
+            handshakes_per_second: self
+                .value("HANDSHAKES_PER_SECOND_PER_ADDRESS", values::optional_limit),
+            connections_per_user: self.value("MAX_CONNECTIONS_PER_USER", values::optional_limit),
+            connections_per_organisation: self
+                .value("MAX_CONNECTIONS_PER_ORGANISATION", values::optional_limit),
+            commands_per_second: self.value("COMMANDS_PER_SECOND", values::optional_limit),
+        }
     }
 
     fn window(&mut self, sockets: &Sockets) -> Window {

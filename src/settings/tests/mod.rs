@@ -7,6 +7,7 @@ mod kafka;
 mod keys;
 mod later;
 mod legible;
+mod limits;
 mod memory;
 mod tokens_page;
 

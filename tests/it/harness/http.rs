@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Duration, timeout};
 
 /// Longer than a poll is held.
@@ -39,6 +39,26 @@ pub(crate) async fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> std::io::Result<Answer> {
+    let stream = TcpStream::connect(address).await?;
+    request_over(stream, method, target, headers, body).await
+}
+
+/// A connection from this address of loopback.
+pub(crate) async fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn request_over(
+    stream: TcpStream,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<Answer> {
+    let address = stream.peer_addr()?;
     let mut text =
         format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -47,7 +67,7 @@ pub(crate) async fn request(
     let length = body.len().to_string();
     text.extend(["Content-Length: ", &length, "\r\n\r\n", body]);
     let exchange = async {
-        let mut stream = BufReader::new(TcpStream::connect(address).await?);
+        let mut stream = BufReader::new(stream);
         stream.write_all(text.as_bytes()).await?;
         let mut answer = Vec::new();
         // What follows a 101 is no HTTP.

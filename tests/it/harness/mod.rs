@@ -3,6 +3,7 @@
 mod app;
 mod cgroup;
 mod cluster;
+mod haproxy;
 mod http;
 mod kafka;
 mod packet;
@@ -19,7 +20,8 @@ use tokio::time::{Instant, sleep};
 pub(crate) use app::TestApp;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use cluster::Cluster;
-pub(crate) use http::{Answer, request};
+pub(crate) use haproxy::Haproxy;
+pub(crate) use http::{Answer, connect_from, request, request_over};
 pub(crate) use kafka::Kafka;
 pub(crate) use packet::{Event, Packet};
 pub(crate) use polling::Polling;

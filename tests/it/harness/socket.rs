@@ -28,6 +28,8 @@ pub(crate) struct Way {
     pub(crate) path: &'static str,
     /// Bytes; the kernel's choice if `None`.
     pub(crate) receive_buffer: Option<u32>,
+    /// The address of loopback that it comes from; the kernel's choice if `None`.
+    pub(crate) source: Option<[u8; 4]>,
 }
 
 impl From<SocketAddr> for Way {
@@ -36,6 +38,7 @@ impl From<SocketAddr> for Way {
             address,
             path: "/socket.io/",
             receive_buffer: None,
+            source: None,
         }
     }
 }
@@ -67,6 +70,9 @@ pub(crate) async fn open_websocket(way: Way, sid: Option<&str>) -> WebSocket {
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(bytes) = way.receive_buffer {
         socket.set_recv_buffer_size(bytes).unwrap();
+    }
+    if let Some(source) = way.source {
+        socket.bind((source, 0).into()).unwrap();
     }
     let stream = socket.connect(way.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -186,6 +192,12 @@ impl Client {
     pub(crate) async fn try_ping(&mut self, bytes: usize) -> Result<(), String> {
         let ping = Message::Ping(vec![b'p'; bytes].into());
         let sent = timeout(PATIENCE, self.websocket.send(ping)).await;
+        sent.map_err(|_| "the server does not read".to_owned())?
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn try_pong(&mut self) -> Result<(), String> {
+        let sent = timeout(PATIENCE, self.websocket.send(Message::Pong("".into()))).await;
         sent.map_err(|_| "the server does not read".to_owned())?
             .map_err(|error| error.to_string())
     }

@@ -1,6 +1,7 @@
 //! Pure decisions: values in, values out.
 
 pub mod claims;
+pub mod client_address;
 pub mod client_json;
 pub mod cursor;
 pub mod decode;

@@ -1,0 +1,328 @@
+//! Limits for what comes from one address, of one user and of one organisation.
+//!
+//! - `counts`: how many there are at a time
+//! - `buckets`: how many there may be in a second
+//! - `rates`: how fast one connection may send
+//!
+//! An address is an [`AddressBlock`]; `None` in its place is exempt, see [`ClientAddress::block`]. Numbers of the same kind that have a
+//! setting are in [`LimitSettings`], all others are constants here and listed in docs/operations.md.
+
+mod buckets;
+mod counts;
+mod rates;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use fleetcast_core::domain::client_address::{
+    AddressBlock, ClientAddress, RequestOrigin, TrustedProxies,
+};
+use fleetcast_core::domain::id::{Id, UserId};
+
+use crate::telemetry::labels::RejectReason;
+use buckets::{KeyedBuckets, quota};
+use counts::KeyedCounts;
+use rates::SendRates;
+
+pub use buckets::ProcessClock;
+pub use counts::CountedSlot;
+pub use rates::{CommandAdmission, CommandRate, PacketRate};
+
+/// What is limited, and by how much. `None`: not at all.
+#[derive(Debug, Clone, Default)]
+pub struct LimitSettings {
+    pub proxies: TrustedProxies,
+    pub loopback_too: bool,
+    pub connections_per_address: Option<NonZeroU32>,
+    pub handshakes_per_second: Option<NonZeroU32>,
+    pub connections_per_user: Option<NonZeroU32>,
+    pub connections_per_organisation: Option<NonZeroU32>,
+    pub commands_per_second: Option<NonZeroU32>,
+}
+
+/// What an address may get wrong at once, and in a second: tokens that are rejected, and sessions that are not there. After a restart
+/// each polling client of it asks for its old session, once or twice.
+const FAILURES_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
+const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Of a user: all of its connections may resume three times at once, then each once in ten seconds.
+const REPLAYS_AT_ONCE: NonZeroU32 = NonZeroU32::new(3).unwrap();
+const SECONDS_PER_REPLAY: u32 = 10;
+
+/// A user of an organisation.
+type OwnedUser = (Id, UserId);
+
+pub struct Limits {
+    proxies: TrustedProxies,
+    loopback_too: bool,
+    addresses: Option<Arc<KeyedCounts<AddressBlock>>>,
+    users: Option<Arc<KeyedCounts<OwnedUser>>>,
+    organisations: Option<Arc<KeyedCounts<Id>>>,
+    handshakes: Option<KeyedBuckets<AddressBlock>>,
+    failures: KeyedBuckets<AddressBlock>,
+    replays: Option<KeyedBuckets<OwnedUser>>,
+    rates: Option<SendRates>,
+}
+
+/// What a connection takes of the limits of its user and organisation. Released when it is dropped, or before.
+#[derive(Default)]
+pub struct IdentitySlot {
+    user: Option<CountedSlot<OwnedUser>>,
+    /// Boxed, because most have none.
+    organisation: Option<Box<CountedSlot<Id>>>,
+}
+
+impl IdentitySlot {
+    /// Only the first call counts.
+    pub fn release(&self) {
+        if let Some(user) = &self.user {
+            user.release();
+        }
+        if let Some(organisation) = &self.organisation {
+            organisation.release();
+        }
+    }
+}
+
+impl Limits {
+    pub fn new(settings: LimitSettings) -> Self {
+        let handshakes = settings.handshakes_per_second;
+        Self {
+            proxies: settings.proxies,
+            loopback_too: settings.loopback_too,
+            addresses: settings.connections_per_address.map(KeyedCounts::new),
+            users: settings.connections_per_user.map(KeyedCounts::new),
+            organisations: settings.connections_per_organisation.map(KeyedCounts::new),
+            handshakes: handshakes.map(|most| KeyedBuckets::new(quota(most, most))),
+            failures: KeyedBuckets::new(quota(FAILURES_PER_SECOND, FAILURES_AT_ONCE)),
+            replays: settings.connections_per_user.map(|connections| {
+                let per_second = NonZeroU32::new(connections.get() / SECONDS_PER_REPLAY);
+                let burst = connections.saturating_mul(REPLAYS_AT_ONCE);
+                KeyedBuckets::new(quota(per_second.unwrap_or(NonZeroU32::MIN), burst))
+            }),
+            rates: settings.commands_per_second.map(SendRates::new),
+        }
+    }
+
+    /// Whose address a request counts against. `preamble` is what a PROXY preamble of its connection named.
+    pub fn client(
+        &self,
+        tcp_peer: std::net::IpAddr,
+        preamble: Option<std::net::IpAddr>,
+        headers: &HeaderMap,
+    ) -> Option<AddressBlock> {
+        let lines = |name| -> Vec<&[u8]> {
+            let lines = headers.get_all(name).iter();
+            lines.map(header::HeaderValue::as_bytes).collect()
+        };
+        let origin = RequestOrigin {
+            tcp_peer,
+            preamble,
+            x_forwarded_for: &lines("x-forwarded-for"),
+            forwarded: &lines("forwarded"),
+        };
+        ClientAddress::of(&origin, &self.proxies).block(self.loopback_too)
+    }
+
+    /// This address has shown a token that was rejected, or asked for a session that is not there. An error: it has done so too
+    /// often.
+    pub fn failed(&self, client: Option<AddressBlock>) -> Result<(), RejectReason> {
+        if client.is_some_and(|client| !self.failures.take(&client)) {
+            return Err(RejectReason::AuthRate);
+        }
+        Ok(())
+    }
+
+    /// An error: this address has failed too often.
+    pub fn may_try(&self, client: Option<AddressBlock>) -> Result<(), RejectReason> {
+        if client.is_some_and(|client| !self.failures.has(&client)) {
+            return Err(RejectReason::AuthRate);
+        }
+        Ok(())
+    }
+
+    /// One more connection of this user that shows a cursor.
+    pub fn replay(&self, organisation: &Id, user: &UserId) -> Result<(), RejectReason> {
+        match &self.replays {
+            Some(replays) if !replays.take(&(organisation.clone(), user.clone())) => {
+                Err(RejectReason::ReplayRate)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One more handshake of this address.
+    pub fn handshake(&self, client: Option<AddressBlock>) -> Result<(), RejectReason> {
+        self.may_try(client)?;
+        match (&self.handshakes, client) {
+            (Some(handshakes), Some(client)) if !handshakes.take(&client) => {
+                Err(RejectReason::HandshakeRate)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One more transport of this address.
+    pub fn take_address(
+        &self,
+        client: Option<AddressBlock>,
+    ) -> Result<Option<CountedSlot<AddressBlock>>, RejectReason> {
+        let (Some(addresses), Some(client)) = (&self.addresses, client) else {
+            return Ok(None);
+        };
+        let slot = addresses.take(&client);
+        slot.map(Some).ok_or(RejectReason::IpLimit)
+    }
+
+    /// One more connection of this user.
+    pub fn take_identity(
+        &self,
+        organisation: &Id,
+        user: &UserId,
+    ) -> Result<IdentitySlot, RejectReason> {
+        let owned = || (organisation.clone(), user.clone());
+        // What was taken is released with the error.
+        Ok(IdentitySlot {
+            user: take(self.users.as_ref(), owned, RejectReason::UserLimit)?,
+            organisation: take(
+                self.organisations.as_ref(),
+                || organisation.clone(),
+                RejectReason::OrganisationLimit,
+            )?
+            .map(Box::new),
+        })
+    }
+
+    /// For the commands of one socket, which may hold so many rooms.
+    pub fn command_rate(&self, max_rooms: usize) -> Option<CommandRate> {
+        self.rates.map(|rates| rates.commands(max_rooms))
+    }
+
+    /// For the packets of one transport.
+    pub fn packet_rate(&self) -> Option<PacketRate> {
+        self.rates.map(SendRates::packets)
+    }
+
+    /// Drops what is not needed any more. Every few seconds.
+    pub fn clean(&self) {
+        if let Some(handshakes) = &self.handshakes {
+            handshakes.clean();
+        }
+        if let Some(replays) = &self.replays {
+            replays.clean();
+        }
+        self.failures.clean();
+    }
+}
+
+fn take<K: std::hash::Hash + Eq + Clone>(
+    counts: Option<&Arc<KeyedCounts<K>>>,
+    key: impl FnOnce() -> K,
+    otherwise: RejectReason,
+) -> Result<Option<CountedSlot<K>>, RejectReason> {
+    let Some(counts) = counts else {
+        return Ok(None);
+    };
+    counts.take(&key()).map(Some).ok_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn most(count: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(count)
+    }
+
+    #[test]
+    fn a_refused_organisation_gives_back_what_was_taken_of_the_user() {
+        let limits = Limits::new(LimitSettings {
+            connections_per_user: most(2),
+            connections_per_organisation: most(3),
+            ..LimitSettings::default()
+        });
+        let take = |organisation, user| {
+            let organisation = Id::parse(organisation).unwrap();
+            limits.take_identity(&organisation, &UserId::parse(user).unwrap())
+        };
+        let held = [take("o1", "u1"), take("o1", "u1"), take("o1", "u2")].map(Result::unwrap);
+        assert_eq!(take("o1", "u1").err(), Some(RejectReason::UserLimit));
+        for _ in 0..5 {
+            let refused = take("o1", "u2").err();
+            assert_eq!(refused, Some(RejectReason::OrganisationLimit));
+        }
+        let same_name_elsewhere = take("o2", "u1").unwrap();
+        held[0].release();
+        drop(take("o1", "u2").unwrap());
+        drop((held, same_name_elsewhere));
+        drop([take("o1", "u1"), take("o1", "u1"), take("o1", "u3")].map(Result::unwrap));
+    }
+
+    #[test]
+    fn a49_a42_an_address_that_fails_too_often_is_refused_and_others_are_not() {
+        let limits = Limits::new(LimitSettings::default());
+        let [one, other] = [1, 2].map(|last| {
+            let address = std::net::IpAddr::from([192, 0, 2, last]);
+            Some(AddressBlock::from(address))
+        });
+        let failed = (0..2_000).take_while(|_| limits.failed(one).is_ok());
+        let failed = failed.count();
+        assert!((500..600).contains(&failed), "{failed}");
+        while limits.failed(one).is_ok() {}
+        assert_eq!(limits.may_try(one), Err(RejectReason::AuthRate));
+        assert_eq!(limits.handshake(one), Err(RejectReason::AuthRate));
+        assert_eq!(
+            (limits.may_try(other), limits.may_try(None)),
+            (Ok(()), Ok(()))
+        );
+        assert!((0..2_000).all(|_| limits.failed(None).is_ok()));
+    }
+
+    #[test]
+    fn a75_replays_of_a_user_are_bounded_by_its_connections() {
+        let replays = |connections| {
+            let limits = Limits::new(LimitSettings {
+                connections_per_user: most(connections),
+                ..LimitSettings::default()
+            });
+            let organisation = Id::parse("o1").unwrap();
+            let count = |user| {
+                let user = UserId::parse(user).unwrap();
+                let admitted = (0..1_000).filter(|_| limits.replay(&organisation, &user).is_ok());
+                admitted.count()
+            };
+            [count("u1"), count("u2")]
+        };
+        assert_eq!(replays(0), [1_000, 1_000], "no limit");
+        let [one, other] = replays(20);
+        assert!(
+            (60..80).contains(&one) && (60..80).contains(&other),
+            "{one} {other}"
+        );
+        assert!((3..8).contains(&replays(1)[0]));
+    }
+
+    #[test]
+    fn what_is_exempt_or_has_no_limit_is_not_counted() {
+        let limited = Limits::new(LimitSettings {
+            connections_per_address: most(1),
+            handshakes_per_second: most(1),
+            ..LimitSettings::default()
+        });
+        let free = Limits::new(LimitSettings::default());
+        let address = Some(AddressBlock::from(std::net::IpAddr::from([192, 0, 2, 1])));
+        for (limits, client) in [(&limited, None), (&free, address)] {
+            let slots = [limits.take_address(client), limits.take_address(client)];
+            assert!(slots.iter().all(Result::is_ok));
+            assert!((0..10).all(|_| limits.handshake(client).is_ok()));
+        }
+        let held = limited.take_address(address).unwrap();
+        let refused = limited.take_address(address).err();
+        assert_eq!(refused, Some(RejectReason::IpLimit));
+        drop(held);
+        assert!(limited.take_address(address).is_ok());
+        assert_eq!(limited.handshake(address), Ok(()));
+        assert_eq!(limited.handshake(address), Err(RejectReason::HandshakeRate));
+    }
+}
