@@ -14,11 +14,11 @@ use super::log_reader::{LogReader, LogReaderParts};
 use super::memory::MemoryWatch;
 use super::origins::Origins;
 use super::ready::Readiness;
+use super::service_topics::{self, ReportedConnections, ServiceTopic};
 use super::stats::EventCounters;
-use super::{Mode, hub_settings, receipts, session_rules};
+use super::{Mode, hub_settings, session_rules};
 use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
-use crate::kafka::Producer;
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
 use crate::net::{self, NetSettings, NetTimeouts};
@@ -43,7 +43,8 @@ pub(super) struct App {
     pub(super) verifier: Arc<Verifier>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) memory: Arc<MemoryWatch>,
-    pub(super) receipts: Option<Producer>,
+    pub(super) receipts: Option<ServiceTopic>,
+    pub(super) connection_events: Option<ReportedConnections>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) engine: Arc<Engine>,
     pub(super) event_counters: Arc<EventCounters>,
@@ -112,7 +113,8 @@ impl App {
         verifier.set_claim_rules(settings.profile.claim_rules());
         let (kept, watch) = (verifier.clone(), memory.clone());
         let readiness = Readiness::new(log.clone(), hub.clone(), kept, watch);
-        let (keeper, receipts) = receipts::open(&settings.kafka, &metrics)?;
+        let (keeper, receipts) = service_topics::receipts(&settings.kafka, &metrics)?;
+        let connection_events = service_topics::connections(&settings.kafka, &metrics, lifecycle)?;
 
         // What holds for every transport, then the transport.
         let sessions = Sessions::new(SessionParts {
@@ -134,6 +136,7 @@ impl App {
             },
             shared_limits: Arc::new(Limits::new(settings.limits.clone())),
             receipts: keeper,
+            connections: (connection_events.as_ref()).map(|reported| reported.reports.clone()),
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
         });
@@ -166,6 +169,7 @@ impl App {
             readiness,
             memory,
             receipts,
+            connection_events,
             sessions,
             engine,
             public,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::receipts;
+use super::service_topics::ServiceTopic;
 use super::start::RunningApp;
 
 /// Closed sessions need a moment until the library has dropped them.
@@ -15,10 +16,16 @@ impl RunningApp {
     /// `cut_short` ends the spreading of the closes over time.
     pub(super) async fn drain(self, cut_short: &CancellationToken) {
         self.readiness.drain();
-        self.close_all(cut_short).await;
-        if let Some(producer) = self.receipts {
-            receipts::flush(producer).await;
+        if let Some(connections) = &self.connection_events {
+            connections.reports.stop_holding();
         }
+        self.close_all(cut_short).await;
+        let connections = self.connection_events.map(|connections| {
+            connections.reports.end_all();
+            connections.topic
+        });
+        let topics = self.receipts.into_iter().chain(connections);
+        join_all(topics.map(ServiceTopic::flush)).await;
         self.over.token.cancel();
         if self.demo.is_some() {
             self.log.stopped().await;

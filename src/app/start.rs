@@ -15,10 +15,10 @@ use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
 use super::reload::{Reload, Reread};
+use super::service_topics::{ReportedConnections, ServiceTopic};
 use super::stats::{Scrape, ScrapeSources};
 use crate::api::{self, Access, Endpoints, Probes};
 use crate::demo::Demo;
-use crate::kafka::Producer;
 use crate::lifecycle::{Lifecycle, give_back_memory};
 use crate::net::ConnectionTable;
 use crate::session::{Sessions, SharedHub};
@@ -35,7 +35,8 @@ pub(super) struct RunningApp {
     pub(super) engine: Arc<Engine>,
     /// Of both listeners.
     pub(super) tables: [Arc<ConnectionTable>; 2],
-    pub(super) receipts: Option<Producer>,
+    pub(super) receipts: Option<ServiceTopic>,
+    pub(super) connection_events: Option<ReportedConnections>,
     /// Over how long the connections are closed.
     pub(super) spread: Duration,
     /// The broker lives in it, so it must outlast everything that reads from it.
@@ -57,6 +58,7 @@ impl App {
             readiness,
             memory,
             receipts,
+            connection_events,
             sessions,
             engine,
             event_counters,
@@ -97,6 +99,10 @@ impl App {
         let connections = move || public.take_peak();
         lifecycle.spawn("heap", give_back_memory(connections, stop.clone()));
         lifecycle.spawn("sessions", sessions.clone().watch_expiry(stop.clone()));
+        if let Some(ReportedConnections { reports, .. }) = &connection_events {
+            let reports = reports.clone();
+            lifecycle.spawn("connection events", reports.watch(stop.clone()));
+        }
         lifecycle.spawn("engine", engine.clone().watch(stop));
         lifecycle.spawn("readiness", readiness.clone().watch(lifecycle.stopping()));
         let demo = demo.map(|demo| demo.start(addresses.0, &readiness, metrics, lifecycle));
@@ -108,6 +114,7 @@ impl App {
             engine,
             tables,
             receipts,
+            connection_events,
             spread,
             demo,
         }

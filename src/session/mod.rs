@@ -4,6 +4,7 @@
 //! - `registry`, `rules`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
+//! - `connection_reports`: who connects and disconnects, for back-ends
 //! - `asks`: events that ask clients for an acknowledgement, by a number of ours
 //! - `server_event`: what the server says by itself
 //! - `shared_hub`, `shared_frames`: the hub in the running process, and what the connections of one fan-out share
@@ -14,6 +15,7 @@ mod admission;
 mod asks;
 mod commands;
 mod connect;
+mod connection_reports;
 mod expiry;
 mod handshake_rooms;
 mod log_source;
@@ -42,6 +44,7 @@ use fleetcast_core::hub::ConnectionKey;
 pub use admission::{AdmissionSlot, ReadinessCheck};
 pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
+pub use connection_reports::{ConnectionReports, ConnectionSink};
 pub use fleetcast_core::hub::resume::Resumption;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
@@ -78,6 +81,7 @@ pub struct Sessions {
     admitted: Arc<AtomicUsize>,
     open: OpenSessions,
     receipts: Arc<dyn Receipts>,
+    connections: Option<Arc<ConnectionReports>>,
     outstanding: Outstanding,
     asking: AskingSessions,
     next_ask: AtomicU32,
@@ -98,6 +102,8 @@ pub struct SessionParts {
     pub limits: SessionLimits,
     pub shared_limits: Arc<Limits>,
     pub receipts: Arc<dyn Receipts>,
+    /// `None`: connects and disconnects are not reported.
+    pub connections: Option<Arc<ConnectionReports>>,
     pub metrics: Metrics,
     pub lifecycle: Lifecycle,
 }
@@ -124,6 +130,7 @@ impl Sessions {
             admitted: Arc::default(),
             open: OpenSessions::default(),
             receipts: parts.receipts,
+            connections: parts.connections,
             outstanding: Outstanding::default(),
             asking: AskingSessions::default(),
             next_ask: AtomicU32::new(0),
@@ -273,6 +280,9 @@ impl Session {
             connected_at: clock::wall_ms(),
         });
         events::connected(&self.shared.metrics, labels, &self.connection_id);
+        if let Some(reports) = &self.shared.connections {
+            reports.connected(self, labels.transport);
+        }
     }
 
     /// Binds the session to its connection of the hub. Called under the hub's lock, together with the judgement of its rooms.
@@ -342,6 +352,9 @@ impl Session {
         if let Some(carrier) = carrier {
             let metrics = &self.shared.metrics;
             events::disconnected(metrics, carrier.labels, &self.connection_id, reason);
+            if let Some(reports) = &self.shared.connections {
+                reports.disconnected(self, reason);
+            }
         }
     }
 

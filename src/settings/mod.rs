@@ -106,6 +106,10 @@ pub struct KafkaSettings {
     pub group_id: String,
     /// Where acknowledgements are written; `None`: they are counted only.
     pub receipts_topic: Option<String>,
+    /// Where connects and disconnects are written; `None`: nowhere.
+    pub connections_topic: Option<String>,
+    /// Reconnects within this time are not written there.
+    pub connections_debounce: Duration,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
 }

@@ -80,6 +80,12 @@ pub(super) const RECEIPTS: Declared = declare(
     &["outcome"],
     "Receipts for RECEIPTS_TOPIC, by whether the brokers have them.",
 );
+pub(super) const CONNECTION_EVENTS: Declared = declare(
+    "fleetcast_connection_events_total",
+    C,
+    &["outcome"],
+    "Records for CONNECTIONS_TOPIC, by whether the brokers have them.",
+);
 pub(super) const RELOADS: Declared = declare(
     "fleetcast_reloads_total",
     C,
@@ -253,6 +259,7 @@ pub const DECLARED: &[Declared] = &[
     ACKNOWLEDGEMENTS,
     ACKNOWLEDGEMENT_SECONDS,
     RECEIPTS,
+    CONNECTION_EVENTS,
     RELOADS,
     RESUMES,
     RECORDS,

@@ -13,8 +13,8 @@ use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, Label, ReceiptOutcome,
-    RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ConnectionEventOutcome, ConnectionLabels,
+    Label, ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use super::throttle::{LogKey, Throttle};
@@ -221,6 +221,27 @@ pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
     if let Some(suppressed) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
         warn!(why = %why, suppressed, "a receipt was not written");
     }
+}
+
+/// A report of a connect or disconnect is with the brokers.
+pub fn connection_event_kept(metrics: &Metrics) {
+    metrics
+        .connection_events
+        .increment(ConnectionEventOutcome::Kept);
+}
+
+/// It was not written. Throttled.
+pub fn connection_event_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    let lost = ConnectionEventOutcome::Lost;
+    metrics.connection_events.increment(lost);
+    if let Some(suppressed) = metrics.may_log("connection_event", lost.as_str()) {
+        warn!(why = %why, suppressed, "a connection event was not written");
+    }
+}
+
+/// The brokers had not confirmed the last records of one of our topics when the process stopped.
+pub fn records_on_their_way(topic: &str) {
+    warn!(topic, "records were still on their way at the end");
 }
 
 /// A client asked to go on from a cursor.

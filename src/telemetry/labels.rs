@@ -224,6 +224,15 @@ labels! {
 }
 
 labels! {
+    /// What became of a record for `CONNECTIONS_TOPIC`.
+    ConnectionEventOutcome as "outcome" {
+        Kept = "kept",
+        /// The brokers did not take it in time, or its queue was full.
+        Lost = "lost",
+    }
+}
+
+labels! {
     /// What came of SIGHUP.
     ReloadOutcome as "outcome" {
         Applied = "applied",
@@ -335,6 +344,7 @@ mod tests {
         check::<CommandOutcome>();
         check::<AskOutcome>();
         check::<ReceiptOutcome>();
+        check::<ConnectionEventOutcome>();
         check::<ReloadOutcome>();
         check::<CloseReason>();
         check::<Component>();

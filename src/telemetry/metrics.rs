@@ -15,17 +15,18 @@ use metrics_exporter_prometheus::{
 };
 
 use super::catalogue::{
-    ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTIONS, CONNECTS, DECLARED,
-    DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES, LATEST_BYTES, LATEST_EVICTED,
-    LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD, POLLS_REPEATED, RECEIPTS,
-    RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES, UNDELIVERED, WINDOW_BYTES,
-    WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
+    ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTION_EVENTS, CONNECTIONS, CONNECTS,
+    DECLARED, DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES, LATEST_BYTES,
+    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD,
+    POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES, UNDELIVERED,
+    WINDOW_BYTES, WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
 };
 use super::delivery_times::DeliveryTimes;
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, ReceiptOutcome,
-    RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ConnectionEventOutcome, ConnectionLabels,
+    ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome,
+    Undelivered,
 };
 use super::loop_pauses::LoopPauses;
 use super::throttle::{LogKey, Throttle};
@@ -64,6 +65,7 @@ pub struct Cells {
     /// In seconds.
     pub acknowledgement_seconds: Histogram,
     pub receipts: Counters<ReceiptOutcome>,
+    pub connection_events: Counters<ConnectionEventOutcome>,
     pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     /// `fleetcast_delivery_seconds`.
@@ -135,6 +137,7 @@ impl Metrics {
                 &metadata(ACKNOWLEDGEMENT_SECONDS),
             ),
             receipts: Counters::new(&recorder, RECEIPTS, None),
+            connection_events: Counters::new(&recorder, CONNECTION_EVENTS, None),
             reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             delivery_times: Arc::new(DeliveryTimes::new()),

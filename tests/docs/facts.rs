@@ -25,7 +25,7 @@ const CONSTANTS: [(&str, &str, &str); 31] = [
         "1,000 answers of this client",
     ),
     (
-        "src/app/receipts.rs",
+        "src/app/service_topics.rs",
         "DELIVERY: Duration = Duration::from_secs(10)",
         "did not take it within 10 s",
     ),

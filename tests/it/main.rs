@@ -34,6 +34,7 @@ mod broker_restarts;
 mod cli;
 mod client_input;
 mod config_file;
+mod connection_events;
 mod failed_attempts;
 mod harness;
 mod heartbeat;

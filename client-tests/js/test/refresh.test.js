@@ -31,7 +31,9 @@ for (const [name, options] of Object.entries(TRANSPORTS)) {
       fleet.server.connect({ token: { exp }, ...options }),
       fleet.server.connect({ token: { exp }, ...options }),
     ]);
-    const ended = new Promise((resolve) => leaving.socket.on("disconnect", () => resolve(Date.now())));
+    const ended = new Promise((resolve) =>
+      leaving.socket.on("disconnect", () => resolve(Date.now())),
+    );
     for (const client of [staying, leaving]) {
       const { args } = await client.next("auth_expiring");
       assert.equal(args.length, 1);

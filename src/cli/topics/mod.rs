@@ -15,7 +15,7 @@ use crate::settings::{ServiceTopics, Settings};
 pub(super) enum TopicsCommand {
     /// Make and widen topics and set their settings; never deletes, never shrinks
     ///
-    /// Without a file: the service topics that are set (RECEIPTS_TOPIC; a warning names those that nothing uses in this
+    /// Without a file: the service topics that are set (RECEIPTS_TOPIC, CONNECTIONS_TOPIC; a warning names those that nothing uses in this
     /// version), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
     #[command(after_help = "The file, here topics.yaml:
   topics:
@@ -124,10 +124,11 @@ fn service_topics(topics: &ServiceTopics) -> Vec<Topic> {
     const DAY: u64 = 24 * 60 * 60 * 1_000;
     let kept = |days: u64| [("retention.ms", (days * DAY).to_string())];
     let compacted = [("cleanup.policy", "compact".to_owned())];
-    let rows: [Row<'_>; 5] = [
+    let rows: [Row<'_>; 6] = [
         ("PUBLISH_TOPIC", 6, &kept(1)),
         ("DEAD_LETTER_TOPIC", 1, &kept(30)),
         ("RECEIPTS_TOPIC", 3, &kept(30)),
+        ("CONNECTIONS_TOPIC", 3, &kept(7)),
         ("REVOCATIONS_TOPIC", 1, &compacted),
         ("AUDIT_TOPIC", 3, &kept(90)),
     ];
@@ -210,6 +211,7 @@ mod tests {
         let names = [
             ("PUBLISH_TOPIC", "fleetcast.publish"),
             ("DEAD_LETTER_TOPIC", "dead"),
+            ("CONNECTIONS_TOPIC", "who"),
             ("REVOCATIONS_TOPIC", "revoked"),
             ("AUDIT_TOPIC", "audit"),
         ];
@@ -231,6 +233,7 @@ mod tests {
             [
                 ("fleetcast.publish", Some(6), "86400000".to_owned()),
                 ("dead", Some(1), "2592000000".to_owned()),
+                ("who", Some(3), "604800000".to_owned()),
                 ("revoked", Some(1), "compact".to_owned()),
                 ("audit", Some(3), "7776000000".to_owned()),
             ]

@@ -149,6 +149,7 @@ fn sessions_with(
         },
         shared_limits: Arc::new(Limits::new(LimitSettings::default())),
         receipts: Arc::new(CountOnly),
+        connections: None,
         metrics,
         lifecycle: lifecycle.clone(),
     })

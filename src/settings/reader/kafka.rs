@@ -21,6 +21,8 @@ impl SettingsReader {
             topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
             receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
+            connections_topic: self.optional("CONNECTIONS_TOPIC", values::topic),
+            connections_debounce: self.value("CONNECTIONS_DEBOUNCE", values::duration),
             mock: false,
         }
     }

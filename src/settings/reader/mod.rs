@@ -28,10 +28,11 @@ const EVENT_ENVELOPE: usize = 1_024;
 const LEAST_RSS: u64 = 64 << 20;
 
 /// The variables that name topics of our own.
-const SERVICE_TOPICS: [&str; 5] = [
+const SERVICE_TOPICS: [&str; 6] = [
     "PUBLISH_TOPIC",
     "DEAD_LETTER_TOPIC",
     "RECEIPTS_TOPIC",
+    "CONNECTIONS_TOPIC",
     "REVOCATIONS_TOPIC",
     "AUDIT_TOPIC",
 ];

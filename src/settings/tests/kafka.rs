@@ -128,6 +128,19 @@ fn unused_service_topics_are_made_only_if_set_and_reported() {
     );
 }
 
+#[test]
+fn connection_events_are_written_where_a_topic_is_named_with_ten_seconds_of_debounce() {
+    let kafka = |pairs: &[(&str, &str)]| {
+        let kafka = good(pairs).kafka;
+        (kafka.connections_topic, kafka.connections_debounce)
+    };
+    assert_eq!(kafka(&[]), (None, Duration::from_secs(10)));
+    let set = [("CONNECTIONS_TOPIC", "who"), ("CONNECTIONS_DEBOUNCE", "0")];
+    assert_eq!(kafka(&set), (Some("who".to_owned()), Duration::ZERO));
+    let told = problem(&[("CONNECTIONS_TOPIC", "no topic")]);
+    assert!(told.contains("CONNECTIONS_TOPIC"), "{told}");
+}
+
 /// Receipts go on into the topic of the start, and must not come back as events.
 #[test]
 fn no_pattern_of_a_reloaded_profile_matches_a_service_topic_that_is_in_force() {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What an operator relies on for safety, or against loss.
-const SAFETY: [(&str, &str); 11] = [
+const SAFETY: [(&str, &str); 10] = [
     ("BIND_SID", "true"),
     ("TLS_CERT_FILE", "cert.pem"),
     ("TLS_KEY_FILE", "key.pem"),
@@ -11,7 +11,6 @@ const SAFETY: [(&str, &str); 11] = [
     ("REVOCATIONS_TOPIC", "revoked"),
     ("GRANTS_TOPIC", "grants"),
     ("AUDIT_TOPIC", "audit"),
-    ("CONNECTIONS_TOPIC", "connections"),
     ("REDIS_SECRET", "x"),
     ("REDIS_EMITTERS", "node:o1"),
     ("KAFKA_MODE", "group"),

@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod client_address;
 pub mod client_json;
+pub mod connection_events;
 pub mod cursor;
 pub mod decode;
 pub mod envelope;
