@@ -1,0 +1,215 @@
+//! Which tokens are revoked.
+//!
+//! A revocation names a user, one token or an organisation, and concerns the tokens that were issued up to the moment of its request: a user
+//! may be given a new one afterwards. Later revocations of the same add to earlier ones, and never narrow them, in whatever order the two
+//! are read: instances agree.
+
+mod record;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::claims::Claims;
+use super::id::{Id, UserId};
+use super::percent;
+pub use record::RevocationChange;
+
+/// So many are taken from those who ask, on each instance. What the topic holds is kept all the same.
+pub const MAX_REVOCATIONS: usize = 1_000_000;
+
+/// The longest name of an issuer and of a token, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// Whose tokens, or which token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RevocationTarget {
+    /// Everybody of an organisation.
+    Organisation(Id),
+    User(Id, UserId),
+    /// One token. Without an issuer: of this id, from any issuer.
+    Token {
+        issuer: Option<Arc<str>>,
+        jti: Arc<str>,
+    },
+}
+
+impl RevocationTarget {
+    /// `None`: one of the texts is empty, or too long.
+    pub fn token(issuer: Option<&str>, jti: &str) -> Option<Self> {
+        let fits = |text: &str| (1..=MAX_TEXT).contains(&text.len());
+        (fits(jti) && issuer.is_none_or(fits)).then(|| Self::Token {
+            issuer: issuer.map(Arc::from),
+            jti: Arc::from(jti),
+        })
+    }
+
+    /// From a record's key: what [`Display`](fmt::Display) writes, and nothing else.
+    pub fn parse(key: &str) -> Option<Self> {
+        let mut parts = key.split('/');
+        let target = match (parts.next()?, parts.next()?, parts.next()) {
+            ("organization", organisation, None) => {
+                Self::Organisation(Id::parse(organisation).ok()?)
+            }
+            ("user", organisation, Some(user)) => {
+                let user = UserId::parse(&percent::decode(user)?).ok()?;
+                Self::User(Id::parse(organisation).ok()?, user)
+            }
+            ("token", issuer, Some(jti)) => {
+                let issuer = percent::decode(issuer)?;
+                let issuer = (!issuer.is_empty()).then_some(issuer);
+                Self::token(issuer.as_deref(), &percent::decode(jti)?)?
+            }
+            _ => return None,
+        };
+        parts.next().is_none().then_some(target)
+    }
+
+    /// Whether these are claims of such a token, whenever it was issued.
+    pub fn names(&self, claims: &Claims) -> bool {
+        match self {
+            Self::Organisation(organisation) => *organisation == claims.organisation,
+            Self::User(organisation, user) => {
+                *organisation == claims.organisation && *user == claims.user
+            }
+            Self::Token { issuer, jti } => {
+                claims.jti.as_deref() == Some(&**jti)
+                    && (issuer.is_none() || *issuer == claims.issuer)
+            }
+        }
+    }
+}
+
+/// The key of its record: `organization/o1`, `user/o1/auth0%7C5f`, `token/{issuer, perhaps empty}/{jti}`.
+impl fmt::Display for RevocationTarget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organisation(organisation) => write!(formatter, "organization/{organisation}"),
+            Self::User(organisation, user) => {
+                let user = percent::encode(user.as_str());
+                write!(formatter, "user/{organisation}/{user}")
+            }
+            Self::Token { issuer, jti } => {
+                let issuer = percent::encode(issuer.as_deref().unwrap_or_default());
+                write!(formatter, "token/{issuer}/{}", percent::encode(jti))
+            }
+        }
+    }
+}
+
+/// Which tokens of its target are revoked, and for how long. Times in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocation {
+    /// Tokens that were issued up to then. Those that do not say when: all.
+    pub issued_until: u64,
+    /// They may be used again from then on. `None`: never.
+    pub until: Option<u64>,
+}
+
+impl Revocation {
+    /// One that is asked for at `now_ms` (milliseconds since the Unix epoch). The whole second counts: `iat` of a token has been rounded
+    /// down, and may have been issued before.
+    pub fn requested(now_ms: u64, until: Option<u64>) -> Self {
+        Self {
+            issued_until: now_ms.div_ceil(1000),
+            until,
+        }
+    }
+
+    pub fn is_over(self, now: u64) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    fn concerns(self, issued_at: Option<u64>, now: u64) -> bool {
+        !self.is_over(now) && issued_at.is_none_or(|issued_at| issued_at <= self.issued_until)
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn merged(self, other: Self) -> Self {
+        Self {
+            issued_until: self.issued_until.max(other.issued_until),
+            // `None` is the longest.
+            until: self.until.and_then(|until| Some(until.max(other.until?))),
+        }
+    }
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    by_target: HashMap<RevocationTarget, Revocation>,
+    /// None is over before this.
+    first_over: Option<u64>,
+}
+
+impl Revocations {
+    /// Whether a token with these claims is revoked at `now` (Unix seconds).
+    pub fn judge(&self, claims: &Claims, now: u64) -> bool {
+        if self.by_target.is_empty() {
+            return false;
+        }
+        let concerned = |target: RevocationTarget| {
+            let revocation = self.by_target.get(&target);
+            revocation.is_some_and(|found| found.concerns(claims.issued_at, now))
+        };
+        let organisation = claims.organisation.clone();
+        let token = |issuer: Option<Arc<str>>, jti: &String| RevocationTarget::Token {
+            issuer,
+            jti: Arc::from(jti.as_str()),
+        };
+        concerned(RevocationTarget::Organisation(organisation.clone()))
+            || concerned(RevocationTarget::User(organisation, claims.user.clone()))
+            || claims.jti.as_ref().is_some_and(|jti| {
+                concerned(token(None, jti))
+                    || (claims.issuer.as_ref())
+                        .is_some_and(|issuer| concerned(token(Some(issuer.clone()), jti)))
+            })
+    }
+
+    /// Adds to what is known of the target, and says what it comes to.
+    pub fn add(&mut self, target: RevocationTarget, revocation: Revocation) -> Revocation {
+        if let Some(until) = revocation.until {
+            self.first_over = Some(self.first_over.map_or(until, |first| first.min(until)));
+        }
+        let known = self.by_target.entry(target).or_insert(revocation);
+        *known = known.merged(revocation);
+        *known
+    }
+
+    /// Whether one more target would be too many.
+    pub fn is_full(&self, target: &RevocationTarget) -> bool {
+        self.by_target.len() >= MAX_REVOCATIONS && !self.by_target.contains_key(target)
+    }
+
+    pub fn get(&self, target: &RevocationTarget) -> Option<Revocation> {
+        self.by_target.get(target).copied()
+    }
+
+    /// An operator has deleted it. False if there was none.
+    pub fn remove(&mut self, target: &RevocationTarget) -> bool {
+        self.by_target.remove(target).is_some()
+    }
+
+    /// Drops those that are over.
+    pub fn expire(&mut self, now: u64) {
+        if self.first_over.is_none_or(|first| first > now) {
+            return;
+        }
+        self.by_target
+            .retain(|_, revocation| !revocation.is_over(now));
+        let ends = self.by_target.values().filter_map(|found| found.until);
+        self.first_over = ends.min();
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_target.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_target.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;
