@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::topic_counters::TopicCounters;
 use crate::kafka::{
-    ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, TopicSelection, Wants,
+    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, TopicSelection,
+    Wants,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::LogSource;
@@ -61,6 +62,7 @@ impl LogReader {
         let threads = TaskTracker::new();
         let consumer = LogConsumer {
             settings: consumer(settings, hub),
+            role: ConsumerRole::Log,
             topics: topics(table),
             router: routes.clone(),
             metrics: metrics.clone(),
@@ -173,7 +175,7 @@ pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
 /// How the log is read: as far back as the hub has to know it.
 pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
     ConsumerSettings {
-        keep: Duration::from_millis(hub.loaded_ms()),
+        keep: Some(Duration::from_millis(hub.loaded_ms())),
         ..client_settings(&settings.kafka)
     }
 }

@@ -8,13 +8,15 @@
 //! brokers cannot be reached. `ffi` takes events off the queue; `client.rs` configures, `properties.rs` says with what; `status.rs` is
 //! what others may see.
 //!
-//! Beside it: `producer.rs` writes records, `admin` makes topics.
+//! Beside it: `producer.rs` writes records, `admin` makes topics, and `compacted.rs` reads compacted topics of our own from their beginning,
+//! with a reader and a metadata poller of its own.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
 
 pub mod admin;
 mod client;
+mod compacted;
 mod contact;
 mod diagnose;
 mod ffi;
@@ -40,6 +42,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use client::ClientError;
+pub use compacted::{CompactedHandle, CompactedItem, CompactedReader, CompactedRecord};
 pub use producer::{OutgoingRecord, Producer, WriteError, WrittenAt};
 pub use status::{ConsumerStatus, PartitionStatus};
 
@@ -84,8 +87,8 @@ pub struct ConsumerSettings {
     pub properties: BTreeMap<String, String>,
     /// Nothing is committed under it; brokers show it and check access by it.
     pub group_id: String,
-    /// Reading starts so long ago.
-    pub keep: Duration,
+    /// Reading starts so long ago; `None`: with the first record that the log has.
+    pub keep: Option<Duration>,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub intervals: PollIntervals,
@@ -98,7 +101,7 @@ impl ConsumerSettings {
             properties: BTreeMap::new(),
             group_id: "fleetcast".to_owned(),
             // The window of 5 minutes, and 10 s more.
-            keep: Duration::from_secs(310),
+            keep: Some(Duration::from_secs(310)),
             mock: false,
             intervals: PollIntervals::default(),
         }
@@ -145,9 +148,29 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
+/// Which of the consumers of this process one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumerRole {
+    /// Reads the routed topics. It alone says in log and metrics whether Kafka is reachable.
+    Log,
+    /// Reads compacted topics of our own.
+    Service,
+}
+
+impl ConsumerRole {
+    /// The names of the reader's thread and of the metadata poller's.
+    fn threads(self) -> [&'static str; 2] {
+        match self {
+            Self::Log => ["kafka-reader", "kafka-metadata"],
+            Self::Service => ["service-reader", "service-metadata"],
+        }
+    }
+}
+
 /// What the log is read with, by whom it is routed, and where it goes.
 pub struct LogConsumer {
     pub settings: ConsumerSettings,
+    pub role: ConsumerRole,
     pub topics: TopicSelection,
     pub router: Arc<dyn Router>,
     pub metrics: Metrics,
@@ -168,6 +191,7 @@ impl LogConsumer {
 
         let Self {
             settings,
+            role,
             topics,
             router,
             metrics,
@@ -175,6 +199,7 @@ impl LogConsumer {
             indices,
             stop,
         } = self;
+        let [reader_name, poller_name] = role.threads();
         check(&settings)?;
         let config = client::config(&settings)?;
         let context = client::Context::new(&settings);
@@ -190,6 +215,7 @@ impl LogConsumer {
             config: config.clone(),
             context: context.clone(),
             intervals: settings.intervals,
+            role,
             router,
             metrics,
             shared: Arc::clone(&shared),
@@ -203,12 +229,12 @@ impl LogConsumer {
         let poller_stop = stop.clone();
         let poller_runtime = runtime()?;
         start_thread(
-            "kafka-metadata",
+            poller_name,
             Box::new(move || poller.run(&poller_runtime, &reports, &poller_stop)),
         )?;
         let reader_runtime = runtime()?;
         start_thread(
-            "kafka-reader",
+            reader_name,
             Box::new(move || reader.run(&reader_runtime, received, &feed, &stop)),
         )?;
         Ok(Handle { shared })

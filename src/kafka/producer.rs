@@ -88,6 +88,22 @@ impl Producer {
             }
             outgoing = outgoing.headers(headers);
         }
+        self.send(outgoing)
+    }
+
+    /// Writes a record without a value, which deletes what a compacted topic has of the key.
+    pub fn delete(
+        &self,
+        topic: &str,
+        key: &str,
+    ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
+        self.send(FutureRecord::<str, [u8]>::to(topic).key(key))
+    }
+
+    fn send(
+        &self,
+        outgoing: FutureRecord<'_, str, [u8]>,
+    ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
         let queued = self.client.send_result(outgoing);
         let queued = queued.map_err(|(error, _)| refused(&self.context, &error));
         let context = self.context.clone();

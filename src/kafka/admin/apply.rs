@@ -15,6 +15,9 @@ use super::{Admin, AdminError, Cluster, Existing, UNANSWERED};
 /// The brokers' own default, for counts that are not given.
 const BROKERS_DEFAULT: i32 = -1;
 
+/// Another client has made it meanwhile.
+pub(super) const EXISTS: &str = "the topic exists by now";
+
 /// A topic as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
@@ -107,7 +110,7 @@ impl Admin {
         Ok(configs)
     }
 
-    async fn create(&self, topic: &Topic, dry_run: bool) -> Outcome {
+    pub(super) async fn create(&self, topic: &Topic, dry_run: bool) -> Outcome {
         let partitions = topic.partitions.unwrap_or(BROKERS_DEFAULT);
         let replication = topic.replication_factor.unwrap_or(BROKERS_DEFAULT);
         let mut config = topic.config_when_made.clone();
@@ -308,6 +311,7 @@ fn first(answer: Result<Vec<rdkafka::admin::TopicResult>, String>) -> Result<(),
     match answer?.pop() {
         Some(Ok(_)) => Ok(()),
         Some(Err((_, RDKafkaErrorCode::OperationTimedOut))) => Err(UNANSWERED.to_owned()),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Err(EXISTS.to_owned()),
         Some(Err((_, code))) => Err(format!("the brokers refuse: {code}")),
         None => Err("the brokers do not say what became of it".to_owned()),
     }

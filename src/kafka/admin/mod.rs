@@ -1,6 +1,8 @@
-//! What the command line asks of brokers: which topics there are, and to make them as they should be (`apply.rs`).
+//! What is asked of brokers beside records: which topics there are, to make them as they should be (`apply.rs`), and whether they are
+//! compacted (`compacted.rs`).
 
 mod apply;
+mod compacted;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::client::{self, ClientError, Context};
 use super::diagnose::{NO_BROKER, diagnose};
 
 pub use apply::{Action, Outcome, Topic, repeated};
+pub use compacted::CleanupPolicy;
 
 /// Topics as they are.
 #[derive(Debug, Clone, Default)]

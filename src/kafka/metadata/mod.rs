@@ -240,12 +240,13 @@ impl MetadataPoller {
             .filter(|(_, early)| *early)
             .map(|(place, _)| place.clone())
             .collect();
-        let (by_time, tells_times) = if stop.is_cancelled() {
-            (HashMap::new(), true)
-        } else {
-            let by_time = offsets::since(client, &early, self.beginning(), self.timeout)?;
-            let tells_times = self.tells_times(&by_time, &bounds)?;
-            (by_time, tells_times)
+        let (by_time, tells_times) = match self.settings.keep {
+            Some(keep) if !stop.is_cancelled() => {
+                let by_time = offsets::since(client, &early, beginning(keep), self.timeout)?;
+                let tells_times = self.tells_times(&by_time, &bounds)?;
+                (by_time, tells_times)
+            }
+            _ => (HashMap::new(), true),
         };
         for (place, early) in new {
             let by_time = by_time.get(&place).copied();
@@ -253,11 +254,12 @@ impl MetadataPoller {
                 report.complete = false;
                 continue;
             };
-            if early && by_time.is_none() {
+            let by_time_asked = early && self.settings.keep.is_some();
+            if by_time_asked && by_time.is_none() {
                 report.complete = false;
                 continue;
             }
-            let start = if early {
+            let start = if by_time_asked {
                 offsets::start(bounds, by_time, tells_times)
             } else {
                 bounds.low
@@ -296,9 +298,9 @@ impl MetadataPoller {
         let first = offsets::since(self.client.consumer(), one, 0, self.timeout)?;
         Ok(first.values().all(|offset| *offset >= 0))
     }
+}
 
-    fn beginning(&self) -> u64 {
-        let keep_ms = u64::try_from(self.settings.keep.as_millis()).unwrap_or(u64::MAX);
-        clock::wall_ms().saturating_sub(keep_ms)
-    }
+fn beginning(keep: Duration) -> u64 {
+    let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+    clock::wall_ms().saturating_sub(keep_ms)
 }

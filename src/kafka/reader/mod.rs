@@ -26,7 +26,7 @@ use super::ffi::RecordSource;
 use super::metadata::Report;
 use super::partitions::{ReadPartition, ReadPartitions};
 use super::status::{ConsumerStatus, SharedStatus};
-use super::{PollIntervals, Router};
+use super::{ConsumerRole, PollIntervals, Router};
 use crate::clock;
 use crate::telemetry::labels::Component;
 use crate::telemetry::{Metrics, events};
@@ -36,6 +36,7 @@ pub(super) struct ReaderParts {
     pub(super) config: ClientConfig,
     pub(super) context: Context,
     pub(super) intervals: PollIntervals,
+    pub(super) role: ConsumerRole,
     pub(super) router: Arc<dyn Router>,
     pub(super) metrics: Metrics,
     pub(super) shared: Arc<SharedStatus>,
@@ -46,6 +47,7 @@ pub(super) struct Reader {
     config: ClientConfig,
     context: Context,
     intervals: PollIntervals,
+    role: ConsumerRole,
     router: Arc<dyn Router>,
     metrics: Metrics,
     shared: Arc<SharedStatus>,
@@ -79,6 +81,7 @@ impl Reader {
             config,
             context,
             intervals,
+            role,
             router,
             metrics,
             shared,
@@ -88,6 +91,7 @@ impl Reader {
             config,
             context,
             intervals,
+            role,
             router,
             metrics,
             shared,
@@ -186,11 +190,13 @@ impl Reader {
                 .find(|partition| partition.index == index)
                 .is_none_or(|partition| partition.next >= goal)
         }) {
-            if up {
-                events::kafka_up(&self.metrics);
-            } else {
-                let last_error = self.status.last_error.as_deref().unwrap_or_default();
-                events::kafka_down(&self.metrics, last_error);
+            match (self.role, up) {
+                (ConsumerRole::Log, true) => events::kafka_up(&self.metrics),
+                (ConsumerRole::Log, false) => {
+                    let last_error = self.status.last_error.as_deref().unwrap_or_default();
+                    events::kafka_down(&self.metrics, last_error);
+                }
+                (ConsumerRole::Service, _) => {}
             }
             self.batch.push(Feed::Contact { up });
         }

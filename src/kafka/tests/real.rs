@@ -116,7 +116,7 @@ fn loading_starts_with_the_window() {
         producer.flush(SOON).unwrap();
     }
     let settings = ConsumerSettings {
-        keep: Duration::from_mins(6),
+        keep: Some(Duration::from_mins(6)),
         ..real.settings()
     };
     let mut rig = KafkaRig::start(&settings, &[&mixed, &old]);

@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
-    ConsumerSettings, ConsumerStatus, Handle, LogConsumer, PollIntervals, Router, TopicSelection,
+    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, PollIntervals, Router,
+    TopicSelection,
 };
 use crate::telemetry::Metrics;
 
@@ -112,6 +113,7 @@ impl KafkaRig {
         let routed = Arc::new(AtomicU64::new(0));
         let consumer = LogConsumer {
             settings: settings.clone(),
+            role: ConsumerRole::Log,
             topics,
             router: Arc::new(Plain {
                 routed: Arc::clone(&routed),
