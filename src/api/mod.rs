@@ -5,6 +5,7 @@
 //! - `access`: what the internal API refuses to answer
 //! - `endpoints`: handlers with their OpenAPI document
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
+//! - `revocations`: tokens that are good no more
 //! - `stats`: `/stats` and its views
 
 mod access;
@@ -12,6 +13,7 @@ pub mod connections;
 mod endpoints;
 pub mod extract;
 mod page;
+mod revocations;
 pub mod rooms;
 mod stats;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use serde_json::json;
 use crate::problem::Problem;
 pub use access::Access;
 pub use endpoints::Endpoints;
+pub use revocations::{RevocationDone, RevocationFailure, TokenRevoker, revocations};
 pub use stats::Stats;
 
 /// Bytes of a request's body.

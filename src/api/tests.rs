@@ -39,6 +39,22 @@ fn everything() -> Endpoints {
     Endpoints::new()
         .merge(connections::endpoints(Arc::new(NoConnections)))
         .merge(rooms::endpoints(Arc::new(NoConnections)))
+        .merge(revocations(Arc::new(Unused)))
+}
+
+/// Is never asked.
+struct Unused;
+
+impl TokenRevoker for Unused {
+    fn revoke(
+        &self,
+        _: fleetcast_core::domain::revocation::RevocationTarget,
+        _: Option<u64>,
+    ) -> std::pin::Pin<
+        Box<dyn Future<Output = Result<RevocationDone, RevocationFailure>> + Send + '_>,
+    > {
+        Box::pin(std::future::ready(Err(RevocationFailure::Full)))
+    }
 }
 
 /// Method and path of all that is promised.
@@ -49,6 +65,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("delete", "/api/connections/{id}"),
     ("post", "/api/users/{id}/disconnect"),
     ("get", "/api/rooms"),
+    ("post", "/api/revocations"),
 ];
 
 fn router() -> Router {

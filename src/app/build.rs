@@ -8,6 +8,7 @@ use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::control_topics::BuiltControlTopics;
 use super::demo_people::DemoPeople;
 use super::listener::Listener;
 use super::log_reader::{LogReader, LogReaderParts};
@@ -16,7 +17,7 @@ use super::origins::Origins;
 use super::ready::Readiness;
 use super::service_topics::{self, ReportedConnections, ServiceTopic};
 use super::stats::EventCounters;
-use super::{Mode, hub_settings, session_rules};
+use super::{Mode, hub_settings, session_rules, topic_keeper};
 use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
 use crate::lifecycle::Lifecycle;
@@ -45,6 +46,7 @@ pub(super) struct App {
     pub(super) memory: Arc<MemoryWatch>,
     pub(super) receipts: Option<ServiceTopic>,
     pub(super) connection_events: Option<ReportedConnections>,
+    pub(super) control: BuiltControlTopics,
     pub(super) sessions: Arc<Sessions>,
     pub(super) engine: Arc<Engine>,
     pub(super) event_counters: Arc<EventCounters>,
@@ -109,10 +111,16 @@ impl App {
             stop: &over.token,
             lifecycle,
         })?;
+        let control = BuiltControlTopics::open(&settings.kafka, &metrics, &over.token, lifecycle)?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
         verifier.set_claim_rules(settings.profile.claim_rules());
-        let (kept, watch) = (verifier.clone(), memory.clone());
-        let readiness = Readiness::new(log.clone(), hub.clone(), kept, watch);
+        let readiness = Readiness::new(
+            log.clone(),
+            hub.clone(),
+            verifier.clone(),
+            memory.clone(),
+            control.topics.clone(),
+        );
         let (keeper, receipts) = service_topics::receipts(&settings.kafka, &metrics)?;
         let connection_events = service_topics::connections(&settings.kafka, &metrics, lifecycle)?;
 
@@ -170,6 +178,7 @@ impl App {
             memory,
             receipts,
             connection_events,
+            control,
             sessions,
             engine,
             public,
@@ -181,7 +190,15 @@ impl App {
 
 /// Starts the broker of the demo, and has the settings name it.
 fn embedded_broker(settings: &mut Settings) -> anyhow::Result<(Demo, Driver)> {
-    let (demo, driver) = demo::start(&settings.kafka.topic_prefix, rand::random())
+    let kafka = &settings.kafka;
+    let wanted = kafka
+        .create_topics
+        .then(|| topic_keeper::service_topics(&kafka.service_topics));
+    let wanted = wanted.unwrap_or_default().into_iter();
+    let others: Vec<_> = wanted
+        .map(|topic| (topic.name, topic.partitions.unwrap_or(1)))
+        .collect();
+    let (demo, driver) = demo::start(&kafka.topic_prefix, &others, rand::random())
         .context("cannot start the embedded broker")?;
     settings.kafka.bootstrap_servers.clone_from(&demo.bootstrap);
     Ok((demo, driver))

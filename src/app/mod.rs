@@ -1,6 +1,7 @@
 //! The only place where the parts meet: what is built (`build`), in which order it starts (`start`), and how it stops (`drain`).
 
 mod build;
+mod control_topics;
 mod demo_people;
 mod directory;
 mod drain;
@@ -13,10 +14,12 @@ mod page_tests;
 mod public;
 mod ready;
 mod reload;
+mod revocations;
 mod service_topics;
 mod start;
 mod stats;
 mod topic_counters;
+mod topic_keeper;
 
 use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 
@@ -28,6 +31,7 @@ use crate::telemetry::Metrics;
 
 pub use log_reader::client_settings;
 pub use reload::Reread;
+pub use topic_keeper::{new_topic, service_topics, when_made};
 
 use build::App;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::control_topics::ControlTopics;
 use super::log_reader::LogReader;
 use super::memory::MemoryWatch;
 use crate::api::{ComponentHealth, ReadyReport, ReadyStatus};
@@ -26,8 +27,9 @@ pub(super) struct Readiness {
     hub: Arc<SharedHub>,
     verifier: Arc<Verifier>,
     memory: Arc<MemoryWatch>,
-    /// The keys are known and the window has been loaded. Stays true: Kafka away after a good start is no reason to refuse
-    /// connections, because the other instances have the same Kafka.
+    control: Arc<ControlTopics>,
+    /// The keys are known, and the window and the compacted topics have been loaded. Stays true: Kafka away after a good start is no
+    /// reason to refuse connections, because the other instances have the same Kafka.
     started: watch::Sender<bool>,
     draining: AtomicBool,
 }
@@ -38,6 +40,7 @@ impl Readiness {
         hub: Arc<SharedHub>,
         verifier: Arc<Verifier>,
         memory: Arc<MemoryWatch>,
+        control: Arc<ControlTopics>,
     ) -> Arc<Self> {
         let (started, draining) = (watch::Sender::new(false), AtomicBool::new(false));
         Arc::new(Self {
@@ -45,6 +48,7 @@ impl Readiness {
             hub,
             verifier,
             memory,
+            control,
             started,
             draining,
         })
@@ -102,6 +106,7 @@ impl Readiness {
     fn is_loaded(&self) -> bool {
         self.log.status().caught_up
             && self.verifier.keys().known
+            && self.control.is_loaded()
             && self
                 .hub
                 .with(|hub, now| now.wall.saturating_sub(hub.read_up_to(now)) < CONFIRMED_WITHIN_MS)
@@ -109,9 +114,11 @@ impl Readiness {
 
     pub(super) fn report(&self) -> ReadyReport {
         let (kafka, keys, memory) = (self.kafka(), self.keys(), self.memory.health());
+        let control = self.control.health();
         let is_healthy = [&kafka, &keys, &memory]
-            .iter()
-            .all(|component| component.is_healthy());
+            .into_iter()
+            .chain(control.iter().map(|(_, component)| component))
+            .all(ComponentHealth::is_healthy);
         let status = match self.admits() {
             Err(RejectReason::Draining) => ReadyStatus::Draining,
             Err(_) => ReadyStatus::Starting,
@@ -120,13 +127,16 @@ impl Readiness {
         };
         ReadyReport {
             status,
-            components: vec![
+            components: [
                 ("kafka", kafka),
                 ("keys", keys),
                 ("memory", memory),
                 ("topic_ids", self.topic_ids()),
                 ("window", self.window()),
-            ],
+            ]
+            .into_iter()
+            .chain(control)
+            .collect(),
         }
     }
 

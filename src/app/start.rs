@@ -15,6 +15,7 @@ use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
 use super::reload::{Reload, Reread};
+use super::revocations::RevocationRequests;
 use super::service_topics::{ReportedConnections, ServiceTopic};
 use super::stats::{Scrape, ScrapeSources};
 use crate::api::{self, Access, Endpoints, Probes};
@@ -59,6 +60,7 @@ impl App {
             memory,
             receipts,
             connection_events,
+            control,
             sessions,
             engine,
             event_counters,
@@ -82,6 +84,7 @@ impl App {
         lifecycle.critical("hub", drive.run());
         // Without it nothing would keep the memory within its limit.
         lifecycle.critical("memory", memory.run(over.token.clone()));
+        control.start(&sessions, &over.token, lifecycle);
         let spread = settings.sockets.drain;
         let reload = Reload {
             reread,
@@ -149,9 +152,12 @@ impl App {
     /// What the internal API has, one resource after the other.
     fn endpoints(&self) -> Endpoints {
         let directory = Directory::new(self.sessions.clone());
+        let topics = &self.control.topics;
+        let revoker = RevocationRequests::new(&self.sessions, topics, &self.settings.auth);
         Endpoints::new()
             .merge(api::connections::endpoints(directory.clone()))
             .merge(api::rooms::endpoints(directory))
+            .merge(api::revocations(Arc::new(revoker)))
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

@@ -79,8 +79,8 @@ impl Scrape {
             metrics,
             hub,
             log,
+            sessions,
             events,
-            ..
         } = &self.sources;
         let snapshot = hub.with(|hub, now| hub.statistics(now));
         let events = events.by_event.load();
@@ -108,6 +108,7 @@ impl Scrape {
             let resident = usize::try_from(resident).unwrap_or(usize::MAX);
             metrics.resident_bytes.set(to_f64(resident));
         }
+        metrics.revocations.set(to_f64(sessions.revocations()));
         metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
         metrics.latest_records.set(to_f64(snapshot.latest_records));
         metrics

@@ -19,6 +19,8 @@ pub struct AuthSettings {
     pub own: IssuerSettings,
     /// `[[jwt.issuers]]`.
     pub others: Vec<IssuerSettings>,
+    /// All issuers name the same people, and the same tokens, by the same ids.
+    pub shared_users: bool,
     pub leeway: Duration,
     /// Longest accepted time from issue to expiry.
     pub max_lifetime: Option<Duration>,
@@ -61,7 +63,7 @@ pub enum JwksSource {
 
 impl AuthSettings {
     /// Those that have keys.
-    pub(super) fn issuers(&self) -> impl Iterator<Item = &IssuerSettings> {
+    pub fn issuers(&self) -> impl Iterator<Item = &IssuerSettings> {
         let all = std::iter::once(&self.own).chain(&self.others);
         all.filter(|issuer| !issuer.keys.is_empty())
     }

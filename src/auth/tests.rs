@@ -25,6 +25,7 @@ pub(super) fn settings(issuer: Option<&str>, audience: Option<&str>) -> AuthSett
             ..IssuerSettings::default()
         },
         others: Vec::new(),
+        shared_users: false,
         leeway: Duration::from_secs(10),
         max_lifetime: None,
         allow_query_token: true,

@@ -53,6 +53,7 @@ fn demo_presets(environment: &BTreeMap<String, String>) -> (Presets, Option<Noti
     let mut presets = Presets::from([
         ("HOST", "127.0.0.1".to_owned()),
         ("QA_PAGE", "true".to_owned()),
+        ("KAFKA_CREATE_TOPICS", "true".to_owned()),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
     ]);
     // A secret that is set wins, and then no file is read or written.

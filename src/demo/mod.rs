@@ -38,12 +38,19 @@ pub enum DemoError {
     Producer(KafkaError),
 }
 
-/// Starts the broker and creates the topics of the dispatch profile. The city starts when the driver is run:
-/// spawn [`Driver::run`] as a task of the lifecycle.
-pub fn start(topic_prefix: &str, seed: u64) -> Result<(Demo, Driver), DemoError> {
+/// Starts the broker and creates the topics of the dispatch profile, and others by name and number of partitions. The city starts
+/// when the driver is run: spawn [`Driver::run`] as a task of the lifecycle.
+pub fn start(
+    topic_prefix: &str,
+    others: &[(String, i32)],
+    seed: u64,
+) -> Result<(Demo, Driver), DemoError> {
     let broker = Broker::start()?;
     for topic in city::TOPICS {
         broker.create_topic(&format!("{topic_prefix}{topic}"), PARTITIONS)?;
+    }
+    for (topic, partitions) in others {
+        broker.create_topic(topic, *partitions)?;
     }
     let bootstrap = broker.bootstrap().to_owned();
     let driver =
@@ -92,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_city_reaches_kafka_with_order_per_object() {
-        let (demo, driver) = start("t.", 1).unwrap();
+        let (demo, driver) = start("t.", &[], 1).unwrap();
         let deliveries = driver.deliveries();
         let stopping = CancellationToken::new();
         let consumer = consumer(&demo.bootstrap);
@@ -135,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_broker_records_are_counted_and_the_driver_still_stops() {
-        let (demo, driver) = start("", 1).unwrap();
+        let (demo, driver) = start("", &[], 1).unwrap();
         let deliveries = driver.deliveries();
         drop(demo);
         let stopping = CancellationToken::new();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::client_address::AddressBlock;
-use fleetcast_core::domain::protocol::ResyncReason;
+use fleetcast_core::domain::protocol::{CloseReason, ResyncReason};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::resume::{Inspection, Resumption};
-use fleetcast_core::hub::{Hub, Now, Start};
+use fleetcast_core::hub::{ConnectionKey, Hub, Now, Start};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
@@ -96,7 +96,7 @@ impl Sessions {
     async fn claims(&self, token: Option<&SecretString>) -> Result<Claims, RejectReason> {
         let token = token.map(ExposeSecret::expose_secret);
         let verified = self.verifier.verify_given(token, clock::wall_ms() / 1000);
-        verified.await.map_err(|denied| match denied {
+        let claims = verified.await.map_err(|denied| match denied {
             TokenError::KeyUnavailable => {
                 let why = "the key of the token is not known yet";
                 self.reject(RejectReason::KeysPending, why)
@@ -105,8 +105,20 @@ impl Sessions {
                 rejected.report(&self.metrics);
                 rejected.code.into()
             }
-        })
+        })?;
+        if self.is_revoked(&claims) {
+            return Err(self.reject(RejectReason::TokenRevoked, "at CONNECT"));
+        }
+        Ok(claims)
     }
+}
+
+/// What comes of [`AdmittedSession::connect`] under the hub's lock.
+struct Bound {
+    key: ConnectionKey,
+    resumption: Resumption,
+    /// Partitions in which the client's cursor is ahead of this instance.
+    ahead: Vec<u32>,
 }
 
 impl AdmittedSession {
@@ -116,18 +128,23 @@ impl AdmittedSession {
 
     /// Gives the session to the hub, which feeds it from now on by the outlet. `outlet` is called once, under the hub's lock,
     /// with the rooms that are not joined: they are to be reported behind the welcome.
+    ///
+    /// `None`: the token was revoked since it was accepted. The transport is closed, and `outlet` was not called.
     pub fn connect(
         &self,
         transport: Arc<dyn TransportHandle>,
         labels: ConnectionLabels,
         outlet: impl FnOnce(Vec<RejectedRoom>) -> Box<dyn TransportOutlet>,
-    ) -> Resumption {
+    ) -> Option<Resumption> {
         let session = &self.session;
         let sessions = &session.shared;
         session.begin(transport, labels);
         let claims = session.claims();
         let token = TokenEnd::new(claims.expires, sessions.verifier.ends(&claims));
-        let (key, resumption, ahead) = sessions.hub.with(|hub, now| {
+        let bound = sessions.hub.with(|hub, now| {
+            if sessions.is_revoked(&session.claims()) {
+                return None;
+            }
             let (rooms, rejected) = self.judge_rooms();
             // Judged here and not before: between a judgement and this moment the window may have moved.
             let start = self.judge_cursor(hub, now);
@@ -150,8 +167,22 @@ impl AdmittedSession {
             if !latest.is_empty() {
                 hub.cursor(key, now);
             }
-            (key, resumption, ahead)
+            Some(Bound {
+                key,
+                resumption,
+                ahead,
+            })
         });
+        let Some(Bound {
+            key,
+            resumption,
+            ahead,
+        }) = bound
+        else {
+            sessions.reject(RejectReason::TokenRevoked, "while it connected");
+            session.close(CloseReason::TokenRevoked);
+            return None;
+        };
         if let Some(outcome) = outcome(resumption) {
             events::resume(&sessions.metrics, session.connection_id(), outcome);
         }
@@ -159,7 +190,7 @@ impl AdmittedSession {
             let check = sessions.clone().check_ends(key, ahead);
             sessions.lifecycle.spawn("end-of-log", check);
         }
-        resumption
+        Some(resumption)
     }
 
     /// Rooms by the policy that is in force now: since the token was accepted it may have changed.

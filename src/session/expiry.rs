@@ -76,14 +76,15 @@ fn take(at: &mut u64, now: u64) -> bool {
 }
 
 impl Sessions {
-    /// Notifies clients whose token expires soon, closes sessions whose token has expired, and gives up acknowledgements that do not
-    /// come, once a second until `stop`.
+    /// Notifies clients whose token expires soon, closes sessions whose token has expired, drops revocations that are over, and gives up
+    /// acknowledgements that do not come, once a second until `stop`.
     pub async fn watch_expiry(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let now = clock::wall_ms() / 1000;
             self.close_expired(now).await;
             self.notify_expiring(now).await;
+            self.expire_revocations(now);
             self.expire_asks(clock::monotonic_ms()).await;
             self.shared_limits.clean();
         }

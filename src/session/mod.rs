@@ -1,7 +1,7 @@
 //! What holds for every connection, whatever its transport: who it is, what it may do, how it is resumed and how it ends.
 //!
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
-//! - `registry`, `rules`: the sessions that are open, and what concerns several of them
+//! - `registry`, `rules`, `revocation`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
 //! - `connection_reports`: who connects and disconnects, for back-ends
@@ -22,6 +22,7 @@ mod log_source;
 pub mod receipts;
 mod refresh;
 mod registry;
+mod revocation;
 mod rules;
 mod server_event;
 mod shared_frames;
@@ -64,6 +65,7 @@ use crate::telemetry::metrics::Metrics;
 use asks::{AskingSessions, OpenAsks};
 use expiry::TokenEnd;
 use receipts::{Outstanding, Receipts};
+use revocation::RevokedTokens;
 
 /// What all sessions share.
 pub struct Sessions {
@@ -80,6 +82,7 @@ pub struct Sessions {
     /// Transports that hold an [`AdmissionSlot`].
     admitted: Arc<AtomicUsize>,
     open: OpenSessions,
+    revoked: RevokedTokens,
     receipts: Arc<dyn Receipts>,
     connections: Option<Arc<ConnectionReports>>,
     outstanding: Outstanding,
@@ -129,6 +132,7 @@ impl Sessions {
             shared_limits: parts.shared_limits,
             admitted: Arc::default(),
             open: OpenSessions::default(),
+            revoked: RevokedTokens::default(),
             receipts: parts.receipts,
             connections: parts.connections,
             outstanding: Outstanding::default(),

@@ -89,11 +89,18 @@ impl Session {
             reason: super::FailureReason::Token(Refusal::TokenExpired),
             message: "the token of this connection has expired before: it is being closed",
         };
+        const REVOKED: Failure = Failure {
+            reason: super::FailureReason::Token(Refusal::TokenRevoked),
+            message: Refusal::TokenRevoked.message(),
+        };
         let key = self.key().ok_or(Reason::Internal)?;
         let expires = claims.expires;
         let closes_at = self.shared.verifier.ends(&claims);
         self.shared.hub.with(|hub, now| {
-            // What the server revoked while the token was verified is to be judged here, in the same step.
+            // What was revoked while the token was verified is not yet known to it.
+            if self.shared.is_revoked(&claims) {
+                return Err(REVOKED);
+            }
             if !(self.shared.open).renew(key, expires, closes_at, now.wall / 1000) {
                 return Err(TOO_LATE);
             }

@@ -110,6 +110,10 @@ pub struct KafkaSettings {
     pub connections_topic: Option<String>,
     /// Reconnects within this time are not written there.
     pub connections_debounce: Duration,
+    /// Missing service topics are made at the start.
+    pub create_topics: bool,
+    /// Topics of our own that are in use, by the variables that name them. Full names.
+    pub service_topics: BTreeMap<&'static str, String>,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
 }
@@ -117,7 +121,7 @@ pub struct KafkaSettings {
 /// Topics of our own, by their full names; the prefix is for those of the profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceTopics {
-    /// By the variables that name them; those that are set, not those that have a default.
+    /// By the variables that name them.
     pub names: BTreeMap<&'static str, String>,
     /// Variables of the above, although nothing in this version uses their topics.
     pub without_effect: Vec<String>,

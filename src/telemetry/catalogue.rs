@@ -86,6 +86,18 @@ pub(super) const CONNECTION_EVENTS: Declared = declare(
     &["outcome"],
     "Records for CONNECTIONS_TOPIC, by whether the brokers have them.",
 );
+pub(super) const CONTROL_RECORDS: Declared = declare(
+    "fleetcast_control_records_total",
+    C,
+    &["kind", "outcome"],
+    "Records of REVOCATIONS_TOPIC, by what became of them.",
+);
+pub(super) const REVOCATIONS: Declared = declare(
+    "fleetcast_revocations",
+    G,
+    &[],
+    "Users, tokens and organisations whose tokens are revoked.",
+);
 pub(super) const RELOADS: Declared = declare(
     "fleetcast_reloads_total",
     C,
@@ -260,6 +272,8 @@ pub const DECLARED: &[Declared] = &[
     ACKNOWLEDGEMENT_SECONDS,
     RECEIPTS,
     CONNECTION_EVENTS,
+    CONTROL_RECORDS,
+    REVOCATIONS,
     RELOADS,
     RESUMES,
     RECORDS,

@@ -14,7 +14,8 @@ use tracing::{debug, error, info, warn};
 
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, ConnectionEventOutcome, ConnectionLabels,
-    Label, ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, ResumeOutcome, Undelivered,
+    ControlKind, ControlOutcome, Label, ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome,
+    ResumeOutcome, Undelivered,
 };
 use super::metrics::{Metrics, TopicMetrics};
 use super::throttle::{LogKey, Throttle};
@@ -242,6 +243,67 @@ pub fn connection_event_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
 /// The brokers had not confirmed the last records of one of our topics when the process stopped.
 pub fn records_on_their_way(topic: &str) {
     warn!(topic, "records were still on their way at the end");
+}
+
+/// A record of revocations or grants was read. Those that are not applied are throttled by what is wrong with them.
+pub fn control_record(
+    metrics: &Metrics,
+    kind: ControlKind,
+    outcome: ControlOutcome,
+    at: (&str, i32, i64),
+) {
+    metrics.control_records.increment(kind, outcome);
+    let (topic, partition, offset) = at;
+    if matches!(outcome, ControlOutcome::Applied | ControlOutcome::Deleted) {
+        debug!(
+            kind = kind.as_str(),
+            outcome = outcome.as_str(),
+            topic,
+            partition,
+            offset,
+            "control record"
+        );
+    } else if let Some(suppressed) = metrics.may_log("control_record", outcome.as_str()) {
+        error!(
+            reason = outcome.as_str(),
+            topic,
+            partition,
+            offset,
+            suppressed,
+            "a revocation or grant cannot be read: not applied"
+        );
+    }
+}
+
+/// The compacted topic of revocations or grants was deleted, recreated or truncated.
+pub fn control_topic_deleted(metrics: &Metrics, kind: ControlKind, topic: &str) {
+    metrics.errors.increment(Component::Kafka);
+    let kind = kind.as_str();
+    error!(
+        kind,
+        topic, "a compacted topic was deleted, recreated or truncated"
+    );
+}
+
+/// Tokens were revoked by a request.
+pub fn tokens_revoked(connections: usize, written: bool) {
+    info!(
+        connections,
+        written, "tokens revoked: their connections are closed"
+    );
+}
+
+/// A service topic was made.
+pub fn topic_made(topic: &str, notes: &str) {
+    info!(topic, notes, "service topic created");
+}
+
+/// The brokers do not say whether a topic is compacted. Told once.
+pub fn policy_unknown(topic: &str, why: &str) {
+    warn!(
+        topic,
+        why, "cannot check that the topic is compacted: going on"
+    );
 }
 
 /// A client asked to go on from a cursor.

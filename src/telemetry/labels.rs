@@ -1,5 +1,6 @@
 //! Every value that a closed label may take. docs/operations.md lists them and a test compares.
 
+use fleetcast_core::domain::control_record::BadControlRecord;
 use fleetcast_core::domain::decode::Skip;
 use fleetcast_core::domain::protocol::{CloseReason, Reason, Refusal};
 
@@ -233,6 +234,36 @@ labels! {
 }
 
 labels! {
+    /// What a record of a compacted topic of ours is about.
+    ControlKind as "kind" {
+        Revocation = "revocation",
+    }
+}
+
+labels! {
+    /// What became of such a record.
+    ControlOutcome as "outcome" {
+        Applied = "applied",
+        /// A tombstone.
+        Deleted = "deleted",
+        BadKey = "bad_key",
+        BadValue = "bad_value",
+        /// A later version wrote it.
+        BadVersion = "bad_version",
+    }
+}
+
+impl From<BadControlRecord> for ControlOutcome {
+    fn from(bad: BadControlRecord) -> Self {
+        match bad {
+            BadControlRecord::Key => Self::BadKey,
+            BadControlRecord::Value => Self::BadValue,
+            BadControlRecord::Version => Self::BadVersion,
+        }
+    }
+}
+
+labels! {
     /// What came of SIGHUP.
     ReloadOutcome as "outcome" {
         Applied = "applied",
@@ -346,6 +377,8 @@ mod tests {
         check::<ReceiptOutcome>();
         check::<ConnectionEventOutcome>();
         check::<ReloadOutcome>();
+        check::<ControlKind>();
+        check::<ControlOutcome>();
         check::<CloseReason>();
         check::<Component>();
         assert_eq!(RejectReason::parse("anything"), None);

@@ -16,17 +16,17 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTION_EVENTS, CONNECTIONS, CONNECTS,
-    DECLARED, DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES, LATEST_BYTES,
-    LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES, POLLS_HELD,
-    POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES, UNDELIVERED,
-    WINDOW_BYTES, WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
+    CONTROL_RECORDS, DECLARED, DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES,
+    LATEST_BYTES, LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES,
+    POLLS_HELD, POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES,
+    REVOCATIONS, UNDELIVERED, WINDOW_BYTES, WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
 };
 use super::delivery_times::DeliveryTimes;
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
 use super::labels::{
     AskOutcome, Command, CommandOutcome, Component, ConnectionEventOutcome, ConnectionLabels,
-    ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome,
-    Undelivered,
+    ControlKind, ControlOutcome, ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome,
+    RepeatOutcome, ResumeOutcome, Undelivered,
 };
 use super::loop_pauses::LoopPauses;
 use super::throttle::{LogKey, Throttle};
@@ -66,6 +66,8 @@ pub struct Cells {
     pub acknowledgement_seconds: Histogram,
     pub receipts: Counters<ReceiptOutcome>,
     pub connection_events: Counters<ConnectionEventOutcome>,
+    pub control_records: Counters2<ControlKind, ControlOutcome>,
+    pub revocations: Gauge,
     pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     /// `fleetcast_delivery_seconds`.
@@ -138,6 +140,8 @@ impl Metrics {
             ),
             receipts: Counters::new(&recorder, RECEIPTS, None),
             connection_events: Counters::new(&recorder, CONNECTION_EVENTS, None),
+            control_records: Counters2::new(&recorder, CONTROL_RECORDS),
+            revocations: gauge(&recorder, REVOCATIONS, &[]),
             reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             delivery_times: Arc::new(DeliveryTimes::new()),

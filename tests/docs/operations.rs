@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use fleetcast::socketio;
 use fleetcast::telemetry::labels::{
-    AskOutcome, Command, CommandOutcome, Component, Label, ReceiptOutcome, RecordOutcome,
-    RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ControlKind, ControlOutcome, Label,
+    ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome,
+    Undelivered,
 };
 use fleetcast::telemetry::{DECLARED, MetricKind};
 use fleetcast_core::domain::protocol::CloseReason;
@@ -81,6 +82,8 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<CloseReason>(&operations, "fleetcast_disconnects_total");
     check_label::<AskOutcome>(&operations, "fleetcast_acknowledgements_total");
     check_label::<ReceiptOutcome>(&operations, "fleetcast_receipts_total");
+    check_label::<ControlKind>(&operations, "fleetcast_control_records_total");
+    check_label::<ControlOutcome>(&operations, "fleetcast_control_records_total");
     check_label::<RejectReason>(&operations, "fleetcast_refused_total");
     check_label::<Command>(&operations, "fleetcast_commands_total");
     check_label::<CommandOutcome>(&operations, "fleetcast_commands_total");

@@ -59,6 +59,7 @@ mod profiles;
 mod real_kafka;
 mod refresh;
 mod reload;
+mod revocations;
 mod route_rooms;
 mod routing;
 mod secure;

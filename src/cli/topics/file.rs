@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use super::when_made;
+use crate::app::when_made;
 use crate::kafka::admin::{Topic, repeated};
 use crate::settings::values;
 

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use super::brokers::{Brokers, block_on, client_settings};
 use super::{Exit, bad_configuration, complain, plain, print};
-use crate::kafka::admin::{Action, Admin, Outcome, Topic};
-use crate::settings::{ServiceTopics, Settings};
+use crate::app::{new_topic, service_topics};
+use crate::kafka::admin::{Action, Admin, Outcome};
+use crate::settings::Settings;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum TopicsCommand {
     /// Make and widen topics and set their settings; never deletes, never shrinks
     ///
-    /// Without a file: the service topics that are set (RECEIPTS_TOPIC, CONNECTIONS_TOPIC; a warning names those that nothing uses in this
+    /// Without a file: the service topics that are set (RECEIPTS_TOPIC, REVOCATIONS_TOPIC ...; a warning names those that nothing uses in this
     /// version), and of the profile's topics those that exist under none of their names. Running it again changes nothing.
     #[command(after_help = "The file, here topics.yaml:
   topics:
@@ -85,7 +86,7 @@ pub(super) fn run(
                         "warning: {name} has no effect in this version: its topic is made, and nothing uses it\n"
                     ));
                 }
-                (kafka, service_topics(&service), groups)
+                (kafka, service_topics(&service.names), groups)
             }
             Err(problems) => return Ok(bad_configuration(&problems)),
         }
@@ -116,49 +117,6 @@ pub(super) fn run(
     } else {
         Exit::Failed
     })
-}
-
-/// As the contract has them.
-fn service_topics(topics: &ServiceTopics) -> Vec<Topic> {
-    type Row<'a> = (&'a str, i32, &'a [(&'a str, String)]);
-    const DAY: u64 = 24 * 60 * 60 * 1_000;
-    let kept = |days: u64| [("retention.ms", (days * DAY).to_string())];
-    let compacted = [("cleanup.policy", "compact".to_owned())];
-    let rows: [Row<'_>; 6] = [
-        ("PUBLISH_TOPIC", 6, &kept(1)),
-        ("DEAD_LETTER_TOPIC", 1, &kept(30)),
-        ("RECEIPTS_TOPIC", 3, &kept(30)),
-        ("CONNECTIONS_TOPIC", 3, &kept(7)),
-        ("REVOCATIONS_TOPIC", 1, &compacted),
-        ("AUDIT_TOPIC", 3, &kept(90)),
-    ];
-    rows.into_iter()
-        .filter_map(|(variable, partitions, config)| {
-            let name = topics.names.get(variable)?;
-            Some(new_topic(name, Some(partitions), config))
-        })
-        .collect()
-}
-
-fn new_topic(name: &str, partitions: Option<i32>, config: &[(&str, String)]) -> Topic {
-    Topic {
-        name: name.to_owned(),
-        partitions,
-        replication_factor: None,
-        config: config
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect(),
-        config_when_made: when_made(),
-    }
-}
-
-/// The start of the window is found by the records' times, so they had better be the brokers'.
-fn when_made() -> BTreeMap<String, String> {
-    BTreeMap::from([(
-        "message.timestamp.type".to_owned(),
-        "LogAppendTime".to_owned(),
-    )])
 }
 
 fn table(outcomes: &[Outcome], dry_run: bool) -> anyhow::Result<String> {
@@ -200,43 +158,4 @@ fn table(outcomes: &[Outcome], dry_run: bool) -> anyhow::Result<String> {
         count(&[Action::Refused, Action::Failed]),
     )?;
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn service_topics_are_those_of_the_contract() {
-        let names = [
-            ("PUBLISH_TOPIC", "fleetcast.publish"),
-            ("DEAD_LETTER_TOPIC", "dead"),
-            ("CONNECTIONS_TOPIC", "who"),
-            ("REVOCATIONS_TOPIC", "revoked"),
-            ("AUDIT_TOPIC", "audit"),
-        ];
-        let topics = service_topics(&ServiceTopics {
-            names: names
-                .map(|(variable, name)| (variable, name.to_owned()))
-                .into(),
-            without_effect: Vec::new(),
-        });
-        let shown: Vec<_> = topics
-            .iter()
-            .map(|topic| {
-                let config: Vec<_> = topic.config.values().map(String::as_str).collect();
-                (topic.name.as_str(), topic.partitions, config.join(" "))
-            })
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                ("fleetcast.publish", Some(6), "86400000".to_owned()),
-                ("dead", Some(1), "2592000000".to_owned()),
-                ("who", Some(3), "604800000".to_owned()),
-                ("revoked", Some(1), "compact".to_owned()),
-                ("audit", Some(3), "7776000000".to_owned()),
-            ]
-        );
-    }
 }

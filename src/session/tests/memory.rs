@@ -48,8 +48,23 @@ impl MemoryTransport {
         request: ConnectRequest,
         capacity: usize,
     ) -> Result<(SessionClient, Resumption), RejectReason> {
+        let (client, resumption) = Self::connect_slowly(sessions, request, capacity, || ()).await?;
+        Ok((
+            client,
+            resumption.expect("the token is not revoked meanwhile"),
+        ))
+    }
+
+    /// The same, and something happens once the token is accepted.
+    pub(super) async fn connect_slowly(
+        sessions: &Arc<Sessions>,
+        request: ConnectRequest,
+        capacity: usize,
+        meanwhile: impl FnOnce(),
+    ) -> Result<(SessionClient, Option<Resumption>), RejectReason> {
         let slot = sessions.admit(None, "at the handshake of the memory transport")?;
         let admitted = sessions.authenticate(request).await?;
+        meanwhile();
         let transport = Arc::new(Self {
             pipe: Mutex::new(SessionPipe {
                 capacity,
@@ -156,6 +171,11 @@ pub(super) struct SessionClient {
 }
 
 impl SessionClient {
+    /// What it has received so far.
+    pub(super) fn received(&self) -> Vec<MemoryEvent> {
+        self.transport.pipe().received.clone()
+    }
+
     /// The first `count` events, once they are there.
     pub(super) async fn receive(&self, count: usize) -> Vec<MemoryEvent> {
         self.until(|pipe| pipe.received.len() >= count).await;

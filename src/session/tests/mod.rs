@@ -6,6 +6,7 @@ mod connecting;
 mod driving;
 mod memory;
 mod refreshing;
+mod revoking;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -77,6 +78,7 @@ fn auth() -> AuthSettings {
             ..IssuerSettings::default()
         },
         others: Vec::new(),
+        shared_users: false,
         leeway: Duration::ZERO,
         max_lifetime: None,
         allow_query_token: false,

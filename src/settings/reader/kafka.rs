@@ -1,5 +1,7 @@
 //! How Kafka is reached, and which topics are ours.
 
+use std::collections::BTreeMap;
+
 use super::super::report::SettingProblem;
 use super::super::table::Availability;
 use super::super::{KafkaSettings, Masked, Profile, ServiceTopics, addresses, properties, values};
@@ -15,16 +17,36 @@ impl SettingsReader {
             self.input
                 .problem(format!("cannot use {}: {why}", properties::name_of(name)));
         }
+        let service_topics = self.service_topics();
         KafkaSettings {
             bootstrap_servers: brokers,
             properties,
             topic_prefix: self.value("KAFKA_TOPIC_PREFIX", values::topic_prefix),
             group_id: self.value("KAFKA_GROUP_ID", |text| Ok(text.to_owned())),
-            receipts_topic: self.optional("RECEIPTS_TOPIC", values::topic),
-            connections_topic: self.optional("CONNECTIONS_TOPIC", values::topic),
+            receipts_topic: service_topics.get("RECEIPTS_TOPIC").cloned(),
+            connections_topic: service_topics.get("CONNECTIONS_TOPIC").cloned(),
             connections_debounce: self.value("CONNECTIONS_DEBOUNCE", values::duration),
+            create_topics: self.value("KAFKA_CREATE_TOPICS", values::boolean),
+            service_topics,
             mock: false,
         }
+    }
+
+    /// Of the parts that this version has. No two may be the same: what one part writes the other would misread.
+    fn service_topics(&mut self) -> BTreeMap<&'static str, String> {
+        let mut names: BTreeMap<&'static str, String> = BTreeMap::new();
+        let available = |name: &&str| declared(name).availability == Availability::Available;
+        for name in SERVICE_TOPICS.into_iter().filter(available) {
+            let Some(topic) = self.optional(name, values::topic) else {
+                continue;
+            };
+            if let Some((other, _)) = names.iter().find(|(_, named)| **named == topic) {
+                let why = format!("{other} names the same topic");
+                self.input.wrong(name, &why);
+            }
+            names.insert(name, topic);
+        }
+        names
     }
 
     /// What passes through to librdkafka, unless it would break a promise.
@@ -54,14 +76,18 @@ impl SettingsReader {
         &mut self,
     ) -> Option<(KafkaSettings, Profile, ServiceTopics)> {
         let kafka = self.kafka();
-        let mut service = ServiceTopics::default();
+        let mut service = ServiceTopics {
+            names: kafka.service_topics.clone(),
+            without_effect: Vec::new(),
+        };
         for name in SERVICE_TOPICS {
+            if declared(name).availability == Availability::Available {
+                continue;
+            }
             let Some(found) = self.input.get(name) else {
                 continue;
             };
-            if declared(name).availability != Availability::Available {
-                service.without_effect.push(found.source.name(name));
-            }
+            service.without_effect.push(found.source.name(name));
             if let Some(topic) = self.optional(name, values::topic) {
                 service.names.insert(name, topic);
             }

@@ -28,12 +28,13 @@ const EVENT_ENVELOPE: usize = 1_024;
 const LEAST_RSS: u64 = 64 << 20;
 
 /// The variables that name topics of our own.
-const SERVICE_TOPICS: [&str; 6] = [
+const SERVICE_TOPICS: [&str; 7] = [
     "PUBLISH_TOPIC",
     "DEAD_LETTER_TOPIC",
     "RECEIPTS_TOPIC",
     "CONNECTIONS_TOPIC",
     "REVOCATIONS_TOPIC",
+    "GRANTS_TOPIC",
     "AUDIT_TOPIC",
 ];
 
@@ -184,6 +185,7 @@ impl SettingsReader {
         AuthSettings {
             own,
             others,
+            shared_users,
             leeway: self.value("JWT_LEEWAY", leeway),
             max_lifetime: self
                 .optional("JWT_MAX_LIFETIME", values::duration)

@@ -3,12 +3,11 @@
 use super::*;
 
 /// What an operator relies on for safety, or against loss.
-const SAFETY: [(&str, &str); 10] = [
+const SAFETY: &[(&str, &str)] = &[
     ("BIND_SID", "true"),
     ("TLS_CERT_FILE", "cert.pem"),
     ("TLS_KEY_FILE", "key.pem"),
     ("DEAD_LETTER_TOPIC", "dead"),
-    ("REVOCATIONS_TOPIC", "revoked"),
     ("GRANTS_TOPIC", "grants"),
     ("AUDIT_TOPIC", "audit"),
     ("REDIS_SECRET", "x"),
@@ -18,7 +17,7 @@ const SAFETY: [(&str, &str); 10] = [
 
 #[test]
 fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
-    for (name, text) in SAFETY {
+    for &(name, text) in SAFETY {
         let variable = table::find(name).expect(name);
         assert_eq!(variable.availability, Availability::Rejected, "{name}");
         for written in [name.to_owned(), format!("FLEETCAST_{name}")] {
@@ -53,12 +52,11 @@ fn a_safety_setting_stops_the_start_by_every_name_and_from_the_file() {
 /// What stands in the table as a default holds: everything else of a later part has none.
 #[test]
 fn settings_that_have_no_effect_show_no_default() {
-    const HOLDS: [&str; 6] = [
+    const HOLDS: [&str; 5] = [
         "KAFKA_MODE",
         "BIND_SID",
         "ENGINEIO_V3",
         "PUBLIC_API",
-        "KAFKA_CREATE_TOPICS",
         "ALLOW_PLAIN_HTTP",
     ];
     for variable in variables().filter(|one| one.availability != Availability::Available) {

@@ -6,7 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use fleetcast::clock;
 use fleetcast::demo::broker::Broker;
 use futures_util::future::join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -94,6 +96,27 @@ impl Kafka {
         })
         .await;
         self.led(&topic, partitions).await;
+    }
+
+    /// One partition, and settings of the topic. Real brokers only.
+    pub(crate) async fn create_with(&self, name: &str, config: &[(&str, &str)]) {
+        let topic = self.topic(name);
+        let mut new = NewTopic::new(&topic, 1, TopicReplication::Fixed(self.replicas));
+        for (name, value) in config {
+            new = new.set(name, value);
+        }
+        let made = self.admin.create_topics([&new], &options()).await.unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        self.led(&topic, 1).await;
+    }
+
+    /// A setting of a topic. Real brokers only.
+    pub(crate) async fn config(&self, name: &str, setting: &str) -> Option<String> {
+        let topic = self.topic(name);
+        let wanted = [ResourceSpecifier::Topic(&topic)];
+        let shown = self.admin.describe_configs(&wanted, &options()).await;
+        let shown = shown.unwrap().pop().unwrap().unwrap();
+        shown.get(setting).and_then(|entry| entry.value.clone())
     }
 
     /// All partitions have a leader.

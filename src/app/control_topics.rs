@@ -1,0 +1,250 @@
+//! The compacted topics that say what tokens may do no more, and what users may do beyond their tokens: read from their beginning
+//! before connections are admitted, and followed. Every instance reads them, so what one is asked for holds on all.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fleetcast_core::domain::revocation::RevocationChange;
+use tokio_util::sync::CancellationToken;
+
+use super::client_settings;
+use super::topic_keeper::{PolicyChecks, TopicKeeper};
+use crate::api::ComponentHealth;
+use crate::kafka::{
+    CompactedHandle, CompactedItem, CompactedReader, CompactedRecord, OutgoingRecord, Producer,
+    WriteError, WrittenAt,
+};
+use crate::lifecycle::Lifecycle;
+use crate::session::Sessions;
+use crate::settings::KafkaSettings;
+use crate::telemetry::labels::{Component, ControlKind, ControlOutcome};
+use crate::telemetry::{Metrics, events};
+
+/// All replicas must have a record within this time.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// What becomes of a record.
+pub(super) type ControlWrite = Pin<Box<dyn Future<Output = Result<WrittenAt, WriteError>> + Send>>;
+
+/// What is known of them, and the way to write to them.
+pub(super) struct ControlTopics {
+    revocations: Option<Arc<str>>,
+    /// `None`: neither topic is set.
+    open: Option<OpenTopics>,
+    checks: Arc<PolicyChecks>,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+}
+
+struct OpenTopics {
+    handle: CompactedHandle,
+    producer: Producer,
+}
+
+/// What is started with the process.
+pub(super) struct BuiltControlTopics {
+    pub(super) topics: Arc<ControlTopics>,
+    reader: Option<CompactedReader>,
+    keeper: Option<TopicKeeper>,
+}
+
+impl BuiltControlTopics {
+    /// The topics are read from here on. `stop` ends the reading.
+    pub(super) fn open(
+        kafka: &KafkaSettings,
+        metrics: &Metrics,
+        stop: &CancellationToken,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let named = |variable| {
+            kafka
+                .service_topics
+                .get(variable)
+                .map(|name| name.as_str().into())
+        };
+        let revocations: Option<Arc<str>> = named("REVOCATIONS_TOPIC");
+        let all: Vec<Arc<str>> = revocations.iter().cloned().collect();
+        let checks = Arc::<PolicyChecks>::default();
+        let keeper = TopicKeeper::new(kafka, checks.clone(), metrics)?;
+        let (reader, open) = if all.is_empty() {
+            (None, None)
+        } else {
+            let settings = client_settings(kafka);
+            let producer = Producer::new(&settings, DELIVERY)
+                .context("cannot create the producer of revocations and grants")?;
+            let reader =
+                CompactedReader::start(settings, &all, metrics, stop, &mut |name, work| {
+                    lifecycle.thread(name, work)
+                });
+            let reader = reader.context("cannot start the reader of compacted topics")?;
+            let handle = reader.handle();
+            (Some(reader), Some(OpenTopics { handle, producer }))
+        };
+        let topics = ControlTopics {
+            revocations,
+            open,
+            checks,
+            metrics: metrics.clone(),
+            lifecycle: lifecycle.clone(),
+        };
+        Ok(Self {
+            topics: Arc::new(topics),
+            reader,
+            keeper,
+        })
+    }
+
+    /// Applies what the topics say until `stop`, and keeps the topics themselves in order.
+    pub(super) fn start(
+        self,
+        sessions: &Arc<Sessions>,
+        stop: &CancellationToken,
+        lifecycle: &Lifecycle,
+    ) {
+        let Self {
+            topics,
+            reader,
+            keeper,
+        } = self;
+        if let Some(reader) = reader {
+            let (sessions, stop) = (sessions.clone(), stop.clone());
+            lifecycle.critical("control topics", async move {
+                let apply = |item| topics.apply(&sessions, item);
+                let stopped = reader.run(&stop, apply).await;
+                anyhow::ensure!(stopped, "the reader of compacted topics has ended");
+                Ok(())
+            });
+        }
+        if let Some(keeper) = keeper {
+            lifecycle.critical("service topics", keeper.run(lifecycle.stopping()));
+        }
+        let watching = sessions.clone().watch_revocations(stop.clone());
+        lifecycle.spawn("revocations", watching);
+    }
+}
+
+impl ControlTopics {
+    /// The topic of revocations, if there is one.
+    pub(super) fn revocations(&self) -> Option<&Arc<str>> {
+        self.revocations.as_ref()
+    }
+
+    /// Everything that the topics held at the start is applied, and they are what they have to be, as far as the brokers say.
+    pub(super) fn is_loaded(&self) -> bool {
+        let settled = |topic: &Arc<str>| self.checks.is_settled(topic);
+        let read = self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.handle.is_loaded());
+        read && self.revocations.iter().all(settled)
+    }
+
+    /// What `/ready` says of each topic that is set.
+    pub(super) fn health(&self) -> Vec<(&'static str, ComponentHealth)> {
+        let named = [("revocations", &self.revocations)];
+        let set = named.into_iter();
+        set.filter_map(|(name, topic)| Some((name, self.health_of(topic.as_ref()?))))
+            .collect()
+    }
+
+    fn health_of(&self, topic: &Arc<str>) -> ComponentHealth {
+        let Some(open) = &self.open else {
+            return ComponentHealth::healthy(None);
+        };
+        let status = open.handle.status();
+        if status.missing.contains(topic) {
+            return ComponentHealth::unhealthy(format!(
+                "there is no topic {topic}: KAFKA_CREATE_TOPICS=true or `fleetcast topics apply` makes it"
+            ));
+        }
+        if !status.contact {
+            let error = status.last_error.as_deref();
+            let error = error.unwrap_or("no broker has answered yet");
+            return ComponentHealth::unhealthy(format!("cannot read {topic}: {error}"));
+        }
+        if !open.handle.is_loaded() {
+            return ComponentHealth::unhealthy(format!("{topic} is being read"));
+        }
+        if !self.checks.is_settled(topic) {
+            return ComponentHealth::unhealthy(format!(
+                "the brokers are asked whether {topic} is compacted"
+            ));
+        }
+        ComponentHealth::healthy(self.checks.remark(topic))
+    }
+
+    /// Writes a record to one of the topics, which is set. `None` as its value is a tombstone. The record is in the queue when this
+    /// returns.
+    pub(super) fn write(&self, topic: &str, key: &str, value: Option<&str>) -> ControlWrite {
+        let Some(open) = &self.open else {
+            return Box::pin(std::future::ready(Err(WriteError::Stopped)));
+        };
+        match value {
+            None => Box::pin(open.producer.delete(topic, key)),
+            Some(value) => Box::pin(open.producer.write(OutgoingRecord {
+                topic,
+                key: Some(key),
+                value: value.as_bytes(),
+                headers: &[],
+            })),
+        }
+    }
+
+    fn apply(&self, sessions: &Arc<Sessions>, item: CompactedItem) {
+        match item {
+            CompactedItem::Record(record) => self.apply_revocation(sessions, &record),
+            // What is revoked stays so here. Should it be wanted in the new topic too, it has to be asked for again.
+            CompactedItem::Deleted { topic } => {
+                events::control_topic_deleted(&self.metrics, ControlKind::Revocation, &topic);
+            }
+        }
+    }
+
+    fn apply_revocation(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
+        let outcome = match RevocationChange::parse(&record.key, record.value.as_deref()) {
+            Err(bad) => ControlOutcome::from(bad),
+            Ok(RevocationChange {
+                target,
+                revocation: None,
+            }) => {
+                sessions.restore(&target);
+                ControlOutcome::Deleted
+            }
+            Ok(RevocationChange {
+                target,
+                revocation: Some(revocation),
+            }) => {
+                let merged = sessions.revoke(&target, revocation);
+                // Compaction keeps this record alone, and another instance, which did not know of the wider one yet, has written it.
+                let loaded = self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.handle.is_loaded());
+                if merged != revocation && loaded {
+                    self.repair(&record.topic, &target.to_string(), &merged.to_json());
+                }
+                ControlOutcome::Applied
+            }
+        };
+        self.count(ControlKind::Revocation, outcome, record);
+    }
+
+    fn count(&self, kind: ControlKind, outcome: ControlOutcome, record: &CompactedRecord) {
+        let at = (&*record.topic, record.partition, record.offset);
+        events::control_record(&self.metrics, kind, outcome, at);
+    }
+
+    /// Has the newest record of a key say what all of them say together. Each instance that notices writes the same.
+    fn repair(&self, topic: &str, key: &str, value: &str) {
+        let written = self.write(topic, key, Some(value));
+        let metrics = self.metrics.clone();
+        self.lifecycle.spawn("repair", async move {
+            if let Err(error) = written.await {
+                let context = "cannot write a merged revocation";
+                events::fault(&metrics, Component::Kafka, context, &error);
+            }
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! Requests to revoke tokens: on this instance at once, and by the topic on all.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
+
+use super::control_topics::ControlTopics;
+use crate::api::{RevocationDone, RevocationFailure, TokenRevoker};
+use crate::auth::AuthSettings;
+use crate::clock;
+use crate::session::Sessions;
+use crate::telemetry::events;
+
+pub(super) struct RevocationRequests {
+    sessions: Arc<Sessions>,
+    topics: Arc<ControlTopics>,
+    /// The names of the issuers.
+    issuers: Vec<String>,
+    /// A token id alone names one token.
+    one_name_space: bool,
+    /// No token lives longer, where that is limited.
+    longest_life: Option<Duration>,
+}
+
+impl RevocationRequests {
+    pub(super) fn new(
+        sessions: &Arc<Sessions>,
+        topics: &Arc<ControlTopics>,
+        auth: &AuthSettings,
+    ) -> Self {
+        let issuers = auth.issuers().filter_map(|one| one.issuer.clone());
+        Self {
+            sessions: sessions.clone(),
+            topics: topics.clone(),
+            issuers: issuers.collect(),
+            one_name_space: auth.shared_users || auth.issuers().count() == 1,
+            longest_life: auth.max_lifetime.map(|life| life + auth.leeway),
+        }
+    }
+
+    fn check(&self, target: &RevocationTarget) -> Result<(), RevocationFailure> {
+        match target {
+            RevocationTarget::Token { issuer: None, .. } if !self.one_name_space => {
+                Err(RevocationFailure::IssuerNeeded)
+            }
+            RevocationTarget::Token {
+                issuer: Some(issuer),
+                ..
+            } if !self.issuers.iter().any(|known| **known == **issuer) => {
+                Err(RevocationFailure::UnknownIssuer)
+            }
+            target if self.sessions.revocations_full(target) => Err(RevocationFailure::Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// After that no token that was issued up to now is good. The whole second counts.
+    fn end_of_all(&self, now_ms: u64) -> Option<u64> {
+        let life = self.longest_life?;
+        let end = now_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        Some(end.div_ceil(1000) + 1)
+    }
+}
+
+impl TokenRevoker for RevocationRequests {
+    fn revoke(
+        &self,
+        target: RevocationTarget,
+        until: Option<u64>,
+    ) -> Pin<Box<dyn Future<Output = Result<RevocationDone, RevocationFailure>> + Send + '_>> {
+        Box::pin(async move {
+            self.check(&target)?;
+            let now_ms = clock::wall_ms();
+            let until = until.or_else(|| self.end_of_all(now_ms));
+            // What is written is all that is known: the record replaces the one before it.
+            let merged = (self.sessions).revoke(&target, Revocation::requested(now_ms, until));
+            let topic = self.topics.revocations();
+            let written = topic.map(|topic| {
+                let (key, value) = (target.to_string(), merged.to_json());
+                self.topics.write(topic, &key, Some(&value))
+            });
+            let connections = self.sessions.end_revoked(&target).await;
+            let everywhere = written.is_some();
+            if let Some(written) = written {
+                let written = written.await;
+                events::tokens_revoked(connections, written.is_ok());
+                written.map_err(|error| RevocationFailure::NotWritten(error.to_string()))?;
+            } else {
+                events::tokens_revoked(connections, false);
+            }
+            Ok(RevocationDone {
+                until: merged.until,
+                everywhere,
+                connections,
+            })
+        })
+    }
+}

@@ -1,0 +1,325 @@
+//! `POST /api/revocations`: revoked tokens are refused and their connections closed, on every instance that reads the topic.
+
+use std::time::{Duration, Instant};
+
+use fleetcast::clock;
+use serde_json::{Value, json};
+
+use crate::api::{ask, assert_problem};
+use crate::harness::{Client, Kafka, TestApp, auth, eventually, record, token};
+
+/// What is promised at the 99th percentile, and what a loaded machine may add.
+const SILENCE: Duration = Duration::from_secs(2);
+
+async fn revoke(app: &TestApp, body: Value) -> Value {
+    let answer = ask(app, "POST", "/api/revocations", Some(&body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+/// What comes of a CONNECT with this token.
+async fn connect(app: &TestApp, auth: &Value) -> Result<Value, String> {
+    let mut client = Client::open(app.public).await;
+    client.try_enter("/", auth).await
+}
+
+/// The transport is closed, which has stock clients reconnect and learn the reason.
+async fn is_closed(client: &mut Client) {
+    let begin = Instant::now();
+    let late: Vec<_> = client.read_to_end().await;
+    assert!(
+        late.iter().all(|event| event.name == "cursor"),
+        "nothing is sent any more: {late:?}"
+    );
+    assert!(begin.elapsed() < SILENCE + Duration::from_secs(5));
+}
+
+/// A token that says when it was issued, and its id.
+fn issued(user: &str, seconds_ago: u64, jti: &str) -> Value {
+    let iat = clock::wall_ms() / 1000 - seconds_ago;
+    json!({ "token": token(json!({
+        "sub": user, "organization_id": "o1", "roles": ["dispatcher"], "iat": iat, "jti": jti,
+    })) })
+}
+
+#[tokio::test]
+async fn h6_without_the_topic_a_revocation_holds_on_this_instance_and_the_answer_says_so() {
+    let kafka = Kafka::mock(&[("incident", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut ann = Client::connect(app.public, &auth("ann", "o1", &[])).await;
+    let mut bob = Client::connect(app.public, &auth("bob", "o1", &[])).await;
+    let answer = revoke(&app, json!({ "organization_id": "o1", "user_id": "ann" })).await;
+    assert_eq!(
+        answer,
+        json!({
+            "revoked": { "organization_id": "o1", "user_id": "ann" },
+            "until": null, "scope": "instance", "connections": 1,
+        })
+    );
+    is_closed(&mut ann).await;
+    let refused = connect(&app, &auth("ann", "o1", &[])).await;
+    assert_eq!(refused, Err("token_revoked".to_owned()));
+    // Of another organisation it is another person.
+    assert!(connect(&app, &auth("ann", "o2", &[])).await.is_ok());
+    kafka
+        .produce(
+            "incident",
+            record("incident_created", "o1", &json!({ "id": 1 })),
+        )
+        .await;
+    bob.expect("incident_created").await;
+
+    // One token, and not the other of the same user; one that is issued afterwards is good.
+    let (old, older) = (issued("cid", 9, "t1"), issued("cid", 10, "t2"));
+    let mut kept = Client::connect(app.public, &older).await;
+    let answer = revoke(
+        &app,
+        json!({ "jti": "t1", "until": "2099-01-01T00:00:00Z" }),
+    )
+    .await;
+    assert_eq!(answer["until"], "2099-01-01T00:00:00.000Z");
+    assert_eq!(connect(&app, &old).await, Err("token_revoked".to_owned()));
+    assert!(connect(&app, &older).await.is_ok());
+    kept.command("rooms", &json!({})).await;
+    revoke(&app, json!({ "organization_id": "o1" })).await;
+    is_closed(&mut kept).await;
+    is_closed(&mut bob).await;
+    eventually("a later token is good", async || {
+        connect(&app, &issued("cid", 0, "t3")).await.ok()
+    })
+    .await;
+
+    for wrong in [
+        json!({}),
+        json!({ "user_id": "ann" }),
+        json!({ "organization_id": "o1", "until": 1 }),
+        json!({ "organization_id": "o1", "until": "yesterday" }),
+        json!({ "organization_id": "o1", "users": [] }),
+        json!({ "jti": "t1", "issuer": "https://stranger.example" }),
+    ] {
+        let answer = ask(&app, "POST", "/api/revocations", Some(&wrong)).await;
+        assert_problem(&answer, 400, "bad_request");
+    }
+    let metrics = app.metrics().await;
+    assert_eq!(metrics.value("fleetcast_revocations"), 3);
+    let refused = r#"fleetcast_refused_total{reason="token_revoked"}"#;
+    assert!(metrics.value(refused) >= 2);
+}
+
+async fn carried_by_the_topic(kafka: Kafka) {
+    let topic = kafka.topic("revoked");
+    let settings = [("REVOCATIONS_TOPIC", topic.as_str())];
+    let first = TestApp::start_with(&kafka, &settings).await;
+    let second = TestApp::start_with(&kafka, &settings).await;
+    let mut here = Client::connect(first.public, &auth("ann", "o1", &[])).await;
+    let mut there = Client::connect(second.public, &auth("ann", "o1", &[])).await;
+    let mut bob = Client::connect(second.public, &auth("bob", "o1", &[])).await;
+    let begin = Instant::now();
+    let answer = revoke(&first, json!({ "organization_id": "o1", "user_id": "ann" })).await;
+    assert_eq!(
+        (&answer["scope"], &answer["connections"]),
+        (&json!("fleet"), &json!(1))
+    );
+    is_closed(&mut here).await;
+    is_closed(&mut there).await;
+    // 2 s, and what a loaded machine may add.
+    assert!(begin.elapsed() < SILENCE + Duration::from_secs(5));
+    for app in [&first, &second] {
+        let refused = connect(app, &auth("ann", "o1", &[])).await;
+        assert_eq!(refused, Err("token_revoked".to_owned()));
+    }
+    bob.command("rooms", &json!({})).await;
+
+    // An instance that starts later knows before it is ready.
+    first.stop();
+    let third = TestApp::start_with(&kafka, &settings).await;
+    let refused = connect(&third, &auth("ann", "o1", &[])).await;
+    assert_eq!(refused, Err("token_revoked".to_owned()));
+    let ready = third.get("/ready").await.json();
+    assert_eq!(ready["components"]["revocations"]["status"], "ok");
+
+    // What an operator writes by hand: broken records change nothing, a tombstone restores.
+    kafka
+        .produce_keyed(
+            "revoked",
+            "user/o1/bob",
+            r#"{"v":2,"issued_until":9999999999}"#,
+        )
+        .await;
+    kafka.produce_keyed("revoked", "nonsense", "{}").await;
+    kafka.produce_tombstone("revoked", "user/o1/ann").await;
+    for app in [&second, &third] {
+        eventually("the revocation is deleted", async || {
+            connect(app, &auth("ann", "o1", &[])).await.ok()
+        })
+        .await;
+        let metrics = app.metrics().await;
+        for (outcome, expected) in [("bad_version", 1), ("bad_key", 1), ("deleted", 1)] {
+            let series = format!(
+                "fleetcast_control_records_total{{kind=\"revocation\",outcome=\"{outcome}\"}}"
+            );
+            assert_eq!(metrics.value(&series), expected, "{outcome}");
+        }
+    }
+    bob.command("rooms", &json!({})).await;
+}
+
+mod h6_the_topic_carries_revocations_to_every_instance_and_over_a_restart {
+    use crate::harness::Kafka;
+
+    #[tokio::test]
+    async fn on_the_mock_broker() {
+        super::carried_by_the_topic(Kafka::mock(&[("revoked", 1)]).await).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "real Kafka"]
+    async fn on_apache_kafka() {
+        let kafka = Kafka::real(&[]).await;
+        kafka
+            .create_with("revoked", &[("cleanup.policy", "compact")])
+            .await;
+        super::carried_by_the_topic(kafka).await;
+    }
+}
+
+/// Two instances are asked at once, and the narrower request is written last: compaction would keep it alone.
+#[tokio::test]
+async fn h6_a_record_that_says_less_than_what_is_known_is_written_again() {
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let topic = kafka.topic("revoked");
+    let app = TestApp::start_with(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    revoke(&app, json!({ "organization_id": "o1", "user_id": "ann" })).await;
+    let narrow = r#"{"v":1,"issued_until":5,"until":10}"#;
+    kafka.produce_keyed("revoked", "user/o1/ann", narrow).await;
+    let applied = r#"fleetcast_control_records_total{kind="revocation",outcome="applied"}"#;
+    eventually(
+        "the own one, the narrow one, and the merged one",
+        async || (app.metrics().await.value(applied) == 3).then_some(()),
+    )
+    .await;
+    let refused = connect(&app, &auth("ann", "o1", &[])).await;
+    assert_eq!(refused, Err("token_revoked".to_owned()));
+}
+
+#[tokio::test]
+async fn h6_without_a_delivery_report_the_answer_is_503_and_this_instance_has_applied_it() {
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let wire = crate::harness::Proxy::to_broker(&kafka.address).await;
+    let (topic, address) = (kafka.topic("revoked"), wire.address.to_string());
+    let settings = [
+        ("REVOCATIONS_TOPIC", topic.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", address.as_str()),
+    ];
+    let app = TestApp::start_with(&kafka, &settings).await;
+    let mut ann = Client::connect(app.public, &auth("ann", "o1", &[])).await;
+    wire.cut();
+    let body = json!({ "organization_id": "o1", "user_id": "ann" });
+    let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
+    assert_problem(&answer, 503, "not_written");
+    loop {
+        // `stale` may have come before.
+        let Some(event) = ann.try_event().await else {
+            break;
+        };
+        assert!(
+            ["stale", "cursor"].contains(&event.name.as_str()),
+            "{event:?}"
+        );
+    }
+    let refused = connect(&app, &auth("ann", "o1", &[])).await;
+    assert_eq!(refused, Err("token_revoked".to_owned()));
+    wire.restore();
+    eventually("asked again", async || {
+        let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn h6_a_topic_that_is_not_there_keeps_the_instance_from_being_ready() {
+    let kafka = Kafka::mock(&[]).await;
+    let topic = kafka.topic("revoked");
+    let app = TestApp::launch(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    eventually("/ready says why", async || {
+        let ready = app.get("/ready").await;
+        let reason = ready.json()["components"]["revocations"]["reason"].clone();
+        let named = reason
+            .as_str()
+            .is_some_and(|why| why.contains("there is no topic"));
+        (named && ready.status == 503).then_some(())
+    })
+    .await;
+    kafka.create_topic("revoked", 1).await;
+    app.ready().await;
+}
+
+/// A topic that deletes by age forgets what is revoked.
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn h6_a_topic_that_is_not_compacted_stops_the_start() {
+    let kafka = Kafka::real(&[]).await;
+    for (name, policy) in [("aged", "delete"), ("both", "compact,delete")] {
+        kafka.create_with(name, &[("cleanup.policy", policy)]).await;
+        let topic = kafka.topic(name);
+        let output = crate::tools::run_beside(
+            &["serve".to_owned()],
+            &[
+                ("HOST", "127.0.0.1"),
+                ("PORT", "0"),
+                ("INTERNAL_PORT", "0"),
+                ("DRAIN_SECONDS", "0"),
+                ("JWT_SECRET", crate::harness::SECRET),
+                ("KAFKA_BOOTSTRAP_SERVERS", &kafka.address),
+                ("KAFKA_TOPIC_PREFIX", kafka.prefix()),
+                ("REVOCATIONS_TOPIC", &topic),
+            ],
+        )
+        .await;
+        let said = crate::tools::out(&output) + &crate::tools::err(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(&format!("{topic} (REVOCATIONS_TOPIC) has cleanup.policy=")),
+            "{said}"
+        );
+        assert!(!said.contains("\"status\":\"ready\""), "{said}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn h6_missing_service_topics_are_made_at_the_start_if_that_is_asked_for() {
+    let kafka = Kafka::real(&[]).await;
+    let (revoked, receipts) = (kafka.topic("revoked"), kafka.topic("receipts"));
+    let settings = [
+        ("KAFKA_CREATE_TOPICS", "true"),
+        ("REVOCATIONS_TOPIC", revoked.as_str()),
+        ("RECEIPTS_TOPIC", receipts.as_str()),
+    ];
+    let first = TestApp::start_with(&kafka, &settings).await;
+    let again = TestApp::start_with(&kafka, &settings).await;
+    assert_eq!(
+        kafka.config("revoked", "cleanup.policy").await.as_deref(),
+        Some("compact")
+    );
+    assert_eq!(
+        kafka.config("receipts", "retention.ms").await.as_deref(),
+        Some("2592000000")
+    );
+    for app in [&first, &again] {
+        let ready = app.get("/ready").await.json();
+        assert_eq!(
+            ready["components"]["revocations"],
+            json!({ "status": "ok" })
+        );
+    }
+    let made = |app: TestApp| {
+        let log = app.stop();
+        let lines = log.iter();
+        lines
+            .filter(|line| line.contains("service topic created"))
+            .count()
+    };
+    assert_eq!((made(first), made(again)), (2, 0));
+}
