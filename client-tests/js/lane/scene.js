@@ -32,6 +32,8 @@ export class Scene {
       RECEIPTS_TOPIC: `${scene.broker.prefix}receipts`,
       PING_INTERVAL: "2",
       PING_TIMEOUT: "8",
+      COMMANDS_PER_SECOND: "0",
+      MAX_CONNECTIONS_PER_USER: "0",
       ...env,
     });
     await scene.#readReceipts();

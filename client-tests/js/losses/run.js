@@ -27,7 +27,9 @@ const PATIENCE = 5_000;
 
 async function run(name, { rounds, repeat }) {
   const broker = await Broker.open();
-  const server = await Server.start(broker);
+  // One user that resumes, and repeats polls, as fast as the wire breaks.
+  const free = { COMMANDS_PER_SECOND: "0", MAX_CONNECTIONS_PER_USER: "0" };
+  const server = await Server.start(broker, free);
   const proxy = await LossyProxy.start(server.url, { rounds, repeat });
   const [command, ...args] = CLIENTS[name];
   const env = { PATH: process.env.PATH, URL: proxy.url, TOKEN: token({ exp: unixNow() + 7200 }) };

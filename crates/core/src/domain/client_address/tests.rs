@@ -10,7 +10,7 @@ fn proxies(text: &str) -> TrustedProxies {
     TrustedProxies::parse(text.split_whitespace()).unwrap()
 }
 
-/// The address that counts for a request of `peer` with these header lines, behind proxies of 10.0.0.0/8 and fd00::/8.
+/// The address that counts for a request of `peer` with these header lines, behind proxies of `10.0.0.0/8` and `fd00::/8`.
 fn seen(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> String {
     let bytes = |lines: &[&str]| -> Vec<Vec<u8>> {
         lines.iter().map(|line| line.as_bytes().to_vec()).collect()
