@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control_topics::BuiltControlTopics;
 use super::demo_people::DemoPeople;
-use super::listener::Listener;
+use super::listener::{Listener, PeerCounts};
 use super::log_reader::{LogReader, LogReaderParts};
 use super::memory::MemoryWatch;
 use super::origins::Origins;
@@ -125,6 +125,7 @@ impl App {
         let connection_events = service_topics::connections(&settings.kafka, &metrics, lifecycle)?;
 
         // What holds for every transport, then the transport.
+        let shared_limits = Arc::new(Limits::new(settings.limits.clone()));
         let sessions = Sessions::new(SessionParts {
             hub: hub.clone(),
             verifier: verifier.clone(),
@@ -142,7 +143,7 @@ impl App {
                 max_connections: settings.sockets.max_connections,
                 max_rooms: settings.sockets.max_rooms,
             },
-            shared_limits: Arc::new(Limits::new(settings.limits.clone())),
+            shared_limits: shared_limits.clone(),
             receipts: keeper,
             connections: (connection_events.as_ref()).map(|reported| reported.reports.clone()),
             metrics: metrics.clone(),
@@ -155,7 +156,7 @@ impl App {
         };
         let engine = socketio::build(handshake, socket_io_settings(&settings));
 
-        let (public, internal) = listeners(&settings, descriptors, &metrics)?;
+        let (public, internal) = listeners(&settings, descriptors, shared_limits, &metrics)?;
         let demo = match demo {
             Some((demo, driver)) => Some(BuiltDemo {
                 people: Arc::new(DemoPeople::new(&demo, &settings.auth, &settings.profile)?),
@@ -208,6 +209,7 @@ fn embedded_broker(settings: &mut Settings) -> anyhow::Result<(Demo, Driver)> {
 fn listeners(
     settings: &Settings,
     descriptors: usize,
+    shared_limits: Arc<Limits>,
     metrics: &Metrics,
 ) -> anyhow::Result<(Listener, Listener)> {
     let (listen, sockets) = (&settings.listen, &settings.sockets);
@@ -216,6 +218,7 @@ fn listeners(
         keep_alive: sockets.keep_alive,
     };
     let mut limits = NetSettings::public(sockets.max_connections, timeouts, descriptors);
+    limits.peers = Some(Arc::new(PeerCounts(shared_limits)));
     if listen.proxy_protocol {
         limits.preambles_from = settings.limits.proxies.clone();
     }

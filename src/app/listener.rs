@@ -1,5 +1,6 @@
 //! A listening socket and the connections that came in by it.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,8 +11,28 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Lifecycle;
-use crate::net::{self, ConnectionTable, NetSettings, Stopping};
+use crate::limits::Limits;
+use crate::net::{self, ConnectionTable, NetSettings, PeerAdmission, PeerLimit, Stopping};
 use crate::telemetry::Metrics;
+
+/// Connections per peer, as the limits have it.
+pub(super) struct PeerCounts(pub(super) Arc<Limits>);
+
+impl PeerLimit for PeerCounts {
+    fn admit(&self, peer: IpAddr) -> PeerAdmission {
+        match self.0.take_peer(peer) {
+            Ok(Some(slot)) => PeerAdmission::Counted(Box::new(slot)),
+            Ok(None) => PeerAdmission::Exempt,
+            Err(_) => PeerAdmission::Refused,
+        }
+    }
+}
+
+impl fmt::Debug for PeerCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerCounts").finish_non_exhaustive()
+    }
+}
 
 pub(super) struct Listener {
     socket: TcpListener,

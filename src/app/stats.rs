@@ -219,6 +219,8 @@ fn show_refusals(metrics: &Metrics, before: &NetStats, now: &NetStats) {
         refused.add(reason, closed(now, label) - closed(before, label));
     }
     refused.add(RejectReason::MaxConnections, now.refused - before.refused);
+    let of_peers = now.refused_peers - before.refused_peers;
+    refused.add(RejectReason::IpLimit, of_peers);
     let accept = now.accept_errors - before.accept_errors;
     refused.add(RejectReason::Accept, accept);
     metrics.errors.add(Component::Net, accept);
@@ -254,6 +256,7 @@ mod tests {
         metrics.refused.increment(RejectReason::MaxConnections);
         let first = NetStats {
             refused: 3,
+            refused_peers: 6,
             accept_errors: 2,
             closed: BTreeMap::from([("header_timeout", 5), ("bad_http", 1), ("peer", 9)]),
             ..NetStats::default()
@@ -267,6 +270,7 @@ mod tests {
         let text = metrics.render();
         for line in [
             r#"fleetcast_refused_total{reason="max_connections"} 5"#,
+            r#"fleetcast_refused_total{reason="ip_limit"} 6"#,
             r#"fleetcast_refused_total{reason="header_timeout"} 5"#,
             r#"fleetcast_refused_total{reason="header_limit"} 7"#,
             r#"fleetcast_refused_total{reason="bad_http"} 1"#,

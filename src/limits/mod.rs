@@ -11,6 +11,7 @@ mod buckets;
 mod counts;
 mod rates;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -50,6 +51,9 @@ const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const REPLAYS_AT_ONCE: NonZeroU32 = NonZeroU32::new(3).unwrap();
 const SECONDS_PER_REPLAY: u32 = 10;
 
+/// TCP connections of an address for each session that it may have: a polling client has three at times.
+const SOCKETS_PER_SESSION: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
 /// A user of an organisation.
 type OwnedUser = (Id, UserId);
 
@@ -57,6 +61,7 @@ pub struct Limits {
     proxies: TrustedProxies,
     loopback_too: bool,
     addresses: Option<Arc<KeyedCounts<AddressBlock>>>,
+    peers: Option<Arc<KeyedCounts<AddressBlock>>>,
     users: Option<Arc<KeyedCounts<OwnedUser>>>,
     organisations: Option<Arc<KeyedCounts<Id>>>,
     handshakes: Option<KeyedBuckets<AddressBlock>>,
@@ -92,6 +97,8 @@ impl Limits {
             proxies: settings.proxies,
             loopback_too: settings.loopback_too,
             addresses: settings.connections_per_address.map(KeyedCounts::new),
+            peers: (settings.connections_per_address)
+                .map(|most| KeyedCounts::new(most.saturating_mul(SOCKETS_PER_SESSION))),
             users: settings.connections_per_user.map(KeyedCounts::new),
             organisations: settings.connections_per_organisation.map(KeyedCounts::new),
             handshakes: handshakes.map(|most| KeyedBuckets::new(quota(most, most))),
@@ -108,8 +115,8 @@ impl Limits {
     /// Whose address a request counts against. `preamble` is what a PROXY preamble of its connection named.
     pub fn client(
         &self,
-        tcp_peer: std::net::IpAddr,
-        preamble: Option<std::net::IpAddr>,
+        tcp_peer: IpAddr,
+        preamble: Option<IpAddr>,
         headers: &HeaderMap,
     ) -> Option<AddressBlock> {
         let lines = |name| -> Vec<&[u8]> {
@@ -161,6 +168,25 @@ impl Limits {
             }
             _ => Ok(()),
         }
+    }
+
+    /// One more TCP connection of this peer, of which no request has come yet. `None`: it is exempt, as proxies are, whose clients
+    /// share their connections.
+    pub fn take_peer(
+        &self,
+        peer: IpAddr,
+    ) -> Result<Option<CountedSlot<AddressBlock>>, RejectReason> {
+        let is_proxy = self.proxies.contains(peer);
+        let client = ClientAddress {
+            address: peer,
+            by_proxy: false,
+        };
+        let block = client.block(self.loopback_too).filter(|_| !is_proxy);
+        let (Some(peers), Some(block)) = (&self.peers, block) else {
+            return Ok(None);
+        };
+        let slot = peers.take(&block);
+        slot.map(Some).ok_or(RejectReason::IpLimit)
     }
 
     /// One more transport of this address.
@@ -263,7 +289,7 @@ mod tests {
     fn a49_a42_an_address_that_fails_too_often_is_refused_and_others_are_not() {
         let limits = Limits::new(LimitSettings::default());
         let [one, other] = [1, 2].map(|last| {
-            let address = std::net::IpAddr::from([192, 0, 2, last]);
+            let address = IpAddr::from([192, 0, 2, last]);
             Some(AddressBlock::from(address))
         });
         let failed = (0..2_000).take_while(|_| limits.failed(one).is_ok());
@@ -311,7 +337,7 @@ mod tests {
             ..LimitSettings::default()
         });
         let free = Limits::new(LimitSettings::default());
-        let address = Some(AddressBlock::from(std::net::IpAddr::from([192, 0, 2, 1])));
+        let address = Some(AddressBlock::from(IpAddr::from([192, 0, 2, 1])));
         for (limits, client) in [(&limited, None), (&free, address)] {
             let slots = [limits.take_address(client), limits.take_address(client)];
             assert!(slots.iter().all(Result::is_ok));

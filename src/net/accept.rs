@@ -18,8 +18,9 @@ use tokio_util::task::TaskTracker;
 use super::NetSettings;
 use super::guard::{ConnectionEnd, Guard};
 use super::head_deadline::HeadDeadline;
+use super::peers::PeerAdmission;
 use super::preamble;
-use super::request::{Entrance, KeepAlive};
+use super::request::{self, Entrance, KeepAlive, ReservedAnswers};
 use super::socket::layered;
 use super::stream::GuardedStream;
 use super::table::ConnectionTable;
@@ -117,17 +118,27 @@ impl Acceptor {
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         self.settings.apply(&socket)?;
         let full = self.table.len() >= self.settings.max_connections;
+        let admission = (self.settings.peers.as_ref())
+            .map_or(PeerAdmission::Exempt, |peers| peers.admit(peer.ip()));
+        let too_many = matches!(admission, PeerAdmission::Refused);
+        let slot = match admission {
+            PeerAdmission::Counted(slot) => Some(slot),
+            PeerAdmission::Exempt | PeerAdmission::Refused => None,
+        };
         let socket = layered(socket);
         let writer = FrameWriter::new(socket.clone(), self.writers.clone());
-        let guard = self.table.insert(peer, writer);
+        let guard = self.table.insert(peer, writer, slot);
         let mut head_timeout = self.settings.header_timeout;
-        if full {
+        if full || too_many {
             head_timeout = head_timeout.min(RESERVE_HEADER_TIMEOUT);
         }
         let preamble = (self.settings.preambles_from.contains(peer.ip())).then(|| socket.clone());
         let idle_timeout = self.settings.keep_alive + KEEP_ALIVE_MARGIN;
         let deadline = HeadDeadline::new(head_timeout, idle_timeout);
         let stream = GuardedStream::new(socket, guard.clone(), self.table.clone(), deadline);
+        if too_many && !full {
+            self.table.count_refused_peer();
+        }
         if full {
             self.table.count_refused();
             self.reserve.retain(|guard| guard.close_reason().is_none());
@@ -146,9 +157,20 @@ impl Acceptor {
                 timeout: self.settings.keep_alive,
                 drain: self.drain.clone(),
             },
-            only: full.then_some(self.settings.reserve_paths),
+            only: (full || too_many).then_some(ReservedAnswers {
+                paths: self.settings.reserve_paths,
+                refusal: if full {
+                    request::full
+                } else {
+                    request::too_many
+                },
+            }),
         };
-        let http = if full { &self.reserve_http } else { &self.http };
+        let http = if full || too_many {
+            &self.reserve_http
+        } else {
+            &self.http
+        };
         let service = service_fn(move |request| entrance.clone().call(request));
         let connection = http
             .serve_connection(TokioIo::new(stream), service)

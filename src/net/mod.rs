@@ -1,6 +1,7 @@
 //! Bytes, no Socket.IO: how TCP connections come in, what is known of each, and how they end.
 //!
 //! - `accept`: the loop; caps, back-off, hyper per connection
+//! - `peers`: how many connections one peer may have
 //! - `preamble`: what a proxy says of its client before the first request
 //! - `request`: what is done to each request before the router sees it
 //! - `stream`: the stream below hyper and the library
@@ -39,6 +40,7 @@ mod lane_flush;
 #[cfg(test)]
 mod memory;
 mod observer;
+mod peers;
 mod preamble;
 mod pump;
 mod request;
@@ -54,6 +56,7 @@ mod writer;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcast_core::domain::client_address::TrustedProxies;
@@ -68,6 +71,7 @@ pub use guard::{ConnectionEnd, Guard};
 pub use lane::{LaneFrame, LaneOffer, RecordObserver, RecordStamp};
 pub use lane_flush::LaneFlush;
 pub use observer::{FrameAnswer, FrameHead, HEAD_BYTES, MESSAGE_HEAD, MOST_INSPECTED, Observer};
+pub use peers::{PeerAdmission, PeerLimit, PeerSlot};
 pub use stream::GuardedStream;
 pub use table::{ConnectionTable, NetStats};
 pub use timed_body::BodyLimits;
@@ -107,6 +111,9 @@ pub struct NetSettings {
     pub max_connections: usize,
     /// Connections on top of `max_connections`. When they are taken, too, the oldest of them is closed.
     pub reserve: usize,
+    /// Connections that one peer may have. `None`: no limit. Beyond it only [`reserve_paths`](Self::reserve_paths) are answered,
+    /// anything else gets 429.
+    pub peers: Option<Arc<dyn PeerLimit>>,
     /// Connections of these proxies begin with a PROXY preamble; those of all others never do.
     pub preambles_from: TrustedProxies,
     /// What is answered over `max_connections`; anything else gets 503 with Retry-After.
@@ -169,6 +176,7 @@ impl NetSettings {
             unsent: UNSENT,
             max_connections: usize::MAX,
             reserve: 0,
+            peers: None,
             preambles_from: TrustedProxies::default(),
             reserve_paths: &[],
         }

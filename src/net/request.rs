@@ -22,6 +22,7 @@ use crate::problem::Problem;
 
 /// Seconds; clients that meet a full server should not all retry at once; stock ones add their own jitter.
 const RETRY_AFTER_SECONDS: u32 = 5;
+const RETRY_AFTER_PEER_SECONDS: u32 = 10;
 
 /// The way from hyper to the router, one per connection.
 #[derive(Clone)]
@@ -30,8 +31,17 @@ pub(super) struct Entrance {
     pub(super) guard: Arc<Guard>,
     pub(super) body: BodyLimits,
     pub(super) keep_alive: KeepAlive,
-    /// The connection is over the cap: only these paths are answered, once.
-    pub(super) only: Option<&'static [&'static str]>,
+    /// The connection is over a cap.
+    pub(super) only: Option<ReservedAnswers>,
+}
+
+/// What a connection over a cap gets, once.
+#[derive(Clone, Copy)]
+pub(super) struct ReservedAnswers {
+    /// These are answered as ever.
+    pub(super) paths: &'static [&'static str],
+    /// Anything else.
+    pub(super) refusal: fn() -> Response<Body>,
 }
 
 /// Whether a connection is kept behind an answer.
@@ -80,7 +90,7 @@ impl Entrance {
         let may_reset = close || !may_keep || is_forwarded(&request);
         self.guard.next_request(may_reset);
         let mut response = match self.only {
-            Some(paths) if !paths.contains(&request.uri().path()) => full(),
+            Some(only) if !only.paths.contains(&request.uri().path()) => (only.refusal)(),
             _ => match websocket_request::refused(request.headers()) {
                 None => {
                     let request = self.own(request);
@@ -155,7 +165,18 @@ fn is_forwarded(request: &Request<Incoming>) -> bool {
         || headers.contains_key("x-forwarded-for")
 }
 
-fn full() -> Response<Body> {
+/// The peer has as many connections as it may have.
+pub(super) fn too_many() -> Response<Body> {
+    let (status, detail) = (
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many connections from this address: try again later",
+    );
+    Problem::new(status, "ip_limit", detail)
+        .retry_after(RETRY_AFTER_PEER_SECONDS)
+        .into_response()
+}
+
+pub(super) fn full() -> Response<Body> {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     Problem::new(status, "max_connections", "too many connections")
         .retry_after(RETRY_AFTER_SECONDS)

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::guard::{ConnectionEnd, Guard};
 use super::lane::RecordObserver;
+use super::peers::PeerSlot;
 use super::writer::{FrameWriter, WriterContext};
 
 /// What a listener has seen since the start. The caller shows it as metrics when it is asked for them.
@@ -19,6 +20,8 @@ pub struct NetStats {
     pub accepted: u64,
     /// Answered 503 because the listener was full, or closed in favour of a later one.
     pub refused: u64,
+    /// Answered 429 because the peer had as many as it may have.
+    pub refused_peers: u64,
     /// Failures of `accept` itself, such as no file descriptor left.
     pub accept_errors: u64,
     /// Calls to the kernel that wrote at least one byte of a frame of the lane.
@@ -29,15 +32,22 @@ pub struct NetStats {
 
 /// The open connections of a listener. A connection is in it exactly as long as its socket is open, also after an upgrade.
 pub struct ConnectionTable {
-    open: Mutex<HashMap<u64, Arc<Guard>>>,
+    open: Mutex<HashMap<u64, OpenConnection>>,
     closed: Mutex<BTreeMap<&'static str, u64>>,
     /// The most that were open at a time, since it was asked for.
     peak: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+    refused_peers: AtomicU64,
     accept_errors: AtomicU64,
     lane_writes: Arc<AtomicU64>,
     records: Arc<dyn RecordObserver>,
+}
+
+struct OpenConnection {
+    guard: Arc<Guard>,
+    /// Held for as long as the socket is open.
+    _slot: Option<PeerSlot>,
 }
 
 impl ConnectionTable {
@@ -49,6 +59,7 @@ impl ConnectionTable {
             peak: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            refused_peers: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
             lane_writes: Arc::default(),
             records,
@@ -66,7 +77,7 @@ impl ConnectionTable {
     /// All that are open now, in no order: idle keep-alive connections, held polls and upgraded ones alike. For the drain,
     /// which shuffles it and kicks one after another.
     pub fn snapshot(&self) -> Vec<Arc<Guard>> {
-        self.open().values().cloned().collect()
+        self.open().values().map(|it| it.guard.clone()).collect()
     }
 
     /// The most connections that were open at a time since the last call, and how many are open now.
@@ -81,6 +92,7 @@ impl ConnectionTable {
             open: self.len(),
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            refused_peers: self.refused_peers.load(Ordering::Relaxed),
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
             lane_writes: self.lane_writes.load(Ordering::Relaxed),
             closed: self
@@ -91,11 +103,20 @@ impl ConnectionTable {
         }
     }
 
-    pub(super) fn insert(&self, tcp_peer: SocketAddr, writer: FrameWriter) -> Arc<Guard> {
+    pub(super) fn insert(
+        &self,
+        tcp_peer: SocketAddr,
+        writer: FrameWriter,
+        slot: Option<PeerSlot>,
+    ) -> Arc<Guard> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
         let guard = Arc::new(Guard::new(id, tcp_peer, writer));
         let mut open = self.open();
-        open.insert(id, guard.clone());
+        let connection = OpenConnection {
+            guard: guard.clone(),
+            _slot: slot,
+        };
+        open.insert(id, connection);
         self.peak.fetch_max(open.len(), Ordering::Relaxed);
         guard
     }
@@ -118,11 +139,15 @@ impl ConnectionTable {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_refused_peer(&self) {
+        self.refused_peers.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn count_accept_error(&self) {
         self.accept_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Guard>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, OpenConnection>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

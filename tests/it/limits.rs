@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
@@ -101,6 +102,57 @@ async fn a08_more_connections_of_one_address_get_429_and_others_are_served() {
             }
         }
         (status == 200).then_some(())
+    })
+    .await;
+}
+
+/// A connection that has been answered once and stays open.
+async fn idle(app: &TestApp, source: [u8; 4]) -> (TcpStream, String) {
+    let mut stream = connect_from(source, app.public).await;
+    let request = b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut head = vec![0; 4096];
+    let read = timeout(SOON, stream.read(&mut head)).await.unwrap();
+    let head = String::from_utf8_lossy(&head[..read.unwrap()]).into_owned();
+    (stream, head)
+}
+
+#[tokio::test]
+async fn a08_tcp_connections_of_one_address_are_limited_too_and_probes_are_answered() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let more = limited("MAX_CONNECTIONS_PER_ADDRESS", "5");
+    let app = TestApp::launch(&kafka, &more).await;
+    eventually("it is ready", async || {
+        let answer = crate::harness::request(app.internal, "GET", "/ready", &[], "").await;
+        (answer.ok()?.status == 200).then_some(())
+    })
+    .await;
+    let mut kept = Vec::new();
+    while kept.len() < 20 {
+        let (stream, head) = idle(&app, ONE).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{}: {head}", kept.len());
+        kept.push(stream);
+    }
+    let (_, head) = idle(&app, ONE).await;
+    assert!(head.starts_with("HTTP/1.1 429"), "{head}");
+    assert!(head.contains("retry-after: 10"), "{head}");
+    let answer = open(&app, ONE, &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (429, &json!("ip_limit"))
+    );
+    let stream = connect_from(ONE, app.public).await;
+    let probe = request_over(stream, "GET", "/ready", &[], "").await;
+    assert_eq!(probe.unwrap().status, 200);
+    is_served(&app, &kafka, NEIGHBOUR).await;
+    eventually("they are counted", async || {
+        let counted = app.metrics().await.value(&refused("ip_limit"));
+        (counted >= 2).then_some(())
+    })
+    .await;
+    drop(kept);
+    eventually("the address is served again", async || {
+        (open(&app, ONE, &[]).await.status == 200).then_some(())
     })
     .await;
 }

@@ -174,7 +174,7 @@ pub(super) fn over(socket: Arc<dyn Socket>, deadline: Duration) -> (GuardedStrea
     let table = ConnectionTable::new(crate::telemetry::Metrics::new().delivery_times.clone());
     let context = table.writers(deadline, TaskTracker::new());
     let writer = FrameWriter::new(socket.clone(), context);
-    let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer);
+    let guard = table.insert(SocketAddr::from(([127, 0, 0, 1], 1)), writer, None);
     guard.set_upgraded();
     let stream = GuardedStream::new(socket, guard.clone(), table, HeadDeadline::new(LONG, LONG));
     (stream, guard)

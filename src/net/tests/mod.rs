@@ -47,6 +47,7 @@ fn settings() -> NetSettings {
         unsent: 16 * 1024,
         max_connections: 1000,
         reserve: 2,
+        peers: None,
         preambles_from: TrustedProxies::default(),
         reserve_paths: &["/health", "/ready"],
     }
