@@ -109,7 +109,12 @@ impl PublicRoutes<'_> {
             let (origins, metrics) = (origins.clone(), metrics.clone());
             async move {
                 if origins.load().admit(request.headers()) {
-                    return next.run(request).await;
+                    let is_preflight = request.method() == Method::OPTIONS;
+                    let mut response = next.run(request).await;
+                    if is_preflight && response.status() == StatusCode::OK {
+                        *response.status_mut() = StatusCode::NO_CONTENT;
+                    }
+                    return response;
                 }
                 refuse_origin(&metrics)
             }

@@ -152,6 +152,9 @@ impl Engine {
             return Problem::new(status, code, Reason::Internal.message()).into_response();
         };
         let query = EngineQuery::parse(request.uri().query().unwrap_or_default());
+        if let Some(refusal) = self.refuse(&request, &query) {
+            return refusal;
+        }
         match &query.sid {
             None => self.begin(request, &query, guard).await,
             Some(sid) => {
@@ -193,10 +196,6 @@ impl Engine {
         let carrier = query.websocket.then(|| guard.clone());
         let carried = (guard.peer().ip(), carrier);
         let session = self.open_session(slot, &mut request, query, carried);
-        if request.method() != Method::GET || !query.begins {
-            // The library refuses it, and says why.
-            return self.call(request).await;
-        }
         if query.websocket {
             return self.begin_websocket(request, session, &guard);
         }
@@ -289,13 +288,11 @@ impl Engine {
         if query.websocket {
             return self.upgrade(session, request, guard).await;
         }
-        match *request.method() {
-            Method::GET => {
-                let mark = query.mark.as_deref();
-                self.poll(session, request, mark, &guard).await
-            }
-            Method::POST => self.post(session, request, query.mark.as_deref()).await,
-            _ => self.call(request).await,
+        let mark = query.mark.as_deref();
+        if request.method() == Method::POST {
+            self.post(session, request, mark).await
+        } else {
+            self.poll(session, request, mark, &guard).await
         }
     }
 
@@ -427,7 +424,7 @@ pub(super) fn bad_request() -> Response {
     engine_error("{\"code\":3,\"message\":\"Bad request\"}")
 }
 
-fn engine_error(body: &'static str) -> Response {
+pub(super) fn engine_error(body: &'static str) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,

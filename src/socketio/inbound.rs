@@ -108,10 +108,37 @@ pub(super) const MAX_NAMESPACE: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
+
     use super::*;
 
     fn checked(body: &str) -> Result<usize, PayloadDefect> {
         check(&Bytes::from(body.to_owned()), 100)
+    }
+
+    proptest::proptest! {
+        /// Packets in the form of those that the parsers look at, and any bytes.
+        #[test]
+        fn any_payload_is_read_and_what_the_library_gets_of_it_stays_as_it_is(
+            packets in proptest::collection::vec(
+                proptest::prop_oneof![
+                    "(4[0-6]|[0-6b])([0-9]{0,3}-?)(/[a-z]{0,5},?)?[0-9]{0,4}(\\[\"\\PC{0,6}\"?,?.{0,9}\\]?)?",
+                    ".{0,20}",
+                ].prop_map(String::into_bytes),
+                0..6,
+            ),
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        ) {
+            for body in [packets.join(&SEPARATOR), noise] {
+                if let Ok(count) = check(&Bytes::from(body.clone()), 100) {
+                    proptest::prop_assert_eq!(count, super::packets(&body).count());
+                }
+                if let Some(legible) = legible_payload(&body) {
+                    proptest::prop_assert_eq!(super::packets(&legible).count(), super::packets(&body).count());
+                    proptest::prop_assert_eq!(legible_payload(&legible), None);
+                }
+            }
+        }
     }
 
     #[test]

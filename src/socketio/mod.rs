@@ -12,6 +12,7 @@
 //! Nothing of socketioxide leaves this module.
 
 mod backlog;
+mod bad_requests;
 mod encode;
 mod engine;
 mod engine_session;

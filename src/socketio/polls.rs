@@ -1,7 +1,7 @@
 //! The requests of a polling session: each poll is answered, and each post accepted, once however often it is repeated.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, StatusCode, header};
@@ -118,6 +118,20 @@ impl Engine {
         request: Request<Body>,
         mark: Option<&str>,
     ) -> Response {
+        let under_way = match &session.polling {
+            Some(polling) => polling.last_post.begin(mark),
+            None => return bad_request(),
+        };
+        // Two at once: which one came first cannot be known, and the library would mix their packets. No stock client does it.
+        let Some(nth) = under_way else {
+            session.close(CloseReason::Protocol);
+            return bad_request();
+        };
+        // Also when the request is dropped, because its connection has ended.
+        let _under_way = PostUnderWay {
+            session: session.clone(),
+            nth,
+        };
         let (most, packet) = (self.settings.max_payload, self.settings.max_packet);
         let payload = match inbound::read(request, most, packet).await {
             Ok(payload) => payload,
@@ -132,6 +146,10 @@ impl Engine {
                 return bad_request();
             }
         };
+        // Another one has come meanwhile.
+        if session.is_closed() {
+            return unknown_session();
+        }
         if !session.payload_came(payload.packets, payload.acknowledgements) {
             return too_many();
         }
@@ -182,17 +200,66 @@ fn taken_over() -> Response {
     response
 }
 
-/// The last post of a session that was accepted.
+/// The last post of a session that was accepted, and the one that is under way.
 #[derive(Default)]
-pub(super) struct LastPost(Mutex<Option<u64>>);
+pub(super) struct LastPost(Mutex<PostState>);
+
+#[derive(Default)]
+struct PostState {
+    /// A digest.
+    accepted: Option<u64>,
+    /// Its number, and a digest of its `t`.
+    under_way: Option<(u32, Option<u64>)>,
+    begun: u32,
+}
 
 impl LastPost {
     fn is(&self, digest: u64) -> bool {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(digest)
+        self.lock().accepted == Some(digest)
     }
 
     fn set(&self, digest: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+        self.lock().accepted = Some(digest);
+    }
+
+    /// A post begins, and gets a number. `None`: another one is under way. (One with the same `t` is the same again: the connection
+    /// of the first has broken somewhere.)
+    fn begin(&self, mark: Option<&str>) -> Option<u32> {
+        let mark = mark.map(|mark| digest(mark, &Bytes::new()));
+        let mut state = self.lock();
+        let may_begin = match state.under_way {
+            Some((_, before)) => before.is_some() && before == mark,
+            None => true,
+        };
+        if !may_begin {
+            return None;
+        }
+        state.begun = state.begun.wrapping_add(1);
+        let nth = state.begun;
+        state.under_way = Some((nth, mark));
+        Some(nth)
+    }
+
+    fn end(&self, nth: u32) {
+        self.lock().under_way.take_if(|(of, _)| *of == nth);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PostState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A post from its head to its answer.
+struct PostUnderWay {
+    session: Arc<EngineSession>,
+    nth: u32,
+}
+
+impl Drop for PostUnderWay {
+    fn drop(&mut self) {
+        if let Some(polling) = &self.session.polling {
+            polling.last_post.end(self.nth);
+        }
     }
 }
 
@@ -202,4 +269,25 @@ fn digest(mark: &str, body: &Bytes) -> u64 {
     mark.hash(&mut hasher);
     body.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a29_posts_of_a_session_come_one_after_the_other() {
+        let posts = LastPost::default();
+        let first = posts.begin(None).expect("the first");
+        assert_eq!((posts.begin(None), posts.begin(Some("a"))), (None, None));
+        posts.end(first);
+        let first = posts.begin(Some("a")).expect("none is under way");
+        assert_eq!((posts.begin(None), posts.begin(Some("b"))), (None, None));
+        let again = posts.begin(Some("a")).expect("the same again");
+        // The one before it is given up, and does not end it.
+        posts.end(first);
+        assert_eq!(posts.begin(Some("b")), None);
+        posts.end(again);
+        assert!(posts.begin(Some("b")).is_some());
+    }
 }

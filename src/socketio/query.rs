@@ -14,12 +14,23 @@ const COARSE_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
 pub(super) struct EngineQuery {
     pub(super) sid: Option<String>,
     pub(super) websocket: bool,
-    /// The library would begin a session with it: protocol 4, and a transport that it knows.
-    pub(super) begins: bool,
+    /// `None`: it is of protocol 4, and of a transport that the library knows.
+    pub(super) defect: Option<QueryDefect>,
     /// `?token=`, percent-decoded.
     pub(super) token: Option<String>,
     /// `?t=` as it is, if it is of a kind that is different in each request.
     pub(super) mark: Option<String>,
+}
+
+/// What no client of Engine.IO asks for. Of a parameter that is repeated a proxy or a log may read another one than we do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueryDefect {
+    /// `transport` is missing, unknown or repeated.
+    Transport,
+    /// `EIO` is missing, repeated or not 4.
+    Version,
+    /// `sid` is repeated.
+    Session,
 }
 
 impl EngineQuery {
@@ -32,11 +43,25 @@ impl EngineQuery {
         // The library reads up to the next `=`, and what it takes for a WebSocket must be one here.
         let up_to_equals = |name: &str| value(name).and_then(|text| text.split('=').next());
         let transport = up_to_equals("transport");
+        let is_repeated = |name: &str| {
+            let is_it = |pair: &&str| {
+                let rest = pair.strip_prefix(name);
+                rest.is_some_and(|rest| rest.starts_with('='))
+            };
+            query.split('&').filter(is_it).nth(1).is_some()
+        };
+        let defect = if up_to_equals("EIO") != Some("4") || is_repeated("EIO") {
+            Some(QueryDefect::Version)
+        } else if ![Some(WEBSOCKET), Some(POLLING)].contains(&transport) || is_repeated("transport")
+        {
+            Some(QueryDefect::Transport)
+        } else {
+            is_repeated("sid").then_some(QueryDefect::Session)
+        };
         Self {
             sid: value("sid").map(str::to_owned),
             websocket: transport == Some(WEBSOCKET),
-            begins: up_to_equals("EIO") == Some("4")
-                && [Some(WEBSOCKET), Some(POLLING)].contains(&transport),
+            defect,
             token: value("token").map(percent_decode),
             mark: value("t").filter(|mark| is_mark(mark)).map(str::to_owned),
         }
@@ -79,18 +104,48 @@ mod tests {
     }
 
     #[test]
-    fn session_begins_with_protocol_4_and_a_known_transport() {
+    fn a32_session_begins_with_protocol_4_and_a_known_transport_each_named_once() {
+        use QueryDefect::{Session, Transport, Version};
         for (query, expected) in [
-            ("EIO=4&transport=polling", true),
-            ("t=1&transport=websocket=x&EIO=4=3", true),
-            ("EIO=3&transport=polling", false),
-            ("EIO=3&transport=polling&EIO=4", false),
-            ("EIO=4&transport=webtransport", false),
-            ("EIO=4", false),
-            ("transport=polling", false),
-            ("", false),
+            ("EIO=4&transport=polling", None),
+            ("t=1&transport=websocket=x&EIO=4=3", None),
+            ("EIO=4&transport=polling&t=1&t=2&token=a&token=b", None),
+            ("EIO=4&transport=polling&sid=a&xsid=b", None),
+            ("EIO=3&transport=polling", Some(Version)),
+            ("EIO=3&transport=polling&EIO=4", Some(Version)),
+            ("EIO=4&transport=polling&EIO=4", Some(Version)),
+            ("transport=polling", Some(Version)),
+            ("", Some(Version)),
+            ("EIO=4&transport=webtransport", Some(Transport)),
+            ("EIO=4&transport=polling&transport=", Some(Transport)),
+            ("EIO=4&transport=polling&transport=polling", Some(Transport)),
+            ("EIO=4", Some(Transport)),
+            ("EIO=4&transport=polling&sid=a&sid=a", Some(Session)),
+            ("EIO=4&sid=&transport=websocket&sid=a", Some(Session)),
         ] {
-            assert_eq!(EngineQuery::parse(query).begins, expected, "{query}");
+            assert_eq!(EngineQuery::parse(query).defect, expected, "{query}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Of anything that can stand in a target, and of much that looks like a query.
+        #[test]
+        fn any_query_is_parsed_and_only_good_ones_pass(
+            query in "((EIO|transport|sid|t|token|x|)(=|)(4|3|polling|websocket|%[0-9a-f]{0,2}|[!-~]{0,9}|\\PC{0,3})&?){0,9}"
+        ) {
+            let parsed = EngineQuery::parse(&query);
+            let named = |name: &str| {
+                let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+                let values = pairs.filter(|(found, _)| *found == name);
+                values.map(|(_, value)| value.split('=').next().unwrap()).collect::<Vec<_>>()
+            };
+            let is_good = named("EIO") == ["4"]
+                && (named("transport") == [POLLING] || named("transport") == [WEBSOCKET])
+                && named("sid").len() < 2;
+            proptest::prop_assert_eq!(parsed.defect.is_none(), is_good);
+            proptest::prop_assert_eq!(parsed.sid.is_some(), !named("sid").is_empty());
+            let masked = EngineQuery::without_token(&query);
+            proptest::prop_assert!(EngineQuery::parse(&masked).token.is_none());
         }
     }
 

@@ -248,6 +248,41 @@ async fn a_field_that_counts_is_named_by_its_own_error() {
     assert_eq!(welcome.args[0]["data"]["resume"], "resync");
 }
 
+/// Nothing is remembered of an acknowledged id.
+#[tokio::test]
+async fn a76_acknowledgements_of_many_distinct_ids_are_answered_and_take_no_memory() {
+    const ROUNDS: usize = 150;
+    const AT_ONCE: usize = 100;
+    let kafka = Kafka::mock(&[]).await;
+    let unlimited = [("COMMANDS_PER_SECOND", "0")];
+    let app = TestApp::start_with(&kafka, &unlimited).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+    let mut after_warm_up = 0;
+    for round in 0..ROUNDS {
+        for nth in 0..AT_ONCE {
+            let of = format!("{round:0>120}-{nth:0>120}");
+            client
+                .send(&format!("42{nth}[\"ack\",{{\"id\":\"{of}\"}}]"))
+                .await;
+        }
+        for nth in 0..AT_ONCE {
+            match client.packet().await {
+                Some(Packet::Ack { id, answer, .. }) => {
+                    let got = (id, answer["success"].clone());
+                    assert_eq!(got, (nth as u64, true.into()), "{answer}");
+                }
+                other => panic!("{round}: {other:?}"),
+            }
+        }
+        if round == ROUNDS / 5 {
+            after_warm_up = app.resident();
+        }
+    }
+    // All of the ids that came since are 3 MB.
+    let grown = app.resident().saturating_sub(after_warm_up);
+    assert!(grown < 2 << 20, "{grown} bytes");
+}
+
 /// Its packets get a few bytes longer before the library reads them.
 #[tokio::test]
 async fn a_payload_that_gets_too_long_is_not_accepted_as_an_empty_one() {

@@ -52,6 +52,7 @@ mod observability;
 mod odd_records;
 mod odd_tokens;
 mod order;
+mod overlapping_posts;
 mod polling;
 mod polling_repeats;
 mod polling_tcp;

@@ -77,6 +77,32 @@ for (const [name, payload] of Object.entries({
   });
 }
 
+test("a76_ack_with_markup_and_a_large_note_is_a_receipt_of_its_id_as_text_with_the_callers_identity", async () => {
+  const client = await fleet.server.connect({ token: { sub: "u76", organization_id: "o76" } });
+  const id = "o1/incident/0/1<script>alert(1)</script>\u0000\"'";
+  const answer = await client.ask("ack", {
+    id,
+    event: "<b>incident</b>",
+    note: `<script>${"x".repeat(60_000)}</script>`,
+    kind: "received",
+    connection_id: "c-0",
+    timestamp: "1970-01-01T00:00:00Z",
+    ["__proto__"]: { user_id: "u1" },
+    constructor: { organization_id: "o1" },
+  });
+  assert.equal(answer.success, true, JSON.stringify(answer));
+  const { key, ...found } = await receipt(({ user_id }) => user_id === "u76");
+  assert.equal(key, "o76");
+  assert.deepEqual(
+    Object.keys(found).sort(),
+    ["connection_id", "event", "id", "kind", "organization_id", "timestamp", "user_id"],
+    "nothing else of what was sent",
+  );
+  assert.deepEqual([found.id, found.kind, found.organization_id], [id, "ack", "o76"]);
+  assert.match(found.connection_id, /^c-[0-9a-f]{16}$/);
+  assert.ok(Date.parse(found.timestamp) > Date.now() - 60_000);
+});
+
 test("s4_18_alert_created_asks_for_an_acknowledgement_and_a_cursor_follows", async () => {
   const client = await fleet.server.connect({ token: { sub: "u8" } });
   client.socket.on("alert_created", (...args) => args.at(-1)("seen"));
