@@ -224,7 +224,9 @@ impl Session {
             }
             let held = hub.rooms(key);
             let new = wanted.iter().filter(|room| !held.contains(room)).count();
-            if new > 0 && held.len() + new > most {
+            // A client that does not read is not notified of what it lost, and that is kept for it.
+            let unread = hub.revoked_rooms(key);
+            if new > 0 && (held.len() + new > most || unread > most) {
                 return Err(Failure::from(Reason::TooManyRooms));
             }
             let mut keys = 0;

@@ -248,3 +248,29 @@ async fn a_token_that_comes_after_the_end_of_the_one_before_is_too_late() {
     };
     assert!(answer.failure().is_some(), "it has ended");
 }
+
+/// What a client has lost is kept until it is notified. One that does not read may lose no more than its share.
+#[tokio::test]
+async fn a52_a_client_that_does_not_read_cannot_have_lost_rooms_pile_up() {
+    const MAX_ROOMS: usize = 200;
+    let server = TestServer::start(10).await;
+    let wide = lasting(600, dispatcher());
+    let narrow = lasting(600, Grant::default());
+    let memory = MemoryTransport::connect(&server.sessions, request(wide.clone()), 1);
+    let (client, _) = memory.await.expect("accepted");
+    client.receive(1).await;
+    let mut refused = false;
+    for round in 0..20 {
+        refresh(&client, &wide);
+        let rooms: Vec<String> = (0..MAX_ROOMS)
+            .map(|nth| format!("channel:{round}-{nth}"))
+            .collect();
+        let (answer, _) = execute(&client, "subscribe", &json!({ "rooms": rooms }));
+        refused |= answer["error"]["reason"] == json!("too_many_rooms");
+        refresh(&client, &narrow);
+    }
+    assert!(refused);
+    let key = client.session.key().expect("it is connected");
+    let pending = (server.sessions.hub()).with(|hub, _| hub.revoked_rooms(key));
+    assert!(pending <= 3 * MAX_ROOMS, "{pending}");
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Connection, ConnectionState, Control, Details, Lag, Schedule};
+use super::{Connection, ConnectionState, Control, Details, Lag, RevokedRooms, Schedule};
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
 use crate::domain::protocol::{ResyncReason, RevokeReason};
@@ -66,7 +66,7 @@ impl<O: Outlet> Hub<O> {
         let details = Details {
             organisation,
             rooms,
-            revoked: Vec::new(),
+            revoked: RevokedRooms::default(),
             controls,
             last,
             live_from: head,
@@ -110,6 +110,10 @@ impl<O: Outlet> Hub<O> {
             ConnectionState::Live => false,
         };
         let room = log.join(room, key);
+        if let Some(reason) = connection.details.revoked.joined_again(&room) {
+            let controls = &mut connection.details.controls;
+            controls.retain(|control| *control != Control::Revoked(reason));
+        }
         connection.details.rooms.push(room);
         if overtaken {
             // Whether the room had something between the connection's position and the window is no longer known.
@@ -177,9 +181,7 @@ impl<O: Outlet> Hub<O> {
             }
             count += 1;
             let revoked = &mut self.connections[key].details.revoked;
-            if !revoked.contains(room) {
-                revoked.push(room.clone());
-            }
+            revoked.add(reason, room.clone());
         }
         if count > 0 {
             self.control(key, Control::Revoked(reason), now);
@@ -205,6 +207,12 @@ impl<O: Outlet> Hub<O> {
         self.connections
             .get(key)
             .map_or(&[], |connection| &connection.details.rooms)
+    }
+
+    /// How many rooms the connection has lost without having been notified of it.
+    pub fn revoked_rooms(&self, key: ConnectionKey) -> usize {
+        let connection = self.connections.get(key);
+        connection.map_or(0, |connection| connection.details.revoked.len())
     }
 
     /// Whether the connection is fed from the window, because it could not keep up or is being resumed. `None`: there is no such

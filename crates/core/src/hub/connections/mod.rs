@@ -1,11 +1,12 @@
 //! Connections: which rooms each holds, and whether it is offered what is appended or fed from the window.
 //!
 //! [`members`] is how they come, join, leave and go; [`resume`] judges the cursors that they come with; [`visits`] brings them what
-//! concerns all of them, and [`resyncs`] sees to it that a resync for all comes before anything else.
+//! concerns all of them, and [`resyncs`] sees to it that a resync for all comes before anything else. `revoked`: rooms that it lost.
 
 mod members;
 pub mod resume;
 pub(in crate::hub) mod resyncs;
+mod revoked;
 pub(in crate::hub) mod visits;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::hub::OrganisationKey;
 use crate::hub::delivery::conflate::SentEarly;
 use crate::hub::window::OrganisationLog;
 use resume::Resumption;
+use revoked::RevokedRooms;
 
 pub use members::Start;
 
@@ -42,8 +44,8 @@ pub(in crate::hub) struct Connection<O> {
 pub(in crate::hub) struct Details {
     pub(in crate::hub) organisation: OrganisationKey,
     pub(in crate::hub) rooms: Vec<Room>,
-    /// Rooms that were revoked, until the client is notified. At most as many as it could hold.
-    pub(in crate::hub) revoked: Vec<Room>,
+    /// Until the client is notified.
+    pub(in crate::hub) revoked: RevokedRooms,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(in crate::hub) controls: VecDeque<Control>,
     /// The cursor that was sent last before the connection turned live. Kept up to date while it lags; see
@@ -141,10 +143,13 @@ pub(in crate::hub) enum Control {
 }
 
 impl<O> Connection<O> {
-    /// At most one of each kind is pending: a second cursor or resync says nothing that the first one will not say.
+    /// At most one of each kind is pending, and of revocations one for each reason: a second cursor or resync says nothing that the
+    /// first one will not say.
     pub(in crate::hub) fn push(&mut self, control: Control) {
-        let same =
-            |waiting: &Control| std::mem::discriminant(waiting) == std::mem::discriminant(&control);
+        let same = |waiting: &Control| match (waiting, &control) {
+            (Control::Revoked(reason), Control::Revoked(other)) => reason == other,
+            _ => std::mem::discriminant(waiting) == std::mem::discriminant(&control),
+        };
         if !self.details.controls.iter().any(same) {
             self.details.controls.push_back(control);
         }
@@ -172,16 +177,17 @@ impl<O> Connection<O> {
     }
 
     /// What is pending and stays true after a resync: rooms that were revoked, a token that expires, and that the log cannot be read.
-    pub(in crate::hub) fn kept_on_resync(&self) -> [Option<Control>; 3] {
-        let waiting = |wanted: fn(&Control) -> bool| {
-            let found = self.details.controls.iter().find(|control| wanted(control));
-            found.copied()
+    pub(in crate::hub) fn kept_on_resync(&self) -> Vec<Control> {
+        let stays = |control: &&Control| match control {
+            Control::Revoked(_) | Control::TokenExpiring | Control::Stale => true,
+            Control::Welcome(_) | Control::Resync(_) | Control::Cursor => false,
         };
-        [
-            waiting(|control| matches!(control, Control::Revoked(_))),
-            waiting(|control| matches!(control, Control::TokenExpiring)),
-            waiting(|control| matches!(control, Control::Stale)),
-        ]
+        self.details
+            .controls
+            .iter()
+            .filter(stays)
+            .copied()
+            .collect()
     }
 
     /// Whether this fan-out has not reached the connection by another room. True once for each fan-out.

@@ -42,7 +42,7 @@ impl Turn<'_> {
             }
             None => connection.push(Control::Resync(reason)),
         }
-        for control in kept.into_iter().flatten() {
+        for control in kept {
             connection.push(control);
         }
         if connection.has_incomplete_snapshot() {
@@ -81,7 +81,7 @@ impl Turn<'_> {
                 },
                 Control::Revoked(reason) => ControlItem::Revoked {
                     reason,
-                    rooms: &connection.details.revoked,
+                    rooms: connection.details.revoked.of(reason),
                     cursor: &cursor,
                 },
                 Control::TokenExpiring => ControlItem::TokenExpiring,
@@ -96,8 +96,8 @@ impl Turn<'_> {
                 return Err(Stop::OutletFull);
             }
             connection.details.controls.remove(at);
-            if let Control::Revoked(_) = control {
-                connection.details.revoked.clear();
+            if let Control::Revoked(reason) = control {
+                connection.details.revoked.notified(reason);
             }
             if control != Control::TokenExpiring {
                 connection.details.last = cursor;

@@ -13,6 +13,13 @@ impl Rig {
     }
 }
 
+impl Rig {
+    fn revoke_for(&mut self, reason: RevokeReason, client: &Client, name: &str) {
+        self.hub
+            .revoke(client.key, &[room("o1", name)], reason, self.now);
+    }
+}
+
 fn revoked(names: &[&str]) -> Seen {
     Seen::Revoked(names.iter().map(|&name| name.to_owned()).collect())
 }
@@ -148,4 +155,55 @@ fn a_token_that_is_renewed_in_time_is_not_announced_as_expiring() {
     rig.publish(0, "o1", &["1"]);
     rig.turns();
     assert_eq!(client.read(), [Record(0, 1)]);
+}
+
+#[test]
+fn a_room_that_is_joined_again_before_the_notice_is_not_announced_as_lost() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2"]);
+    client.set_capacity(1);
+    rig.publish(0, "o1", &["2"]);
+    rig.publish(0, "o1", &["2"]);
+    rig.revoke(&client, &["1", "2"]);
+    rig.subscribe(&client, "1");
+    assert_eq!(rig.hub.revoked_rooms(client.key), 1);
+    assert_eq!(client.read(), [Record(0, 0)]);
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(client.read(), [revoked(&["2"])]);
+
+    client.set_capacity(0);
+    rig.revoke(&client, &["1"]);
+    rig.subscribe(&client, "1");
+    assert_eq!(rig.hub.revoked_rooms(client.key), 0);
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    rig.publish(0, "o1", &["1"]);
+    rig.turns();
+    assert_eq!(client.read(), [Record(0, 2)]);
+}
+
+#[test]
+fn rooms_that_were_lost_for_different_reasons_are_announced_by_reason() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2", "3"]);
+    client.set_capacity(0);
+    rig.revoke_for(RevokeReason::Policy, &client, "1");
+    rig.revoke_for(RevokeReason::TokenChanged, &client, "2");
+    rig.revoke_for(RevokeReason::Policy, &client, "3");
+    // A resync keeps both.
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 5,
+    });
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(
+        client.read(),
+        [
+            Seen::Resync(ResyncReason::Gap),
+            revoked(&["1", "3"]),
+            revoked(&["2"])
+        ]
+    );
 }
