@@ -1,10 +1,12 @@
 //! HTTP errors in one shape: `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 /// What an HTTP client receives instead of what it asked for. Never internals, and of what it sent at most the name of a member
 /// or a value that is wrong, cut short.
@@ -17,6 +19,9 @@ pub struct Problem {
     /// Stable, for programs.
     code: &'static str,
     detail: Cow<'static, str>,
+    /// Further members.
+    #[serde(flatten)]
+    more: BTreeMap<&'static str, Value>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
@@ -33,8 +38,23 @@ impl Problem {
             status: status.as_u16(),
             code,
             detail: detail.into(),
+            more: BTreeMap::new(),
             retry_after_seconds: None,
         }
+    }
+
+    /// With a member of its own kind.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.insert(name, value);
+        self
+    }
+
+    /// Says which part of a request it is about.
+    #[must_use]
+    pub fn about(mut self, part: &str) -> Self {
+        self.detail = format!("{part}: {}", self.detail).into();
+        self
     }
 
     /// When the client may try again.

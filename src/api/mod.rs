@@ -1,7 +1,7 @@
 //! HTTP for operators and probes. Everything is asked through [`Probes`], and through what each resource of the API wants: this
 //! module knows none of the parts.
 //!
-//! - `connections`, `rooms`: the resources, one file each: add another with its own `endpoints`, and mount it in `app/start.rs`
+//! - `connections`, `publish`, `rooms`: the resources, one file each: add another with its own `endpoints`, and mount it in `app/start.rs`
 //! - `access`: what the internal API refuses to answer
 //! - `endpoints`: handlers with their OpenAPI document
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
@@ -13,6 +13,7 @@ pub mod connections;
 mod endpoints;
 pub mod extract;
 mod page;
+pub mod publish;
 mod revocations;
 pub mod rooms;
 mod stats;

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use fleetcast_core::domain::id::{Id, UserId};
+use fleetcast_core::domain::publication::Ephemeral;
+use fleetcast_core::domain::published::Message;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::connections::{ConnectionPlace, Connections, Ending, FoundConnection};
+use super::publish::{PublishRules, Publisher, Publishing, Unavailable, WriteReports};
 use super::*;
 use crate::telemetry::Metrics;
 
@@ -34,11 +37,39 @@ impl Connections for NoConnections {
     }
 }
 
+/// There is nothing to write to.
+struct NoLog;
+
+impl Publisher for NoLog {
+    fn rules(&self) -> PublishRules {
+        PublishRules {
+            kinds: BTreeSet::new(),
+            default_organisation: None,
+            max_event_bytes: 1000,
+        }
+    }
+
+    fn write(&self, _: Vec<Message>) -> WriteReports<'_> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn emit(&self, _: Ephemeral) {}
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        Some(Unavailable("there is no log".to_owned()))
+    }
+
+    fn has_too_many_keys(&self) -> bool {
+        false
+    }
+}
+
 /// Everything that the application mounts, over parts that know nothing.
 fn everything() -> Endpoints {
     Endpoints::new()
         .merge(connections::endpoints(Arc::new(NoConnections)))
         .merge(rooms::endpoints(Arc::new(NoConnections)))
+        .merge(publish::endpoints(Publishing::new(Arc::new(NoLog))))
         .merge(revocations(Arc::new(Unused)))
 }
 
@@ -66,6 +97,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("post", "/api/users/{id}/disconnect"),
     ("get", "/api/rooms"),
     ("post", "/api/revocations"),
+    ("post", "/api/publish"),
+    ("post", "/ws/broadcast"),
 ];
 
 fn router() -> Router {

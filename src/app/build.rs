@@ -14,10 +14,12 @@ use super::listener::{Listener, PeerCounts};
 use super::log_reader::{LogReader, LogReaderParts};
 use super::memory::MemoryWatch;
 use super::origins::Origins;
+use super::publisher::LogPublisher;
 use super::ready::Readiness;
 use super::service_topics::{self, ReportedConnections, ServiceTopic};
 use super::stats::EventCounters;
 use super::{Mode, hub_settings, session_rules, topic_keeper};
+use crate::api::publish::Publishing;
 use crate::auth::Verifier;
 use crate::demo::{self, Demo, Driver};
 use crate::lifecycle::Lifecycle;
@@ -51,6 +53,7 @@ pub(super) struct App {
     pub(super) engine: Arc<Engine>,
     pub(super) event_counters: Arc<EventCounters>,
     pub(super) origins: Arc<ArcSwap<Origins>>,
+    pub(super) publishing: Publishing,
     pub(super) public: Listener,
     pub(super) internal: Listener,
     pub(super) demo: Option<BuiltDemo>,
@@ -165,7 +168,9 @@ impl App {
             }),
             None => None,
         };
+        let publisher = LogPublisher::new(&settings, &log, &sessions);
         Ok(Self {
+            publishing: Publishing::new(publisher),
             event_counters: EventCounters::new(&metrics, &settings.profile.routes),
             origins: Arc::new(ArcSwap::from_pointee(Origins::new(&settings.listen))),
             settings,

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::published_topic::{PublishedTopic, REPEATED_WITHIN};
 use super::topic_counters::TopicCounters;
 use crate::kafka::{
     ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, TopicSelection,
@@ -58,12 +59,13 @@ impl LogReader {
             lifecycle,
         } = parts;
         let table = &settings.profile.routes;
-        let routes = Arc::new(Routes::new(table, metrics));
+        let published = PublishedTopic::new(settings, metrics);
+        let routes = Arc::new(Routes::new(table, published, metrics));
         let threads = TaskTracker::new();
         let consumer = LogConsumer {
             settings: consumer(settings, hub),
             role: ConsumerRole::Log,
-            topics: topics(table),
+            topics: topics(table, routes.published.topic()),
             router: routes.clone(),
             metrics: metrics.clone(),
             feed,
@@ -97,7 +99,13 @@ impl LogReader {
     /// Routes by this table from now on: each record by the one before or by this one. Then its topics are read, and no others.
     pub(super) fn reroute(&self, table: &Arc<RouteTable>) {
         self.routes.swap(table);
-        self.handle.set_topics(topics(table));
+        let topics = topics(table, self.routes.published.topic());
+        self.handle.set_topics(topics);
+    }
+
+    /// The topic of what is published over HTTP.
+    pub(super) fn published(&self) -> &PublishedTopic {
+        &self.routes.published
     }
 
     /// Waits until nothing of it talks to a broker any more, at most a few seconds after its `stop`.
@@ -120,13 +128,15 @@ impl LogSource for LogReader {
 /// The profile's table, which a reload swaps, and counters of the topics.
 struct Routes {
     table: ArcSwap<RouteTable>,
+    published: PublishedTopic,
     counters: Mutex<TopicCounters>,
     metrics: Metrics,
 }
 
 impl Routes {
-    fn new(table: &Arc<RouteTable>, metrics: &Metrics) -> Self {
+    fn new(table: &Arc<RouteTable>, published: PublishedTopic, metrics: &Metrics) -> Self {
         Self {
+            published,
             counters: Mutex::new(TopicCounters::new(metrics, table)),
             metrics: metrics.clone(),
             table: ArcSwap::new(table.clone()),
@@ -146,7 +156,11 @@ impl Routes {
 
 impl Router for Routes {
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication> {
-        let routed = self.table.load().route(record, topic);
+        let routed = if self.published.is(topic) {
+            self.published.route(record, topic)
+        } else {
+            self.table.load().route(record, topic)
+        };
         let mut counters = self.counters();
         let counters = counters.of(topic);
         match &routed {
@@ -176,18 +190,25 @@ pub fn client_settings(kafka: &KafkaSettings) -> ConsumerSettings {
 pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettings {
     ConsumerSettings {
         keep: Some(Duration::from_millis(hub.loaded_ms())),
+        // Whether a record repeats another shows by those before it.
+        further: Some((
+            settings.kafka.publish_topic.as_str().into(),
+            REPEATED_WITHIN,
+        )),
         ..client_settings(&settings.kafka)
     }
 }
 
-/// What the profile has the consumer read.
-fn topics(routes: &Arc<RouteTable>) -> TopicSelection {
+/// What the profile has the consumer read, and what is published over HTTP.
+fn topics(routes: &Arc<RouteTable>, published: &Arc<str>) -> TopicSelection {
     let wanted = routes.has_patterns().then(|| {
         let routes = routes.clone();
         Arc::new(move |topic: &str| routes.wants(topic)) as Wants
     });
     TopicSelection {
-        names: routes.topic_groups().map(<[_]>::to_vec).collect(),
+        names: (routes.topic_groups().map(<[_]>::to_vec))
+            .chain([vec![published.clone()]])
+            .collect(),
         wanted,
     }
 }

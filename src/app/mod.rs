@@ -12,6 +12,8 @@ mod origins;
 #[cfg(test)]
 mod page_tests;
 mod public;
+mod published_topic;
+mod publisher;
 mod ready;
 mod reload;
 mod revocations;

@@ -68,6 +68,7 @@ impl App {
             public,
             internal,
             demo,
+            publishing: _,
         } = self;
         verifier.keep(&metrics, lifecycle);
 
@@ -158,6 +159,7 @@ impl App {
             .merge(api::connections::endpoints(directory.clone()))
             .merge(api::rooms::endpoints(directory))
             .merge(api::revocations(Arc::new(revoker)))
+            .merge(api::publish::endpoints(self.publishing.clone()))
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

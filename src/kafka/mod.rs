@@ -89,6 +89,8 @@ pub struct ConsumerSettings {
     pub group_id: String,
     /// Reading starts so long ago; `None`: with the first record that the log has.
     pub keep: Option<Duration>,
+    /// A topic of which reading starts so much longer ago.
+    pub further: Option<(Arc<str>, Duration)>,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub intervals: PollIntervals,
@@ -102,6 +104,7 @@ impl ConsumerSettings {
             group_id: "fleetcast".to_owned(),
             // The window of 5 minutes, and 10 s more.
             keep: Some(Duration::from_secs(310)),
+            further: None,
             mock: false,
             intervals: PollIntervals::default(),
         }

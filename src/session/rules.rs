@@ -26,6 +26,11 @@ pub struct Revoked {
 }
 
 impl Sessions {
+    /// Those that hold now.
+    pub fn rules(&self) -> Arc<SessionRules> {
+        self.rules.load_full()
+    }
+
     /// From now on these rules decide. Connections leave the rooms that the policy does not allow them, and are notified; of all
     /// other rooms they continue to receive events. When this returns, no connection holds a room that is not allowed.
     pub async fn set_rules(&self, rules: SessionRules) -> Revoked {

@@ -114,6 +114,8 @@ pub struct KafkaSettings {
     pub create_topics: bool,
     /// Topics of our own that are in use, by the variables that name them. Full names.
     pub service_topics: BTreeMap<&'static str, String>,
+    /// What is published over HTTP.
+    pub publish_topic: String,
     /// The broker is librdkafka's embedded one, which has quirks.
     pub mock: bool,
 }

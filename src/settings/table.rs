@@ -236,7 +236,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
     ]),
     ("Service topics", &[
         variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes those of the topics below that are set and missing, at the start. Existing ones are not changed. On in the demo."),
-        variable("PUBLISH_TOPIC", Kind::TEXT, Unset, "Events published over HTTP.").ignored(),
+        variable("PUBLISH_TOPIC", Kind::TEXT, Value("fleetcast.publish"), "Events published [over HTTP](api.md#publishing). Read by every instance; while it does not exist, nothing can be published."),
         variable("DEAD_LETTER_TOPIC", Kind::TEXT, Unset, "Dead letters. Unset: they are counted only.").rejected(),
         variable("RECEIPTS_TOPIC", Kind::TEXT, Unset, "Acknowledgements and receipts. Unset: they are counted only."),
         variable("CONNECTIONS_TOPIC", Kind::TEXT, Unset, "Who connects and disconnects. Unset: nothing is written."),

@@ -79,6 +79,8 @@ labels! {
         BadId = "bad_id",
         NoPayload = "no_payload",
         UnknownTopic = "unknown_topic",
+        /// Of the topic for publishing: a retry of what was published before.
+        Duplicate = "duplicate",
     }
 }
 

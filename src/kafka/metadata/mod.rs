@@ -242,7 +242,7 @@ impl MetadataPoller {
             .collect();
         let (by_time, tells_times) = match self.settings.keep {
             Some(keep) if !stop.is_cancelled() => {
-                let by_time = offsets::since(client, &early, beginning(keep), self.timeout)?;
+                let by_time = self.since_beginning(&early, keep)?;
                 let tells_times = self.tells_times(&by_time, &bounds)?;
                 (by_time, tells_times)
             }
@@ -298,9 +298,27 @@ impl MetadataPoller {
         let first = offsets::since(self.client.consumer(), one, 0, self.timeout)?;
         Ok(first.values().all(|offset| *offset >= 0))
     }
+
+    /// Where these partitions are read from, by time.
+    fn since_beginning(
+        &self,
+        places: &[TopicPartition],
+        keep: Duration,
+    ) -> Result<HashMap<TopicPartition, i64>, KafkaError> {
+        let client = self.client.consumer();
+        let Some((topic, longer)) = &self.settings.further else {
+            return offsets::since(client, places, ago(keep), self.timeout);
+        };
+        let (further, others): (Vec<_>, Vec<_>) =
+            (places.iter().cloned()).partition(|(of, _)| of == topic);
+        let mut found = offsets::since(client, &others, ago(keep), self.timeout)?;
+        let earlier = ago(keep.saturating_add(*longer));
+        found.extend(offsets::since(client, &further, earlier, self.timeout)?);
+        Ok(found)
+    }
 }
 
-fn beginning(keep: Duration) -> u64 {
-    let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-    clock::wall_ms().saturating_sub(keep_ms)
+/// Milliseconds since the Unix epoch.
+fn ago(time: Duration) -> u64 {
+    clock::wall_ms().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

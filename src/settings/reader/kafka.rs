@@ -27,6 +27,10 @@ impl SettingsReader {
             connections_topic: service_topics.get("CONNECTIONS_TOPIC").cloned(),
             connections_debounce: self.value("CONNECTIONS_DEBOUNCE", values::duration),
             create_topics: self.value("KAFKA_CREATE_TOPICS", values::boolean),
+            publish_topic: service_topics
+                .get("PUBLISH_TOPIC")
+                .cloned()
+                .unwrap_or_default(),
             service_topics,
             mock: false,
         }

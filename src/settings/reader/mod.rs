@@ -394,6 +394,13 @@ impl SettingsReader {
         for error in errors {
             self.input.wrong("FLEETCAST_PROFILE", error);
         }
+        let published = in_force(&"PUBLISH_TOPIC").or_else(|| self.text("PUBLISH_TOPIC"));
+        if let (Ok(profile), Some(topic)) = (&profile, published)
+            && profile.routes.wants(&topic)
+        {
+            let why = "the profile reads this topic: what is published needs one of its own";
+            self.input.wrong("PUBLISH_TOPIC", why);
+        }
         profile.ok()
     }
 

@@ -110,22 +110,33 @@ fn unused_service_topics_are_made_only_if_set_and_reported() {
             .collect();
         Settings::topics_from_map(&environment).unwrap().2
     };
-    assert_eq!(wanted(&[]), ServiceTopics::default());
+    let published = |name: &str| [("PUBLISH_TOPIC", name.to_owned())];
+    assert_eq!(wanted(&[]).names, published("fleetcast.publish").into());
     let named = wanted(&[
-        ("FLEETCAST_PUBLISH_TOPIC", "fleetcast.publish"),
+        ("FLEETCAST_PUBLISH_TOPIC", "published"),
         ("DEAD_LETTER_TOPIC", "dead"),
         ("RECEIPTS_TOPIC", "receipts"),
     ]);
     let names = [
-        ("PUBLISH_TOPIC", "fleetcast.publish".to_owned()),
+        ("PUBLISH_TOPIC", "published".to_owned()),
         ("DEAD_LETTER_TOPIC", "dead".to_owned()),
         ("RECEIPTS_TOPIC", "receipts".to_owned()),
     ];
     assert_eq!(named.names, names.into());
-    assert_eq!(
-        named.without_effect,
-        ["FLEETCAST_PUBLISH_TOPIC", "DEAD_LETTER_TOPIC"]
-    );
+    assert_eq!(named.without_effect, ["DEAD_LETTER_TOPIC"]);
+}
+
+#[test]
+fn what_is_published_needs_a_topic_that_the_profile_does_not_read() {
+    for (name, topic, expected) in [
+        ("PUBLISH_TOPIC", "incident", "the profile reads this topic"),
+        ("PUBLISH_TOPIC", "a b", "cannot use PUBLISH_TOPIC"),
+    ] {
+        let told = problem(&[(name, topic)]);
+        assert!(told.contains(expected), "{told}");
+    }
+    assert_eq!(good(&[]).kafka.publish_topic, "fleetcast.publish");
+    assert_eq!(good(&[("PUBLISH_TOPIC", "p")]).kafka.publish_topic, "p");
 }
 
 #[test]

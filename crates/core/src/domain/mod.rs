@@ -16,6 +16,7 @@ pub mod percent;
 pub mod policy;
 pub mod protocol;
 pub mod publication;
+pub mod published;
 pub mod record;
 pub mod revocation;
 pub mod room;

@@ -38,6 +38,8 @@ pub enum Skip {
     NoPayload,
     /// The record's topic is none of the profile's.
     UnknownTopic,
+    /// A record of the topic for publishing that repeats one before it.
+    Duplicate,
 }
 
 impl Skip {
@@ -60,6 +62,7 @@ impl Skip {
         Self::BadId,
         Self::NoPayload,
         Self::UnknownTopic,
+        Self::Duplicate,
     ];
 
     /// The metric label; stable.
@@ -83,6 +86,7 @@ impl Skip {
             Self::BadId => "bad_id",
             Self::NoPayload => "no_payload",
             Self::UnknownTopic => "unknown_topic",
+            Self::Duplicate => "duplicate",
         }
     }
 
@@ -91,7 +95,11 @@ impl Skip {
     pub const fn is_poison(self) -> bool {
         !matches!(
             self,
-            Self::Tombstone | Self::NoEvent | Self::UnknownEvent | Self::UnknownTopic
+            Self::Tombstone
+                | Self::NoEvent
+                | Self::UnknownEvent
+                | Self::UnknownTopic
+                | Self::Duplicate
         )
     }
 }

@@ -9,6 +9,12 @@ use super::window::OrganisationLog;
 use super::{Hub, Now};
 use crate::domain::protocol::ResyncReason;
 
+/// Events with a count of their own.
+const MAX_EVENTS: usize = 1_000;
+
+/// All further events. No event can be called so.
+const OTHER: &str = "(other)";
+
 /// What the hub counted since it was made.
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
@@ -34,12 +40,17 @@ pub struct Counts {
 
 impl Counts {
     pub(super) fn delivered(&mut self, event: &Arc<str>, count: u64) {
-        match self.deliveries.get_mut(event) {
-            Some(total) => *total += count,
-            None => {
-                self.deliveries.insert(event.clone(), count);
-            }
+        if let Some(total) = self.deliveries.get_mut(event) {
+            *total += count;
+            return;
         }
+        // A profile names few events, but what is published may have any name.
+        let name = if self.deliveries.len() < MAX_EVENTS {
+            event.clone()
+        } else {
+            Arc::from(OTHER)
+        };
+        *self.deliveries.entry(name).or_default() += count;
     }
 }
 

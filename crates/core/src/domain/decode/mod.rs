@@ -93,7 +93,7 @@ pub(super) fn decode<'a>(
 }
 
 /// Counts brackets outside strings, without recursion. Text that is no JSON may be judged either way.
-fn is_too_deep(value: &[u8]) -> bool {
+pub(super) fn is_too_deep(value: &[u8]) -> bool {
     // `[` and `{` differ in one bit. Nearly every record has fewer brackets than the limit; counting them all at once
     // is many times faster than walking through the strings.
     let brackets = value.iter().filter(|&&byte| byte | 0x20 == b'{').count();
