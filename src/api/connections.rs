@@ -107,7 +107,7 @@ pub struct ConnectionItem {
     pub rooms: usize,
     /// RFC 3339.
     pub connected_at: String,
-    /// Where it comes from: the other end of the TCP connection, or what a proxy's preamble names.
+    /// Where it comes from: the other end of the TCP connection, or the client that a trusted proxy names.
     pub address: Option<String>,
     pub state: ConnectionHealth,
     /// When its token expires, RFC 3339.

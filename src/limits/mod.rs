@@ -112,13 +112,13 @@ impl Limits {
         }
     }
 
-    /// Whose address a request counts against. `preamble` is what a PROXY preamble of its connection named.
+    /// Where a request comes from. `preamble` is what a PROXY preamble of its connection named.
     pub fn client(
         &self,
         tcp_peer: IpAddr,
         preamble: Option<IpAddr>,
         headers: &HeaderMap,
-    ) -> Option<AddressBlock> {
+    ) -> ClientAddress {
         let lines = |name| -> Vec<&[u8]> {
             let lines = headers.get_all(name).iter();
             lines.map(header::HeaderValue::as_bytes).collect()
@@ -129,7 +129,12 @@ impl Limits {
             x_forwarded_for: &lines("x-forwarded-for"),
             forwarded: &lines("forwarded"),
         };
-        ClientAddress::of(&origin, &self.proxies).block(self.loopback_too)
+        ClientAddress::of(&origin, &self.proxies)
+    }
+
+    /// What it counts against; `None`: it is exempt.
+    pub fn block(&self, client: ClientAddress) -> Option<AddressBlock> {
+        client.block(self.loopback_too)
     }
 
     /// This address has shown a token that was rejected, or asked for a session that is not there. An error: it has done so too
@@ -181,7 +186,7 @@ impl Limits {
             address: peer,
             by_proxy: false,
         };
-        let block = client.block(self.loopback_too).filter(|_| !is_proxy);
+        let block = self.block(client).filter(|_| !is_proxy);
         let (Some(peers), Some(block)) = (&self.peers, block) else {
             return Ok(None);
         };

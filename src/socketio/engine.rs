@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use fleetcast_core::domain::client_address::AddressBlock;
+use fleetcast_core::domain::client_address::ClientAddress;
 use fleetcast_core::domain::protocol::Reason;
 use http_body_util::BodyExt;
 use secrecy::SecretString;
@@ -171,8 +171,9 @@ impl Engine {
     async fn unknown(&self, request: Request<Body>, guard: &Guard) -> Response {
         let (metrics, reason) = (self.sessions.metrics(), RejectReason::BadSid);
         events::refused(metrics, reason, "there is no session of this id");
+        let limits = self.sessions.shared_limits();
         let client = self.client(guard, request.headers());
-        if self.sessions.shared_limits().failed(client).is_err() {
+        if limits.failed(limits.block(client)).is_err() {
             let detail = "too many requests for sessions that are not there";
             return Problem::new(StatusCode::TOO_MANY_REQUESTS, reason.as_str(), detail)
                 .retry_after(LIMIT_RETRY_AFTER_SECONDS)
@@ -189,12 +190,13 @@ impl Engine {
         guard: Arc<Guard>,
     ) -> Response {
         let client = self.client(&guard, request.headers());
-        let slot = match self.sessions.admit(client, "at the Engine.IO handshake") {
+        let block = self.sessions.shared_limits().block(client);
+        let slot = match self.sessions.admit(block, "at the Engine.IO handshake") {
             Ok(slot) => slot,
             Err(reason) => return unavailable(reason),
         };
         let carrier = query.websocket.then(|| guard.clone());
-        let carried = (guard.peer().ip(), carrier);
+        let carried = (client.address, carrier);
         let session = self.open_session(slot, &mut request, query, carried);
         if query.websocket {
             return self.begin_websocket(request, session, &guard);
@@ -347,8 +349,8 @@ impl Engine {
         self.lock().all.get(&id)?.upgrade()
     }
 
-    /// What a request counts against.
-    fn client(&self, guard: &Guard, headers: &HeaderMap) -> Option<AddressBlock> {
+    /// Where a request comes from.
+    fn client(&self, guard: &Guard, headers: &HeaderMap) -> ClientAddress {
         let (peer, named) = (guard.tcp_peer(), guard.named_peer());
         let limits = self.sessions.shared_limits();
         limits.client(peer.ip(), named.map(|named| named.ip()), headers)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -223,6 +223,20 @@ async fn a16_h24_only_a_trusted_proxy_names_the_client() {
     assert_eq!(status(ONE, &named("127.0.0.1")).await, 429);
     assert_eq!(status(NEIGHBOUR, &named("192.0.2.3")).await, 200);
     assert_eq!(status(NEIGHBOUR, &named("192.0.2.4")).await, 429);
+    // Operators see the same address.
+    let target = "/api/connections?address=192.0.2.9";
+    let opened = open(&app, ONE, &named("203.0.113.9, 192.0.2.9")).await;
+    let packet: Value = serde_json::from_str(opened.body.strip_prefix('0').unwrap()).unwrap();
+    let session = format!("{OPEN}&sid={}", packet["sid"].as_str().unwrap());
+    let connect = format!("40{}", auth("u9", "o9", &[]));
+    let posted = crate::harness::request(app.public, "POST", &session, &[], &connect).await;
+    assert_eq!(posted.unwrap().status, 200);
+    eventually("it is listed by its address", async || {
+        let listed = crate::harness::request(app.internal, "GET", target, &[], "").await;
+        let listed = listed.unwrap();
+        (listed.status == 200 && listed.body.contains("u9")).then_some(())
+    })
+    .await;
     // Without a proxy it is exempt.
     for _ in 0..3 {
         assert_eq!(status(ONE, &[]).await, 200);

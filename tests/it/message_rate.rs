@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{
-    Client, Kafka, Packet, Polling, SOON, TestApp, auth, eventually, request, transmission,
+    Client, Kafka, Packet, Polling, SOON, TestApp, auth, eventually, record, request, transmission,
 };
 
 const CLOSED: &str = "fleetcast_disconnects_total{reason=\"msg_rate\"}";
@@ -269,28 +269,28 @@ async fn a29_floods_of_packets_by_polling_are_closed_and_others_are_served() {
     neighbour.is_served(&kafka).await;
 }
 
-/// Heartbeats and the acknowledgements of a storm of alerts: more than a burst of packets, each of which was asked for.
+const ALERTS: usize = 2_600;
+const ACKNOWLEDGED: &str = "fleetcast_acknowledgements_total{outcome=\"acknowledged\"}";
+
+async fn produce_alerts(kafka: &Kafka) {
+    let topic = kafka.topic("alert");
+    for piece in 0..ALERTS / 200 {
+        let alert = |number: usize| {
+            let data = json!({ "id": format!("a{piece}-{number}") });
+            (0, record("alert_created", "o1", &data).to_string())
+        };
+        kafka
+            .produce_all(&topic, (0..200).map(alert).collect())
+            .await;
+    }
+}
+
+/// The acknowledgements of a storm of alerts: more than a burst of packets, each of which was asked for.
 #[tokio::test]
 async fn acknowledgements_that_were_asked_for_are_not_limited() {
-    const ALERTS: usize = 2_600;
     let kafka = Kafka::mock(&[("alert", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
-    let produce = async {
-        for piece in 0..ALERTS / 200 {
-            let alert = |number: usize| {
-                let data = json!({ "id": format!("a{piece}-{number}") });
-                (
-                    0,
-                    crate::harness::record("alert_created", "o1", &data).to_string(),
-                )
-            };
-            let topic = kafka.topic("alert");
-            kafka
-                .produce_all(&topic, (0..200).map(alert).collect())
-                .await;
-        }
-    };
     let mut seen = 0;
     let read = async {
         while seen < ALERTS {
@@ -302,9 +302,35 @@ async fn acknowledgements_that_were_asked_for_are_not_limited() {
         }
         assert_eq!(client.command("rooms", &json!({})).await["success"], true);
     };
-    tokio::join!(produce, read);
+    tokio::join!(produce_alerts(&kafka), read);
     let metrics = app.metrics().await;
-    let acknowledged = "fleetcast_acknowledgements_total{outcome=\"acknowledged\"}";
-    assert!(metrics.value(acknowledged) > 2_000, "more than a burst");
+    assert!(metrics.value(ACKNOWLEDGED) > 2_000, "more than a burst");
+    assert_eq!(metrics.value(REFUSED), 0);
+}
+
+#[tokio::test]
+async fn acknowledgements_that_were_asked_for_are_not_limited_on_polling() {
+    let kafka = Kafka::mock(&[("alert", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let client = Polling::connect(app.public, &auth("u1", "o1", &[])).await;
+    let (mut seen, mut answered) = (0, 0);
+    let read = async {
+        while seen < ALERTS {
+            let mut answers = Vec::new();
+            for packet in client.poll().await {
+                if let Packet::Event(event) = packet {
+                    seen += usize::from(event.name == "alert_created");
+                    answers.extend(event.ask.map(|ask| format!("43{ask}[]")));
+                }
+            }
+            answered += answers.len();
+            if !answers.is_empty() {
+                client.post(&answers.join("\u{1e}")).await;
+            }
+        }
+    };
+    tokio::join!(produce_alerts(&kafka), read);
+    assert!(answered > 2_000, "more than a burst: {answered}");
+    let metrics = app.metrics().await;
     assert_eq!(metrics.value(REFUSED), 0);
 }

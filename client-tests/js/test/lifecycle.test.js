@@ -33,7 +33,8 @@ for (const signal of ["SIGTERM", "SIGINT"]) {
     const clients = [];
     const ends = [];
     for (let index = 0; index < 12; index++) {
-      const client = await server.connect(TRANSPORTS[index % 6 ? "websocket" : "polling"]);
+      const transport = TRANSPORTS[index % 6 ? "websocket" : "polling"];
+      const client = await server.connect({ ...transport, token: { sub: `u${index}` } });
       // Most clients have two sessions on their transport: what is spread is transports.
       if (index % 4) await enterSecondNamespace(client);
       client.socket.on("disconnect", () => ends.push(performance.now() - asked));
