@@ -102,7 +102,8 @@ impl MemoryWatch {
             return Ok(());
         };
         let mut limit = MemoryLimit::new(max, self.window_bytes);
-        let mut pause = READING;
+        // The window is being loaded.
+        let mut pause = NEAR_READING;
         while stop
             .run_until_cancelled(tokio::time::sleep(pause))
             .await

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::harness::{
@@ -183,4 +185,44 @@ async fn a90_a_flood_that_fills_the_memory_within_seconds_does_not_end_the_proce
     })
     .await;
     assert_eq!(cgroup.killed(), 0);
+}
+
+/// A WebSocket without a namespace; `None`: it was refused.
+async fn websocket(app: &TestApp) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(app.public).await.unwrap();
+    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    (&status == b"HTTP/1.1 101").then_some(stream)
+}
+
+/// It is not the window that takes the memory, and no setting that is too large: there are too many clients.
+#[tokio::test]
+async fn a90_where_clients_fill_the_memory_more_are_refused_until_others_have_left() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start_with(&kafka, &[("MAX_RSS", "64MiB")]).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+    let mut others = Vec::new();
+    while app.metrics().await.value(REFUSED) == 0 {
+        let taken = app.resident();
+        assert!(others.len() < 5_000, "{taken} bytes are not refused");
+        let more = join_all((0..100).map(|_| websocket(&app))).await;
+        others.extend(more.into_iter().flatten());
+    }
+    let report = app.wait_for_status("degraded").await;
+    let reason = report["components"]["memory"]["reason"].as_str().unwrap();
+    assert!(reason.contains("of 64 MiB (MAX_RSS) are taken"), "{reason}");
+    // It is served, and may enter another namespace.
+    client.enter("/ws", &auth("u1", "o1", &[])).await;
+    drop(others);
+    within(
+        Duration::from_secs(40),
+        "clients are accepted",
+        async || websocket(&app).await.map(drop),
+    )
+    .await;
+    app.wait_for_status("ready").await;
+    assert_eq!(client.command("rooms", &json!({})).await["success"], true);
 }

@@ -12,6 +12,8 @@ const ACCEPT: u64 = 82;
 const SHRINK: u64 = 90;
 const TARGET: u64 = 78;
 const GROW: u64 = 75;
+/// From here on memory may be full within a second: a window is loaded from Kafka with 100 MB a second and more.
+const NEAR: u64 = 50;
 /// From here on the window's youngest part is not spared, if it is the window that takes the memory. The alternative is that the kernel ends the process, and with it the whole
 /// window and all connections.
 const LAST_RESORT: u64 = 95;
@@ -129,7 +131,7 @@ impl MemoryLimit {
 
     /// Whether the next reading should come sooner than after a second: memory may be full before that.
     pub fn is_near(&self, resident: u64) -> bool {
-        resident > self.percent(GROW)
+        resident > self.percent(NEAR)
     }
 
     pub fn observe(&mut self, reading: MemoryReading) -> MemoryAction {

@@ -212,12 +212,13 @@ fn ten_seconds_are_spared_while_something_else_takes_the_memory() {
 
 #[test]
 fn a_flood_that_fills_the_memory_within_10_s_is_not_spared() {
-    for mib in [12, 20, 60] {
+    for mib in [12, 20, 60, 120] {
         let mut process = Process::new(60 * MIB);
         process.step_ms = 200;
         for _ in 0..300 {
             process.step(mib * MIB / 5);
-            assert!(process.percent() < 110, "{mib}: {} %", process.percent());
+            // What the container may take is a third more.
+            assert!(process.percent() < 120, "{mib}: {} %", process.percent());
         }
         let limit = process.limit.window();
         assert!(limit.bytes as u64 > 40 * MIB, "{mib}: {limit:?}");
