@@ -74,7 +74,7 @@ export function family(event) {
 
 /** Events of other profiles count as events; those of the protocol itself do not. */
 function foreignFamily(event) {
-  const protocol = ["connection_established", "cursor", "resync_required", "stale", "auth_expiring", "room_revoked", "error"];
+  const protocol = ["connection_established", "cursor", "resync_required", "stale", "auth_expiring", "room_granted", "room_revoked", "error"];
   return protocol.includes(event) ? "protocol" : "other";
 }
 

@@ -5,13 +5,14 @@
 //! - `access`: what the internal API refuses to answer
 //! - `endpoints`: handlers with their OpenAPI document
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
-//! - `revocations`: tokens that are good no more
+//! - `grants`, `revocations`: rooms beyond the token, and tokens that are good no more
 //! - `stats`: `/stats` and its views
 
 mod access;
 pub mod connections;
 mod endpoints;
 pub mod extract;
+mod grants;
 mod page;
 pub mod publish;
 mod revocations;
@@ -35,6 +36,7 @@ use serde_json::json;
 use crate::problem::Problem;
 pub use access::Access;
 pub use endpoints::Endpoints;
+pub use grants::{GrantFailure, RoomGranter, grants};
 pub use revocations::{RevocationDone, RevocationFailure, TokenRevoker, revocations};
 pub use stats::Stats;
 

@@ -71,10 +71,21 @@ fn everything() -> Endpoints {
         .merge(rooms::endpoints(Arc::new(NoConnections)))
         .merge(publish::endpoints(Publishing::new(Arc::new(NoLog))))
         .merge(revocations(Arc::new(Unused)))
+        .merge(grants(Arc::new(Unused)))
 }
 
 /// Is never asked.
 struct Unused;
+
+impl RoomGranter for Unused {
+    fn change(
+        &self,
+        _: Vec<fleetcast_core::domain::grants::GrantedRoom>,
+        _: Vec<fleetcast_core::domain::grants::GrantedRoom>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<bool, GrantFailure>> + Send + '_>> {
+        Box::pin(std::future::ready(Err(GrantFailure::NoTopic)))
+    }
+}
 
 impl TokenRevoker for Unused {
     fn revoke(
@@ -99,6 +110,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("post", "/api/revocations"),
     ("post", "/api/publish"),
     ("post", "/ws/broadcast"),
+    ("post", "/api/users/{id}/grants"),
 ];
 
 fn router() -> Router {

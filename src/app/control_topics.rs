@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use fleetcast_core::domain::grants::GrantChange;
 use fleetcast_core::domain::revocation::RevocationChange;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::kafka::{
     WriteError, WrittenAt,
 };
 use crate::lifecycle::Lifecycle;
-use crate::session::Sessions;
+use crate::session::{GrantSource, Sessions};
 use crate::settings::KafkaSettings;
 use crate::telemetry::labels::{Component, ControlKind, ControlOutcome};
 use crate::telemetry::{Metrics, events};
@@ -31,6 +32,7 @@ pub(super) type ControlWrite = Pin<Box<dyn Future<Output = Result<WrittenAt, Wri
 /// What is known of them, and the way to write to them.
 pub(super) struct ControlTopics {
     revocations: Option<Arc<str>>,
+    grants: Option<Arc<str>>,
     /// `None`: neither topic is set.
     open: Option<OpenTopics>,
     checks: Arc<PolicyChecks>,
@@ -65,7 +67,8 @@ impl BuiltControlTopics {
                 .map(|name| name.as_str().into())
         };
         let revocations: Option<Arc<str>> = named("REVOCATIONS_TOPIC");
-        let all: Vec<Arc<str>> = revocations.iter().cloned().collect();
+        let grants: Option<Arc<str>> = named("GRANTS_TOPIC");
+        let all: Vec<Arc<str>> = revocations.iter().chain(&grants).cloned().collect();
         let checks = Arc::<PolicyChecks>::default();
         let keeper = TopicKeeper::new(kafka, checks.clone(), metrics)?;
         let (reader, open) = if all.is_empty() {
@@ -84,6 +87,7 @@ impl BuiltControlTopics {
         };
         let topics = ControlTopics {
             revocations,
+            grants,
             open,
             checks,
             metrics: metrics.clone(),
@@ -108,6 +112,9 @@ impl BuiltControlTopics {
             reader,
             keeper,
         } = self;
+        if let Some(grants) = topics.grants_source() {
+            sessions.follow_grants(grants);
+        }
         if let Some(reader) = reader {
             let (sessions, stop) = (sessions.clone(), stop.clone());
             lifecycle.critical("control topics", async move {
@@ -131,6 +138,29 @@ impl ControlTopics {
         self.revocations.as_ref()
     }
 
+    /// The topic of grants, if there is one.
+    pub(super) fn grants(&self) -> Option<&Arc<str>> {
+        self.grants.as_ref()
+    }
+
+    fn grants_source(&self) -> Option<Arc<dyn GrantSource>> {
+        let topic = self.grants.clone()?;
+        let handle = self.open.as_ref()?.handle.clone();
+        Some(Arc::new(GrantsTopic { topic, handle }))
+    }
+
+    /// Waits until this record of a topic is applied here. False when that took longer than `at_most`.
+    pub(super) async fn applied(
+        &self,
+        topic: &Arc<str>,
+        written: WrittenAt,
+        at_most: Duration,
+    ) -> bool {
+        let Some(open) = &self.open else { return false };
+        let WrittenAt { partition, offset } = written;
+        open.handle.applied(topic, partition, offset, at_most).await
+    }
+
     /// Everything that the topics held at the start is applied, and they are what they have to be, as far as the brokers say.
     pub(super) fn is_loaded(&self) -> bool {
         let settled = |topic: &Arc<str>| self.checks.is_settled(topic);
@@ -138,12 +168,13 @@ impl ControlTopics {
             .open
             .as_ref()
             .is_none_or(|open| open.handle.is_loaded());
-        read && self.revocations.iter().all(settled)
+        let mut topics = self.revocations.iter().chain(&self.grants);
+        read && topics.all(settled)
     }
 
     /// What `/ready` says of each topic that is set.
     pub(super) fn health(&self) -> Vec<(&'static str, ComponentHealth)> {
-        let named = [("revocations", &self.revocations)];
+        let named = [("revocations", &self.revocations), ("grants", &self.grants)];
         let set = named.into_iter();
         set.filter_map(|(name, topic)| Some((name, self.health_of(topic.as_ref()?))))
             .collect()
@@ -194,12 +225,45 @@ impl ControlTopics {
 
     fn apply(&self, sessions: &Arc<Sessions>, item: CompactedItem) {
         match item {
+            CompactedItem::Record(record) if self.is_grants(&record.topic) => {
+                self.apply_grant(sessions, &record);
+            }
             CompactedItem::Record(record) => self.apply_revocation(sessions, &record),
+            // What was granted by it is granted no more: an instance that starts now does not know of it either.
+            CompactedItem::Deleted { topic } if self.is_grants(&topic) => {
+                events::control_topic_deleted(&self.metrics, ControlKind::Grant, &topic);
+                sessions.withdraw_all();
+            }
             // What is revoked stays so here. Should it be wanted in the new topic too, it has to be asked for again.
             CompactedItem::Deleted { topic } => {
                 events::control_topic_deleted(&self.metrics, ControlKind::Revocation, &topic);
             }
         }
+    }
+
+    fn is_grants(&self, topic: &Arc<str>) -> bool {
+        self.grants.as_ref() == Some(topic)
+    }
+
+    fn apply_grant(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
+        let outcome = match GrantChange::parse(&record.key, record.value.as_deref()) {
+            Err(bad) => ControlOutcome::from(bad),
+            Ok(GrantChange {
+                target,
+                granted: true,
+            }) => {
+                sessions.grant(&target);
+                ControlOutcome::Applied
+            }
+            Ok(GrantChange {
+                target,
+                granted: false,
+            }) => {
+                sessions.withdraw(&target);
+                ControlOutcome::Deleted
+            }
+        };
+        self.count(ControlKind::Grant, outcome, record);
     }
 
     fn apply_revocation(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
@@ -246,5 +310,17 @@ impl ControlTopics {
                 events::fault(&metrics, Component::Kafka, context, &error);
             }
         });
+    }
+}
+
+/// Says whether the topic of grants is read.
+struct GrantsTopic {
+    topic: Arc<str>,
+    handle: CompactedHandle,
+}
+
+impl GrantSource for GrantsTopic {
+    fn read_to_end(&self, at_most: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(self.handle.read_to_end(&self.topic, at_most))
     }
 }

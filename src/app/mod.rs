@@ -5,6 +5,7 @@ mod control_topics;
 mod demo_people;
 mod directory;
 mod drain;
+mod grants;
 mod listener;
 mod log_reader;
 mod memory;

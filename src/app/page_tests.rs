@@ -95,6 +95,7 @@ fn app(lifecycle: &Lifecycle) -> App {
         ("INTERNAL_PORT", "0"),
         ("QA_PAGE", "true"),
         ("REVOCATIONS_TOPIC", "revoked"),
+        ("GRANTS_TOPIC", "granted"),
     ]);
     let environment = environment
         .into_iter()

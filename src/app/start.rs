@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{App, BuiltDemo, Over};
 use super::directory::Directory;
+use super::grants::GrantRequests;
 use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
@@ -154,12 +155,17 @@ impl App {
     fn endpoints(&self) -> Endpoints {
         let directory = Directory::new(self.sessions.clone());
         let topics = &self.control.topics;
+        let granter = GrantRequests {
+            sessions: self.sessions.clone(),
+            topics: topics.clone(),
+        };
         let revoker = RevocationRequests::new(&self.sessions, topics, &self.settings.auth);
         Endpoints::new()
             .merge(api::connections::endpoints(directory.clone()))
             .merge(api::rooms::endpoints(directory))
             .merge(api::revocations(Arc::new(revoker)))
             .merge(api::publish::endpoints(self.publishing.clone()))
+            .merge(api::grants(Arc::new(granter)))
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

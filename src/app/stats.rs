@@ -108,6 +108,7 @@ impl Scrape {
             let resident = usize::try_from(resident).unwrap_or(usize::MAX);
             metrics.resident_bytes.set(to_f64(resident));
         }
+        metrics.grants.set(to_f64(sessions.grants()));
         metrics.revocations.set(to_f64(sessions.revocations()));
         metrics.latest_bytes.set(to_f64(snapshot.latest_bytes));
         metrics.latest_records.set(to_f64(snapshot.latest_records));

@@ -175,7 +175,10 @@ impl Session {
                 Err(failure) => (Command::Ack, Err(failure)),
             },
             "auth:refresh" => return self.refresh(payload),
-            "subscribe" => (Command::Subscribe, self.subscribe(payload)),
+            "subscribe" => match self.subscribe_or_wait(payload) {
+                Ok(done) => (Command::Subscribe, done),
+                Err(pending) => return Reply::Pending(pending),
+            },
             "unsubscribe" => (Command::Unsubscribe, self.unsubscribe(payload)),
             "rooms" | "debug:rooms" => (Command::Rooms, Ok(self.done("the rooms you hold", None))),
             _ => (Command::Unknown, Err(Reason::UnknownEvent.into())),
@@ -207,8 +210,35 @@ impl Session {
         answer
     }
 
-    fn subscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
-        let wanted = self.wanted(payload)?;
+    /// The answer, or a wait for grants that another instance may have written.
+    fn subscribe_or_wait(
+        self: &Arc<Self>,
+        payload: Option<&RawValue>,
+    ) -> Result<Result<Done, Failure>, AwaitedAnswer> {
+        let wanted = match self.wanted(payload) {
+            Ok(wanted) => wanted,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let organisation = self.organisation();
+        let rooms = wanted.iter().cloned();
+        let rooms: Vec<Room> = rooms
+            .map(|request| request.into_room(organisation))
+            .collect();
+        if !self.awaits_grants(&rooms) {
+            return Ok(self.subscribe(wanted));
+        }
+        let session = self.clone();
+        Err(Box::pin(async move {
+            let result = if session.shared.grants_are_read().await {
+                session.subscribe(wanted)
+            } else {
+                Err(Reason::Internal.into())
+            };
+            session.count(Answer::new(Command::Subscribe, result))
+        }))
+    }
+
+    fn subscribe(&self, wanted: Vec<RoomRequest>) -> Result<Done, Failure> {
         let newest: Vec<bool> = wanted.iter().map(|request| request.latest).collect();
         let organisation = self.organisation();
         let wanted = wanted.into_iter();

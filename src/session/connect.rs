@@ -85,7 +85,15 @@ impl Sessions {
         let slot = limits.take_identity(&claims.organisation, &claims.user);
         let slot = slot.map_err(refuse)?;
         let session = Session::new(self.clone(), claims, slot);
-        let rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
+        let mut rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
+        if rooms.has_forbidden() && self.has_grants() {
+            // Another instance may have granted it, and what this one has read of that may be old.
+            if !self.grants_are_read().await {
+                let why = "a room needs a grant, and the grants cannot be read to their end";
+                return Err(self.reject(RejectReason::GrantsPending, why));
+            }
+            rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
+        }
         Ok(AdmittedSession {
             session: Arc::new(session),
             rooms,

@@ -78,6 +78,12 @@ impl HandshakeRooms {
         found
     }
 
+    /// Whether one was rejected that a grant might permit.
+    pub(super) fn has_forbidden(&self) -> bool {
+        let forbidden = Failure::from(Reason::Forbidden).reason;
+        (self.rejected.iter()).any(|rejected| rejected.failure.reason == forbidden)
+    }
+
     fn reject(&mut self, reason: Reason, message: &'static str, about: String) {
         let reason = reason.into();
         let failure = Failure { reason, message };

@@ -1,7 +1,7 @@
 //! What holds for every connection, whatever its transport: who it is, what it may do, how it is resumed and how it ends.
 //!
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
-//! - `registry`, `rules`, `revocation`: the sessions that are open, and what concerns several of them
+//! - `registry`, `rules`, `revocation`, `grants`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
 //! - `connection_reports`: who connects and disconnects, for back-ends
@@ -17,6 +17,7 @@ mod commands;
 mod connect;
 mod connection_reports;
 mod expiry;
+mod grants;
 mod handshake_rooms;
 mod log_source;
 pub mod receipts;
@@ -47,6 +48,7 @@ pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
 pub use connection_reports::{ConnectionReports, ConnectionSink};
 pub use fleetcast_core::hub::resume::Resumption;
+pub use grants::GrantSource;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
 pub use registry::{OpenSessions, SessionPosition};
@@ -64,6 +66,7 @@ use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
 use asks::{AskingSessions, OpenAsks};
 use expiry::TokenEnd;
+use grants::GrantedRooms;
 use receipts::{Outstanding, Receipts};
 use revocation::RevokedTokens;
 
@@ -83,6 +86,7 @@ pub struct Sessions {
     admitted: Arc<AtomicUsize>,
     open: OpenSessions,
     revoked: RevokedTokens,
+    granted: GrantedRooms,
     receipts: Arc<dyn Receipts>,
     connections: Option<Arc<ConnectionReports>>,
     outstanding: Outstanding,
@@ -133,6 +137,7 @@ impl Sessions {
             admitted: Arc::default(),
             open: OpenSessions::default(),
             revoked: RevokedTokens::default(),
+            granted: GrantedRooms::default(),
             receipts: parts.receipts,
             connections: parts.connections,
             outstanding: Outstanding::default(),
@@ -383,7 +388,11 @@ impl Session {
     }
 
     fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
-        policy.may_join(&self.claims.load(), room)
+        policy.may_join(&self.claims.load(), room) || self.may_hold_by_grant(room)
+    }
+
+    fn may_hold_by_grant(&self, room: &Room) -> bool {
+        room.organisation == self.organisation && self.shared.granted.permits(&self.user, room)
     }
 
     /// The organisation's room and the user's own: held for as long as the connection lives.

@@ -44,7 +44,7 @@ struct ResyncBody {
 }
 
 #[derive(Serialize)]
-struct RevokedBody {
+struct NoticeBody {
     rooms: Vec<String>,
     reason: &'static str,
     code: u16,
@@ -115,12 +115,24 @@ impl Session {
                 };
                 ("resync_required", Some(self.wrap(body)), Some(cursor))
             }
+            ControlItem::Granted {
+                reason,
+                rooms,
+                cursor,
+            } => {
+                let body = NoticeBody {
+                    rooms: names(rooms),
+                    reason: reason.as_str(),
+                    code: reason.number(),
+                };
+                ("room_granted", Some(self.wrap(body)), Some(cursor))
+            }
             ControlItem::Revoked {
                 reason,
                 rooms,
                 cursor,
             } => {
-                let body = RevokedBody {
+                let body = NoticeBody {
                     rooms: names(rooms),
                     reason: reason.as_str(),
                     code: reason.number(),

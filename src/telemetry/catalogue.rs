@@ -90,13 +90,19 @@ pub(super) const CONTROL_RECORDS: Declared = declare(
     "fleetcast_control_records_total",
     C,
     &["kind", "outcome"],
-    "Records of REVOCATIONS_TOPIC, by what became of them.",
+    "Records of REVOCATIONS_TOPIC and GRANTS_TOPIC, by what became of them.",
 );
 pub(super) const REVOCATIONS: Declared = declare(
     "fleetcast_revocations",
     G,
     &[],
     "Users, tokens and organisations whose tokens are revoked.",
+);
+pub(super) const GRANTS: Declared = declare(
+    "fleetcast_grants",
+    G,
+    &[],
+    "Rooms that users may join by a grant, each user's counted.",
 );
 pub(super) const RELOADS: Declared = declare(
     "fleetcast_reloads_total",
@@ -274,6 +280,7 @@ pub const DECLARED: &[Declared] = &[
     CONNECTION_EVENTS,
     CONTROL_RECORDS,
     REVOCATIONS,
+    GRANTS,
     RELOADS,
     RESUMES,
     RECORDS,

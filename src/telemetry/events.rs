@@ -293,6 +293,14 @@ pub fn tokens_revoked(connections: usize, written: bool) {
     );
 }
 
+/// Grants were changed by a request: how many rooms.
+pub fn rooms_granted(granted: usize, withdrawn: usize, written: bool) {
+    info!(
+        granted,
+        withdrawn, written, "rooms granted or withdrawn by the API"
+    );
+}
+
 /// A service topic was made.
 pub fn topic_made(topic: &str, notes: &str) {
     info!(topic, notes, "service topic created");

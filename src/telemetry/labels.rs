@@ -133,6 +133,8 @@ labels! {
         TokenRevoked = "token_revoked",
         /// The key of the token is being looked for: the client must try again.
         KeysPending = "keys_pending",
+        /// A room needs a grant, and the grants are not read to their end: the client must try again.
+        GrantsPending = "grants_pending",
         Namespace = "namespace",
         Origin = "origin",
         Starting = "starting",
@@ -239,6 +241,7 @@ labels! {
     /// What a record of a compacted topic of ours is about.
     ControlKind as "kind" {
         Revocation = "revocation",
+        Grant = "grant",
     }
 }
 

@@ -16,10 +16,11 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, COMMANDS, CONNECTION_EVENTS, CONNECTIONS, CONNECTS,
-    CONTROL_RECORDS, DECLARED, DELIVERIES, DISCONNECTS, ERRORS, KAFKA_UP, LAGGING, LANE_WRITES,
-    LATEST_BYTES, LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS, POLLING_KEPT_BYTES,
-    POLLS_HELD, POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS, RESIDENT_BYTES, RESUMES,
-    REVOCATIONS, UNDELIVERED, WINDOW_BYTES, WINDOW_LIMIT_BYTES, WINDOW_SECONDS, WINDOW_SHORTENED,
+    CONTROL_RECORDS, DECLARED, DELIVERIES, DISCONNECTS, ERRORS, GRANTS, KAFKA_UP, LAGGING,
+    LANE_WRITES, LATEST_BYTES, LATEST_EVICTED, LATEST_RECORDS, MetricKind, PANICS,
+    POLLING_KEPT_BYTES, POLLS_HELD, POLLS_REPEATED, RECEIPTS, RECORDS, REFUSED, RELOADS,
+    RESIDENT_BYTES, RESUMES, REVOCATIONS, UNDELIVERED, WINDOW_BYTES, WINDOW_LIMIT_BYTES,
+    WINDOW_SECONDS, WINDOW_SHORTENED,
 };
 use super::delivery_times::DeliveryTimes;
 use super::families::{Counters, Counters2, counter, gauge, key, metadata};
@@ -68,6 +69,7 @@ pub struct Cells {
     pub connection_events: Counters<ConnectionEventOutcome>,
     pub control_records: Counters2<ControlKind, ControlOutcome>,
     pub revocations: Gauge,
+    pub grants: Gauge,
     pub reloads: Counters<ReloadOutcome>,
     pub resumes: Counters<ResumeOutcome>,
     /// `fleetcast_delivery_seconds`.
@@ -142,6 +144,7 @@ impl Metrics {
             connection_events: Counters::new(&recorder, CONNECTION_EVENTS, None),
             control_records: Counters2::new(&recorder, CONTROL_RECORDS),
             revocations: gauge(&recorder, REVOCATIONS, &[]),
+            grants: gauge(&recorder, GRANTS, &[]),
             reloads: Counters::new(&recorder, RELOADS, None),
             resumes: Counters::new(&recorder, RESUMES, None),
             delivery_times: Arc::new(DeliveryTimes::new()),

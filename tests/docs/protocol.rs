@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleetcast::settings::Profile;
 use fleetcast_core::domain::protocol::{
-    CloseReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason, RevokeReason,
+    CloseReason, GrantReason, RESERVED_EVENTS, Reason, Refusal, ResyncReason, RevokeReason,
 };
 
 use crate::{first_cells, page, section};
@@ -28,6 +28,10 @@ fn protocol_lists_every_code_with_its_number_and_no_other() {
             .map(|code| (code.number(), code.as_str()))
             .collect(),
         ResyncReason::ALL
+            .iter()
+            .map(|code| (code.number(), code.as_str()))
+            .collect(),
+        GrantReason::ALL
             .iter()
             .map(|code| (code.number(), code.as_str()))
             .collect(),

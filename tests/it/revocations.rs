@@ -292,10 +292,12 @@ async fn h6_a_topic_that_is_not_compacted_stops_the_start() {
 async fn h6_missing_service_topics_are_made_at_the_start_if_that_is_asked_for() {
     let kafka = Kafka::real(&[]).await;
     let (revoked, receipts) = (kafka.topic("revoked"), kafka.topic("receipts"));
+    let publish = kafka.topic("publish");
     let settings = [
         ("KAFKA_CREATE_TOPICS", "true"),
         ("REVOCATIONS_TOPIC", revoked.as_str()),
         ("RECEIPTS_TOPIC", receipts.as_str()),
+        ("PUBLISH_TOPIC", publish.as_str()),
     ];
     let first = TestApp::start_with(&kafka, &settings).await;
     let again = TestApp::start_with(&kafka, &settings).await;
@@ -321,5 +323,5 @@ async fn h6_missing_service_topics_are_made_at_the_start_if_that_is_asked_for() 
             .filter(|line| line.contains("service topic created"))
             .count()
     };
-    assert_eq!((made(first), made(again)), (2, 0));
+    assert_eq!((made(first), made(again)), (3, 0));
 }

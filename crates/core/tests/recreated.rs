@@ -77,6 +77,7 @@ impl Outlet for RecreationOutlet {
             Item::Control(
                 ControlItem::Cursor { cursor }
                 | ControlItem::Stale { cursor, .. }
+                | ControlItem::Granted { cursor, .. }
                 | ControlItem::Revoked { cursor, .. },
             ) => RecreationSent::Cursor(cursor.clone()),
             Item::Publication(delivery) => {

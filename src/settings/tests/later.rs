@@ -8,7 +8,6 @@ const SAFETY: &[(&str, &str)] = &[
     ("TLS_CERT_FILE", "cert.pem"),
     ("TLS_KEY_FILE", "key.pem"),
     ("DEAD_LETTER_TOPIC", "dead"),
-    ("GRANTS_TOPIC", "grants"),
     ("AUDIT_TOPIC", "audit"),
     ("REDIS_SECRET", "x"),
     ("REDIS_EMITTERS", "node:o1"),

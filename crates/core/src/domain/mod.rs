@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod decode;
 pub mod envelope;
 pub mod explain;
+pub mod grants;
 pub mod id;
 pub mod json;
 pub mod memory_limit;

@@ -10,6 +10,7 @@
 //! | 500 to 599 | [`CloseReason`] | not reconnect before something has changed |
 //! | 600 to 699 | [`ResyncReason`] | load the state from the API, then go on with the live events |
 //! | 700 to 799 | [`RevokeReason`] | not ask for the room again before something has changed |
+//! | 800 to 899 | [`GrantReason`] | subscribe, if it wants the room |
 
 macro_rules! codes {
     (
@@ -142,8 +143,18 @@ codes! {
     RevokeReason {
         /// The policy was changed.
         Policy = 701, "policy", "the policy does not allow it any more";
+        /// It was permitted by a grant, which was withdrawn.
+        GrantWithdrawn = 702, "grant_withdrawn", "the grant of it was withdrawn";
         /// `auth:refresh` with a token that grants less than the one before.
         TokenChanged = 703, "token_changed", "the new token does not allow it";
+    }
+}
+
+codes! {
+    /// Why a connection may join a room that its token does not allow, in `room_granted`.
+    GrantReason {
+        /// A request to the API.
+        Granted = 801, "granted", "a grant permits it";
     }
 }
 
@@ -173,6 +184,7 @@ pub const RESERVED_EVENTS: &[&str] = &[
     "connection_established",
     "cursor",
     "resync_required",
+    "room_granted",
     "room_revoked",
     "stale",
 ];
@@ -212,6 +224,9 @@ mod tests {
         }
         for code in RevokeReason::ALL {
             check(code.as_str(), code.number(), code.retryable(), 700..=799);
+        }
+        for code in GrantReason::ALL {
+            check(code.as_str(), code.number(), code.retryable(), 800..=899);
         }
         for code in ResyncReason::ALL {
             check(code.as_str(), code.number(), code.retryable(), 600..=699);

@@ -58,7 +58,9 @@ impl Outlet for TestOutlet {
             },
             Item::Control(ControlItem::Cursor { cursor }) => Sent::Cursor(cursor.clone()),
             Item::Control(
-                ControlItem::Stale { cursor, .. } | ControlItem::Revoked { cursor, .. },
+                ControlItem::Stale { cursor, .. }
+                | ControlItem::Granted { cursor, .. }
+                | ControlItem::Revoked { cursor, .. },
             ) => Sent::Stale(cursor.clone()),
             Item::Publication(delivery) => {
                 let publication = delivery.publication();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Connection, ConnectionState, Control, Details, Lag, RevokedRooms, Schedule};
 use crate::domain::cursor::Cursor;
 use crate::domain::id::Id;
-use crate::domain::protocol::{ResyncReason, RevokeReason};
+use crate::domain::protocol::{GrantReason, ResyncReason, RevokeReason};
 use crate::domain::room::Room;
 use crate::hub::outlet::Outlet;
 use crate::hub::resume::Resumption;
@@ -67,6 +67,7 @@ impl<O: Outlet> Hub<O> {
             organisation,
             rooms,
             revoked: RevokedRooms::default(),
+            granted: Vec::new(),
             controls,
             last,
             live_from: head,
@@ -187,6 +188,38 @@ impl<O: Outlet> Hub<O> {
             self.control(key, Control::Revoked(reason), now);
         }
         count
+    }
+
+    /// Notifies the connection, in its feed, that it may join rooms. It holds none of them by that.
+    pub fn grant(&mut self, key: ConnectionKey, rooms: &[Room], reason: GrantReason, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let details = &mut connection.details;
+        for room in rooms {
+            if !details.granted.contains(room) {
+                details.granted.push(room.clone());
+            }
+        }
+        // Behind the notice of what was revoked: of a room that is in both, the grant is the newer one.
+        let is_granted = |control: &Control| matches!(control, Control::Granted(_));
+        details.controls.retain(|control| !is_granted(control));
+        if !details.granted.is_empty() {
+            self.control(key, Control::Granted(reason), now);
+        }
+    }
+
+    /// The grants of these rooms were withdrawn: a notice of them that has not gone out is taken back.
+    pub fn ungrant(&mut self, key: ConnectionKey, rooms: &[Room]) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let details = &mut connection.details;
+        details.granted.retain(|room| !rooms.contains(room));
+        if details.granted.is_empty() {
+            let is_granted = |control: &Control| matches!(control, Control::Granted(_));
+            details.controls.retain(|control| !is_granted(control));
+        }
     }
 
     /// Notifies the connection, in its feed, that its token expires soon.

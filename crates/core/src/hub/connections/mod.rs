@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::cursor::Cursor;
-use crate::domain::protocol::{ResyncReason, RevokeReason};
+use crate::domain::protocol::{GrantReason, ResyncReason, RevokeReason};
 use crate::domain::room::Room;
 
 use crate::hub::OrganisationKey;
@@ -46,6 +46,8 @@ pub(in crate::hub) struct Details {
     pub(in crate::hub) rooms: Vec<Room>,
     /// Until the client is notified.
     pub(in crate::hub) revoked: RevokedRooms,
+    /// Rooms that were granted, likewise; none that was revoked since.
+    pub(in crate::hub) granted: Vec<Room>,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(in crate::hub) controls: VecDeque<Control>,
     /// The cursor that was sent last before the connection turned live. Kept up to date while it lags; see
@@ -135,6 +137,8 @@ pub(in crate::hub) enum Control {
     Resync(ResyncReason),
     /// The rooms are in [`Details::revoked`].
     Revoked(RevokeReason),
+    /// The rooms are in [`Details::granted`].
+    Granted(GrantReason),
     /// See [`Hub::token_expiring`](super::Hub::token_expiring).
     TokenExpiring,
     Cursor,
@@ -176,10 +180,13 @@ impl<O> Connection<O> {
         unread || !self.details.snapshots.is_empty()
     }
 
-    /// What is pending and stays true after a resync: rooms that were revoked, a token that expires, and that the log cannot be read.
+    /// What is pending and stays true after a resync: rooms that were revoked or granted, a token that
+    /// expires, and that the log cannot be read.
     pub(in crate::hub) fn kept_on_resync(&self) -> Vec<Control> {
         let stays = |control: &&Control| match control {
-            Control::Revoked(_) | Control::TokenExpiring | Control::Stale => true,
+            Control::Revoked(_) | Control::Granted(_) | Control::TokenExpiring | Control::Stale => {
+                true
+            }
             Control::Welcome(_) | Control::Resync(_) | Control::Cursor => false,
         };
         self.details

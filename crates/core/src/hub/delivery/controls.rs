@@ -27,6 +27,7 @@ impl Turn<'_> {
                 Control::Welcome(resumption) => Some(*resumption),
                 Control::Resync(_)
                 | Control::Revoked(_)
+                | Control::Granted(_)
                 | Control::TokenExpiring
                 | Control::Cursor
                 | Control::Stale => None,
@@ -79,6 +80,11 @@ impl Turn<'_> {
                     rooms: &connection.details.rooms,
                     cursor: &cursor,
                 },
+                Control::Granted(reason) => ControlItem::Granted {
+                    reason,
+                    rooms: &connection.details.granted,
+                    cursor: &cursor,
+                },
                 Control::Revoked(reason) => ControlItem::Revoked {
                     reason,
                     rooms: connection.details.revoked.of(reason),
@@ -98,6 +104,9 @@ impl Turn<'_> {
             connection.details.controls.remove(at);
             if let Control::Revoked(reason) = control {
                 connection.details.revoked.notified(reason);
+            }
+            if let Control::Granted(_) = control {
+                connection.details.granted.clear();
             }
             if control != Control::TokenExpiring {
                 connection.details.last = cursor;

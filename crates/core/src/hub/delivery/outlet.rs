@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::protocol::{ResyncReason, RevokeReason};
+use crate::domain::protocol::{GrantReason, ResyncReason, RevokeReason};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::domain::room::Room;
 
@@ -75,6 +75,12 @@ pub enum ControlItem<'a> {
     /// The connection has left these rooms, and not because it asked for that.
     Revoked {
         reason: RevokeReason,
+        rooms: &'a [Room],
+        cursor: &'a Arc<str>,
+    },
+    /// The connection may join these rooms, which its token does not allow.
+    Granted {
+        reason: GrantReason,
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },

@@ -53,6 +53,7 @@ enum Seen {
     Stale(bool),
     /// The ids of the rooms.
     Revoked(Vec<String>),
+    Granted(Vec<String>),
     TokenExpiring,
     /// Partition and offset.
     Record(i32, i64),
@@ -94,6 +95,10 @@ impl Outlet for Mock {
             }
             Item::Control(ControlItem::Cursor { cursor }) => (Seen::Cursor, cursor),
             Item::Control(ControlItem::Stale { stale, cursor, .. }) => (Stale(stale), cursor),
+            Item::Control(ControlItem::Granted { rooms, cursor, .. }) => {
+                let ids = rooms.iter().map(|room| room.which.to_string()).collect();
+                (Seen::Granted(ids), cursor)
+            }
             Item::Control(ControlItem::Revoked { rooms, cursor, .. }) => {
                 let ids = rooms.iter().map(|room| room.which.to_string()).collect();
                 (Seen::Revoked(ids), cursor)

@@ -1,8 +1,21 @@
 //! Rooms that are revoked.
 
 use super::*;
+use crate::domain::protocol::GrantReason;
 
 impl Rig {
+    fn grant(&mut self, client: &Client, names: &[&str]) {
+        let rooms: Vec<Room> = names.iter().map(|name| room("o1", name)).collect();
+        let reason = GrantReason::Granted;
+        self.hub.grant(client.key, &rooms, reason, self.now);
+        self.turns();
+    }
+
+    fn ungrant(&mut self, client: &Client, names: &[&str]) {
+        let rooms: Vec<Room> = names.iter().map(|name| room("o1", name)).collect();
+        self.hub.ungrant(client.key, &rooms);
+    }
+
     fn revoke(&mut self, client: &Client, names: &[&str]) -> usize {
         let rooms: Vec<Room> = names.iter().map(|name| room("o1", name)).collect();
         let count = self
@@ -18,6 +31,10 @@ impl Rig {
         self.hub
             .revoke(client.key, &[room("o1", name)], reason, self.now);
     }
+}
+
+fn granted(names: &[&str]) -> Seen {
+    Seen::Granted(names.iter().map(|&name| name.to_owned()).collect())
 }
 
 fn revoked(names: &[&str]) -> Seen {
@@ -206,4 +223,55 @@ fn rooms_that_were_lost_for_different_reasons_are_announced_by_reason() {
             revoked(&["2"])
         ]
     );
+}
+
+#[test]
+fn a_grant_is_announced_and_joins_nothing() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1"]);
+    rig.grant(&client, &["2", "3"]);
+    rig.publish(0, "o1", &["2"]);
+    rig.publish(0, "o1", &["1"]);
+    rig.turns();
+    assert_eq!(client.read(), [granted(&["2", "3"]), Record(0, 1)]);
+    assert_eq!(rig.hub.rooms(client.key), [room("o1", "1")]);
+    rig.subscribe(&client, "2");
+    rig.publish(0, "o1", &["2"]);
+    assert!(client.read().contains(&Record(0, 2)));
+}
+
+/// The last notice of a room is how it is, however slow the client was.
+#[test]
+fn a_slow_client_receives_the_last_state_of_each_room() {
+    let mut rig = Rig::new(1);
+    let mut client = rig.live(&["1", "2"]);
+    client.set_capacity(0);
+    rig.grant(&client, &["2", "3"]);
+    rig.revoke(&client, &["2"]);
+    rig.ungrant(&client, &["2"]);
+    rig.grant(&client, &["4"]);
+    rig.ungrant(&client, &["4"]);
+    rig.revoke(&client, &["1"]);
+    rig.grant(&client, &["1"]);
+    // A resync keeps both.
+    rig.apply(Feed::Gap {
+        partition: 0,
+        next: 5,
+    });
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(
+        client.read(),
+        [
+            Seen::Resync(ResyncReason::Gap),
+            revoked(&["2", "1"]),
+            granted(&["3", "1"])
+        ]
+    );
+    client.set_capacity(0);
+    rig.grant(&client, &["5"]);
+    rig.ungrant(&client, &["5"]);
+    client.set_capacity(NO_LIMIT);
+    rig.ready(&client);
+    assert_eq!(client.read(), []);
 }

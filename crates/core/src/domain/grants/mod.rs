@@ -1,0 +1,181 @@
+//! Rooms that users may join beyond what their tokens say.
+//!
+//! Each grant is of one user and one room, and a record of its own, so that requests that are made at once on two instances do not undo
+//! each other, and compaction keeps the newest of each.
+
+mod record;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::id::{Id, UserId};
+use super::percent;
+use super::room::{Kind, Room, Which};
+pub use record::GrantChange;
+
+/// So many rooms of one user are taken from those who ask. What the topic holds is kept all the same.
+pub const MAX_ROOMS_OF_USER: usize = 1_000;
+
+/// Of all users, the same.
+pub const MAX_GRANTS: usize = 1_000_000;
+
+/// A user and a room of the same organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GrantedRoom {
+    user: UserId,
+    room: Room,
+}
+
+/// Why a room cannot be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UngrantableRoom {
+    #[error("a room is named kind:id, such as channel:7")]
+    Name,
+    #[error("rooms of the kinds org and user belong to those whom they are named after")]
+    Own,
+    #[error("a whole kind of rooms cannot be granted")]
+    Whole,
+}
+
+impl GrantedRoom {
+    /// `room` is written `channel:7`, and means a room of the organisation.
+    pub fn new(organisation: &Id, user: &UserId, room: &str) -> Result<Self, UngrantableRoom> {
+        let (kind, id) = room.split_once(':').ok_or(UngrantableRoom::Name)?;
+        let kind = Kind::parse(kind).map_err(|_| UngrantableRoom::Name)?;
+        if !kind.has_whole() {
+            return Err(UngrantableRoom::Own);
+        }
+        match Which::parse(id).map_err(|_| UngrantableRoom::Name)? {
+            which @ Which::One(_) => Ok(Self {
+                user: user.clone(),
+                room: Room {
+                    organisation: organisation.clone(),
+                    kind,
+                    which,
+                },
+            }),
+            Which::All | Which::User(_) => Err(UngrantableRoom::Whole),
+        }
+    }
+
+    /// From a record's key: what [`Display`](fmt::Display) writes, and nothing else.
+    pub fn parse(key: &str) -> Option<Self> {
+        let mut parts = key.split('/');
+        let (organisation, user, room) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let organisation = Id::parse(organisation).ok()?;
+        let user = UserId::parse(&percent::decode(user)?).ok()?;
+        Self::new(&organisation, &user, room).ok()
+    }
+
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    pub fn organisation(&self) -> &Id {
+        &self.room.organisation
+    }
+
+    /// As it was asked for: `channel:7`.
+    pub fn short_name(&self) -> String {
+        format!("{}:{}", self.room.kind, self.room.which)
+    }
+}
+
+/// The key of its record: `o1/auth0%7C5f7c/channel:7`.
+impl fmt::Display for GrantedRoom {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = percent::encode(self.user.as_str());
+        write!(
+            formatter,
+            "{}/{user}/{}",
+            self.organisation(),
+            self.short_name()
+        )
+    }
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub struct Grants {
+    /// Each room once. Few users have any, and these few rooms.
+    by_user: HashMap<(Id, UserId), Vec<Room>>,
+    count: usize,
+}
+
+impl Grants {
+    /// Whether the user may join the room by a grant.
+    pub fn permits(&self, user: &UserId, room: &Room) -> bool {
+        if self.by_user.is_empty() {
+            return false;
+        }
+        let rooms = self.by_user.get(&(room.organisation.clone(), user.clone()));
+        rooms.is_some_and(|rooms| rooms.contains(room))
+    }
+
+    /// False if it was granted before.
+    pub fn grant(&mut self, granted: &GrantedRoom) -> bool {
+        let user = (granted.organisation().clone(), granted.user.clone());
+        let rooms = self.by_user.entry(user).or_default();
+        if rooms.contains(&granted.room) {
+            return false;
+        }
+        rooms.push(granted.room.clone());
+        self.count += 1;
+        true
+    }
+
+    /// False if it was not granted.
+    pub fn withdraw(&mut self, granted: &GrantedRoom) -> bool {
+        let user = (granted.organisation().clone(), granted.user.clone());
+        let Some(rooms) = self.by_user.get_mut(&user) else {
+            return false;
+        };
+        let before = rooms.len();
+        rooms.retain(|room| *room != granted.room);
+        let withdrawn = rooms.len() < before;
+        if rooms.is_empty() {
+            self.by_user.remove(&user);
+        }
+        self.count -= usize::from(withdrawn);
+        withdrawn
+    }
+
+    pub fn all(&self) -> Vec<GrantedRoom> {
+        let rooms = self.by_user.iter().flat_map(|((_, user), rooms)| {
+            rooms.iter().map(move |room| GrantedRoom {
+                user: user.clone(),
+                room: room.clone(),
+            })
+        });
+        rooms.collect()
+    }
+
+    /// How many rooms are granted to a user.
+    pub fn of_user(&self, organisation: &Id, user: &UserId) -> usize {
+        let rooms = self.by_user.get(&(organisation.clone(), user.clone()));
+        rooms.map_or(0, Vec::len)
+    }
+
+    pub fn contains(&self, granted: &GrantedRoom) -> bool {
+        self.permits(&granted.user, &granted.room)
+    }
+
+    /// Rooms of all users, each user's counted.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! Grants as records of their topic.
+
+use serde::Deserialize;
+
+use super::GrantedRoom;
+use crate::domain::control_record::{self, BadControlRecord, VERSION};
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantChange {
+    pub target: GrantedRoom,
+    /// False: a tombstone, which withdraws it.
+    pub granted: bool,
+}
+
+/// The value, without its version: the key says all.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantValue {}
+
+impl GrantChange {
+    /// The value of a record that grants.
+    pub fn value() -> String {
+        format!("{{\"v\":{VERSION}}}")
+    }
+
+    pub fn parse(key: &[u8], value: Option<&[u8]>) -> Result<Self, BadControlRecord> {
+        let key = control_record::key(key)?;
+        let target = GrantedRoom::parse(key).ok_or(BadControlRecord::Key)?;
+        if let Some(value) = value {
+            let GrantValue {} = control_record::value(value)?;
+        }
+        Ok(Self {
+            target,
+            granted: value.is_some(),
+        })
+    }
+}

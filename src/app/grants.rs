@@ -1,0 +1,71 @@
+//! Requests to grant rooms and to withdraw them: written to the topic, and in force once they are read back, on every instance alike.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetcast_core::domain::grants::{GrantChange, GrantedRoom, MAX_GRANTS, MAX_ROOMS_OF_USER};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::control_topics::ControlTopics;
+use crate::api::{GrantFailure, RoomGranter};
+use crate::session::Sessions;
+use crate::telemetry::events;
+
+/// The answer waits so long for this instance to read what it has written.
+const READ_BACK: Duration = Duration::from_secs(2);
+
+pub(super) struct GrantRequests {
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) topics: Arc<ControlTopics>,
+}
+
+impl GrantRequests {
+    fn check(&self, grant: &[GrantedRoom]) -> Result<(), GrantFailure> {
+        let unknown = |granted: &&GrantedRoom| !self.sessions.knows_kind(granted.room());
+        if let Some(granted) = grant.iter().find(unknown) {
+            return Err(GrantFailure::UnknownKind(granted.short_name()));
+        }
+        let new = grant.iter().filter(|one| !self.sessions.is_granted(one));
+        let new = new.count();
+        if let Some(first) = grant.first() {
+            let held = self.sessions.granted_to(first.organisation(), first.user());
+            if held + new > MAX_ROOMS_OF_USER || self.sessions.grants() + new > MAX_GRANTS {
+                return Err(GrantFailure::Full);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RoomGranter for GrantRequests {
+    fn change(
+        &self,
+        grant: Vec<GrantedRoom>,
+        withdraw: Vec<GrantedRoom>,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, GrantFailure>> + Send + '_>> {
+        Box::pin(async move {
+            let topic = self.topics.grants().ok_or(GrantFailure::NoTopic)?;
+            self.check(&grant)?;
+            let value = GrantChange::value();
+            let granted = grant.iter().map(|one| (one, Some(value.as_str())));
+            let withdrawn = withdraw.iter().map(|one| (one, None));
+            let writes = granted
+                .chain(withdrawn)
+                .map(|(one, value)| self.topics.write(topic, &one.to_string(), value));
+            let writes: Vec<_> = writes.collect();
+            let written: Result<Vec<_>, _> = join_all(writes).await.into_iter().collect();
+            events::rooms_granted(grant.len(), withdraw.len(), written.is_ok());
+            let written = written.map_err(|error| GrantFailure::NotWritten(error.to_string()))?;
+            let deadline = Instant::now() + READ_BACK;
+            for at in written {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !self.topics.applied(topic, at, left).await {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+}
