@@ -169,8 +169,12 @@ pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next
             let why = "a request to the API could not be done now";
             events::refused(metrics, RejectReason::ApiUnavailable, why);
         }
-        // What does not exist (any more) is an answer, not a refusal.
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {}
+        // What does not exist (any more) is an answer, not a refusal; a bad token was counted where it was looked at.
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNAUTHORIZED => {}
+        StatusCode::FORBIDDEN => {
+            let why = "a token may not do what it was used for";
+            events::refused(metrics, RejectReason::ApiToken, why);
+        }
         status if status.is_client_error() => {
             let why = "a request to the API is not as the document says";
             events::refused(metrics, RejectReason::ApiRequest, why);
@@ -195,7 +199,7 @@ fn is_from_a_page(headers: &HeaderMap) -> bool {
 }
 
 /// Forms can send other types than JSON, and a page that sends JSON has to ask first, with an `Origin`.
-fn has_other_body(headers: &HeaderMap) -> bool {
+pub(super) fn has_other_body(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || length.is_some_and(|length| length != "0");
@@ -207,8 +211,12 @@ fn has_other_body(headers: &HeaderMap) -> bool {
     }
 }
 
+pub(super) fn media_type() -> Problem {
+    Problem::new(MEDIA_TYPE.status, MEDIA_TYPE.code, MEDIA_TYPE.detail)
+}
+
 /// `application/json`, perhaps with parameters.
-pub(super) fn is_json(media_type: &str) -> bool {
+fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }

@@ -9,25 +9,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::Ephemeral;
+use fleetcast_core::domain::publish_rights::{MayNotPublish, SCOPE};
 use fleetcast_core::domain::published::{self, Message};
 use fleetcast_core::domain::room::Room;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::RETRY_AFTER;
+use super::access::{RETRY_AFTER, answer, bearer, has_other_body, media_type};
 use super::connections::{organisation_of, user_of};
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, Query, bad_request};
 use super::{Endpoints, MAX_BODY};
 use crate::problem::Problem;
+use crate::telemetry::Metrics;
 
 /// Messages of one request.
 const MAX_MESSAGES: usize = 500;
@@ -37,6 +43,9 @@ const MAX_KEY: usize = 256;
 
 /// KiB of bodies that are published at a time. Beyond: 503.
 const IN_FLIGHT_KIB: usize = 64 * 1024;
+
+/// The same for tokens, on the public listener.
+const PUBLIC_IN_FLIGHT_KIB: usize = 16 * 1024;
 
 /// What the API asks of the part that publishes.
 pub trait Publisher: Send + Sync {
@@ -52,12 +61,27 @@ pub trait Publisher: Send + Sync {
     /// Why nothing can be written at the moment.
     fn unavailable(&self) -> Option<Unavailable>;
 
+    /// What the token of a request says. An error is the code of the refusal, or none: its key is not known yet.
+    fn authenticate<'a>(&'a self, token: Option<&'a SecretString>) -> Authenticated<'a>;
+
+    /// Whether a token may publish this to these rooms.
+    fn check_rights(
+        &self,
+        claims: &Claims,
+        event: &str,
+        rooms: &[Room],
+    ) -> Result<(), MayNotPublish>;
+
     /// No more idempotency keys can be told apart for some time.
     fn has_too_many_keys(&self) -> bool;
 }
 
 /// What became of each message, in their order.
 pub type WriteReports<'a> = Pin<Box<dyn Future<Output = Vec<Result<String, String>>> + Send + 'a>>;
+
+/// Claims, or the code of the refusal; without one the client may try again.
+pub type Authenticated<'a> =
+    Pin<Box<dyn Future<Output = Result<Claims, Option<&'static str>>> + Send + 'a>>;
 
 #[derive(Debug, Clone)]
 pub struct PublishRules {
@@ -160,6 +184,80 @@ pub fn endpoints(publishing: Publishing) -> Endpoints {
         .with(__path_publish, publish)
         .with(__path_broadcast, broadcast)
         .with_state(publishing)
+}
+
+/// Publishing on the public listener, with tokens. It has a share of its own of what may be on its way.
+pub fn public(publishing: &Publishing, metrics: &Metrics) -> Router {
+    let own = Publishing {
+        publisher: publishing.publisher.clone(),
+        in_flight: Arc::new(Semaphore::new(PUBLIC_IN_FLIGHT_KIB)),
+    };
+    let metrics = metrics.clone();
+    let answer = move |request: Request, next: Next| {
+        let metrics = metrics.clone();
+        async move { answer(&metrics, request, next).await }
+    };
+    Router::new()
+        .route("/api/publish", post(publish_with_token))
+        .with_state(own)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(answer))
+}
+
+async fn publish_with_token(
+    State(publishing): State<Publishing>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let publisher = publishing.publisher.clone();
+    let token = bearer(request.headers()).map(SecretString::from);
+    let claims = publisher.authenticate(token.as_ref()).await;
+    let claims = claims.map_err(refused)?;
+    if has_other_body(request.headers()) {
+        return Err(media_type());
+    }
+    // Before the body is read.
+    if !claims.scopes.iter().any(|scope| scope == SCOPE) {
+        return Err(forbidden(MayNotPublish::Scope));
+    }
+    let _permit = publishing.admit(request.headers())?;
+    let JsonBody(request) = JsonBody::<PublishRequest>::from_request(request, &()).await?;
+    let messages = request.messages()?;
+    let rules = publisher.rules();
+    let own = claims.organisation.as_str();
+    let checked = check_all(&messages, |message| {
+        let organisation = message.organization_id.as_deref().unwrap_or(own);
+        if organisation != own {
+            let detail = "organization_id is that of the token, and can be left out";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+        }
+        let checked = check(
+            message,
+            claims.organisation.clone(),
+            claims.user.as_str(),
+            &rules,
+        )?;
+        let (event, rooms) = match &checked {
+            Checked::Durable(message) => (&message.event, &message.rooms),
+            Checked::Volatile(message) => (&message.event, &message.rooms),
+        };
+        let may = publisher.check_rights(&claims, event, rooms);
+        may.map_err(forbidden).map(|()| checked)
+    })?;
+    publishing.send(checked).await
+}
+
+fn forbidden(why: MayNotPublish) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", why.to_string())
+}
+
+fn refused(code: Option<&'static str>) -> Problem {
+    match code {
+        Some(code) => {
+            let detail = "publishing needs a good token: Authorization: Bearer";
+            Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+        }
+        None => unavailable("keys_pending", "the key of the token is not known yet"),
+    }
 }
 
 /// Publish events

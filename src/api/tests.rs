@@ -5,14 +5,20 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::Ephemeral;
+use fleetcast_core::domain::publish_rights::MayNotPublish;
 use fleetcast_core::domain::published::Message;
+use fleetcast_core::domain::room::Room;
+use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::connections::{ConnectionPlace, Connections, Ending, FoundConnection};
-use super::publish::{PublishRules, Publisher, Publishing, Unavailable, WriteReports};
+use super::publish::{
+    Authenticated, PublishRules, Publisher, Publishing, Unavailable, WriteReports,
+};
 use super::*;
 use crate::telemetry::Metrics;
 
@@ -57,6 +63,14 @@ impl Publisher for NoLog {
 
     fn unavailable(&self) -> Option<Unavailable> {
         Some(Unavailable("there is no log".to_owned()))
+    }
+
+    fn authenticate<'a>(&'a self, _: Option<&'a SecretString>) -> Authenticated<'a> {
+        Box::pin(std::future::ready(Err(None)))
+    }
+
+    fn check_rights(&self, _: &Claims, _: &str, _: &[Room]) -> Result<(), MayNotPublish> {
+        Err(MayNotPublish::Nothing)
     }
 
     fn has_too_many_keys(&self) -> bool {

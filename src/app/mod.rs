@@ -68,6 +68,7 @@ fn session_rules(profile: &Profile) -> SessionRules {
     SessionRules {
         policy: profile.policy.clone(),
         envelope: profile.envelope,
+        publish: profile.publish.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::demo_people::DemoPeople;
 use super::origins::Origins;
+use crate::api::publish::Publishing;
 use crate::api::{self, Probes};
 use crate::problem::Problem;
 use crate::settings::Listen;
@@ -71,6 +72,7 @@ pub(super) struct PublicRoutes<'a> {
     pub(super) origins: &'a Arc<ArcSwap<Origins>>,
     pub(super) engine: &'a Arc<Engine>,
     pub(super) probes: &'a Probes,
+    pub(super) publishing: &'a Publishing,
     pub(super) people: Option<&'a Arc<DemoPeople>>,
     pub(super) metrics: &'a Metrics,
 }
@@ -103,6 +105,9 @@ impl PublicRoutes<'_> {
             let engine = self.engine.clone();
             let handle = move |request: Request<Body>| engine.handle(request);
             router = router.route(path, any(handle));
+        }
+        if self.listen.public_api {
+            router = router.merge(api::publish::public(self.publishing, self.metrics));
         }
         let (origins, metrics) = (self.origins.clone(), self.metrics.clone());
         let guard = move |request: Request<Body>, next: Next| {

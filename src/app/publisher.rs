@@ -3,14 +3,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::protocol::Refusal;
 use fleetcast_core::domain::publication::Ephemeral;
+use fleetcast_core::domain::publish_rights::MayNotPublish;
 use fleetcast_core::domain::published::Message;
+use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::feed::Feed;
 use futures_util::future::join_all;
+use secrecy::SecretString;
 
 use super::client_settings;
 use super::log_reader::LogReader;
-use crate::api::publish::{PublishRules, Publisher, Unavailable, WriteReports};
+use crate::api::publish::{Authenticated, PublishRules, Publisher, Unavailable, WriteReports};
 use crate::kafka::{
     ClientError, ConsumerSettings, OutgoingRecord, Producer, WriteError, WrittenAt,
 };
@@ -109,6 +114,23 @@ impl Publisher for LogPublisher {
         Some(Unavailable(format!(
             "topic {topic} (PUBLISH_TOPIC) is not there, or cannot be read by this server yet"
         )))
+    }
+
+    fn authenticate<'a>(&'a self, token: Option<&'a SecretString>) -> Authenticated<'a> {
+        Box::pin(async move {
+            let claims = self.sessions.claims(token).await;
+            claims.map_err(|reason| reason.refusal().map(Refusal::as_str))
+        })
+    }
+
+    fn check_rights(
+        &self,
+        claims: &Claims,
+        event: &str,
+        rooms: &[Room],
+    ) -> Result<(), MayNotPublish> {
+        let rules = self.sessions.rules();
+        rules.publish.check(claims, &rules.policy, event, rooms)
     }
 
     fn has_too_many_keys(&self) -> bool {

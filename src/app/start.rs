@@ -133,6 +133,7 @@ impl App {
             origins: &self.origins,
             engine: &self.engine,
             probes: &probes,
+            publishing: &self.publishing,
             people: self.demo.as_ref().map(|demo| &demo.people),
             metrics: &self.metrics,
         };

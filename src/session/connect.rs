@@ -101,7 +101,8 @@ impl Sessions {
         })
     }
 
-    async fn claims(&self, token: Option<&SecretString>) -> Result<Claims, RejectReason> {
+    /// What a token says, if it is good and not revoked. A rejection is counted and logged here.
+    pub async fn claims(&self, token: Option<&SecretString>) -> Result<Claims, RejectReason> {
         let token = token.map(ExposeSecret::expose_secret);
         let verified = self.verifier.verify_given(token, clock::wall_ms() / 1000);
         let claims = verified.await.map_err(|denied| match denied {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::RevokeReason;
+use fleetcast_core::domain::publish_rights::PublishRights;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::{ConnectionKey, Hub, Now};
 
@@ -16,6 +17,8 @@ use super::{AnyOutlet, Session, Sessions};
 pub struct SessionRules {
     pub policy: Arc<Policy>,
     pub envelope: EventEnvelope,
+    /// What tokens may publish over HTTP.
+    pub publish: Arc<PublishRights>,
 }
 
 /// What a change of the policy took away.

@@ -81,6 +81,8 @@ pub struct Listen {
     /// Names in lower case by which clients of the internal API reach it, beside `localhost` and addresses.
     pub internal_names: Vec<String>,
     pub qa_page: bool,
+    /// Tokens may publish.
+    pub public_api: bool,
     /// Connections of trusted proxies begin with a PROXY preamble.
     pub proxy_protocol: bool,
     pub cors_origins: CorsOrigins,

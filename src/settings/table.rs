@@ -226,7 +226,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("TLS_KEY_FILE", Kind::TEXT, Unset, "PEM file with the key.").rejected(),
         variable("PROXY_PROTOCOL", Kind::SWITCH, Value("false"), "Connections of `TRUSTED_PROXIES` to the public listener begin with a PROXY preamble, version 1 or 2; without one they are closed. Those of others never have one."),
         variable("TRUSTED_PROXIES", Kind::NETWORKS, Unset, "Addresses and networks (`10.0.0.0/8`) of proxies, comma-separated, whose `X-Forwarded-For`, `Forwarded` or PROXY preamble names the client: see docs/operations.md."),
-        variable("PUBLIC_API", Kind::SWITCH, Value("false"), "Serves the publishing API on the public listener.").ignored(),
+        variable("PUBLIC_API", Kind::SWITCH, Value("false"), "Serves [`POST /api/publish`](api.md#publishing-with-a-token) on the public listener, for tokens of scope `publish`."),
         variable("GITHUB_WEBHOOK_SECRET", Kind::SECRET, Unset, "Secret of GitHub webhooks.").ignored(),
         variable("ALLOW_PLAIN_HTTP", Kind::SWITCH, Value("false"), "Accepts plain HTTP with `ENVIRONMENT=production`.").ignored(),
         variable("REDIS_URL", Kind::URL, Unset, "Redis, for what instances share.").ignored(),

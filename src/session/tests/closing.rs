@@ -94,6 +94,7 @@ async fn a_new_policy_revokes_rooms_in_the_connections_own_feed() {
     let (client, _) = server.connect(request).await;
     client.receive(1).await;
     let rules = SessionRules {
+        publish: Arc::default(),
         policy: policy(&["asset"]),
         envelope: EventEnvelope::Plain,
     };

@@ -118,9 +118,11 @@ async fn rooms_are_judged_by_the_rules_that_are_in_force_after_a_look_up() {
             listed: policy.claims().map(str::to_owned).collect(),
             ..ClaimRules::default()
         });
-        reloaded
-            .rules
-            .store(Arc::new(SessionRules { policy, envelope }));
+        reloaded.rules.store(Arc::new(SessionRules {
+            policy,
+            envelope,
+            publish: Arc::default(),
+        }));
     }));
     let unit = token(Grant {
         roles: vec!["field_unit".to_owned()],

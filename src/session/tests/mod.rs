@@ -144,7 +144,11 @@ fn sessions_with(
             }
         }),
         capacity: Arc::new(|| Ok(())),
-        rules: SessionRules { policy, envelope },
+        rules: SessionRules {
+            policy,
+            envelope,
+            publish: Arc::default(),
+        },
         limits: SessionLimits {
             max_connections,
             max_rooms: 200,

@@ -213,6 +213,7 @@ async fn rooms_are_judged_by_the_new_token() {
 async fn a_policy_that_comes_first_holds_for_a_new_token_and_one_that_comes_second_too() {
     let server = TestServer::start(10).await;
     let rules = |kinds: &[&str]| SessionRules {
+        publish: Arc::default(),
         policy: policy(kinds),
         envelope: EventEnvelope::default(),
     };

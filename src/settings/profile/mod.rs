@@ -2,7 +2,7 @@
 
 mod document;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use fleetcast_core::domain::claims::ClaimRules;
 use fleetcast_core::domain::decode::Format;
 use fleetcast_core::domain::envelope::EventEnvelope;
 use fleetcast_core::domain::policy::{KindPolicy, Policy};
+use fleetcast_core::domain::publish_rights::PublishRights;
 use fleetcast_core::domain::route::RouteTable;
 use fleetcast_core::domain::spec::{
     At, OrganisationSpec, RouteSpec, SourceSpec, SpecProblem, TableSpec, TopicSpec,
@@ -33,6 +34,8 @@ pub struct Profile {
     pub envelope: EventEnvelope,
     /// Roles that issuers call otherwise: their name -> ours.
     pub roles: Arc<BTreeMap<String, String>>,
+    /// What tokens may publish.
+    pub publish: Arc<PublishRights>,
 }
 
 /// All that is wrong with a profile, one line each, in the order of the file.
@@ -65,6 +68,8 @@ struct ProfileFile {
     policy: BTreeMap<String, KindPolicy>,
     #[serde(default)]
     roles: BTreeMap<String, String>,
+    #[serde(default)]
+    publish: BTreeMap<String, BTreeSet<String>>,
     #[serde(default)]
     envelope: EventEnvelope,
 }
@@ -184,6 +189,15 @@ impl Profile {
                 complain(&at, format!("policy of {kind}: {message}"));
             }
         });
+        let publish = PublishRights::build(file.publish).map_err(|found| {
+            for (role, wrong, event) in found {
+                let at = At::key("publish").then(&role);
+                complain(
+                    &at,
+                    format!("role {role} may not publish {event:?}: {wrong}"),
+                );
+            }
+        });
         if let (Ok(routes), Ok(policy), []) = (&routes, &policy, &*mistakes) {
             for (at, message) in disagreements(routes, policy) {
                 complain(&at, message);
@@ -192,13 +206,14 @@ impl Profile {
                 complain(&at, message);
             }
         }
-        match (routes, policy) {
-            (Ok(routes), Ok(policy)) if problems.is_empty() => Ok(Self {
+        match (routes, policy, publish) {
+            (Ok(routes), Ok(policy), Ok(publish)) if problems.is_empty() => Ok(Self {
                 name: file.name,
                 routes: Arc::new(routes),
                 policy: Arc::new(policy),
                 envelope: file.envelope,
                 roles: Arc::new(file.roles),
+                publish: Arc::new(publish),
             }),
             _ => Err(errors(problems)),
         }

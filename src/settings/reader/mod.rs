@@ -138,6 +138,7 @@ impl SettingsReader {
                 .optional("INTERNAL_NAMES", values::host_names)
                 .unwrap_or_default(),
             qa_page: self.value("QA_PAGE", values::boolean),
+            public_api: self.value("PUBLIC_API", values::boolean),
             proxy_protocol: self.value("PROXY_PROTOCOL", values::boolean),
             cors_origins: self.cors_origins(),
             cors_headers: self.value("CORS_HEADERS", values::header_names),

@@ -2,6 +2,7 @@
 
 mod connections;
 mod guards;
+mod public;
 mod publish;
 
 use serde_json::Value;

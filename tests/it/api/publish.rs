@@ -10,11 +10,11 @@ use super::{ask, assert_problem};
 use crate::harness::{Answer, Background, Client, Kafka, TestApp, auth, eventually, request};
 
 /// With a topic for publishing.
-async fn kafka() -> Kafka {
+pub(super) async fn kafka() -> Kafka {
     Kafka::mock(&[("transmission", 1), ("asset", 1), ("publish", 3)]).await
 }
 
-async fn start(kafka: &Kafka, more: &[(&str, &str)]) -> TestApp {
+pub(super) async fn start(kafka: &Kafka, more: &[(&str, &str)]) -> TestApp {
     let topic = kafka.topic("publish");
     let variables = [&[("PUBLISH_TOPIC", topic.as_str())], more].concat();
     let app = TestApp::start_with(kafka, &variables).await;
@@ -32,7 +32,7 @@ async fn publish(app: &TestApp, body: &Value) -> Answer {
     ask(app, "POST", "/api/publish", Some(body)).await
 }
 
-async fn accepted(app: &TestApp, body: &Value) -> Vec<Value> {
+pub(super) async fn accepted(app: &TestApp, body: &Value) -> Vec<Value> {
     let answer = publish(app, body).await;
     assert_eq!(answer.status, 202, "{body}: {}", answer.body);
     let answer = answer.json();
@@ -42,7 +42,11 @@ async fn accepted(app: &TestApp, body: &Value) -> Vec<Value> {
 }
 
 /// The marker behind which nothing more is to come, then `n` of all that came before it.
-async fn until_marker(app: &TestApp, client: &mut Client, organisation: &str) -> Vec<i64> {
+pub(super) async fn until_marker(
+    app: &TestApp,
+    client: &mut Client,
+    organisation: &str,
+) -> Vec<i64> {
     let marker = format!("marker-{organisation}");
     let body = json!({ "event": marker, "organization_id": organisation, "all": true, "data": {} });
     // Partitions are read side by side, so what is in the log already is given time.

@@ -17,6 +17,7 @@ pub mod percent;
 pub mod policy;
 pub mod protocol;
 pub mod publication;
+pub mod publish_rights;
 pub mod published;
 pub mod record;
 pub mod revocation;
