@@ -1,4 +1,4 @@
-//! How many connections one peer may have. Who is limited, and by how much, others decide.
+//! How many connections one peer may have. Which peers are limited, and by how much, is decided elsewhere.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
