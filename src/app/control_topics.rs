@@ -9,6 +9,7 @@ use anyhow::Context;
 use fleetcast_core::domain::grants::GrantChange;
 use fleetcast_core::domain::revocation::RevocationChange;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::client_settings;
 use super::topic_keeper::{PolicyChecks, TopicKeeper};
@@ -36,6 +37,8 @@ pub(super) struct ControlTopics {
     /// `None`: neither topic is set.
     open: Option<OpenTopics>,
     checks: Arc<PolicyChecks>,
+    /// Of the reader.
+    threads: TaskTracker,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -71,6 +74,7 @@ impl BuiltControlTopics {
         let all: Vec<Arc<str>> = revocations.iter().chain(&grants).cloned().collect();
         let checks = Arc::<PolicyChecks>::default();
         let keeper = TopicKeeper::new(kafka, checks.clone(), metrics)?;
+        let threads = TaskTracker::new();
         let (reader, open) = if all.is_empty() {
             (None, None)
         } else {
@@ -79,7 +83,11 @@ impl BuiltControlTopics {
                 .context("cannot create the producer of revocations and grants")?;
             let reader =
                 CompactedReader::start(settings, &all, metrics, stop, &mut |name, work| {
-                    lifecycle.thread(name, work)
+                    let running = threads.token();
+                    lifecycle.thread(name, move || {
+                        let _running = running;
+                        work();
+                    })
                 });
             let reader = reader.context("cannot start the reader of compacted topics")?;
             let handle = reader.handle();
@@ -90,6 +98,7 @@ impl BuiltControlTopics {
             grants,
             open,
             checks,
+            threads,
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
         };
@@ -159,6 +168,12 @@ impl ControlTopics {
         let Some(open) = &self.open else { return false };
         let WrittenAt { partition, offset } = written;
         open.handle.applied(topic, partition, offset, at_most).await
+    }
+
+    /// Waits until nothing of the reader talks to a broker any more, at most a few seconds after its `stop`.
+    pub(super) async fn stopped(&self) {
+        self.threads.close();
+        self.threads.wait().await;
     }
 
     /// Everything that the topics held at the start is applied, and they are what they have to be, as far as the brokers say.

@@ -29,6 +29,7 @@ impl RunningApp {
         self.over.token.cancel();
         if self.demo.is_some() {
             self.log.stopped().await;
+            self.control.stopped().await;
         }
         drop(self.demo);
     }

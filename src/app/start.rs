@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{App, BuiltDemo, Over};
+use super::control_topics::ControlTopics;
 use super::directory::Directory;
 use super::grants::GrantRequests;
 use super::log_reader::LogReader;
@@ -32,6 +33,7 @@ use crate::telemetry::{Metrics, events, watch_loop};
 pub(super) struct RunningApp {
     pub(super) over: Over,
     pub(super) log: Arc<LogReader>,
+    pub(super) control: Arc<ControlTopics>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) engine: Arc<Engine>,
@@ -86,6 +88,7 @@ impl App {
         lifecycle.critical("hub", drive.run());
         // Without it nothing would keep the memory within its limit.
         lifecycle.critical("memory", memory.run(over.token.clone()));
+        let control_topics = control.topics.clone();
         control.start(&sessions, &over.token, lifecycle);
         let spread = settings.sockets.drain;
         let reload = Reload {
@@ -114,6 +117,7 @@ impl App {
         RunningApp {
             over,
             log,
+            control: control_topics,
             readiness,
             sessions,
             engine,

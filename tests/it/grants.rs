@@ -214,3 +214,28 @@ async fn h8_an_instance_that_cannot_read_the_grants_closes_a_handshake_that_may_
             .contains(&json!("channel:7:org:o1"))
     );
 }
+
+/// An instance that starts afterwards knows nothing of its grants, so no other one may go on with them.
+#[tokio::test]
+#[ignore = "real Kafka"]
+async fn s4_06_when_the_topic_is_recreated_its_grants_are_withdrawn() {
+    let mut kafka = Kafka::real(&[("transmission", 1)]).await;
+    let compacted = [("cleanup.policy", "compact")];
+    kafka.create_with("granted", &compacted).await;
+    let topic = kafka.topic("granted");
+    let app = TestApp::start_with(&kafka, &[("GRANTS_TOPIC", &topic)]).await;
+    change(&app, &["channel:7"], &[]).await;
+    let mut ann = Client::connect(app.public, &unit(&["channel:7"])).await;
+    kafka.delete_topic("granted").await;
+    let event = ann.expect("room_revoked").await;
+    assert_eq!(event.args[0]["data"]["code"], 702);
+    kafka.create_with("granted", &compacted).await;
+    eventually("the new topic is read", async || {
+        let body = json!({ "organization_id": "o1", "grant": ["channel:8"] });
+        let answer = ask(&app, "POST", PATH, Some(&body)).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert!(subscribed(&mut ann, "channel:8").await);
+    assert!(!subscribed(&mut ann, "channel:7").await);
+}
