@@ -218,6 +218,9 @@ impl ControlTopics {
                 "the brokers are asked whether {topic} is compacted"
             ));
         }
+        if let Some(problem) = self.checks.problem(topic) {
+            return ComponentHealth::unhealthy(problem);
+        }
         ComponentHealth::healthy(self.checks.remark(topic))
     }
 

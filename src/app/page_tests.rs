@@ -94,6 +94,7 @@ fn app(lifecycle: &Lifecycle) -> App {
         ("PORT", "0"),
         ("INTERNAL_PORT", "0"),
         ("QA_PAGE", "true"),
+        ("PUBLIC_API", "true"),
         ("REVOCATIONS_TOPIC", "revoked"),
         ("GRANTS_TOPIC", "granted"),
     ]);

@@ -16,8 +16,15 @@ use crate::telemetry::{Metrics, events};
 /// For one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Between two tries: while the start waits for it, and afterwards.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Between two looks: at first, while the start still waits for something, and afterwards: a topic may be made again by others.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+    Duration::from_mins(1),
+];
+
+/// So many looks have the short pause.
+const FIRST_LOOKS: u32 = 20;
 
 /// The setting of a topic is asked for so often before the start goes on without it.
 const TRIES: u32 = 2;
@@ -76,6 +83,8 @@ enum PolicyCheck {
     Compacted,
     /// The brokers have been asked and do not say.
     Unknown(String),
+    /// It is not any more: its policy.
+    Other(String),
 }
 
 impl PolicyChecks {
@@ -87,16 +96,34 @@ impl PolicyChecks {
     /// What an operator should know.
     pub(super) fn remark(&self, topic: &str) -> Option<String> {
         match self.lock().get(topic)? {
-            PolicyCheck::Compacted => None,
+            PolicyCheck::Compacted | PolicyCheck::Other(_) => None,
             PolicyCheck::Unknown(why) => Some(format!(
                 "whether {topic} has cleanup.policy=compact is not known: {why}"
             )),
         }
     }
 
+    /// What is wrong with a topic that was compacted at the start, or seemed to be.
+    pub(super) fn problem(&self, topic: &str) -> Option<String> {
+        match self.lock().get(topic)? {
+            PolicyCheck::Compacted | PolicyCheck::Unknown(_) => None,
+            PolicyCheck::Other(policy) => Some(not_compacted(topic, policy)),
+        }
+    }
+
+    /// Whether this is news.
+    fn note(&self, topic: &str, check: PolicyCheck) -> bool {
+        let before = self.lock().insert(topic.to_owned(), check.clone());
+        before != Some(check)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PolicyCheck>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn not_compacted(topic: &str, policy: &str) -> String {
+    format!("{topic} has cleanup.policy={policy} and forgets what it must keep: make it compact")
 }
 
 /// Makes what is missing and checks what must be compacted.
@@ -149,9 +176,9 @@ impl TopicKeeper {
         }))
     }
 
-    /// Until everything is made and known, then until `stop`. An error: a topic that must be compacted is not.
+    /// Until `stop`. An error: a topic that must be compacted is not, and the start waits for that.
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut tries = 0;
+        let (mut tries, mut looks) = (0, 0_u32);
         while !self.wanted.is_empty() || !self.compacted.is_empty() {
             let Some(looked) = stop.run_until_cancelled(self.look(tries)).await else {
                 return Ok(());
@@ -159,10 +186,13 @@ impl TopicKeeper {
             tries += u32::from(looked?);
             let is_started = |(_, topic): &(_, String)| self.checks.is_settled(topic);
             let pause = if self.wanted.is_empty() && self.compacted.iter().all(is_started) {
-                PAUSES.1
+                PAUSES[2]
+            } else if looks < FIRST_LOOKS {
+                PAUSES[0]
             } else {
-                PAUSES.0
+                PAUSES[1]
             };
+            looks = looks.saturating_add(1);
             if stop
                 .run_until_cancelled(tokio::time::sleep(pause))
                 .await
@@ -189,30 +219,31 @@ impl TopicKeeper {
         self.wanted
             .retain(|topic| !cluster.topics.contains_key(&topic.name));
         self.create().await;
-        let mut unknown = Vec::new();
-        for (variable, topic) in std::mem::take(&mut self.compacted) {
-            if !cluster.topics.contains_key(&topic) {
-                unknown.push((variable, topic));
+        for (variable, topic) in &self.compacted {
+            if !cluster.topics.contains_key(topic) {
                 continue;
             }
-            match self.admin.cleanup_policy(&topic).await {
+            let settled = self.checks.is_settled(topic);
+            match self.admin.cleanup_policy(topic).await {
                 CleanupPolicy::Compact => {
-                    self.checks.lock().insert(topic, PolicyCheck::Compacted);
+                    self.checks.note(topic, PolicyCheck::Compacted);
                 }
-                CleanupPolicy::Other(policy) => bail!(
+                CleanupPolicy::Other(policy) if !settled => bail!(
                     "the topic {topic} ({variable}) has cleanup.policy={policy}, and would forget what it must keep: it has to be compact, and nothing else"
                 ),
-                CleanupPolicy::Unknown(why) => {
-                    if tries + 1 >= TRIES && !self.checks.is_settled(&topic) {
-                        events::policy_unknown(&topic, &why);
-                        let check = PolicyCheck::Unknown(why);
-                        self.checks.lock().insert(topic.clone(), check);
+                CleanupPolicy::Other(policy) => {
+                    if (self.checks).note(topic, PolicyCheck::Other(policy.clone())) {
+                        events::not_compacted(&self.metrics, topic, &policy);
                     }
-                    unknown.push((variable, topic));
+                }
+                CleanupPolicy::Unknown(why) => {
+                    if tries + 1 >= TRIES && !settled {
+                        events::policy_unknown(topic, &why);
+                        self.checks.note(topic, PolicyCheck::Unknown(why));
+                    }
                 }
             }
         }
-        self.compacted = unknown;
         Ok(true)
     }
 

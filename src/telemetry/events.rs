@@ -306,6 +306,15 @@ pub fn topic_made(topic: &str, notes: &str) {
     info!(topic, notes, "service topic created");
 }
 
+/// A topic that was compacted at the start is not any more: made again by others, or changed.
+pub fn not_compacted(metrics: &Metrics, topic: &str, policy: &str) {
+    metrics.errors.increment(Component::Kafka);
+    error!(
+        topic,
+        policy, "the topic is not compacted any more, and forgets what it must keep"
+    );
+}
+
 /// The brokers do not say whether a topic is compacted. Told once.
 pub fn policy_unknown(topic: &str, why: &str) {
     warn!(
