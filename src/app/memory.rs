@@ -73,7 +73,8 @@ impl MemoryWatch {
             let of = mib(self.window_bytes as u64);
             let bytes = mib(bytes as u64);
             if status.window_at_minimum {
-                format!("the window is at its minimum of {} s", SPARED_MS / 1_000)
+                let seconds = SPARED_MS / 1_000;
+                format!("the window is at its minimum: its last {seconds} s stay")
             } else {
                 format!("the window may take {bytes} of {of} MiB")
             }
@@ -220,7 +221,7 @@ mod tests {
         let (is_healthy, reason) = said(&watch);
         assert!(!is_healthy);
         assert!(
-            reason.ends_with(", and the window is at its minimum of 10 s"),
+            reason.ends_with(", and the window is at its minimum: its last 10 s stay"),
             "{reason}"
         );
         watch.act(&mut limit, 160 * MIB).await;

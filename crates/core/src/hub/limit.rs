@@ -8,7 +8,7 @@ use crate::domain::memory_limit::{WindowLimit, WindowUse};
 #[derive(Debug)]
 pub(in crate::hub) struct LimitState {
     pub(in crate::hub) now: WindowLimit,
-    /// The window takes more, and what is left of it is too young to go. Looked at again with each tick.
+    /// The window takes more, and what organisations have over their share is too young to go. Looked at again with each tick.
     pub(in crate::hub) is_reached: bool,
 }
 

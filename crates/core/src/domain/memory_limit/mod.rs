@@ -52,7 +52,7 @@ pub struct WindowUse {
     pub bytes: usize,
     /// Of the oldest entry, in milliseconds.
     pub age_ms: u64,
-    /// It is over its limit, and all that is left of it is too young to go.
+    /// It is over its limit, and what organisations have over their share of that is too young to go.
     pub is_at_minimum: bool,
 }
 
@@ -124,7 +124,7 @@ impl MemoryLimit {
         self.window.bytes < self.whole
     }
 
-    /// It is limited, and the part that is spared is all that is left.
+    /// It is limited, and what is over the limit belongs to the part that is spared.
     pub fn is_at_minimum(&self, window: WindowUse) -> bool {
         self.is_limited() && (window.is_at_minimum || window.age_ms <= SPARED_MS)
     }

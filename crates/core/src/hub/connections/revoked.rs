@@ -3,7 +3,7 @@
 use crate::domain::protocol::RevokeReason;
 use crate::domain::room::Room;
 
-/// By reason, each reason once and with at least one room. Each room once, none of them held: whoever lets a client join rooms
+/// By reason, each reason once and with at least one room. Each room once, none of them held: code that lets a client join rooms
 /// counts these too, or a client that does not read would have more and more of them kept.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct RevokedRooms(Vec<(RevokeReason, Vec<Room>)>);

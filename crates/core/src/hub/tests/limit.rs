@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::memory_limit::WindowLimit;
+use crate::hub::window::OrganisationLog;
 
 const SPARED_MS: u64 = 10_000;
 
@@ -10,6 +11,19 @@ impl Rig {
     fn limit(&mut self, bytes: usize) {
         let kept_ms = SPARED_MS;
         self.hub.limit_window(WindowLimit { bytes, kept_ms });
+    }
+
+    /// The same, and does the visits.
+    fn evict_to(&mut self, bytes: usize, kept_ms: u64) {
+        self.hub.limit_window(WindowLimit { bytes, kept_ms });
+        while self.hub.visit(1, self.now) {}
+    }
+
+    /// How many entries an organisation has in the window.
+    fn entries_of(&self, organisation: &str) -> usize {
+        let logs = self.hub.organisations.values();
+        let mut of = logs.filter(|log| log.id == id(organisation));
+        of.next().map_or(0, OrganisationLog::len)
     }
 
     fn entries(&self) -> usize {
@@ -131,4 +145,46 @@ fn window_stays_within_its_limit_as_more_comes_and_grows_again_when_it_may() {
     }
     let grown = rig.hub.window_use(rig.now);
     assert_eq!(grown.age_ms, short.age_ms + 30_000);
+}
+
+/// Each has the same share of the limit, and what is over it is evicted: of the flood once its last seconds are not spared.
+#[test]
+fn a90_flood_of_one_organisation_costs_the_others_no_more_than_what_is_over_their_share() {
+    // By the number of other organisations and of the entries of each: the limit, in entries, and what each keeps.
+    for (others, each, limit, kept) in [
+        (1, 40, 60, 30),
+        (1, 20, 60, 20),
+        (10, 10, 99, 9),
+        (10, 10, 120, 10),
+        (10, 10, 0, 0),
+    ] {
+        let case = format!("{others} with {each}, {limit} may stay");
+        let mut rig = Rig::new(1);
+        let names: Vec<String> = (0..others).map(|nth| format!("quiet{nth}")).collect();
+        for name in names.iter().flat_map(|name| vec![name; each]) {
+            rig.publish_sized(0, name, &["1"], 1_000);
+        }
+        let entry = rig.hub.window_use(rig.now).bytes / (others * each);
+        rig.pass(30_000);
+        for _ in 0..156 {
+            rig.publish_sized(0, "flood1", &["1"], 1_000);
+        }
+        // Down to 63 of 64 parts of it; some entries take a few bytes more.
+        let limit_bytes = (limit * entry + entry / 2) * 64 / 63;
+        rig.evict_to(limit_bytes, SPARED_MS);
+        for _ in 0..3 {
+            for name in &names {
+                assert_eq!(rig.entries_of(name), kept, "{case}");
+            }
+            assert_eq!(rig.entries_of("flood1"), 156, "{case}");
+            assert!(rig.hub.window_use(rig.now).is_at_minimum, "{case}");
+            rig.pass(1_000);
+        }
+        rig.evict_to(limit_bytes, 0);
+        for name in &names {
+            assert_eq!(rig.entries_of(name), kept, "{case}");
+        }
+        assert_eq!(rig.entries_of("flood1"), limit - others * kept, "{case}");
+        assert!(!rig.hub.window_use(rig.now).is_at_minimum, "{case}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Eviction: what leaves the window because it is old or because it is too much, and what may then be forgotten.
 //!
-//! Over a cap in bytes the organisation that takes most loses its oldest entries first, so a noisy organisation shortens only
-//! its own window.
+//! Over a cap in bytes those organisations lose their oldest entries that take more than their share of it, down to that share, so a
+//! noisy organisation shortens only its own window.
 
 use std::collections::BinaryHeap;
 
@@ -183,10 +183,12 @@ impl OrganisationLog {
     }
 }
 
-/// Evicts from the organisation that takes most, again and again, while together they take more than `cap` bytes. `bytes` gives
-/// what one of them takes, and is called once for each, however many entries must go: with many small organisations that is
-/// one entry of nearly all of them. `evict` removes the oldest entry of one and returns the bytes that became free, or `None` if
-/// it has none that may go. `taken` is what all of them take. `most` entries at most are evicted. Returns how many were.
+/// Evicts, while all together take more than `cap` bytes, from each organisation that takes more than its share, down to that. The share is
+/// the same for all, and what one leaves of it is divided among those that want more. `bytes` gives what one of them takes, and is called
+/// once for each, however many entries must go: with many small organisations that is one entry of nearly all of them. `evict` removes the
+/// oldest entry of one and returns the bytes that became free, or `None` if it has none that may go: then the cap is exceeded by that,
+/// and the others keep their share all the same. `taken` is what all of them take. `most` entries at most are evicted. Returns how many
+/// were.
 fn evict_largest<T>(
     organisations: &mut SlotMap<OrganisationKey, T>,
     taken: &mut usize,
@@ -201,22 +203,26 @@ fn evict_largest<T>(
     // A little more than needed, so that this is not repeated at each append.
     let target = cap - cap / 64;
     let sizes = organisations.iter().map(|(key, one)| (bytes(one), key));
-    let mut by_size: BinaryHeap<_> = sizes.filter(|(bytes, _)| *bytes > 0).collect();
+    let mut by_size: BinaryHeap<_> = sizes.collect();
+    // The largest first, until the next one takes no more than what would then be the share of each. `within`: what all take that are
+    // not over it.
+    let (mut over, mut within, mut share) = (Vec::new(), *taken, 0);
+    while let Some((size, key)) = by_size.pop().filter(|(size, _)| *size > share) {
+        over.push((size, key));
+        within -= size;
+        share = target.saturating_sub(within) / over.len();
+    }
     let mut evicted = 0;
-    while *taken > target && evicted < most {
-        let Some((bytes, key)) = by_size.pop() else {
-            break;
-        };
+    for (mut left, key) in over {
         let one = &mut organisations[key];
-        let (mut left, share) = (bytes, bytes - bytes / 64);
-        while let Some(freed) = evict(one) {
+        while left > share
+            && *taken > target
+            && evicted < most
+            && let Some(freed) = evict(one)
+        {
             evicted += 1;
             left -= freed;
             *taken -= freed;
-            if *taken <= target || left <= share || evicted == most {
-                by_size.push((left, key));
-                break;
-            }
         }
     }
     evicted
@@ -279,11 +285,11 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_organisation_is_evicted_and_a_small_one_keeps_what_it_has() {
+    fn the_largest_organisations_are_evicted_and_a_small_one_keeps_what_it_has() {
         for (sizes, cap, expected) in [
             // The oldest of the largest.
             (&[&[10, 20, 30, 40][..], &[15, 15]][..], 101, &[70, 30][..]),
-            // Two that are alike take turns.
+            // Two that are alike.
             (&[&[10; 50], &[10; 50], &[10; 5]], 650, &[300, 290, 50]),
             // All of them, if need be.
             (&[&[5, 5], &[7], &[9]], 0, &[0, 0, 0]),
