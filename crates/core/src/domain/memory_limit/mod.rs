@@ -2,8 +2,8 @@
 //! window and has the allocator return what is free. Once there is memory again, the window may grow back.
 //!
 //! In percent of the limit: refused from 85 on, until less than 82 are in use; shortened over 90, by what lies above 78; lengthened below 75,
-//! up to there. So the window alone, however much comes, settles where connections are accepted, and between 75 and 90 it is left as it is:
-//! nothing goes to and fro.
+//! up to there, and up to 80 once nothing was shortened for five minutes. So the window alone, however much comes, settles where connections
+//! are accepted, and above that it is left as it is: nothing goes to and fro.
 //!
 //! It neither measures nor reads the clock.
 
@@ -12,6 +12,10 @@ const ACCEPT: u64 = 82;
 const SHRINK: u64 = 90;
 const TARGET: u64 = 78;
 const GROW: u64 = 75;
+/// The same, once the window was not shortened for `QUIET_MS`. Connections may take as much as `GROW` by themselves, and then a short
+/// burst of something else would leave the window short for good.
+const GROW_QUIET: u64 = 80;
+const QUIET_MS: u64 = 5 * 60_000;
 /// From here on memory may be full within a second: a window is loaded from Kafka with 100 MB a second and more.
 const NEAR: u64 = 50;
 /// From here on the window's youngest part is not spared, if it is the window that takes the memory. The alternative is that the kernel ends the process, and with it the whole
@@ -87,6 +91,8 @@ pub struct MemoryLimit {
     refusing: Option<u64>,
     /// The window was shortened then, and the allocator was not asked since.
     shrunk: Option<u64>,
+    /// The window was shortened then for the last time.
+    last_shrunk: Option<u64>,
     /// The next look at the window.
     pause_until: u64,
     trimmed: Option<u64>,
@@ -104,6 +110,7 @@ impl MemoryLimit {
             },
             refusing: None,
             shrunk: None,
+            last_shrunk: None,
             pause_until: 0,
             trimmed: None,
         }
@@ -198,11 +205,15 @@ impl MemoryLimit {
             self.shrink(reading, 0);
         } else if is_stuck && can_shrink && window.bytes > self.share() {
             self.shrink(reading, self.share());
-        } else if resident < self.percent(GROW) {
-            // Half of what is free: what the window counts for an entry is less than what the entry may take.
-            let free = bytes((self.percent(GROW) - resident) / 2);
-            let grown = window.bytes.saturating_add(free).min(self.whole);
-            self.window.bytes = self.window.bytes.max(grown);
+        } else {
+            let is_quiet = (self.last_shrunk).is_none_or(|at| now_ms - at >= QUIET_MS);
+            let up_to = self.percent(if is_quiet { GROW_QUIET } else { GROW });
+            if resident < up_to {
+                // Half of what is free: what the window counts for an entry is less than what the entry may take.
+                let free = bytes((up_to - resident) / 2);
+                let grown = window.bytes.saturating_add(free).min(self.whole);
+                self.window.bytes = self.window.bytes.max(grown);
+            }
         }
     }
 
@@ -211,6 +222,7 @@ impl MemoryLimit {
         let shrunk = reading.window.bytes.saturating_sub(excess).max(least);
         self.window.bytes = self.window.bytes.min(shrunk);
         self.shrunk = Some(reading.now_ms);
+        self.last_shrunk = self.shrunk;
     }
 
     fn is_trim_due(&self, reading: MemoryReading, began: bool) -> bool {
