@@ -134,6 +134,8 @@ enum Waiting {
     Acknowledged(Asker, bool),
     /// A command of this name takes effect when its answer is known. It is at the head of the queue, and all others wait for it.
     Pending(Asker, AwaitedAnswer, String),
+    /// Its answer is known by now, and goes out in its turn: an upgrade may have begun meanwhile.
+    Answered(Asker, Answer, String),
 }
 
 impl Inbox {
@@ -223,7 +225,9 @@ impl Inbox {
             match self.next() {
                 Some(Waiting::Pending(asker, answer, event)) => {
                     let answer = answer.await;
-                    self.answered(&socket, asker, &answer, &event);
+                    let answered = Waiting::Answered(asker, answer, event);
+                    // At the head, where it was, and behind the question for capacity.
+                    self.lock().waiting.push_front(answered);
                 }
                 Some(waiting) => self.carry_out(&socket, waiting),
                 None => return,
@@ -264,6 +268,9 @@ impl Inbox {
                 self.later.fetch_sub(1, Ordering::Relaxed);
                 self.answer(socket, asker, &self.road.session.acknowledged(kept), "ack");
                 self.road.flush();
+            }
+            Waiting::Answered(asker, answer, event) => {
+                self.answered(socket, asker, &answer, &event);
             }
             // Only the task that carries out what waits can wait for its answer.
             Waiting::Pending(..) => self.wait_first(socket, waiting),

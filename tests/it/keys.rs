@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    Background, Client, Kafka, Packet, TestApp, auth, dispatcher, eventually, handshake,
+    Background, Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, eventually, handshake,
+    open_websocket,
 };
 
 const FAULTS: &str = "fleetcast_errors_total{component=\"keys\"}";
@@ -56,6 +57,8 @@ impl Issuer {
 struct KeyServer {
     url: String,
     keys: Arc<Mutex<Option<Vec<Value>>>>,
+    /// Taken for each answer.
+    gate: Arc<tokio::sync::Mutex<()>>,
     _task: Background,
 }
 
@@ -65,12 +68,15 @@ impl KeyServer {
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let shared = Arc::new(Mutex::new(keys.map(entries)));
         let served = shared.clone();
+        let gate = Arc::<tokio::sync::Mutex<()>>::default();
+        let opened = gate.clone();
         let task = Background::start(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 // Its requests fit into one read.
                 let mut request = [0; 4096];
                 drop(stream.read(&mut request).await);
+                drop(opened.lock().await);
                 let (status, body) = match &*served.lock().unwrap() {
                     Some(keys) => ("200 OK", json!({ "keys": keys }).to_string()),
                     None => ("503 Service Unavailable", String::new()),
@@ -85,8 +91,14 @@ impl KeyServer {
         Self {
             url,
             keys: shared,
+            gate,
             _task: task,
         }
+    }
+
+    /// It answers only once this is dropped.
+    async fn hold(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.gate.clone().lock_owned().await
     }
 
     /// Of a server whose tokens it verifies.
@@ -180,6 +192,44 @@ async fn a_token_with_an_unknown_key_is_refused_only_by_an_answer_of_the_key_ser
     let metrics = app.metrics().await;
     assert!(metrics.value("fleetcast_refused_total{reason=\"keys_pending\"}") >= 3);
     assert!(metrics.value(FAULTS) >= 1);
+}
+
+/// The key of its token is looked up when the upgrade begins. What it is answered may not leave before the upgrade is over.
+#[tokio::test]
+async fn a52_refresh_that_is_decided_during_an_upgrade_is_answered_after_it() {
+    let kafka = Kafka::mock(&[]).await;
+    let (first, second) = (Issuer::new("1"), Issuer::new("2"));
+    let server = KeyServer::start(Some(&[&first])).await;
+    let more = server.settings();
+    let app = TestApp::start_with(&kafka, &more).await;
+    let polling = Polling::connect(app.public, &first.auth("u1")).await;
+    while !polling.get().await.body.contains("connection_established") {}
+    server.set(Some(&[&first, &second]));
+    // It was asked at the start, and is asked again after 10 s.
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    let held = server.hold().await;
+    let another = json!(["auth:refresh", second.auth("u2")]);
+    polling.post(&format!("427{another}")).await;
+    let mut client = Client::over(open_websocket(app.public.into(), Some(&polling.sid)).await);
+    drop(held);
+    eventually("it is decided", async || {
+        let refused = "fleetcast_commands_total{command=\"auth:refresh\",outcome=\"forbidden\"}";
+        (app.metrics().await.value(refused) == 1).then_some(())
+    })
+    .await;
+    // Longer than a connection that is to be closed stays open for what was said last.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.send("2probe").await;
+    assert!(matches!(client.packet().await, Some(Packet::Probed)));
+    client.send("5").await;
+    let Some(Packet::Ack { id: 7, answer, .. }) = client.packet().await else {
+        panic!("no answer");
+    };
+    assert_eq!(answer["error"]["reason"], "forbidden");
+    client.read_to_end().await;
+    let metrics = app.metrics().await;
+    let closed = "fleetcast_disconnects_total{reason=\"identity_changed\"}";
+    assert_eq!(metrics.value(closed), 1);
 }
 
 #[tokio::test]
