@@ -12,6 +12,7 @@ use socketioxide::extract::SocketRef;
 use tokio_util::task::TaskTracker;
 
 use super::backlog::Backlog;
+use super::dismissal;
 use super::engine::{Credentials, Engine, EngineSettings};
 use super::handshake::AcceptedSocket;
 use super::last_answer::LastAnswer;
@@ -32,9 +33,6 @@ const LATE_UPGRADE_LOOK: Duration = Duration::from_millis(500);
 
 /// A client that polls again has the answer before; its acknowledgement comes a little later at most.
 const ANSWER_ARRIVES: Duration = Duration::from_secs(1);
-
-/// A client that was sent a DISCONNECT closes the transport itself. One that has not by then is closed.
-const DISCONNECT_ARRIVES: Duration = Duration::from_secs(2);
 
 /// With so many rejected tokens a transport is closed.
 const MOST_FAILED_CONNECTS: usize = 3;
@@ -114,7 +112,7 @@ impl TransportHandle for EngineSession {
     }
 
     fn dismiss(&self, connection_id: &str) {
-        self.disconnect(connection_id);
+        dismissal::dismiss(self, connection_id);
     }
 
     fn peer(&self) -> Option<IpAddr> {
@@ -229,33 +227,10 @@ impl EngineSession {
         }
     }
 
-    /// Sends a Socket.IO DISCONNECT to the socket of this connection, after which stock clients do not come back by themselves, and closes
-    /// the transport when that has had its time, unless another socket uses it.
-    fn disconnect(&self, connection_id: &str) {
-        let socket = {
-            let carrier = self.carrier();
-            let mut sockets = carrier.sockets.iter();
-            let found = sockets.find(|it| it.session.connection_id() == connection_id);
-            found.map(|it| it.socket.clone())
-        };
-        // Its disconnect handler takes it off the list.
-        let sent = socket.is_none_or(|socket| socket.disconnect().is_ok());
-        let engine = self.engine.upgrade();
-        let this = engine.and_then(|engine| Some((engine.session(self.id)?, engine)));
-        match this {
-            Some((this, engine)) if sent => {
-                let stopping = engine.lifecycle.stopping();
-                engine.lifecycle.spawn("dismiss", async move {
-                    stopping
-                        .run_until_cancelled(tokio::time::sleep(DISCONNECT_ARRIVES))
-                        .await;
-                    if this.carrier().sockets.is_empty() {
-                        this.close(CloseReason::Dismissed);
-                    }
-                });
-            }
-            _ => self.close(CloseReason::Dismissed),
-        }
+    /// It, kept alive, and its engine. `None`: it has ended.
+    pub(super) fn with_engine(&self) -> Option<(Arc<Self>, Arc<Engine>)> {
+        let engine = self.engine.upgrade()?;
+        Some((engine.session(self.id)?, engine))
     }
 
     /// Ends the session, because an answer to one of its polls did not arrive and cannot be repeated: the client reconnects with its
@@ -417,6 +392,18 @@ impl EngineSession {
             session,
         });
         carrier.labels(namespace)
+    }
+
+    pub(super) fn has_sockets(&self) -> bool {
+        !self.carrier().sockets.is_empty()
+    }
+
+    /// The socket of this connection.
+    pub(super) fn socket_of(&self, connection_id: &str) -> Option<SocketRef> {
+        let carrier = self.carrier();
+        let mut sockets = carrier.sockets.iter();
+        let found = sockets.find(|it| it.session.connection_id() == connection_id);
+        found.map(|it| it.socket.clone())
     }
 
     pub(super) fn remove_socket(&self, namespace: &str) {

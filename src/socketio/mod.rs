@@ -3,7 +3,7 @@
 //! - `engine`, `query`, `subprotocol`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
 //! - `kept_request`: what the library keeps of a request
 //! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
-//! - `engine_session`: the life of an Engine.IO session
+//! - `engine_session`, `dismissal`: the life of an Engine.IO session, and its end for a client that is not to come back
 //! - `handshake`: CONNECT; `session` decides
 //! - `inbox`, `backlog`: commands in order, bounded
 //! - `outlet`, `road`, `rejected_rooms`, `encode`, `send_budget`: events out, by the lane or through the library, bounded
@@ -13,6 +13,7 @@
 
 mod backlog;
 mod bad_requests;
+mod dismissal;
 mod encode;
 mod engine;
 mod engine_session;

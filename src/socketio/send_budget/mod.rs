@@ -43,8 +43,8 @@ pub(super) const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An upgrade that takes longer has failed: the library's own limit.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Engine.IO `message` packets that carry a Socket.IO EVENT or ACK: the ones that count.
-const COUNTED: [&[u8]; 2] = [b"42", b"43"];
+/// Engine.IO `message` packets that carry a Socket.IO DISCONNECT, EVENT or ACK: the ones that count.
+const COUNTED: [&[u8]; 3] = [b"41", b"42", b"43"];
 
 #[derive(Debug, Clone, Copy)]
 enum TransportPhase {

@@ -228,6 +228,7 @@ async fn a_connection_is_closed_for_now_or_for_good() {
     let page = list(&app, "?transport=polling").await;
     let target = format!("/api/connections/{}?reconnect=false", named(&page)[0]);
     assert_eq!(ask(&app, "DELETE", &target, None).await.status, 200);
+    while !polling.get().await.body.ends_with("41") {}
     drop(polling);
 
     let metrics = app.metrics().await;

@@ -1,6 +1,7 @@
 //! The internal API as an operator, a page in a browser and another machine see it.
 
 mod connections;
+mod dismissal;
 mod guards;
 mod public;
 mod publish;
