@@ -4,17 +4,20 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{self, Request, State};
 use axum::handler::Handler;
 use axum::http::header;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 /// Schemas that the description of a path refers to. (The library has no other name for it; its own router for axum uses this one.)
 use utoipa::__dev::SchemaReferences;
-use utoipa::openapi::path::HttpMethod;
+use utoipa::openapi::path::{HttpMethod, Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa::{PartialSchema, Path, ToSchema};
+
+use super::extract::bad_request;
 
 /// Some paths of the API. Each resource makes its own, and they are merged.
 ///
@@ -52,9 +55,13 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
             .map(|method| filter(&method))
             .reduce(MethodFilter::or)
             .expect("a path of utoipa has a method");
-        self.router = self.router.route(&P::path(), on(filter, handler));
+        let operation = P::operation();
+        let described: Arc<[String]> = query_parameters(&operation).collect();
+        let check = move |request, next| only_described(described.clone(), request, next);
+        let handler = on(filter, handler).route_layer(middleware::from_fn(check));
+        self.router = self.router.route(&P::path(), handler);
         let paths = &mut self.document.paths;
-        paths.add_path_operation(P::path(), P::methods(), P::operation());
+        paths.add_path_operation(P::path(), P::methods(), operation);
         let mut schemas = Vec::new();
         P::schemas(&mut schemas);
         let components = self.document.components.get_or_insert_default();
@@ -95,6 +102,29 @@ impl Endpoints {
         let document = described(document).to_json();
         text.get_or_init(|| document.expect("the document is plain data"));
         router
+    }
+}
+
+/// The names of an operation's parameters in the query.
+fn query_parameters(operation: &Operation) -> impl Iterator<Item = String> + '_ {
+    let parameters = operation.parameters.iter().flatten();
+    let in_query = parameters.filter(|one| matches!(one.parameter_in, ParameterIn::Query));
+    in_query.map(|one| one.name.clone())
+}
+
+/// Refuses a parameter that the operation does not describe, also where the handler looks at none: it may be meant for the body.
+async fn only_described(described: Arc<[String]>, request: Request, next: Next) -> Response {
+    let given = extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let problem = match given {
+        Ok(extract::Query(given)) => {
+            let unknown = given.iter().find(|(name, _)| !described.contains(name));
+            unknown.map(|(name, _)| bad_request(&format_args!("unknown parameter `{name}`")))
+        }
+        Err(rejection) => Some(bad_request(&rejection.body_text())),
+    };
+    match problem {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
     }
 }
 

@@ -17,7 +17,7 @@ const LONGEST_DETAIL: usize = 200;
 /// A body of JSON. Its type refuses members that it does not know.
 pub struct JsonBody<T>(pub T);
 
-/// What follows `?`. Its type refuses parameters that it does not know.
+/// What follows `?`. Parameters that its type does not describe are refused before (see [`Endpoints`](super::Endpoints)).
 pub struct Query<T>(pub T);
 
 /// The parts of the path, percent-decoded.

@@ -180,6 +180,27 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 #[tokio::test]
+async fn every_operation_refuses_a_parameter_that_it_does_not_describe() {
+    for (method, path, _) in operations(&document().await) {
+        let path = path.replace("{id}", "x");
+        for (query, name) in [("limt=1", "limt"), ("%72econect=", "reconect"), ("b", "b")] {
+            let (status, problem) = ask(&method, &format!("{path}?{query}")).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}?{query}");
+            assert_eq!(problem["code"], "bad_request");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(&format!("`{name}`")), "{detail}");
+        }
+    }
+    // Known elsewhere, and not here: the body says it.
+    let (status, problem) = ask("post", "/api/users/u1/disconnect?reconnect=false").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("`reconnect`"), "{detail}");
+    let (status, _) = ask("delete", "/api/connections/x?reconnect=false").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn the_document_has_all_that_is_promised_and_no_more() {
     let document = document().await;
     let operations = operations(&document);

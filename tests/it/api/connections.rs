@@ -275,6 +275,16 @@ async fn all_connections_of_a_user_are_closed_by_any_name_that_issuers_make() {
         let answer = ask(&app, "POST", target, Some(&wrong)).await;
         assert_problem(&answer, 400, "bad_request");
     }
+    // It is a member of the body: in the query it would be ignored, and the clients would come back.
+    let in_query = format!("{target}?reconnect=false");
+    let answer = ask(
+        &app,
+        "POST",
+        &in_query,
+        Some(&json!({ "organization_id": "o2" })),
+    )
+    .await;
+    assert_problem(&answer, 400, "bad_request");
     let answer = ask(&app, "POST", "/api/users/%00/disconnect", Some(&body)).await;
     assert_problem(&answer, 400, "bad_request");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
