@@ -130,7 +130,8 @@ impl Publisher for LogPublisher {
         rooms: &[Room],
     ) -> Result<(), MayNotPublish> {
         let rules = self.sessions.rules();
-        rules.publish.check(claims, &rules.policy, event, rooms)
+        let may_join = |room: &Room| self.sessions.may_join(claims, room);
+        rules.publish.check(claims, event, rooms, may_join)
     }
 
     fn has_too_many_keys(&self) -> bool {

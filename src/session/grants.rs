@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::grants::{GrantedRoom, Grants};
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::{GrantReason, RevokeReason};
@@ -55,6 +56,13 @@ impl Sessions {
             Some(source) => source.read_to_end(READ).await,
             None => true,
         }
+    }
+
+    /// Whether the holder of a token with these claims may join the room, by the policy in force or by a grant.
+    pub fn may_join(&self, claims: &Claims, room: &Room) -> bool {
+        let granted =
+            || room.organisation == claims.organisation && self.granted.permits(&claims.user, room);
+        self.rules.load().policy.may_join(claims, room) || granted()
     }
 
     /// Permits a room to a user, whose open connections are notified. False if it was permitted before.
