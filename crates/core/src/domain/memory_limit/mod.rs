@@ -2,7 +2,7 @@
 //! window and has the allocator return what is free. Once there is memory again, the window may grow back.
 //!
 //! In percent of the limit: refused from 85 on, until less than 82 are in use; shortened over 90, by what lies above 78; lengthened below 75,
-//! up to there, and up to 80 once nothing was shortened for five minutes. So the window alone, however much comes, settles where connections
+//! up to there, and up to 80 after five minutes in which it was not short. So the window alone, however much comes, settles where connections
 //! are accepted, and above that it is left as it is: nothing goes to and fro.
 //!
 //! It neither measures nor reads the clock.
@@ -12,7 +12,7 @@ const ACCEPT: u64 = 82;
 const SHRINK: u64 = 90;
 const TARGET: u64 = 78;
 const GROW: u64 = 75;
-/// The same, once the window was not shortened for `QUIET_MS`. Connections may take as much as `GROW` by themselves, and then a short
+/// The same, once memory was not that short for `QUIET_MS`. Connections may take as much as `GROW` by themselves, and then a short
 /// burst of something else would leave the window short for good.
 const GROW_QUIET: u64 = 80;
 const QUIET_MS: u64 = 5 * 60_000;
@@ -31,9 +31,12 @@ const PAUSE_MS: u64 = 5_000;
 /// The allocator is asked so long after the window was shortened, or before, once all of it is evicted.
 const EVICTION_MS: u64 = 2_000;
 
-/// And so often while connections are refused, or the window is limited: memory becomes free in other ways, too.
+/// And so often while connections are refused, or the window is limited: memory becomes free in other ways, too. Each time that less
+/// than `RETURNED` percent of the limit came back, the period doubles, and so many times at most: it holds the allocator's locks.
 const TRIM_REFUSING_MS: u64 = 10_000;
 const TRIM_LIMITED_MS: u64 = 30_000;
+const RETURNED: u64 = 1;
+const TRIM_DOUBLINGS: u32 = 3;
 
 /// When connections were refused for so long and it is the window that takes the memory, it is shortened too. It is the same on all
 /// instances, so else they might all refuse connections for good.
@@ -91,11 +94,15 @@ pub struct MemoryLimit {
     refusing: Option<u64>,
     /// The window was shortened then, and the allocator was not asked since.
     shrunk: Option<u64>,
-    /// The window was shortened then for the last time.
-    last_shrunk: Option<u64>,
+    /// Memory was so short then, for the last time, that the window was shortened, or would have been.
+    last_short: Option<u64>,
     /// The next look at the window.
     pause_until: u64,
     trimmed: Option<u64>,
+    /// What the process took when the allocator was asked, until the reading after that.
+    trimmed_at: Option<u64>,
+    /// How often the period between two times is doubled.
+    doublings: u32,
 }
 
 impl MemoryLimit {
@@ -110,9 +117,11 @@ impl MemoryLimit {
             },
             refusing: None,
             shrunk: None,
-            last_shrunk: None,
+            last_short: None,
             pause_until: 0,
             trimmed: None,
+            trimmed_at: None,
+            doublings: 0,
         }
     }
 
@@ -143,6 +152,10 @@ impl MemoryLimit {
 
     pub fn observe(&mut self, reading: MemoryReading) -> MemoryAction {
         let before = self.window;
+        self.judge_trim(reading);
+        if reading.resident > self.percent(SHRINK) {
+            self.last_short = Some(reading.now_ms);
+        }
         let began = self.refuse_or_accept(reading);
         self.window.kept_ms = self.spared_ms(reading);
         if self.shrunk.is_none() && reading.now_ms >= self.pause_until {
@@ -154,6 +167,7 @@ impl MemoryLimit {
         let trim = self.is_trim_due(reading, began);
         if trim {
             self.trimmed = Some(reading.now_ms);
+            self.trimmed_at = Some(reading.resident);
             if self.shrunk.take().is_some() {
                 self.pause_until = reading.now_ms + PAUSE_MS;
             }
@@ -202,11 +216,16 @@ impl MemoryLimit {
         // Where it is at its minimum, a lower limit would change nothing now, and be too low later.
         let can_shrink = !window.is_at_minimum || self.window.kept_ms == 0;
         if resident > self.percent(SHRINK) && can_shrink {
-            self.shrink(reading, 0);
+            let least = if self.window.kept_ms == 0 {
+                self.share()
+            } else {
+                0
+            };
+            self.shrink(reading, least);
         } else if is_stuck && can_shrink && window.bytes > self.share() {
             self.shrink(reading, self.share());
         } else {
-            let is_quiet = (self.last_shrunk).is_none_or(|at| now_ms - at >= QUIET_MS);
+            let is_quiet = (self.last_short).is_none_or(|at| now_ms - at >= QUIET_MS);
             let up_to = self.percent(if is_quiet { GROW_QUIET } else { GROW });
             if resident < up_to {
                 // Half of what is free: what the window counts for an entry is less than what the entry may take.
@@ -220,9 +239,26 @@ impl MemoryLimit {
     fn shrink(&mut self, reading: MemoryReading, least: usize) {
         let excess = bytes(reading.resident.saturating_sub(self.percent(TARGET)));
         let shrunk = reading.window.bytes.saturating_sub(excess).max(least);
-        self.window.bytes = self.window.bytes.min(shrunk);
-        self.shrunk = Some(reading.now_ms);
-        self.last_shrunk = self.shrunk;
+        self.last_short = Some(reading.now_ms);
+        // Nothing becomes free by a limit that is as it was.
+        if shrunk < self.window.bytes {
+            self.window.bytes = shrunk;
+            self.shrunk = Some(reading.now_ms);
+            self.doublings = 0;
+        }
+    }
+
+    /// What the allocator has returned shows in the reading after it was asked.
+    fn judge_trim(&mut self, reading: MemoryReading) {
+        let Some(before) = self.trimmed_at.take() else {
+            return;
+        };
+        let returned = before.saturating_sub(reading.resident);
+        self.doublings = if returned >= self.percent(RETURNED) {
+            0
+        } else {
+            TRIM_DOUBLINGS.min(self.doublings + 1)
+        };
     }
 
     fn is_trim_due(&self, reading: MemoryReading, began: bool) -> bool {
@@ -235,7 +271,9 @@ impl MemoryLimit {
             let is_evicted = window.bytes <= self.window.bytes || window.is_at_minimum;
             return now_ms > since && (is_evicted || now_ms - since >= EVICTION_MS);
         }
-        let is_over = |since: Option<u64>, period| since.is_none_or(|at| now_ms - at >= period);
+        let is_over = |since: Option<u64>, period: u64| {
+            since.is_none_or(|at| now_ms - at >= period << self.doublings)
+        };
         began
             || self.refuses() && is_over(self.trimmed, TRIM_REFUSING_MS)
             || self.is_limited()

@@ -289,9 +289,43 @@ fn memory_that_lies_free_is_returned_before_anything_is_shortened() {
     assert_eq!(process.percent(), 40, "it was 87");
     process.step(0);
     assert!(!process.limit.refuses() && process.shrinks == 0);
-    // Refused for long, it is asked every 10 s.
-    process.base = 154 * MIB;
+}
+
+#[test]
+fn allocator_is_asked_less_and_less_often_while_it_returns_nothing() {
+    // Of the limit, taken by connections; of the window, limited before that.
+    for (percent, limit, longest) in [(87, None, 80), (92, None, 80), (77, Some(0), 240)] {
+        let mut process = Process::new(MAX / 100 * percent);
+        if let Some(bytes) = limit {
+            process.limit.window.bytes = bytes;
+            process.limit.last_short = Some(process.now_ms);
+        }
+        process.steps(600, 0);
+        process.trims = 0;
+        let hour = 3_600;
+        process.steps(hour, 0);
+        let most = usize::try_from(hour / longest).unwrap() + 1;
+        assert!(
+            (1..=most).contains(&process.trims),
+            "{percent}: {}",
+            process.trims
+        );
+        assert!(process.shrinks <= 1, "{percent}: {}", process.shrinks);
+    }
+}
+
+#[test]
+fn allocator_is_asked_often_again_once_it_has_returned_something() {
+    let mut process = Process::new(MAX / 100 * 89);
+    process.steps(600, 0);
+    // Connections end.
+    process.base -= 4 * MIB;
+    process.free += 4 * MIB;
+    process.steps(81, 0);
+    assert_eq!(process.free, 0);
     process.trims = 0;
-    process.steps(25, 0);
-    assert_eq!(process.trims, 3);
+    process.base -= 4 * MIB;
+    process.free += 4 * MIB;
+    process.steps(10, 0);
+    assert_eq!((process.free, process.percent()), (0, 85));
 }
