@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::domain::publication::Publication;
+use fleetcast_core::domain::publication::{Ephemeral, Publication};
 use fleetcast_core::hub::outlet::{
     ControlItem, Delivery, DeliveryCursor, Entry, Item, Offered, Outlet,
 };
@@ -67,16 +67,10 @@ impl Outlet for SocketOutlet {
                     Item::Publication(delivery) if delivery.publication().ack => {
                         self.ask_by_lane(&lane, delivery, &mut SharedFrames::default())
                     }
-                    _ => {
-                        let outgoing = self.outgoing(item);
-                        let frame = outgoing.frame(self.road.namespace);
-                        let frame = LaneFrame::new(frame, self.stamp(item));
-                        let outcome = match item {
-                            Item::Ephemeral(_) => self.road.offer_once(&lane, &frame),
-                            _ => self.road.offer(&lane, &frame),
-                        };
-                        self.offered(outcome)
+                    Item::Ephemeral(_) => {
+                        self.offered(self.road.offer_once(&lane, &self.encode(item)))
                     }
+                    _ => self.offered(self.road.offer(&lane, &self.encode(item))),
                 }
             }
         }
@@ -87,14 +81,32 @@ impl Outlet for SocketOutlet {
             entry,
             cursor: DeliveryCursor::Shared,
         };
-        let Some(lane) = self.road.lane() else {
-            return self.offer(Item::Publication(delivery));
+        let item = Item::Publication(delivery);
+        let lane = match self.way() {
+            Way::Library => return self.offer_library(item),
+            Way::Fence => return Offered::Full,
+            Way::Lane(lane) => lane,
         };
         if entry.publication().ack {
             return self.ask_by_lane(lane, delivery, shared);
         }
-        let frame = shared.get(self.format, || self.encode(delivery));
+        let frame = shared.get(self.format, || self.encode(item));
         self.offered(self.road.offer(lane, frame))
+    }
+
+    fn offer_ephemeral(
+        &mut self,
+        ephemeral: &Arc<Ephemeral>,
+        shared: &mut SharedFrames,
+    ) -> Offered {
+        let item = Item::Ephemeral(ephemeral);
+        let lane = match self.way() {
+            Way::Library => return self.offer_library(item),
+            Way::Fence => return Offered::Full,
+            Way::Lane(lane) => lane,
+        };
+        let frame = shared.get(self.format, || self.encode(item));
+        self.offered(self.road.offer_once(lane, frame))
     }
 }
 
@@ -130,10 +142,9 @@ impl SocketOutlet {
         Outgoing::item(item, &self.road.session, self.meta)
     }
 
-    fn encode(&self, delivery: Delivery<'_>) -> LaneFrame {
-        let outgoing = self.outgoing(Item::Publication(delivery));
-        let stamp = self.stamp(Item::Publication(delivery));
-        LaneFrame::new(outgoing.frame(self.road.namespace), stamp)
+    fn encode(&self, item: Item<'_>) -> LaneFrame {
+        let frame = self.outgoing(item).frame(self.road.namespace);
+        LaneFrame::new(frame, self.stamp(item))
     }
 
     /// For the time that the delivery takes. What is sent of a snapshot was due long ago.
@@ -163,7 +174,7 @@ impl SocketOutlet {
                 self.encode_asking(delivery, question.number)
             })
         } else {
-            shared.get(self.format, || self.encode(delivery))
+            shared.get(self.format, || self.encode(Item::Publication(delivery)))
         };
         let outcome = self.road.offer(lane, frame);
         match outcome {

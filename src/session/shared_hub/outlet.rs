@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::hub::outlet::{Entry, Item, Offered, Outlet};
 
 use super::SharedHub;
@@ -83,6 +84,14 @@ impl Outlet for AnyOutlet {
             self.lane = self.transport.lane();
         }
         offered
+    }
+
+    fn offer_ephemeral(
+        &mut self,
+        ephemeral: &Arc<Ephemeral>,
+        shared: &mut SharedFrames,
+    ) -> Offered {
+        self.transport.offer_ephemeral(ephemeral, shared)
     }
 }
 

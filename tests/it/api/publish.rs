@@ -415,3 +415,35 @@ async fn without_its_topic_a_server_is_ready_and_says_that_it_cannot_publish() {
     assert_eq!(accepted(&app, &volatile).await, [Value::Null]);
     client.expect("a").await;
 }
+
+/// Of connections that have received nothing before, the worst case: none has used its lane yet.
+#[tokio::test]
+async fn a_large_event_is_encoded_once_for_all_who_receive_it() {
+    const CLIENTS: usize = 300;
+    const BYTES: usize = 250_000;
+
+    let kafka = kafka().await;
+    for volatile in [true, false] {
+        let app = start(&kafka, &[]).await;
+        let mut clients = Vec::new();
+        for number in 0..CLIENTS {
+            let user = auth(&format!("u{number}"), "o1", &[]);
+            clients.push(Client::connect(app.public, &user).await);
+        }
+        let before = app.peak_resident();
+        let body = json!({
+            "event": "large", "organization_id": "o1", "all": true, "volatile": volatile,
+            "data": { "text": "x".repeat(BYTES) },
+        });
+        accepted(&app, &body).await;
+        for client in &mut clients {
+            client.expect("large").await;
+        }
+        let grown = usize::try_from(app.peak_resident() - before).unwrap();
+        let copies = grown / BYTES;
+        assert!(
+            copies < CLIENTS / 3,
+            "volatile {volatile}: {grown} bytes, as of {copies} copies"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use slotmap::SlotMap;
 
-use super::outlet::{Entry, Item, Offered, Outlet};
+use super::outlet::{Entry, Offered, Outlet};
 use crate::domain::publication::{Ephemeral, Publication};
 use crate::hub::connections::{Connection, Schedule};
 use crate::hub::{ConnectionKey, Hub, Now, OrganisationKey, work_of};
@@ -125,6 +125,7 @@ impl<O: Outlet> Hub<O> {
         };
         let log = &self.organisations[*key];
         let ephemeral = Arc::new(ephemeral);
+        let mut shared = O::Shared::default();
         self.fan_outs += 1;
         let (mut delivered, mut looked_at) = (0, 0);
         for room in ephemeral.audience() {
@@ -135,7 +136,7 @@ impl<O: Outlet> Hub<O> {
                 if !connection.is_first_of(self.fan_outs) || !connection.is_welcomed() {
                     continue;
                 }
-                match connection.outlet.offer(Item::Ephemeral(&ephemeral)) {
+                match connection.outlet.offer_ephemeral(&ephemeral, &mut shared) {
                     Offered::Taken => delivered += 1,
                     Offered::Full => self.counts.volatile_dropped += 1,
                 }

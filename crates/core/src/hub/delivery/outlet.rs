@@ -122,6 +122,15 @@ pub trait Outlet {
             cursor: DeliveryCursor::Shared,
         }))
     }
+
+    /// As [`offer`](Self::offer), of an ephemeral event that all members of its rooms are offered.
+    fn offer_ephemeral(
+        &mut self,
+        ephemeral: &Arc<Ephemeral>,
+        _shared: &mut Self::Shared,
+    ) -> Offered {
+        self.offer(Item::Ephemeral(ephemeral))
+    }
 }
 
 impl<T: Outlet + ?Sized> Outlet for Box<T> {
@@ -137,5 +146,13 @@ impl<T: Outlet + ?Sized> Outlet for Box<T> {
 
     fn offer_shared(&mut self, entry: &Arc<Entry>, shared: &mut Self::Shared) -> Offered {
         (**self).offer_shared(entry, shared)
+    }
+
+    fn offer_ephemeral(
+        &mut self,
+        ephemeral: &Arc<Ephemeral>,
+        shared: &mut Self::Shared,
+    ) -> Offered {
+        (**self).offer_ephemeral(ephemeral, shared)
     }
 }
