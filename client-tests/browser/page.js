@@ -28,8 +28,9 @@ export async function startServer(command, settings = {}) {
     LOG_FORMAT: "json",
     ...settings,
   });
-  const { open } = await server.line(listening, "its log line `listening`");
+  const { open, internal } = await server.line(listening, "its log line `listening`");
   server.url = `http://${open}`;
+  server.internal = `http://${internal}`;
   await eventually(
     async () => (await fetch(`${server.url}/ready`)).status === 200,
     "200 from /ready",
@@ -37,7 +38,8 @@ export async function startServer(command, settings = {}) {
   return server;
 }
 
-export async function openBrowser() {
+/** `args`: more of Chromium's own. */
+export async function openBrowser(args = []) {
   assert.ok(
     existsSync(CHROMIUM),
     `${CHROMIUM} is not there: make setup installs it, CHROMIUM names another, FLEETCAST_NO_BROWSER=1 goes without`,
@@ -51,6 +53,7 @@ export async function openBrowser() {
       "--disable-component-update",
       "--disable-sync",
       "--no-first-run",
+      ...args,
     ],
   });
 }
