@@ -27,10 +27,11 @@ pub trait Connections: Send + Sync {
     /// Some of the connections that follow, in the order of organisation, user and connection.
     fn following(
         &self,
-        organisation: Option<&Id>,
+        wanted: ConnectionsWanted<'_>,
         after: Option<&ConnectionPlace>,
-    ) -> Vec<FoundConnection>;
+    ) -> ConnectionSlice;
 
+    /// With its rooms.
     fn find(&self, connection_id: &str) -> Option<FoundConnection>;
 
     /// False: there is no such connection.
@@ -38,6 +39,26 @@ pub trait Connections: Send + Sync {
 
     /// The ids of all connections of a user.
     fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String>;
+}
+
+/// Which connections are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionsWanted<'a> {
+    pub organisation: Option<&'a Id>,
+    /// With an organisation only its connections are looked at; without, the caller chooses.
+    pub user: Option<&'a UserId>,
+    /// Those that hold it, or all rooms of its kind.
+    pub room: Option<&'a Room>,
+    /// They are counted all the same. A connection may hold hundreds.
+    pub with_rooms: bool,
+}
+
+/// What one look has found.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionSlice {
+    pub found: Vec<FoundConnection>,
+    /// Where the next one goes on. `None`: this was the last.
+    pub last: Option<ConnectionPlace>,
 }
 
 /// What a connection that is closed is to do next.
@@ -90,6 +111,7 @@ impl ConnectionPlace {
 pub struct FoundConnection {
     pub place: ConnectionPlace,
     pub item: ConnectionItem,
+    /// Empty unless they are asked for.
     pub rooms: Vec<Room>,
 }
 
@@ -217,15 +239,8 @@ async fn list_connections(
     let filter = ConnectionFilter::of(&query)?;
     let mut items = Vec::new();
     loop {
-        let slice = connections.following(filter.organisation.as_ref(), place.as_ref());
-        let Some(last) = slice.last() else {
-            return Ok(Json(ConnectionPage {
-                connections: items,
-                after: None,
-            }));
-        };
-        place = Some(last.place.clone());
-        for found in slice.into_iter().filter(|found| filter.matches(found)) {
+        let slice = connections.following(filter.wanted(), place.as_ref());
+        for found in (slice.found.into_iter()).filter(|found| filter.matches(found)) {
             items.push(found.item);
             if items.len() == limit {
                 let after = Some(found.place.written());
@@ -234,6 +249,13 @@ async fn list_connections(
                     after,
                 }));
             }
+        }
+        place = slice.last;
+        if place.is_none() {
+            return Ok(Json(ConnectionPage {
+                connections: items,
+                after: None,
+            }));
         }
         tokio::task::yield_now().await;
     }
@@ -330,15 +352,19 @@ impl ConnectionFilter {
         })
     }
 
-    /// The organisation is seen to where connections are looked up.
+    fn wanted(&self) -> ConnectionsWanted<'_> {
+        ConnectionsWanted {
+            organisation: self.organisation.as_ref(),
+            user: self.user.as_ref(),
+            room: self.room.as_ref(),
+            with_rooms: false,
+        }
+    }
+
+    /// Organisation and room are seen to where connections are looked up.
     fn matches(&self, found: &FoundConnection) -> bool {
         let item = &found.item;
-        let holds = |room: &Room| {
-            let whole = room.whole();
-            (found.rooms.iter()).any(|held| held == room || Some(held) == whole.as_ref())
-        };
         (self.user.as_ref()).is_none_or(|user| *user == found.place.user)
-            && self.room.as_ref().is_none_or(holds)
             && self
                 .transport
                 .as_deref()

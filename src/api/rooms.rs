@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Endpoints;
-use super::connections::{Connections, organisation_of};
+use super::connections::{ConnectionPlace, Connections, ConnectionsWanted, organisation_of};
 use super::endpoints::ProblemDocument;
 use super::extract::{Query, bad_request};
 use super::page::{limit, read_place, write_place};
@@ -74,15 +74,22 @@ async fn list_rooms(
         limit: limit(query.limit)?,
         members: BTreeMap::new(),
     };
+    let wanted = ConnectionsWanted {
+        organisation: organisation.as_ref(),
+        with_rooms: true,
+        ..ConnectionsWanted::default()
+    };
     let mut place = None;
     loop {
-        let slice = connections.following(organisation.as_ref(), place.as_ref());
-        let Some(last) = slice.last() else {
-            break;
-        };
-        place = Some(last.place.clone());
-        for room in slice.iter().flat_map(|found| &found.rooms) {
+        let slice = connections.following(wanted, place.as_ref());
+        for room in slice.found.iter().flat_map(|found| &found.rooms) {
             first.count(room);
+        }
+        place = slice.last;
+        // Connections are in the order of organisations, as rooms are.
+        let is_whole = |place: &ConnectionPlace| first.is_whole_before(&place.organisation);
+        if place.as_ref().is_none_or(is_whole) {
+            break;
         }
         tokio::task::yield_now().await;
     }
@@ -114,6 +121,13 @@ impl FirstRooms {
             self.members.pop_last();
         }
         self.members.insert(room.clone(), 1);
+    }
+
+    /// No connection of this organisation, or of one behind it, changes the page.
+    fn is_whole_before(&self, organisation: &Id) -> bool {
+        let last = self.members.last_key_value();
+        self.members.len() == self.limit
+            && last.is_some_and(|(room, _)| room.organisation < *organisation)
     }
 
     fn page(self) -> RoomPage {

@@ -15,7 +15,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::connections::{ConnectionPlace, Connections, Ending, FoundConnection};
+use super::connections::{
+    ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection,
+};
 use super::publish::{
     Authenticated, PublishRules, Publisher, Publishing, Unavailable, WriteReports,
 };
@@ -26,8 +28,8 @@ use crate::telemetry::Metrics;
 struct NoConnections;
 
 impl Connections for NoConnections {
-    fn following(&self, _: Option<&Id>, _: Option<&ConnectionPlace>) -> Vec<FoundConnection> {
-        Vec::new()
+    fn following(&self, _: ConnectionsWanted<'_>, _: Option<&ConnectionPlace>) -> ConnectionSlice {
+        ConnectionSlice::default()
     }
 
     fn find(&self, _: &str) -> Option<FoundConnection> {

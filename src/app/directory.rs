@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
+use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
 use crate::api::connections::{
-    ConnectionHealth, ConnectionItem, ConnectionPlace, Connections, Ending, FoundConnection,
+    ConnectionHealth, ConnectionItem, ConnectionPlace, ConnectionSlice, Connections,
+    ConnectionsWanted, Ending, FoundConnection,
 };
 use crate::clock;
-use crate::session::{Session, SessionPosition, Sessions};
+use crate::session::{Session, SessionPosition, SessionRange, Sessions};
 
-/// So many connections are looked at under one lock: each may hold some hundred rooms.
+/// So many connections are looked at under one lock: each may hold some hundred rooms, which are compared or cloned if they matter.
 const SLICE: usize = 64;
 
 pub(super) struct Directory {
@@ -24,17 +26,29 @@ impl Directory {
         Arc::new(Self { sessions })
     }
 
-    /// Without those that have ended meanwhile.
-    fn found(&self, sessions: Vec<(SessionPosition, Arc<Session>)>) -> Vec<FoundConnection> {
+    /// Without those that have ended meanwhile, or do not hold the room that is wanted.
+    fn found(
+        &self,
+        sessions: Vec<(SessionPosition, Arc<Session>)>,
+        wanted: ConnectionsWanted<'_>,
+    ) -> Vec<FoundConnection> {
+        let whole = wanted.room.and_then(Room::whole);
+        let holds = |rooms: &[Room]| {
+            let is_it = |held| Some(held) == wanted.room || Some(held) == whole.as_ref();
+            wanted.room.is_none() || rooms.iter().any(is_it)
+        };
         let in_hub: Vec<_> = self.sessions.hub().with(|hub, _| {
             let in_hub = |(position, _): &(SessionPosition, _)| {
+                let rooms = hub.rooms(position.key);
+                let named = if wanted.with_rooms { rooms } else { &[] };
                 let lagging = hub.is_lagging(position.key).unwrap_or(false);
-                (hub.rooms(position.key).to_vec(), lagging)
+                holds(rooms).then(|| (named.to_vec(), rooms.len(), lagging))
             };
             sessions.iter().map(in_hub).collect()
         });
         let all = sessions.into_iter().zip(in_hub);
-        let found = all.filter_map(|((position, session), (rooms, lagging))| {
+        let found = all.filter_map(|((position, session), in_hub)| {
+            let (rooms, room_count, lagging) = in_hub?;
             let carried = session.carried_by()?;
             let claims = session.claims();
             let item = ConnectionItem {
@@ -44,7 +58,7 @@ impl Directory {
                 roles: claims.roles.iter().map(ToString::to_string).collect(),
                 transport: carried.labels.transport,
                 namespace: carried.labels.namespace,
-                rooms: rooms.len(),
+                rooms: room_count,
                 connected_at: clock::rfc3339(carried.connected_at),
                 address: carried.peer.map(|peer| peer.to_canonical().to_string()),
                 state: if lagging {
@@ -54,40 +68,42 @@ impl Directory {
                 },
                 expires_at: clock::rfc3339(claims.expires.saturating_mul(1000)),
             };
-            let place = ConnectionPlace {
-                organisation: position.organisation,
-                user: position.user,
-                number: position.key.number(),
-            };
+            let place = place(position);
             Some(FoundConnection { place, item, rooms })
         });
         found.collect()
     }
 }
 
+fn place(position: SessionPosition) -> ConnectionPlace {
+    ConnectionPlace {
+        organisation: position.organisation,
+        user: position.user,
+        number: position.key.number(),
+    }
+}
+
 impl Connections for Directory {
     fn following(
         &self,
-        organisation: Option<&Id>,
+        wanted: ConnectionsWanted<'_>,
         after: Option<&ConnectionPlace>,
-    ) -> Vec<FoundConnection> {
-        let mut after = after.map(|place| SessionPosition {
+    ) -> ConnectionSlice {
+        let after = after.map(|place| SessionPosition {
             organisation: place.organisation.clone(),
             user: place.user.clone(),
             key: ConnectionKey::from_number(place.number),
         });
-        // If all of a slice have ended meanwhile, there may be more behind.
-        loop {
-            let open = self.sessions.open();
-            let sessions = open.following(organisation, after.as_ref(), SLICE);
-            let Some((last, _)) = sessions.last() else {
-                return Vec::new();
-            };
-            after = Some(last.clone());
-            let found = self.found(sessions);
-            if !found.is_empty() {
-                return found;
-            }
+        let range = SessionRange {
+            organisation: wanted.organisation,
+            user: wanted.user,
+        };
+        let open = self.sessions.open();
+        let sessions = open.following(range, after.as_ref(), SLICE);
+        let last = sessions.get(SLICE - 1).map(|(last, _)| place(last.clone()));
+        ConnectionSlice {
+            found: self.found(sessions, wanted),
+            last,
         }
     }
 
@@ -98,7 +114,11 @@ impl Connections for Directory {
             user: session.user().clone(),
             key: session.key()?,
         };
-        self.found(vec![(position, session)]).pop()
+        let wanted = ConnectionsWanted {
+            with_rooms: true,
+            ..ConnectionsWanted::default()
+        };
+        self.found(vec![(position, session)], wanted).pop()
     }
 
     fn close(&self, connection_id: &str, ending: Ending) -> bool {

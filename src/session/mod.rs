@@ -51,7 +51,7 @@ pub use fleetcast_core::hub::resume::Resumption;
 pub use grants::GrantSource;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
-pub use registry::{OpenSessions, SessionPosition};
+pub use registry::{OpenSessions, SessionPosition, SessionRange};
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_frames::{Question, SharedFrames, WireFormat};

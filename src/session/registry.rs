@@ -39,6 +39,29 @@ fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
     (organisation.clone(), Some(user.clone()), Some(key))
 }
 
+/// Which of the open sessions are asked for: all, those of an organisation, or those of one of its users.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionRange<'a> {
+    pub organisation: Option<&'a Id>,
+    /// Counts only beside an organisation: they are in the order of organisations.
+    pub user: Option<&'a UserId>,
+}
+
+impl SessionRange<'_> {
+    fn holds(&self, (organisation, user, _): &UserConnection) -> bool {
+        let Some(wanted) = self.organisation else {
+            return true;
+        };
+        organisation == wanted && self.user.is_none_or(|wanted| user.as_ref() == Some(wanted))
+    }
+
+    /// It is in this organisation, before its first user or at the one that is wanted.
+    fn begin(&self) -> Option<UserConnection> {
+        let organisation = self.organisation?.clone();
+        Some((organisation, self.user.cloned(), None))
+    }
+}
+
 /// A place among the open sessions, which are in the order of organisation, user and connection. It stays good when its session has
 /// ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,28 +125,32 @@ impl OpenSessions {
             .collect()
     }
 
-    /// The sessions that follow `after`, or all from the first one on, at most so many; of one organisation if it is named.
+    /// The sessions of a range that follow `after`, or from the first one on, at most so many.
     pub fn following(
         &self,
-        organisation: Option<&Id>,
+        range: SessionRange<'_>,
         after: Option<&SessionPosition>,
         most: usize,
     ) -> Vec<(SessionPosition, Arc<Session>)> {
         let index = self.lock();
-        let first = match (after, organisation) {
-            (Some(after), _) => {
-                let SessionPosition {
-                    organisation,
-                    user,
-                    key,
-                } = after.clone();
-                Bound::Excluded((organisation, Some(user), Some(key)))
-            }
-            (None, Some(organisation)) => Bound::Included((organisation.clone(), None, None)),
+        let begin = range.begin();
+        let after = after.cloned().map(|after| {
+            let SessionPosition {
+                organisation,
+                user,
+                key,
+            } = after;
+            (organisation, Some(user), Some(key))
+        });
+        // A place before the range begins none.
+        let first = match (after, begin) {
+            (Some(after), Some(begin)) if after < begin => Bound::Included(begin),
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(begin)) => Bound::Included(begin),
             (None, None) => Bound::Unbounded,
         };
         let following = index.users.range((first, Bound::Unbounded));
-        let same = following.take_while(|(of, ..)| organisation.is_none_or(|wanted| of == wanted));
+        let same = following.take_while(|at| range.holds(at));
         let found = same.filter_map(|(organisation, user, key)| {
             let (user, key) = (user.clone()?, (*key)?);
             let position = SessionPosition {

@@ -1,7 +1,7 @@
 //! How sessions are found, changed and closed, whatever their transport.
 
 use super::*;
-use crate::session::Reply;
+use crate::session::{Reply, SessionPosition, SessionRange};
 
 #[tokio::test]
 async fn a_session_is_closed_by_reason_and_by_expiry() {
@@ -32,7 +32,7 @@ async fn a_session_is_closed_by_reason_and_by_expiry() {
 #[tokio::test]
 async fn sessions_are_found_by_connection_user_and_organisation_until_they_end() {
     let server = TestServer::start(10).await;
-    let id = |text| Id::parse(text).expect("an id");
+    let id = |text: &str| Id::parse(text).expect("an id");
     let of = |user: &str, organisation: &str| {
         let grant = Grant {
             user: user.to_owned(),
@@ -59,6 +59,38 @@ async fn sessions_are_found_by_connection_user_and_organisation_until_they_end()
         (users, organisations)
     };
     assert_eq!(counts(), ([2, 1, 1, 0], [3, 1, 0]));
+    let found = |organisation: Option<&str>, user: Option<&str>, after| {
+        let (organisation, user) = (
+            organisation.map(id),
+            user.map(|user| UserId::from(&id(user))),
+        );
+        let range = SessionRange {
+            organisation: organisation.as_ref(),
+            user: user.as_ref(),
+        };
+        open.following(range, after, 2)
+    };
+    let named = |found: &[(SessionPosition, _)]| -> Vec<String> {
+        let named = found.iter();
+        named
+            .map(|(at, _)| format!("{}/{}", at.organisation, at.user))
+            .collect()
+    };
+    let first = found(None, None, None);
+    assert_eq!(named(&first), ["o1/u1", "o1/u1"]);
+    let last = &first[1].0;
+    for (organisation, user, expected) in [
+        (None, None, &["o1/u2", "o2/u1"][..]),
+        (Some("o1"), None, &["o1/u2"]),
+        (Some("o1"), Some("u1"), &[]),
+        (Some("o1"), Some("u2"), &["o1/u2"]),
+        (Some("o2"), Some("u1"), &["o2/u1"]),
+        (Some("o2"), Some("u2"), &[]),
+    ] {
+        let after = found(organisation, user, Some(last));
+        assert_eq!(named(&after), expected, "{organisation:?} {user:?}");
+    }
+    assert_eq!(named(&found(Some("o1"), Some("u2"), None)), ["o1/u2"]);
     let connection_id = clients[3].session.connection_id().to_owned();
     let found = open.by_connection_id(&connection_id).expect("it is open");
     found.close(CloseReason::Kicked);

@@ -134,7 +134,7 @@ fn reservations_may_be_released_in_any_order() {
 #[test]
 fn only_events_and_acknowledgements_count() {
     let budget = budget(true);
-    let frames: [(u8, &[u8], usize); 9] = [
+    let frames: [(u8, &[u8], usize); 10] = [
         (TEXT, b"2", 0),
         (TEXT, b"3probe", 0),
         (TEXT, b"6", 0),
@@ -142,6 +142,7 @@ fn only_events_and_acknowledgements_count() {
         (TEXT, b"44{\"message", 0),
         (2, b"42[\"binary", 0),
         (TEXT, b"", 0),
+        (TEXT, b"41/ws,", 1),
         (TEXT, b"42/ws,[\"a", 1),
         (TEXT, b"4317[{}]", 1),
     ];
