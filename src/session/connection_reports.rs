@@ -97,7 +97,9 @@ impl ConnectionReports {
 
     /// Clients that disconnect from now on do not come back to this instance, so nothing is held any more.
     pub fn stop_holding(&self) {
-        self.lock().stop_holding();
+        let mut events = self.lock();
+        let reports = events.stop_holding();
+        self.write(&events, reports);
     }
 
     /// The process ends: all that is open or held has ended.

@@ -198,18 +198,16 @@ impl ConnectionEvents {
         reports
     }
 
-    /// From now on every end is reported at once: clients that come back will reach another instance. What was held is due.
-    pub fn stop_holding(&mut self) {
+    /// From now on every end is reported at once: clients that come back will reach another instance. So is what was held, before a later
+    /// end of the same user is.
+    pub fn stop_holding(&mut self) -> Vec<ConnectionReport> {
         self.debounce_ms = 0;
-        for end in self.held.values_mut() {
-            end.due = 0;
-        }
+        self.due(u64::MAX, usize::MAX)
     }
 
     /// The instance stops: whatever is open or held has ended.
     pub fn end_all(&mut self, reason: CloseReason, wall: u64) -> Vec<ConnectionReport> {
-        self.stop_holding();
-        let mut reports = self.due(0, usize::MAX);
+        let mut reports = self.stop_holding();
         let open = self.users.iter_mut().flat_map(|(user, of)| {
             let open = std::mem::take(&mut of.open).into_iter();
             open.map(|open| end_of(user, open, reason, wall))

@@ -97,8 +97,7 @@ fn an_instance_that_stops_reports_every_end() {
         join(&mut events, name, id, 0);
     }
     leave(&mut events, "u3", "d", 1);
-    events.stop_holding();
-    let reports = events.due(1, 10);
+    let reports = events.stop_holding();
     assert_eq!(short(&reports), [(Disconnected, "d"), (UserOffline, "d")]);
     let reports = leave(&mut events, "u2", "c", 2);
     assert_eq!(short(&reports), [(Disconnected, "c"), (UserOffline, "c")]);
@@ -201,8 +200,8 @@ proptest! {
                     consumer.take(events.due(now, usize::MAX));
                 }
                 ConnectionStep::StopHolding => {
-                    events.stop_holding();
-                    consumer.take(events.due(now, usize::MAX));
+                    consumer.take(events.stop_holding());
+                    prop_assert_eq!(events.held(), 0);
                 }
             }
             prop_assert!(events.held() <= most_held);
