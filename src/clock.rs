@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// The last moment of the year 9999, in milliseconds since the Unix epoch.
+const LATEST_MS: u64 = 253_402_300_799_999;
+
 /// Milliseconds since the Unix epoch.
 #[expect(
     clippy::disallowed_methods,
@@ -26,9 +29,11 @@ pub fn thread_cpu() -> Duration {
     Duration::try_from(used).unwrap_or(Duration::ZERO)
 }
 
-/// `2026-11-21T12:00:00.000Z`, from milliseconds since the Unix epoch.
+/// `2026-11-21T12:00:00.000Z`, from milliseconds since the Unix epoch; nothing later than the year 9999.
 pub fn rfc3339(wall_ms: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(wall_ms)).to_string()
+    // The library panics at later ones.
+    let wall_ms = Duration::from_millis(wall_ms.min(LATEST_MS));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + wall_ms).to_string()
 }
 
 #[cfg(test)]
@@ -42,6 +47,9 @@ mod tests {
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(rfc3339(unix_ms), text);
         }

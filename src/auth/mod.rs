@@ -176,6 +176,13 @@ impl Verifier {
         })
     }
 
+    /// How many seconds after any moment the last token that was issued up to then is refused, where `JWT_MAX_LIFETIME` limits that.
+    /// Issuers' clocks may be ahead.
+    pub fn longest_life(&self) -> Option<u64> {
+        let clocks = 2 * self.leeway + IAT_AHEAD.as_secs();
+        Some(self.max_lifetime?.saturating_add(clocks))
+    }
+
     /// Keeps the keys current until the process stops.
     pub fn keep(&self, metrics: &Metrics, lifecycle: &Lifecycle) {
         for TokenIssuer { keyring, .. } in &self.issuers {

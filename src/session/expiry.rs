@@ -84,7 +84,7 @@ impl Sessions {
             let now = clock::wall_ms() / 1000;
             self.close_expired(now).await;
             self.notify_expiring(now).await;
-            self.expire_revocations(now);
+            self.expire_revocations(now).await;
             self.expire_asks(clock::monotonic_ms()).await;
             self.shared_limits.clean();
         }

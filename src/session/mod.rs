@@ -127,6 +127,7 @@ impl Sessions {
     pub fn new(parts: SessionParts) -> Arc<Self> {
         Arc::new(Self {
             hub: parts.hub,
+            revoked: RevokedTokens::new(parts.verifier.longest_life()),
             verifier: parts.verifier,
             log: parts.log,
             readiness: parts.readiness,
@@ -136,7 +137,6 @@ impl Sessions {
             shared_limits: parts.shared_limits,
             admitted: Arc::default(),
             open: OpenSessions::default(),
-            revoked: RevokedTokens::default(),
             granted: GrantedRooms::default(),
             receipts: parts.receipts,
             connections: parts.connections,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget, Revocations};
 use tokio::sync::Notify;
@@ -15,8 +16,10 @@ use crate::clock;
 /// So many targets are looked for one by one. With more, all open sessions are judged.
 const MAX_WAITING: usize = 64;
 
+/// So many that are over are dropped at a time.
+const ENDS_PER_SLICE: usize = 1024;
+
 /// What is revoked. Its locks are the innermost: they may be taken inside the hub's.
-#[derive(Default)]
 pub(super) struct RevokedTokens {
     known: Mutex<Revocations>,
     waiting: Mutex<WaitingWalk>,
@@ -32,6 +35,15 @@ struct WaitingWalk {
 }
 
 impl RevokedTokens {
+    /// See [`Verifier::longest_life`](crate::auth::Verifier::longest_life).
+    pub(super) fn new(longest_life: Option<u64>) -> Self {
+        Self {
+            known: Mutex::new(Revocations::of_tokens_that_live(longest_life)),
+            waiting: Mutex::default(),
+            woken: Notify::new(),
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Revocations> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,6 +86,11 @@ impl Sessions {
         self.revoked.known().remove(target)
     }
 
+    /// What is known of a target.
+    pub fn revocation(&self, target: &RevocationTarget) -> Option<Revocation> {
+        self.revoked.known().get(target)
+    }
+
     /// Whether a request for one more target must be refused.
     pub fn revocations_full(&self, target: &RevocationTarget) -> bool {
         self.revoked.known().is_full(target)
@@ -84,14 +101,25 @@ impl Sessions {
         self.revoked.known().len()
     }
 
-    pub(super) fn expire_revocations(&self, now: u64) {
-        self.revoked.known().expire(now);
+    pub(super) async fn expire_revocations(&self, now: u64) {
+        while self.revoked.known().expire(now, ENDS_PER_SLICE) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Closes the open sessions that the target names and whose token is revoked. Gives how many.
     pub async fn end_revoked(&self, target: &RevocationTarget) -> usize {
-        let sessions = self.open_sessions_of(target);
-        self.close_revoked(&sessions).await
+        self.settle_bindings();
+        match target {
+            RevocationTarget::User(organisation, user) => {
+                self.close_revoked(&self.open.of_user(organisation, user))
+                    .await
+            }
+            RevocationTarget::Organisation(organisation) => {
+                self.close_all_revoked(Some(organisation), None).await
+            }
+            RevocationTarget::Token { .. } => self.close_all_revoked(None, Some(target)).await,
+        }
     }
 
     /// Ends sessions in the background, until `stop`.
@@ -102,10 +130,12 @@ impl Sessions {
                 return;
             }
             let WaitingWalk { targets, all } = std::mem::take(&mut *self.revoked.waiting());
-            if all {
-                let sessions = self.hub.with(|_, _| self.open.keyed());
-                let sessions: Vec<_> = sessions.into_iter().map(|(_, session)| session).collect();
-                self.close_revoked(&sessions).await;
+            // Whose session a token is is known by going over all of them, and one walk finds the sessions of every target.
+            let is_token =
+                |target: &RevocationTarget| matches!(target, RevocationTarget::Token { .. });
+            if all || targets.iter().any(is_token) {
+                self.settle_bindings();
+                self.close_all_revoked(None, None).await;
                 continue;
             }
             for target in &targets {
@@ -114,17 +144,31 @@ impl Sessions {
         }
     }
 
-    /// Under the hub's lock: a session is bound in there, after its token was judged for the last time.
-    fn open_sessions_of(&self, target: &RevocationTarget) -> Vec<Arc<Session>> {
-        self.hub.with(|_, _| match target {
-            RevocationTarget::Organisation(organisation) => self.open.of_organisation(organisation),
-            RevocationTarget::User(organisation, user) => self.open.of_user(organisation, user),
-            RevocationTarget::Token { .. } => {
-                let sessions = self.open.keyed().into_iter().map(|(_, session)| session);
-                let named = sessions.filter(|session| target.names(&session.claims()));
-                named.collect()
-            }
-        })
+    /// A session is bound under the hub's lock, after its token was judged for the last time there. So once that lock was free, each
+    /// session that was judged before is among those that are open.
+    fn settle_bindings(&self) {
+        self.hub.with(|_, _| ());
+    }
+
+    /// Of one organisation, or of all; those that one token names, or every one.
+    async fn close_all_revoked(
+        &self,
+        organisation: Option<&Id>,
+        token: Option<&RevocationTarget>,
+    ) -> usize {
+        let (mut closed, mut after) = (0, None);
+        loop {
+            let slice = self.open.following(organisation, after.as_ref(), SLICE);
+            let Some((last, _)) = slice.last() else {
+                return closed;
+            };
+            after = Some(last.clone());
+            let sessions = slice.into_iter().map(|(_, session)| session);
+            let named =
+                sessions.filter(|session| token.is_none_or(|token| token.names(&session.claims())));
+            closed += self.close_revoked(&named.collect::<Vec<_>>()).await;
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn close_revoked(&self, sessions: &[Arc<Session>]) -> usize {

@@ -1,12 +1,12 @@
 //! Which tokens are revoked.
 //!
 //! A revocation names a user, one token or an organisation, and concerns the tokens that were issued up to the moment of its request: a user
-//! may be given a new one afterwards. Later revocations of the same add to earlier ones, and never narrow them, in whatever order the two
+//! may be given a new one afterwards. One token is revoked whatever it says of when it was issued. Later revocations of the same add to earlier ones, and never narrow them, in whatever order the two
 //! are read: instances agree.
 
 mod record;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,11 +18,14 @@ pub use record::RevocationChange;
 /// So many are taken from those who ask, on each instance. What the topic holds is kept all the same.
 pub const MAX_REVOCATIONS: usize = 1_000_000;
 
+/// The end of the year 9999, in Unix seconds. No record has a later time, which could not be written as a date.
+pub const LATEST: u64 = 253_402_300_799;
+
 /// The longest name of an issuer and of a token, in bytes.
 const MAX_TEXT: usize = 1024;
 
 /// Whose tokens, or which token.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RevocationTarget {
     /// Everybody of an organisation.
     Organisation(Id),
@@ -100,7 +103,8 @@ impl fmt::Display for RevocationTarget {
 /// Which tokens of its target are revoked, and for how long. Times in Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revocation {
-    /// Tokens that were issued up to then. Those that do not say when: all.
+    /// Tokens that were issued up to then. Those that do not say when: all. It is not asked about [one token](RevocationTarget::Token): its
+    /// issuer's clock may be ahead, and it is the one that is meant.
     pub issued_until: u64,
     /// They may be used again from then on. `None`: never.
     pub until: Option<u64>,
@@ -120,8 +124,10 @@ impl Revocation {
         self.until.is_some_and(|until| until <= now)
     }
 
-    fn concerns(self, issued_at: Option<u64>, now: u64) -> bool {
-        !self.is_over(now) && issued_at.is_none_or(|issued_at| issued_at <= self.issued_until)
+    fn concerns(self, target: &RevocationTarget, issued_at: Option<u64>, now: u64) -> bool {
+        let is_issued_before = || issued_at.is_none_or(|issued_at| issued_at <= self.issued_until);
+        let names_one = matches!(target, RevocationTarget::Token { .. });
+        !self.is_over(now) && (names_one || is_issued_before())
     }
 
     /// Both.
@@ -139,11 +145,21 @@ impl Revocation {
 #[derive(Debug, Default)]
 pub struct Revocations {
     by_target: HashMap<RevocationTarget, Revocation>,
-    /// None is over before this.
-    first_over: Option<u64>,
+    /// When each is dropped, of those that are.
+    ends: BTreeSet<(u64, RevocationTarget)>,
+    /// So many seconds after its `issued_until` no token can be left that a revocation concerns. `None`: there may always be one.
+    longest_life: Option<u64>,
 }
 
 impl Revocations {
+    /// Each is dropped when no token can be left that it concerns: by what holds here, and not by what held where it was asked for.
+    pub fn of_tokens_that_live(longest_life: Option<u64>) -> Self {
+        Self {
+            longest_life,
+            ..Self::default()
+        }
+    }
+
     /// Whether a token with these claims is revoked at `now` (Unix seconds).
     pub fn judge(&self, claims: &Claims, now: u64) -> bool {
         if self.by_target.is_empty() {
@@ -151,7 +167,7 @@ impl Revocations {
         }
         let concerned = |target: RevocationTarget| {
             let revocation = self.by_target.get(&target);
-            revocation.is_some_and(|found| found.concerns(claims.issued_at, now))
+            revocation.is_some_and(|found| found.concerns(&target, claims.issued_at, now))
         };
         let organisation = claims.organisation.clone();
         let token = |issuer: Option<Arc<str>>, jti: &String| RevocationTarget::Token {
@@ -169,12 +185,32 @@ impl Revocations {
 
     /// Adds to what is known of the target, and says what it comes to.
     pub fn add(&mut self, target: RevocationTarget, revocation: Revocation) -> Revocation {
-        if let Some(until) = revocation.until {
-            self.first_over = Some(self.first_over.map_or(until, |first| first.min(until)));
+        let before = self.by_target.get(&target).copied();
+        let merged = before.map_or(revocation, |known| known.merged(revocation));
+        if before == Some(merged) {
+            return merged;
         }
-        let known = self.by_target.entry(target).or_insert(revocation);
-        *known = known.merged(revocation);
-        *known
+        if let Some(before) = before {
+            self.forget_end(&target, before);
+        }
+        if let Some(end) = self.end_of(merged) {
+            self.ends.insert((end, target.clone()));
+        }
+        self.by_target.insert(target, merged);
+        merged
+    }
+
+    /// From then on it need not be known.
+    fn end_of(&self, revocation: Revocation) -> Option<u64> {
+        let life = self.longest_life;
+        let last = life.map(|life| revocation.issued_until.saturating_add(life));
+        revocation.until.into_iter().chain(last).min()
+    }
+
+    fn forget_end(&mut self, target: &RevocationTarget, revocation: Revocation) {
+        if let Some(end) = self.end_of(revocation) {
+            self.ends.remove(&(end, target.clone()));
+        }
     }
 
     /// Whether one more target would be too many.
@@ -188,18 +224,24 @@ impl Revocations {
 
     /// An operator has deleted it. False if there was none.
     pub fn remove(&mut self, target: &RevocationTarget) -> bool {
-        self.by_target.remove(target).is_some()
+        let Some(removed) = self.by_target.remove(target) else {
+            return false;
+        };
+        self.forget_end(target, removed);
+        true
     }
 
-    /// Drops those that are over.
-    pub fn expire(&mut self, now: u64) {
-        if self.first_over.is_none_or(|first| first > now) {
-            return;
+    /// Drops those that are over, of at most so many. True if there were as many as that: there may be more.
+    pub fn expire(&mut self, now: u64, most: usize) -> bool {
+        for _ in 0..most {
+            if self.ends.first().is_none_or(|(end, _)| *end > now) {
+                return false;
+            }
+            if let Some((_, target)) = self.ends.pop_first() {
+                self.by_target.remove(&target);
+            }
         }
-        self.by_target
-            .retain(|_, revocation| !revocation.is_over(now));
-        let ends = self.by_target.values().filter_map(|found| found.until);
-        self.first_over = ends.min();
+        true
     }
 
     pub fn len(&self) -> usize {

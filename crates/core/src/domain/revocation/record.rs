@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Revocation, RevocationTarget};
+use super::{LATEST, Revocation, RevocationTarget};
 use crate::domain::control_record::{self, BadControlRecord, VERSION};
 
 /// What a record says.
@@ -22,16 +22,27 @@ struct RevocationValue {
 }
 
 impl RevocationChange {
-    pub fn parse(key: &[u8], value: Option<&[u8]>) -> Result<Self, BadControlRecord> {
+    /// Whom a record is about, whatever its value says.
+    pub fn target(key: &[u8]) -> Result<RevocationTarget, BadControlRecord> {
         let key = control_record::key(key)?;
-        let target = RevocationTarget::parse(key).ok_or(BadControlRecord::Key)?;
+        RevocationTarget::parse(key).ok_or(BadControlRecord::Key)
+    }
+
+    pub fn parse(key: &[u8], value: Option<&[u8]>) -> Result<Self, BadControlRecord> {
+        let target = Self::target(key)?;
         let revocation = match value {
             None => None,
             Some(value) => {
-                let value: RevocationValue = control_record::value(value)?;
+                let RevocationValue {
+                    issued_until,
+                    until,
+                } = control_record::value(value)?;
+                if issued_until.max(until.unwrap_or_default()) > LATEST {
+                    return Err(BadControlRecord::Value);
+                }
                 Some(Revocation {
-                    issued_until: value.issued_until,
-                    until: value.until,
+                    issued_until,
+                    until,
                 })
             }
         };

@@ -103,6 +103,16 @@ fn h6_tokens_up_to_the_second_of_the_request_are_concerned_and_those_without_iat
     }
 }
 
+/// Its issuer's clock may be ahead, and tokens from there are accepted.
+#[test]
+fn h6_one_token_is_revoked_whenever_it_says_that_it_was_issued() {
+    let ahead = claims("u1", "o1", &json!({"jti": "t1", "iss": "a", "iat": 400}));
+    for target in [token(None, "t1"), token(Some("a"), "t1")] {
+        assert!(revoked_by(&target, FOR_GOOD, &ahead, 100), "{target}");
+    }
+    assert!(!revoked_by(&user("o1", "u1"), FOR_GOOD, &ahead, 100));
+}
+
 #[test]
 fn h6_a_later_narrower_revocation_does_not_undo_a_wider_one() {
     let (early, late) = (Some(150), Some(300));
@@ -135,12 +145,55 @@ fn those_that_are_over_are_dropped_and_no_others() {
         all.add(user("o1", name), revocation);
     }
     for (now, left) in [(9, 3), (10, 2), (15, 2), (20, 1), (u64::MAX, 1)] {
-        all.expire(now);
+        assert!(!all.expire(now, 2));
         assert_eq!(all.len(), left, "at {now}");
     }
     assert!(all.remove(&user("o1", "u3")));
     assert!(!all.remove(&user("o1", "u3")));
     assert!(all.is_empty());
+}
+
+/// Of many that end at once some are dropped at a time, and one that was prolonged meanwhile stays.
+#[test]
+fn ends_follow_what_is_added_and_removed() {
+    let mut all = Revocations::default();
+    let until = |until| Revocation {
+        issued_until: 5,
+        until,
+    };
+    for name in ["u1", "u2", "u3", "u4"] {
+        all.add(user("o1", name), until(Some(10)));
+    }
+    all.add(user("o1", "u1"), until(Some(20)));
+    all.add(user("o1", "u2"), until(None));
+    all.remove(&user("o1", "u3"));
+    assert!(all.expire(10, 1), "there may be more");
+    assert!(!all.expire(10, 1));
+    assert_eq!(all.len(), 2);
+    assert!(!all.expire(20, 10));
+    assert_eq!(all.get(&user("o1", "u2")), Some(until(None)));
+    assert!(all.ends.is_empty());
+}
+
+/// The limit of one instance is not that of all, nor that of tomorrow, so records do not have it.
+#[test]
+fn h6_how_long_tokens_live_decides_when_one_is_dropped_and_not_what_is_known() {
+    let known = |life| {
+        let mut all = Revocations::of_tokens_that_live(life);
+        let merged = all.add(user("o1", "u1"), FOR_GOOD);
+        assert_eq!(merged.to_json(), FOR_GOOD.to_json());
+        all
+    };
+    for (life, now, left) in [
+        (None, u64::MAX, 1),
+        (Some(50), 149, 1),
+        (Some(50), 150, 0),
+        (Some(500), 150, 1),
+    ] {
+        let mut all = known(life);
+        all.expire(now, 10);
+        assert_eq!(all.len(), left, "{life:?} at {now}");
+    }
 }
 
 #[test]
@@ -179,6 +232,16 @@ fn records_are_read_whole_or_not_at_all() {
         (
             b"user/o1/u1",
             br#"{"v":1,"issued_until":-1}"#,
+            BadControlRecord::Value,
+        ),
+        (
+            b"user/o1/u1",
+            br#"{"v":1,"issued_until":1,"until":253402300800}"#,
+            BadControlRecord::Value,
+        ),
+        (
+            b"user/o1/u1",
+            br#"{"v":1,"issued_until":253402300800,"until":null}"#,
             BadControlRecord::Value,
         ),
         (
@@ -268,7 +331,7 @@ proptest! {
             set.add(target.clone(), *one);
         }
         let before = set.judge(&claims, now);
-        set.expire(now);
+        set.expire(now, usize::MAX);
         prop_assert_eq!(set.judge(&claims, now), before);
     }
 }
