@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::revocation::RevocationTarget;
+use fleetcast_core::domain::revocation::{LATEST, RevocationTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -37,6 +37,8 @@ pub enum RevocationFailure {
     /// Token ids are one name space for each issuer, and there are several.
     IssuerNeeded,
     UnknownIssuer,
+    /// What is revoked already is not known yet.
+    Starting,
     /// As many are known as are kept.
     Full,
     /// It holds on this instance; whether the others will read it is not known.
@@ -110,7 +112,7 @@ struct RevokedTarget {
     responses(
         (status = 200, description = "They are revoked, as far as `scope` says", body = RevocationAnswer),
         (status = 400, description = "`bad_request`", body = ProblemDocument),
-        (status = 503, description = "`not_written`: it holds on this instance, and the brokers have not confirmed it. Ask again", body = ProblemDocument),
+        (status = 503, description = "`not_written`: it holds on this instance, and the brokers have not confirmed it. `starting`: the topic is not read yet, and nothing was revoked. Ask again", body = ProblemDocument),
         (status = 507, description = "`full`: so many are revoked that no more are taken", body = ProblemDocument)
     )
 )]
@@ -163,8 +165,6 @@ fn target(body: &RevocationBody) -> Result<RevocationTarget, Problem> {
 
 /// In Unix seconds, after `now`.
 fn until(given: Option<&Value>, now: u64) -> Result<Option<u64>, Problem> {
-    /// The end of the year 9999.
-    const LATEST: u64 = 253_402_300_799;
     let until = match given {
         None => return Ok(None),
         Some(Value::String(text)) => rfc3339(text),
@@ -212,6 +212,12 @@ fn problem(failure: &RevocationFailure) -> Problem {
             "several issuers are configured, and a token id means one token of one issuer: give issuer",
         ),
         RevocationFailure::UnknownIssuer => bad_request("issuer is none of those configured"),
+        RevocationFailure::Starting => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "the topic of revocations is not read to its end yet: nothing was revoked, ask again",
+        )
+        .retry_after(RETRY_AFTER),
         RevocationFailure::Full => Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "full",

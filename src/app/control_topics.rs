@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use fleetcast_core::domain::control_record::BadControlRecord;
 use fleetcast_core::domain::grants::GrantChange;
-use fleetcast_core::domain::revocation::RevocationChange;
+use fleetcast_core::domain::revocation::{Revocation, RevocationChange};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client_settings;
+use super::repairs::Repairs;
 use super::topic_keeper::{PolicyChecks, TopicKeeper};
 use crate::api::ComponentHealth;
+use crate::clock;
 use crate::kafka::{
     CompactedHandle, CompactedItem, CompactedReader, CompactedRecord, OutgoingRecord, Producer,
     WriteError, WrittenAt,
@@ -21,7 +24,7 @@ use crate::kafka::{
 use crate::lifecycle::Lifecycle;
 use crate::session::{GrantSource, Sessions};
 use crate::settings::KafkaSettings;
-use crate::telemetry::labels::{Component, ControlKind, ControlOutcome};
+use crate::telemetry::labels::{ControlKind, ControlOutcome};
 use crate::telemetry::{Metrics, events};
 
 /// All replicas must have a record within this time.
@@ -39,8 +42,8 @@ pub(super) struct ControlTopics {
     checks: Arc<PolicyChecks>,
     /// Of the reader.
     threads: TaskTracker,
+    pub(super) repairs: Repairs,
     metrics: Metrics,
-    lifecycle: Lifecycle,
 }
 
 struct OpenTopics {
@@ -99,8 +102,8 @@ impl BuiltControlTopics {
             open,
             checks,
             threads,
+            repairs: Repairs::default(),
             metrics: metrics.clone(),
-            lifecycle: lifecycle.clone(),
         };
         Ok(Self {
             topics: Arc::new(topics),
@@ -123,6 +126,10 @@ impl BuiltControlTopics {
         } = self;
         if let Some(grants) = topics.grants_source() {
             sessions.follow_grants(grants);
+        }
+        if let Some(topic) = topics.revocations.clone() {
+            let repair = topics.clone().repair(sessions.clone(), topic, stop.clone());
+            lifecycle.spawn("revocation records", repair);
         }
         if let Some(reader) = reader {
             let (sessions, stop) = (sessions.clone(), stop.clone());
@@ -179,12 +186,18 @@ impl ControlTopics {
     /// Everything that the topics held at the start is applied, and they are what they have to be, as far as the brokers say.
     pub(super) fn is_loaded(&self) -> bool {
         let settled = |topic: &Arc<str>| self.checks.is_settled(topic);
-        let read = self
-            .open
-            .as_ref()
-            .is_none_or(|open| open.handle.is_loaded());
         let mut topics = self.revocations.iter().chain(&self.grants);
-        read && topics.all(settled)
+        self.is_read() && topics.all(settled)
+    }
+
+    /// Everything that the topics held at the start is applied.
+    pub(super) fn is_read(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|open| open.handle.is_loaded())
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What `/ready` says of each topic that is set.
@@ -256,6 +269,16 @@ impl ControlTopics {
             CompactedItem::Deleted { topic } => {
                 events::control_topic_deleted(&self.metrics, ControlKind::Revocation, &topic);
             }
+            // What was cut off holds here still; what is left of the partition is applied once more.
+            CompactedItem::Truncated { topic } => {
+                let kind = if self.is_grants(&topic) {
+                    ControlKind::Grant
+                } else {
+                    ControlKind::Revocation
+                };
+                events::control_topic_deleted(&self.metrics, kind, &topic);
+            }
+            CompactedItem::Loaded => self.repairs.wake(),
         }
     }
 
@@ -286,26 +309,27 @@ impl ControlTopics {
 
     fn apply_revocation(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
         let outcome = match RevocationChange::parse(&record.key, record.value.as_deref()) {
-            Err(bad) => ControlOutcome::from(bad),
+            Err(bad) => {
+                self.apply_unread(sessions, record, bad);
+                ControlOutcome::from(bad)
+            }
             Ok(RevocationChange {
                 target,
                 revocation: None,
             }) => {
                 sessions.restore(&target);
+                self.repairs.settle(&target);
                 ControlOutcome::Deleted
             }
             Ok(RevocationChange {
                 target,
                 revocation: Some(revocation),
             }) => {
-                let merged = sessions.revoke(&target, revocation);
-                // Compaction keeps this record alone, and another instance, which did not know of the wider one yet, has written it.
-                let loaded = self
-                    .open
-                    .as_ref()
-                    .is_some_and(|open| open.handle.is_loaded());
-                if merged != revocation && loaded {
-                    self.repair(&record.topic, &target.to_string(), &merged.to_json());
+                // Compaction keeps this record alone, and another instance, which did not know of the wider one yet, may have written it.
+                if sessions.revoke(&target, revocation) == revocation {
+                    self.repairs.settle(&target);
+                } else {
+                    self.repairs.owe(target);
                 }
                 ControlOutcome::Applied
             }
@@ -313,21 +337,37 @@ impl ControlTopics {
         self.count(ControlKind::Revocation, outcome, record);
     }
 
+    /// Compaction drops what the records before this one said.
+    fn apply_unread(
+        &self,
+        sessions: &Arc<Sessions>,
+        record: &CompactedRecord,
+        bad: BadControlRecord,
+    ) {
+        let Ok(target) = RevocationChange::target(&record.key) else {
+            return;
+        };
+        match bad {
+            BadControlRecord::Key => {}
+            BadControlRecord::Value => {
+                if sessions.revocation(&target).is_some() {
+                    self.repairs.owe(target);
+                }
+            }
+            // A later version of Fleetcast has written it, and knows what it says. This one keeps out everybody whom it may mean.
+            BadControlRecord::Version => {
+                let now_ms = clock::wall_ms();
+                let written_ms = record.timestamp.and_then(|ms| u64::try_from(ms).ok());
+                let written_ms = written_ms.map_or(now_ms, |ms| ms.min(now_ms));
+                sessions.revoke(&target, Revocation::requested(written_ms, None));
+                self.repairs.settle(&target);
+            }
+        }
+    }
+
     fn count(&self, kind: ControlKind, outcome: ControlOutcome, record: &CompactedRecord) {
         let at = (&*record.topic, record.partition, record.offset);
         events::control_record(&self.metrics, kind, outcome, at);
-    }
-
-    /// Has the newest record of a key say what all of them say together. Each instance that notices writes the same.
-    fn repair(&self, topic: &str, key: &str, value: &str) {
-        let written = self.write(topic, key, Some(value));
-        let metrics = self.metrics.clone();
-        self.lifecycle.spawn("repair", async move {
-            if let Err(error) = written.await {
-                let context = "cannot write a merged revocation";
-                events::fault(&metrics, Component::Kafka, context, &error);
-            }
-        });
     }
 }
 

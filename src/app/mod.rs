@@ -17,6 +17,7 @@ mod published_topic;
 mod publisher;
 mod ready;
 mod reload;
+mod repairs;
 mod revocations;
 mod service_topics;
 mod start;

@@ -20,8 +20,8 @@ pub(super) struct RevocationRequests {
     issuers: Vec<String>,
     /// A token id alone names one token.
     one_name_space: bool,
-    /// No token lives longer, where that is limited.
-    longest_life: Option<Duration>,
+    /// How far ahead the issuers' clocks may be.
+    leeway: Duration,
 }
 
 impl RevocationRequests {
@@ -36,11 +36,15 @@ impl RevocationRequests {
             topics: topics.clone(),
             issuers: issuers.collect(),
             one_name_space: auth.shared_users || auth.issuers().count() == 1,
-            longest_life: auth.max_lifetime.map(|life| life + auth.leeway),
+            leeway: auth.leeway,
         }
     }
 
     fn check(&self, target: &RevocationTarget) -> Result<(), RevocationFailure> {
+        // What is written replaces the record before it, so that one has to be known.
+        if self.topics.revocations().is_some() && !self.topics.is_read() {
+            return Err(RevocationFailure::Starting);
+        }
         match target {
             RevocationTarget::Token { issuer: None, .. } if !self.one_name_space => {
                 Err(RevocationFailure::IssuerNeeded)
@@ -55,13 +59,6 @@ impl RevocationRequests {
             _ => Ok(()),
         }
     }
-
-    /// After that no token that was issued up to now is good. The whole second counts.
-    fn end_of_all(&self, now_ms: u64) -> Option<u64> {
-        let life = self.longest_life?;
-        let end = now_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        Some(end.div_ceil(1000) + 1)
-    }
 }
 
 impl TokenRevoker for RevocationRequests {
@@ -72,10 +69,11 @@ impl TokenRevoker for RevocationRequests {
     ) -> Pin<Box<dyn Future<Output = Result<RevocationDone, RevocationFailure>> + Send + '_>> {
         Box::pin(async move {
             self.check(&target)?;
-            let now_ms = clock::wall_ms();
-            let until = until.or_else(|| self.end_of_all(now_ms));
+            let leeway_ms = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
+            let issued_until_ms = clock::wall_ms().saturating_add(leeway_ms);
             // What is written is all that is known: the record replaces the one before it.
-            let merged = (self.sessions).revoke(&target, Revocation::requested(now_ms, until));
+            let requested = Revocation::requested(issued_until_ms, until);
+            let merged = self.sessions.revoke(&target, requested);
             let topic = self.topics.revocations();
             let written = topic.map(|topic| {
                 let (key, value) = (target.to_string(), merged.to_json());

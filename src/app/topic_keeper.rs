@@ -133,6 +133,8 @@ pub(super) struct TopicKeeper {
     wanted: Vec<Topic>,
     /// Those that must be compacted, and by which variable they are named.
     compacted: Vec<(&'static str, String)>,
+    /// How often a topic was there, and its policy was not shown.
+    unknown: BTreeMap<String, u32>,
     checks: Arc<PolicyChecks>,
     metrics: Metrics,
 }
@@ -171,6 +173,7 @@ impl TopicKeeper {
             admin: Arc::new(admin),
             wanted,
             compacted,
+            unknown: BTreeMap::new(),
             checks,
             metrics: metrics.clone(),
         }))
@@ -178,12 +181,12 @@ impl TopicKeeper {
 
     /// Until `stop`. An error: a topic that must be compacted is not, and the start waits for that.
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let (mut tries, mut looks) = (0, 0_u32);
+        let mut looks = 0_u32;
         while !self.wanted.is_empty() || !self.compacted.is_empty() {
-            let Some(looked) = stop.run_until_cancelled(self.look(tries)).await else {
+            let Some(looked) = stop.run_until_cancelled(self.look()).await else {
                 return Ok(());
             };
-            tries += u32::from(looked?);
+            looked?;
             let is_started = |(_, topic): &(_, String)| self.checks.is_settled(topic);
             let pause = if self.wanted.is_empty() && self.compacted.iter().all(is_started) {
                 PAUSES[2]
@@ -205,15 +208,14 @@ impl TopicKeeper {
         Ok(())
     }
 
-    /// False when the brokers cannot be reached.
-    async fn look(&mut self, tries: u32) -> anyhow::Result<bool> {
+    async fn look(&mut self) -> anyhow::Result<()> {
         let admin = self.admin.clone();
         let cluster = match tokio::task::spawn_blocking(move || admin.cluster()).await? {
             Ok(cluster) => cluster,
             Err(error) => {
                 let context = "cannot ask the brokers for the service topics, trying again";
                 events::fault(&self.metrics, Component::Kafka, context, &error);
-                return Ok(false);
+                return Ok(());
             }
         };
         self.wanted
@@ -237,14 +239,16 @@ impl TopicKeeper {
                     }
                 }
                 CleanupPolicy::Unknown(why) => {
-                    if tries + 1 >= TRIES && !settled {
+                    let times = self.unknown.entry(topic.clone()).or_default();
+                    *times += 1;
+                    if *times >= TRIES && !settled {
                         events::policy_unknown(topic, &why);
                         self.checks.note(topic, PolicyCheck::Unknown(why));
                     }
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn create(&mut self) {

@@ -36,8 +36,12 @@ const LOOK: Duration = Duration::from_millis(50);
 pub enum CompactedItem {
     /// In the order of its partition.
     Record(CompactedRecord),
-    /// The topic was deleted or recreated, or its log truncated: what it said before is in no log any more.
+    /// The topic was deleted or recreated: what it said before is in no log any more. Once for each partition.
     Deleted { topic: Arc<str> },
+    /// The end of a partition's log was lost. What is left of it is read again.
+    Truncated { topic: Arc<str> },
+    /// Everything that the topics held at the start has been given. Once.
+    Loaded,
 }
 
 /// The newest record of its key so far.
@@ -163,7 +167,11 @@ impl CompactedReader {
             tokio::select! {
                 () = stop.cancelled() => return true,
                 batch = self.feed.recv() => match batch {
-                    Some(batch) => self.apply(batch, &mut apply),
+                    Some(batch) => {
+                        self.apply(batch, &mut apply);
+                        // Others need the thread while a long topic is read.
+                        tokio::task::yield_now().await;
+                    }
                     None => return stop.is_cancelled(),
                 },
                 _ = looks.tick(), if !loaded => self.look(&mut apply),
@@ -174,8 +182,11 @@ impl CompactedReader {
     /// What the status counts as read was handed over before it was published, so it is in the feed by now.
     fn look(&mut self, apply: &mut impl FnMut(CompactedItem)) {
         let status = self.handle.consumer.status();
-        while let Ok(batch) = self.feed.try_recv() {
-            self.apply(batch, apply);
+        // And no more than that: of a long topic the reader hands over as fast as this takes.
+        for _ in 0..self.feed.len() {
+            if let Ok(batch) = self.feed.try_recv() {
+                self.apply(batch, apply);
+            }
         }
         if self.handle.shared.is_read(&status) {
             self.handle.shared.loaded.store(true, Ordering::Release);
@@ -183,6 +194,7 @@ impl CompactedReader {
                 .shared
                 .changes
                 .send_modify(|changes| *changes += 1);
+            apply(CompactedItem::Loaded);
         }
     }
 
@@ -214,9 +226,14 @@ impl CompactedReader {
                     partition, next, ..
                 }
                 | Feed::Gap { partition, next } => self.reached(partition, next),
-                Feed::TopicDeleted { partition } | Feed::Truncated { partition } => {
+                Feed::TopicDeleted { partition } => {
                     if let Some((topic, _)) = self.partitions.remove(&partition) {
                         apply(CompactedItem::Deleted { topic });
+                    }
+                }
+                Feed::Truncated { partition } => {
+                    if let Some((topic, _)) = self.partitions.remove(&partition) {
+                        apply(CompactedItem::Truncated { topic });
                     }
                 }
                 Feed::TopicId { .. }
@@ -257,7 +274,8 @@ impl Applied {
                 && !status.missing.contains(topic)
                 && !status.leaderless.iter().any(|(name, _)| name == topic)
         };
-        status.caught_up && self.topics.iter().all(is_read)
+        // A look that was not answered wholly may have left out a partition.
+        status.complete && status.caught_up && self.topics.iter().all(is_read)
     }
 }
 
@@ -324,5 +342,46 @@ impl CompactedHandle {
         };
         // The sender lives in `self`, so it is never dropped first.
         drop(changes.wait_for(reached).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PartitionStatus;
+    use super::*;
+
+    /// A topic that is just being made is shown with some of its partitions, and a broker that leads others may not answer.
+    #[test]
+    fn h6_a_topic_is_read_when_every_partition_is() {
+        let topic: Arc<str> = "revoked".into();
+        let applied = Applied {
+            topics: vec![topic.clone()],
+            positions: Mutex::default(),
+            changes: watch::Sender::new(0),
+            loaded: AtomicBool::new(false),
+        };
+        let partition = |position| PartitionStatus {
+            index: 0,
+            topic: topic.clone(),
+            number: 0,
+            position,
+            high: 9,
+            asked_ms: 0,
+            lag: 0,
+        };
+        let status = |complete, position| ConsumerStatus {
+            caught_up: true,
+            complete,
+            partitions: vec![partition(position)],
+            ..ConsumerStatus::default()
+        };
+        assert!(applied.is_read(&status(true, 9)));
+        assert!(!applied.is_read(&status(true, 8)));
+        assert!(!applied.is_read(&status(false, 9)));
+        let missing = ConsumerStatus {
+            missing: vec![topic.clone()],
+            ..status(true, 9)
+        };
+        assert!(!applied.is_read(&missing));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -54,14 +55,7 @@ pub struct Producer {
 impl Producer {
     /// A record that not all replicas have within `delivery` counts as failed. Asks no broker yet.
     pub fn new(settings: &ConsumerSettings, delivery: Duration) -> Result<Self, ClientError> {
-        let mut config = client::common(settings)?;
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "5")
-            .set("message.timeout.ms", delivery.as_millis().to_string())
-            .set("queue.buffering.max.messages", QUEUE.0)
-            .set("queue.buffering.max.kbytes", QUEUE.1);
+        let config = config(settings, delivery)?;
         let context = Context::new(settings);
         let client = config.create_with_context(context.clone())?;
         Ok(Self { client, context })
@@ -125,10 +119,39 @@ impl Producer {
     }
 }
 
+fn config(settings: &ConsumerSettings, delivery: Duration) -> Result<ClientConfig, ClientError> {
+    let mut config = client::common(settings)?;
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        // Of its own accord a broker makes a topic that forgets: its records are deleted by their age.
+        .set("allow.auto.create.topics", "false")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", delivery.as_millis().to_string())
+        .set("queue.buffering.max.messages", QUEUE.0)
+        .set("queue.buffering.max.kbytes", QUEUE.1);
+    Ok(config)
+}
+
 fn refused(context: &Context, error: &KafkaError) -> WriteError {
     match error {
         KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => WriteError::Full,
         KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut) => WriteError::TimedOut,
         error => WriteError::NotDelivered(context.masked(&error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The brokers' own topics delete by age, and a compacted topic that was deleted is written to until that is noticed.
+    #[test]
+    fn h6_a_producer_makes_no_topic() {
+        let settings = ConsumerSettings::new("127.0.0.1:1");
+        let config = config(&settings, Duration::from_secs(5)).expect("good settings");
+        assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
+        assert_eq!(config.get("acks"), Some("all"));
+        assert!(Producer::new(&settings, Duration::from_secs(5)).is_ok());
     }
 }

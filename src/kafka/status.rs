@@ -19,6 +19,8 @@ pub struct ConsumerStatus {
     pub last_error: Option<String>,
     /// Every partition of the start has been read to its end once. Stays true.
     pub caught_up: bool,
+    /// The last look at the brokers found every partition of the topics that are there.
+    pub complete: bool,
     /// Records handed over of the partitions of the start, and how many they held when they were found.
     pub loaded: u64,
     pub to_load: u64,

@@ -45,7 +45,8 @@ fn issued(user: &str, seconds_ago: u64, jti: &str) -> Value {
 #[tokio::test]
 async fn h6_without_the_topic_a_revocation_holds_on_this_instance_and_the_answer_says_so() {
     let kafka = Kafka::mock(&[("incident", 1)]).await;
-    let app = TestApp::start(&kafka).await;
+    // A token that is issued after a revocation is to be good at once.
+    let app = TestApp::start_with(&kafka, &[("JWT_LEEWAY", "0")]).await;
     let mut ann = Client::connect(app.public, &auth("ann", "o1", &[])).await;
     let mut bob = Client::connect(app.public, &auth("bob", "o1", &[])).await;
     let answer = revoke(&app, json!({ "organization_id": "o1", "user_id": "ann" })).await;
@@ -138,14 +139,14 @@ async fn carried_by_the_topic(kafka: Kafka) {
     let ready = third.get("/ready").await.json();
     assert_eq!(ready["components"]["revocations"]["status"], "ok");
 
-    // What an operator writes by hand: broken records change nothing, a tombstone restores.
-    kafka
-        .produce_keyed(
-            "revoked",
-            "user/o1/bob",
-            r#"{"v":2,"issued_until":9999999999}"#,
-        )
-        .await;
+    // What an operator writes by hand: broken records change nothing, a tombstone restores. One of a later version may mean everybody.
+    for (user, value) in [
+        ("bob", r#"{"v":1,"issued_until":99999999999999}"#),
+        ("cid", r#"{"v":2,"issued_until":9999999999}"#),
+    ] {
+        let key = format!("user/o1/{user}");
+        kafka.produce_keyed("revoked", &key, value).await;
+    }
     kafka.produce_keyed("revoked", "nonsense", "{}").await;
     kafka.produce_tombstone("revoked", "user/o1/ann").await;
     for app in [&second, &third] {
@@ -154,7 +155,10 @@ async fn carried_by_the_topic(kafka: Kafka) {
         })
         .await;
         let metrics = app.metrics().await;
-        for (outcome, expected) in [("bad_version", 1), ("bad_key", 1), ("deleted", 1)] {
+        let refused = connect(app, &auth("cid", "o1", &[])).await;
+        assert_eq!(refused, Err("token_revoked".to_owned()));
+        let outcomes = ["bad_version", "bad_value", "bad_key", "deleted"];
+        for (outcome, expected) in outcomes.map(|outcome| (outcome, 1)) {
             let series = format!(
                 "fleetcast_control_records_total{{kind=\"revocation\",outcome=\"{outcome}\"}}"
             );
@@ -200,6 +204,95 @@ async fn h6_a_record_that_says_less_than_what_is_known_is_written_again() {
     .await;
     let refused = connect(&app, &auth("ann", "o1", &[])).await;
     assert_eq!(refused, Err("token_revoked".to_owned()));
+}
+
+/// How many records of the topic were applied.
+const APPLIED: &str = r#"fleetcast_control_records_total{kind="revocation",outcome="applied"}"#;
+
+const WIDE: &str = r#"{"v":1,"issued_until":9999999999,"until":null}"#;
+const NARROW: &str = r#"{"v":1,"issued_until":9999999999,"until":9999999999}"#;
+
+/// Another instance did not know of the wide one, and stopped before it could write both again.
+#[tokio::test]
+async fn h6_a_record_that_says_less_is_written_again_by_an_instance_that_starts_later() {
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let topic = kafka.topic("revoked");
+    for (user, value) in [
+        ("ann", WIDE),
+        ("bob", NARROW),
+        ("ann", NARROW),
+        ("bob", WIDE),
+    ] {
+        let key = format!("user/o1/{user}");
+        kafka.produce_keyed("revoked", &key, value).await;
+    }
+    let app = TestApp::start_with(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    eventually("those four, and the merged one of ann", async || {
+        (app.metrics().await.value(APPLIED) == 5).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(app.metrics().await.value(APPLIED), 5);
+}
+
+/// Compaction would keep it instead of what it hides.
+#[tokio::test]
+async fn h6_an_unreadable_record_of_a_known_target_is_written_over() {
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let topic = kafka.topic("revoked");
+    for value in [WIDE, "{}"] {
+        kafka.produce_keyed("revoked", "user/o1/ann", value).await;
+    }
+    let app = TestApp::start_with(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    for written in [2, 3] {
+        eventually("the good one again", async || {
+            (app.metrics().await.value(APPLIED) == written).then_some(())
+        })
+        .await;
+        kafka.produce_keyed("revoked", "user/o1/ann", "[]").await;
+    }
+}
+
+/// What would be written then might say less than what the topic holds.
+#[tokio::test]
+async fn h6_before_the_topic_is_read_nothing_is_revoked() {
+    let kafka = Kafka::mock(&[]).await;
+    let topic = kafka.topic("revoked");
+    let app = TestApp::launch(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    let body = json!({ "organization_id": "o1", "user_id": "ann" });
+    let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
+    assert_problem(&answer, 503, "starting");
+    kafka.create_topic("revoked", 1).await;
+    app.ready().await;
+    assert!(connect(&app, &auth("ann", "o1", &[])).await.is_ok());
+    revoke(&app, body).await;
+}
+
+/// One token is revoked whatever its `iat`; those of a user as far as the clocks may differ.
+#[tokio::test]
+async fn h6_tokens_of_an_issuer_whose_clock_is_ahead_are_revoked() {
+    let kafka = Kafka::mock(&[("incident", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let ahead = |user: &str, seconds: u64| {
+        let iat = clock::wall_ms() / 1000 + seconds;
+        json!({ "token": token(json!({
+            "sub": user, "organization_id": "o1", "iat": iat, "jti": user,
+        })) })
+    };
+    let (ann, bob) = (ahead("ann", 250), ahead("bob", 5));
+    let mut open = [
+        Client::connect(app.public, &ann).await,
+        Client::connect(app.public, &bob).await,
+    ];
+    revoke(&app, json!({ "jti": "ann" })).await;
+    revoke(&app, json!({ "organization_id": "o1", "user_id": "bob" })).await;
+    for client in &mut open {
+        is_closed(client).await;
+    }
+    for token in [&ann, &bob] {
+        let refused = connect(&app, token).await;
+        assert_eq!(refused, Err("token_revoked".to_owned()));
+    }
 }
 
 #[tokio::test]

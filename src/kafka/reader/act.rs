@@ -8,6 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use tracing::debug;
 
+use super::super::ConsumerRole;
 use super::super::metadata::{FoundPartition, Report};
 use super::super::offsets::Bounds;
 use super::super::partitions::{Identified, PartitionVerdict, ReadPartition, TopicId};
@@ -64,7 +65,8 @@ impl Reader {
             self.status.leaderless = report.leaderless;
             self.answered = report.number;
         }
-        self.found_all |= report.answered && report.complete;
+        self.status.complete = report.answered && report.complete;
+        self.found_all |= self.status.complete;
     }
 
     /// Learns which topic stands behind a name. If the topic was recreated, its log starts over, and so does its reading.
@@ -186,13 +188,18 @@ impl Reader {
                 self.restart("records were deleted before they were read");
             }
             PartitionVerdict::Replaced(start) => {
-                // The same topic: it was truncated, and what is left was read.
                 let truncated = partition.is_still(report.ids.get(&place.0));
-                let start = if truncated { bounds.high } else { start };
+                let (is_cut, start) = match self.role {
+                    // The same topic: it was truncated, and what is left was read.
+                    ConsumerRole::Log if truncated => (bounds.high > 0, bounds.high),
+                    ConsumerRole::Log => (start > 0, start),
+                    // Where it was truncated is not known, and its records may be applied twice, but none may be left out.
+                    ConsumerRole::Service => (truncated || start > 0, bounds.low),
+                };
                 let (topic, number, position) =
                     (&partition.topic, partition.number, partition.next);
                 events::log_replaced(&self.metrics, topic, number, position, bounds.high);
-                if start > 0 {
+                if is_cut {
                     self.end(place, |partition| Feed::Truncated { partition });
                 } else {
                     self.close(place);

@@ -5,6 +5,7 @@
     reason = "there is no lifecycle here: the rig starts the threads itself, and real Kafka's address is in the environment"
 )]
 
+mod compacted;
 mod mock;
 mod real;
 mod real_ids;
