@@ -9,7 +9,7 @@ use fleetcast_core::domain::revocation::{Revocation, RevocationTarget, Revocatio
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::registry::SLICE;
+use super::registry::{SLICE, SessionRange};
 use super::{Session, Sessions};
 use crate::clock;
 
@@ -158,7 +158,11 @@ impl Sessions {
     ) -> usize {
         let (mut closed, mut after) = (0, None);
         loop {
-            let slice = self.open.following(organisation, after.as_ref(), SLICE);
+            let range = SessionRange {
+                organisation,
+                user: None,
+            };
+            let slice = self.open.following(range, after.as_ref(), SLICE);
             let Some((last, _)) = slice.last() else {
                 return closed;
             };
