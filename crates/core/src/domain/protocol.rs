@@ -183,6 +183,7 @@ pub const RESERVED_EVENTS: &[&str] = &[
     "auth_expiring",
     "connection_established",
     "cursor",
+    "removed",
     "resync_required",
     "room_granted",
     "room_revoked",
