@@ -171,7 +171,7 @@ impl App {
         let publisher = LogPublisher::new(&settings, &log, &sessions);
         Ok(Self {
             publishing: Publishing::new(publisher),
-            event_counters: EventCounters::new(&metrics, &settings.profile.routes),
+            event_counters: EventCounters::new(&metrics, &hub, &settings.profile.routes),
             origins: Arc::new(ArcSwap::from_pointee(Origins::new(&settings.listen))),
             settings,
             metrics,

@@ -22,13 +22,15 @@ use crate::telemetry::{Metrics, render_lag};
 /// The counters of the profile's events. Records cannot add to them; only a profile names events.
 pub(super) struct EventCounters {
     metrics: Metrics,
+    hub: Arc<SharedHub>,
     by_event: ArcSwap<BTreeMap<String, EventMetrics>>,
 }
 
 impl EventCounters {
-    pub(super) fn new(metrics: &Metrics, routes: &RouteTable) -> Arc<Self> {
+    pub(super) fn new(metrics: &Metrics, hub: &Arc<SharedHub>, routes: &RouteTable) -> Arc<Self> {
         let counters = Self {
             metrics: metrics.clone(),
+            hub: hub.clone(),
             by_event: ArcSwap::default(),
         };
         counters.learn(routes);
@@ -37,6 +39,7 @@ impl EventCounters {
 
     /// Adds the events of another profile. Those of the one before may still come: the window has them.
     pub(super) fn learn(&self, routes: &RouteTable) {
+        self.hub.with(|hub, _| hub.name_events(routes.events()));
         let mut by_event = BTreeMap::clone(&self.by_event.load());
         for event in routes.events() {
             if !by_event.contains_key(event) {
@@ -175,7 +178,7 @@ impl Scrape {
             "total_rooms": snapshot.rooms.values().map(|count| count.rooms).sum::<usize>(),
             "messages_sent": emitted,
             "messages_received": metrics.commands.total(),
-            "deliveries": snapshot.counts.deliveries.iter().map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
+            "deliveries": snapshot.counts.deliveries.iter().filter(|(_, count)| **count > 0).map(|(event, count)| (event.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "starts": Resumption::NAMES.iter().zip(snapshot.counts.starts).map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "resyncs": ResyncReason::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(snapshot.counts.resyncs[*reason as usize]))).collect::<serde_json::Map<_, _>>(),
             "window": {

@@ -272,6 +272,9 @@ async fn h16_volatile_events_end_with_null_and_move_no_cursor() {
     for n in [1, 2] {
         assert_eq!(elsewhere.expect("told").await.args[0]["n"], n);
     }
+    // Anybody may see the statistics, and only the profile's events by their names.
+    let stats = app.get("/stats").await.json();
+    assert_eq!(stats["deliveries"], json!({ "(other)": 2 }));
 }
 
 #[tokio::test]

@@ -9,15 +9,13 @@ use super::window::OrganisationLog;
 use super::{Hub, Now};
 use crate::domain::protocol::ResyncReason;
 
-/// Events with a count of their own.
-const MAX_EVENTS: usize = 1_000;
-
-/// All further events. No event can be called so.
+/// All events that were not named. No event can be called so.
 const OTHER: &str = "(other)";
 
 /// What the hub counted since it was made.
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
+    /// By event: those that [`Hub::name_events`] has named, from zero on, and the others as one.
     pub deliveries: BTreeMap<Arc<str>, u64>,
     pub publications: u64,
     /// By [`Resumption::index`].
@@ -44,13 +42,7 @@ impl Counts {
             *total += count;
             return;
         }
-        // A profile names few events, but what is published may have any name.
-        let name = if self.deliveries.len() < MAX_EVENTS {
-            event.clone()
-        } else {
-            Arc::from(OTHER)
-        };
-        *self.deliveries.entry(name).or_default() += count;
+        *self.deliveries.entry(Arc::from(OTHER)).or_default() += count;
     }
 }
 
@@ -82,6 +74,16 @@ pub struct RoomCount {
 }
 
 impl<O: Outlet> Hub<O> {
+    /// Deliveries of these events are counted by name from now on. Names are shown to anybody: of a profile, never of what is
+    /// published.
+    pub fn name_events<'a>(&mut self, events: impl Iterator<Item = &'a str>) {
+        for event in events {
+            if !self.counts.deliveries.contains_key(event) {
+                self.counts.deliveries.insert(Arc::from(event), 0);
+            }
+        }
+    }
+
     pub fn statistics(&self, now: Now) -> HubStatistics {
         let mut rooms = BTreeMap::<String, RoomCount>::new();
         for (room, log) in self.organisations.values().flat_map(|log| &log.rooms) {

@@ -105,6 +105,31 @@ fn every_delivery_is_counted_once() {
 }
 
 #[test]
+fn deliveries_of_events_that_were_not_named_are_counted_as_one() {
+    let mut rig = Rig::new(1);
+    let client = rig.live(&["1"]);
+    for number in 0..1_500 {
+        let mut publication = rig.publication(0, "o1", &["1"], 10, None);
+        publication.event = format!("published_{number}").into();
+        rig.apply(Feed::Publication {
+            partition: 0,
+            publication,
+        });
+    }
+    rig.hub.name_events(["incident_closed"].into_iter());
+    rig.publish(0, "o1", &["1"]);
+    drop(client);
+    let counts = rig.hub.statistics(rig.now).counts.deliveries;
+    let counts: Vec<_> = counts.iter().map(|(event, n)| (&**event, *n)).collect();
+    let expected = [
+        ("(other)", 1_500),
+        ("incident_closed", 0),
+        ("incident_updated", 1),
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[test]
 fn a_turn_is_short_and_live_offers_go_first() {
     // Bytes of each record, and how many of them one turn hands out.
     for (bytes, expected) in [

@@ -196,6 +196,7 @@ impl Rig {
         }
         rig.confirm();
         rig.hub.loaded();
+        rig.hub.name_events(["incident_updated"].into_iter());
         rig
     }
 
