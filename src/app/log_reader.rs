@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use super::published_topic::{PublishedTopic, REPEATED_WITHIN};
 use super::topic_counters::TopicCounters;
 use crate::kafka::{
-    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, TopicSelection,
-    Wants,
+    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, OwnTopic, Router,
+    TopicSelection, Wants,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::LogSource;
@@ -174,6 +174,13 @@ impl Router for Routes {
         }
         routed.ok()
     }
+
+    /// Only whether later records repeat it matters.
+    fn note(&self, record: &Record<'_>, topic: &Arc<str>) {
+        if self.published.is(topic) {
+            let _noted = self.published.route(record, topic);
+        }
+    }
 }
 
 /// How brokers are talked to, by whatever client.
@@ -191,10 +198,10 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
     ConsumerSettings {
         keep: Some(Duration::from_millis(hub.loaded_ms())),
         // Whether a record repeats another shows by those before it.
-        further: Some((
-            settings.kafka.publish_topic.as_str().into(),
-            REPEATED_WITHIN,
-        )),
+        own: Some(OwnTopic {
+            name: settings.kafka.publish_topic.as_str().into(),
+            further: REPEATED_WITHIN,
+        }),
         ..client_settings(&settings.kafka)
     }
 }

@@ -107,7 +107,7 @@ impl Publisher for LogPublisher {
         if status
             .partitions
             .iter()
-            .any(|partition| partition.topic == *topic)
+            .any(|partition| partition.topic == *topic && partition.reached)
         {
             return None;
         }

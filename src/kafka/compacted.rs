@@ -366,6 +366,7 @@ mod tests {
             number: 0,
             position,
             high: 9,
+            reached: true,
             asked_ms: 0,
             lag: 0,
         };

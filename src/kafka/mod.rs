@@ -53,6 +53,9 @@ use status::SharedStatus;
 pub trait Router: Send + Sync {
     /// The publication, or `None` when the record reaches no client.
     fn route(&self, record: &Record<'_>, topic: &Arc<str>) -> Option<Publication>;
+
+    /// Called in place of `route` for a record from before what the hub is given, see [`OwnTopic::further`].
+    fn note(&self, _record: &Record<'_>, _topic: &Arc<str>) {}
 }
 
 /// Whether a topic of this full name is to be read. Called on the metadata poller's thread for every topic of the cluster, apart from
@@ -89,11 +92,20 @@ pub struct ConsumerSettings {
     pub group_id: String,
     /// Reading starts so long ago; `None`: with the first record that the log has.
     pub keep: Option<Duration>,
-    /// A topic of which reading starts so much longer ago.
-    pub further: Option<(Arc<str>, Duration)>,
+    /// The topic that the server itself writes what it is to read.
+    pub own: Option<OwnTopic>,
     /// The brokers are librdkafka's mock: it sleeps the whole time that a fetch may wait, so that is kept short.
     pub mock: bool,
     pub intervals: PollIntervals,
+}
+
+/// A topic that a server can do without: if the brokers do not let us read it, it is missing, and all others are read.
+#[derive(Debug, Clone)]
+pub struct OwnTopic {
+    pub name: Arc<str>,
+    /// Reading starts so much longer ago than of other topics. What comes from there is noted by the [`Router`] and not given to the
+    /// hub.
+    pub further: Duration,
 }
 
 impl ConsumerSettings {
@@ -104,7 +116,7 @@ impl ConsumerSettings {
             group_id: "fleetcast".to_owned(),
             // The window of 5 minutes, and 10 s more.
             keep: Some(Duration::from_secs(310)),
-            further: None,
+            own: None,
             mock: false,
             intervals: PollIntervals::default(),
         }
@@ -223,6 +235,7 @@ impl LogConsumer {
             metrics,
             shared: Arc::clone(&shared),
             indices,
+            own: settings.own.as_ref().map(|own| Arc::clone(&own.name)),
         });
         let poller = metadata::MetadataPoller::new(
             ffi::MetadataClient::new(client::metadata_client(&config, context)?),

@@ -26,7 +26,8 @@ pub struct ConsumerStatus {
     pub to_load: u64,
     /// In the order of their index.
     pub partitions: Vec<PartitionStatus>,
-    /// Topics that the brokers do not have (or do not show us). Read from their beginning when they appear.
+    /// Topics that the brokers do not have (or do not show us, or, of our own, do not let us read). Read from their beginning
+    /// when they appear.
     pub missing: Vec<Arc<str>>,
     /// Topics that are read and whose ids the brokers have not reported: one that is recreated at once is noticed only if its new log is
     /// shorter than what was read.
@@ -64,6 +65,8 @@ pub struct PartitionStatus {
     pub position: i64,
     /// The end of the log when the brokers last said, never below `position`.
     pub high: i64,
+    /// Its end was reached once.
+    pub reached: bool,
     /// When the brokers were asked for that (monotonic milliseconds). They are not while the partition has no leader.
     pub asked_ms: u64,
     /// In offsets, so transaction markers count too.

@@ -83,6 +83,22 @@ pub fn partition_unwanted(topic: &str, partition: i32) {
     );
 }
 
+/// The brokers refuse to let us read a topic that the server can do without.
+pub fn topic_refused(metrics: &Metrics, topic: &str) {
+    metrics.errors.increment(Component::Kafka);
+    warn!(
+        topic,
+        "the brokers do not let this server read its topic: going on without it"
+    );
+}
+
+pub fn partition_permitted(topic: &str, partition: i32) {
+    info!(
+        topic,
+        partition, "a partition may be read now: going on where its reading ended"
+    );
+}
+
 /// The end of a log lies below what was read of it, or did before it grew again: all its clients receive a resync.
 pub fn log_replaced(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
     metrics.errors.increment(Component::Kafka);

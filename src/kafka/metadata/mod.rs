@@ -57,7 +57,10 @@ pub(super) struct Report {
 #[derive(Debug, Clone)]
 pub(super) struct FoundPartition {
     pub(super) place: TopicPartition,
+    /// What lies below is not given to the hub.
     pub(super) start: i64,
+    /// Reading begins here: at `start`, or before it for the [`Router`](super::Router) alone.
+    pub(super) read_from: i64,
     pub(super) bounds: Bounds,
     /// It was there when its topic was first seen: loaded from as far back as is kept, and `caught_up` waits for it. All
     /// others appeared later and are read from their own beginning.
@@ -242,12 +245,13 @@ impl MetadataPoller {
             .collect();
         let (by_time, tells_times) = match self.settings.keep {
             Some(keep) if !stop.is_cancelled() => {
-                let by_time = self.since_beginning(&early, keep)?;
+                let by_time = offsets::since(client, &early, ago(keep), self.timeout)?;
                 let tells_times = self.tells_times(&by_time, &bounds)?;
                 (by_time, tells_times)
             }
             _ => (HashMap::new(), true),
         };
+        let further = self.further(&early)?;
         for (place, early) in new {
             let by_time = by_time.get(&place).copied();
             let Some(&bounds) = bounds.get(&place) else {
@@ -264,10 +268,15 @@ impl MetadataPoller {
             } else {
                 bounds.low
             };
+            let read_from = match further.get(&place) {
+                Some(&offset) => offsets::start(bounds, Some(offset), tells_times).min(start),
+                None => start,
+            };
             self.known.insert(place.clone(), 0);
             report.found.push(FoundPartition {
                 place,
                 start,
+                read_from,
                 bounds,
                 early,
             });
@@ -299,22 +308,18 @@ impl MetadataPoller {
         Ok(first.values().all(|offset| *offset >= 0))
     }
 
-    /// Where these partitions are read from, by time.
-    fn since_beginning(
+    /// Where reading begins of those of these partitions that are read from further back.
+    fn further(
         &self,
         places: &[TopicPartition],
-        keep: Duration,
     ) -> Result<HashMap<TopicPartition, i64>, KafkaError> {
-        let client = self.client.consumer();
-        let Some((topic, longer)) = &self.settings.further else {
-            return offsets::since(client, places, ago(keep), self.timeout);
+        let (Some(keep), Some(own)) = (self.settings.keep, &self.settings.own) else {
+            return Ok(HashMap::new());
         };
-        let (further, others): (Vec<_>, Vec<_>) =
-            (places.iter().cloned()).partition(|(of, _)| of == topic);
-        let mut found = offsets::since(client, &others, ago(keep), self.timeout)?;
-        let earlier = ago(keep.saturating_add(*longer));
-        found.extend(offsets::since(client, &further, earlier, self.timeout)?);
-        Ok(found)
+        let of_it = places.iter().filter(|(topic, _)| *topic == own.name);
+        let places: Vec<_> = of_it.cloned().collect();
+        let since = ago(keep.saturating_add(own.further));
+        offsets::since(self.client.consumer(), &places, since, self.timeout)
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) struct ReadPartition {
     pub(super) number: i32,
     /// Which topic of that name, once the brokers have said.
     pub(super) topic_id: Option<TopicId>,
+    /// Where the hub's part of it begins. Records below are shown to the router alone.
     pub(super) start: i64,
     /// The next offset to come: everything below was handed over, or is reported as a gap.
     pub(super) next: i64,
@@ -205,6 +206,7 @@ impl ReadPartition {
             number: self.number,
             position: self.next,
             high: self.high,
+            reached: self.reached,
             asked_ms: self.heard.1,
             lag: self.high.saturating_sub(self.next).max(0).unsigned_abs(),
         }
@@ -217,6 +219,8 @@ pub(super) struct ReadPartitions {
     by_topic: HashMap<Arc<str>, Vec<ReadPartition>>,
     /// Where reading ended of partitions that are there and not wanted, and of which topic they were.
     left: HashMap<TopicPartition, (Option<TopicId>, i64)>,
+    /// Those that the brokers do not let us read, as they were. The client goes on asking for them.
+    refused: Vec<ReadPartition>,
     /// The ids of topics that stood behind these names before, the last ones.
     former: HashMap<Arc<str>, VecDeque<TopicId>>,
     indices: PartitionIndices,
@@ -250,13 +254,13 @@ impl ReadPartitions {
     ) -> &mut ReadPartition {
         let (topic, number) = &found.place;
         let index = self.indices.allocate();
-        let (mut start, mut topic_id) = (found.start, topic_id);
+        let (mut start, mut from, mut topic_id) = (found.start, found.read_from, topic_id);
         if let Some((before, next)) = self.left.remove(&found.place)
             && before.is_none_or(|before| topic_id.is_none_or(|now| before == now))
             && next <= found.bounds.high
         {
             // What came before was handed over when it was wanted.
-            start = start.max(next);
+            (start, from) = (start.max(next), from.max(next));
             // Should the brokers say later that it is another topic, its beginning was skipped.
             topic_id = topic_id.or(before);
         }
@@ -267,7 +271,7 @@ impl ReadPartitions {
             number: *number,
             topic_id,
             start,
-            next: start,
+            next: from,
             early: found.early,
             first_high: found.bounds.high,
             high: found.bounds.high.max(start),
@@ -301,6 +305,49 @@ impl ReadPartitions {
         self.left
             .insert(place.clone(), (partition.topic_id, partition.next));
         Some(partition.index)
+    }
+
+    /// Takes out the partitions of a topic that the brokers do not let us read. Their indices.
+    pub(super) fn refuse(&mut self, topic: &str) -> Vec<u32> {
+        let refused = self.by_topic.remove(topic).unwrap_or_default();
+        let indices = refused.iter().map(|partition| partition.index).collect();
+        self.refused.extend(refused);
+        indices
+    }
+
+    /// The brokers let us read it after all: it goes on where it was, under a new index. `None` if it was not refused.
+    pub(super) fn permit(
+        &mut self,
+        topic: &str,
+        number: i32,
+        now_ms: u64,
+    ) -> Option<&mut ReadPartition> {
+        let mut partition = self.take_refused(topic, number)?;
+        partition.index = self.indices.allocate();
+        partition.start = partition.start.max(partition.next);
+        partition.reached = false;
+        partition.moved(now_ms);
+        let partitions = self
+            .by_topic
+            .entry(Arc::clone(&partition.topic))
+            .or_default();
+        partitions.push(partition);
+        partitions.last_mut()
+    }
+
+    /// Forgets a partition that was refused. False: it was not.
+    pub(super) fn forget_refused(&mut self, (topic, number): &TopicPartition) -> bool {
+        self.take_refused(topic, *number).is_some()
+    }
+
+    fn take_refused(&mut self, topic: &str, number: i32) -> Option<ReadPartition> {
+        let refused = (self.refused.iter())
+            .position(|refused| refused.number == number && *refused.topic == *topic)?;
+        Some(self.refused.swap_remove(refused))
+    }
+
+    pub(super) fn refused(&self) -> &[ReadPartition] {
+        &self.refused
     }
 
     /// A broker that lags behind the others may still name a topic that was deleted.

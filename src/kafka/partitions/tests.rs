@@ -8,6 +8,7 @@ fn partition(partitions: &mut ReadPartitions, next: i64) -> &mut ReadPartition {
     let found = FoundPartition {
         place: (Arc::from("incident"), 0),
         start: next,
+        read_from: next,
         bounds,
         early: true,
     };
@@ -213,13 +214,14 @@ fn an_unrouted_topic_is_continued_if_it_is_still_the_same() {
         let mut found = FoundPartition {
             place: (Arc::from("incident"), 0),
             start: 50,
+            read_from: 50,
             bounds,
             early: true,
         };
         partitions.open(&found, before, 0, 0);
         assert_eq!(partitions.leave(&found.place), Some(0));
         assert_eq!(partitions.leave(&found.place), None);
-        found.start = 20;
+        (found.start, found.read_from) = (20, 20);
         assert_eq!(partitions.open(&found, after, 0, 0).start, start);
     }
 }
@@ -231,6 +233,7 @@ fn a_topic_recreated_while_unrouted_is_recognised_once_its_id_is_known() {
     let found = FoundPartition {
         place: (Arc::from("incident"), 0),
         start: 50,
+        read_from: 50,
         bounds: Bounds { low: 0, high: 90 },
         early: true,
     };
@@ -264,4 +267,41 @@ fn names_of_closed_topics_do_not_accumulate() {
     assert!(partitions.close(&place).is_some());
     assert!(partitions.by_topic.is_empty());
     assert!(partitions.close(&place).is_none());
+}
+
+#[test]
+fn what_is_read_further_back_is_not_of_the_hub() {
+    let mut partitions = ReadPartitions::default();
+    let mut found = FoundPartition {
+        place: (Arc::from("publish"), 0),
+        start: 50,
+        read_from: 20,
+        bounds: Bounds { low: 0, high: 90 },
+        early: true,
+    };
+    let partition = partitions.open(&found, None, 0, 0);
+    assert_eq!((partition.start, partition.next), (50, 20));
+    assert!(partition.record(20, 1));
+    // What was shown once is not shown again.
+    partitions.leave(&found.place);
+    found.read_from = 0;
+    let partition = partitions.open(&found, None, 0, 0);
+    assert_eq!((partition.start, partition.next), (50, 21));
+}
+
+#[test]
+fn a_refused_partition_goes_on_where_it_was_under_a_new_index() {
+    let mut partitions = ReadPartitions::default();
+    assert!(partition(&mut partitions, 5).record(7, 1));
+    assert_eq!(partitions.refuse("task"), [0_u32; 0]);
+    assert_eq!(partitions.refuse("incident"), [0]);
+    assert_eq!(partitions.iter().count(), 0);
+    assert!(partitions.permit("incident", 1, 2).is_none());
+    let permitted = partitions.permit("incident", 0, 2).unwrap();
+    let seen = (permitted.index, permitted.start, permitted.next);
+    assert_eq!(seen, (1, 8, 8));
+    assert!(partitions.permit("incident", 0, 3).is_none());
+    partitions.refuse("incident");
+    let place = (Arc::from("incident"), 0);
+    assert!(partitions.forget_refused(&place) && !partitions.forget_refused(&place));
 }

@@ -12,7 +12,7 @@ use super::super::ConsumerRole;
 use super::super::metadata::{FoundPartition, Report};
 use super::super::offsets::Bounds;
 use super::super::partitions::{Identified, PartitionVerdict, ReadPartition, TopicId};
-use super::{Reader, add, end_of};
+use super::{Reader, add, end_of, opened};
 use crate::clock;
 use crate::telemetry::events;
 use crate::telemetry::labels::Component;
@@ -39,12 +39,15 @@ impl Reader {
             self.intervals.silence,
         );
         for place in &report.deleted {
-            if self.close(place) {
+            if self.close(place) || self.partitions.forget_refused(place) {
                 self.restart("a topic was deleted");
             }
         }
         for place in &report.unwanted {
             self.leave(place);
+            if self.partitions.forget_refused(place) {
+                self.restart("a topic that may not be read is not wanted any more");
+            }
         }
         for (topic, id) in &report.ids {
             self.identify(topic, *id, &report);
@@ -62,6 +65,7 @@ impl Reader {
                 self.partitions.iter().filter_map(goal).collect()
             });
             self.status.missing = report.missing;
+            self.list_refused();
             self.status.leaderless = report.leaderless;
             self.answered = report.number;
         }
@@ -90,6 +94,7 @@ impl Reader {
         let recreated = |place| FoundPartition {
             place,
             start: 0,
+            read_from: 0,
             bounds: Bounds { low: 0, high: 0 },
             early: false,
         };
@@ -114,18 +119,12 @@ impl Reader {
                 start = partition.start,
                 "reading"
             );
-            self.batch.push(Feed::Partition {
-                index: partition.index,
-                topic: Arc::clone(&partition.topic),
-                number: partition.number,
-                topic_id: partition.topic_id,
-                start: partition.start,
-            });
+            self.batch.push(opened(partition));
             add(
                 &mut positions,
                 &partition.topic,
                 partition.number,
-                partition.start,
+                partition.next,
             );
         }
         if let Some(source) = &self.source
@@ -156,6 +155,37 @@ impl Reader {
             events::partition_unwanted(&place.0, place.1);
             self.batch.push(Feed::Unwanted { partition });
             self.restart("no route wants a topic any more");
+        }
+    }
+
+    /// The brokers do not let us read this topic, which the server can do without. A new client asks for it from where its reading
+    /// ended, and shows by the first event when it may be read.
+    pub(super) fn refuse(&mut self, topic: &str) {
+        let refused = self.partitions.refuse(topic);
+        if refused.is_empty() {
+            return;
+        }
+        events::topic_refused(&self.metrics, topic);
+        let unwanted = |partition| Feed::Unwanted { partition };
+        self.batch.extend(refused.into_iter().map(unwanted));
+        self.list_refused();
+        self.restart("a topic may not be read");
+    }
+
+    /// Something has come of this partition: it may be read, if it was refused before.
+    pub(super) fn permit(&mut self, topic: &str, number: i32) {
+        let now_ms = clock::monotonic_ms();
+        if let Some(partition) = self.partitions.permit(topic, number, now_ms) {
+            events::partition_permitted(topic, number);
+            self.batch.push(opened(partition));
+        }
+    }
+
+    fn list_refused(&mut self) {
+        for refused in self.partitions.refused() {
+            if !self.status.missing.contains(&refused.topic) {
+                self.status.missing.push(Arc::clone(&refused.topic));
+            }
         }
     }
 
@@ -210,6 +240,7 @@ impl Reader {
                     &[FoundPartition {
                         place: place.clone(),
                         start,
+                        read_from: start,
                         bounds,
                         early: false,
                     }],

@@ -41,6 +41,8 @@ pub(super) struct ReaderParts {
     pub(super) metrics: Metrics,
     pub(super) shared: Arc<SharedStatus>,
     pub(super) indices: PartitionIndices,
+    /// See [`OwnTopic`](super::OwnTopic).
+    pub(super) own: Option<Arc<str>>,
 }
 
 pub(super) struct Reader {
@@ -56,6 +58,7 @@ pub(super) struct Reader {
     /// Not before this may a client be made (again), in monotonic milliseconds.
     next_source_ms: u64,
     partitions: ReadPartitions,
+    own: Option<Arc<str>>,
     contact: BrokerContact,
     /// What the hub receives next.
     batch: Vec<Feed>,
@@ -86,6 +89,7 @@ impl Reader {
             metrics,
             shared,
             indices,
+            own,
         } = parts;
         Self {
             config,
@@ -98,6 +102,7 @@ impl Reader {
             source: None,
             next_source_ms: 0,
             partitions: ReadPartitions::new(indices),
+            own,
             contact: BrokerContact::default(),
             batch: Vec::new(),
             status: ConsumerStatus::default(),
@@ -163,6 +168,10 @@ impl Reader {
                 partition.number,
                 partition.next,
             );
+        }
+        // Their first event shows that they may be read again.
+        for refused in self.partitions.refused() {
+            add(&mut positions, &refused.topic, refused.number, refused.next);
         }
         if let Err(problem) = source.consumer().assign(&positions) {
             let context = "cannot assign partitions, trying again";
@@ -274,6 +283,16 @@ fn add(positions: &mut TopicPartitionList, topic: &str, number: i32, next: i64) 
     positions
         .add_partition_offset(topic, number, Offset::Offset(next))
         .expect("offsets of the log are not negative");
+}
+
+pub(super) fn opened(partition: &ReadPartition) -> Feed {
+    Feed::Partition {
+        index: partition.index,
+        topic: Arc::clone(&partition.topic),
+        number: partition.number,
+        topic_id: partition.topic_id,
+        start: partition.start,
+    }
 }
 
 pub(super) fn end_of(partition: &ReadPartition) -> Feed {

@@ -22,6 +22,8 @@ use crate::telemetry::labels::Component;
 enum OwnedEvent {
     Nothing,
     Lost(TopicPartition),
+    /// A topic that the server can do without may not be read.
+    Refused(Arc<str>),
     Error {
         code: RDKafkaErrorCode,
         text: String,
@@ -47,7 +49,9 @@ impl Reader {
             match seen {
                 None => return,
                 Some(OwnedEvent::Nothing) => {}
+                Some(OwnedEvent::Refused(topic)) => self.refuse(&topic),
                 Some(OwnedEvent::Lost((topic, number))) => {
+                    self.permit(&topic, number);
                     if let Some(partition) = self.partitions.get(&topic, number) {
                         partition.lost(clock::monotonic_ms());
                         self.shared.ask();
@@ -62,6 +66,7 @@ impl Reader {
     fn see(&mut self, event: QueueEvent<'_>) -> OwnedEvent {
         match event {
             QueueEvent::Record(record) => {
+                self.permit(record.topic, record.partition);
                 let Some(partition) = self.partitions.get(record.topic, record.partition) else {
                     return OwnedEvent::Nothing;
                 };
@@ -69,6 +74,10 @@ impl Reader {
                     // Never seen from librdkafka, which skips to the offset it was given. Should a log have been recreated
                     // below us, the metadata poller will find its end below our position.
                     self.shared.ask();
+                    return OwnedEvent::Nothing;
+                }
+                if record.offset < partition.start {
+                    self.router.note(&record, &partition.topic);
                     return OwnedEvent::Nothing;
                 }
                 let index = partition.index;
@@ -87,6 +96,7 @@ impl Reader {
                 partition,
                 next,
             } => {
+                self.permit(topic, partition);
                 if let Some(partition) = self.partitions.get(topic, partition) {
                     partition.end(next, clock::monotonic_ms());
                     self.batch.push(end_of(partition));
@@ -98,6 +108,11 @@ impl Reader {
                 code: RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
                 ..
             } => OwnedEvent::Lost((Arc::from(topic), partition)),
+            QueueEvent::Failed {
+                at: Some((topic, _)),
+                code: RDKafkaErrorCode::TopicAuthorizationFailed,
+                ..
+            } if self.own.as_deref() == Some(topic) => OwnedEvent::Refused(Arc::from(topic)),
             QueueEvent::Failed { at, code, text } => {
                 let text = self.context.masked(text);
                 OwnedEvent::Error {

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use super::super::OwnTopic;
 use super::rig::{KafkaRig, SOON, STOP, eventually, mock_broker, produce, producer, values};
 
 #[test]
@@ -316,4 +317,38 @@ fn a_leader_change_loses_no_record() {
     let seen = &rig.indexes[&0];
     assert!(rig.indexes.len() == 1 && !seen.truncated && seen.gaps.is_empty());
     assert_eq!(rig.status().restarts, 0);
+}
+
+#[test]
+fn a_topic_of_our_own_that_may_not_be_read_is_missing_and_all_else_goes_on() {
+    let (cluster, mut settings) = mock_broker(&[("publish", 1)]);
+    let own = OwnTopic {
+        name: Arc::from("publish"),
+        further: Duration::from_mins(5),
+    };
+    settings.own = Some(own.clone());
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    produce(&producer, "publish", 0, &values("old", 3));
+    let refused = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100_000];
+    cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
+    let mut rig = KafkaRig::start(&settings, &["publish"]);
+    rig.until("caught up without it", |rig| {
+        rig.status().caught_up && rig.contacts == [true]
+    });
+    assert_eq!(rig.status().missing, [own.name]);
+    assert!(rig.status().partitions.is_empty());
+    assert!(rig.indexes.values().all(|seen| seen.unwanted));
+    // Longer than a stall may last.
+    let later = Instant::now() + settings.intervals.stall * 3 / 2;
+    rig.until("no stall", |_| Instant::now() > later);
+    assert_eq!((rig.status().restarts, &rig.contacts[..]), (1, &[true][..]));
+    cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+    rig.until("all of it", |rig| {
+        rig.has_exactly("publish", &values("old", 3)) && rig.status().missing.is_empty()
+    });
+    rig.until("its end", |rig| {
+        let status = rig.status();
+        status.partitions.iter().all(|partition| partition.reached)
+    });
+    assert_eq!((rig.status().restarts, &rig.contacts[..]), (1, &[true][..]));
 }

@@ -9,7 +9,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::Offset;
 
-use super::super::ConsumerSettings;
+use super::super::{ConsumerSettings, OwnTopic};
 use super::rig::{KafkaRig, SOON, STOP, eventually, produce, producer, settings, values};
 use crate::clock;
 
@@ -298,4 +298,35 @@ fn a_topic_recreated_between_two_polls_is_noticed_by_its_end() {
     assert!(rig.indexes[&0].deleted);
     assert_eq!(rig.indexes[&1].start, 0);
     assert_eq!(rig.indexes.len(), 2);
+}
+
+#[test]
+#[ignore = "real Kafka"]
+fn the_topic_of_our_own_is_read_further_back_than_the_hub_is_given() {
+    let real = Real::connect();
+    let topic = unique("publish");
+    real.create(&topic, 1);
+    let producer = real.producer();
+    let now = i64::try_from(clock::wall_ms()).unwrap();
+    for (age_s, value) in [(700, "before"), (500, "noted"), (100, "young")] {
+        let record = BaseRecord::<(), str>::to(&topic)
+            .partition(0)
+            .payload(value)
+            .timestamp(now - age_s * 1_000);
+        producer.send(record).unwrap();
+        producer.flush(SOON).unwrap();
+    }
+    let settings = ConsumerSettings {
+        keep: Some(Duration::from_mins(5)),
+        own: Some(OwnTopic {
+            name: topic.as_str().into(),
+            further: Duration::from_mins(5),
+        }),
+        ..real.settings()
+    };
+    let mut rig = KafkaRig::start(&settings, &[&topic]);
+    rig.until("caught up", |rig| rig.status().caught_up);
+    assert_eq!(rig.indexes[&0].start, 2);
+    assert_eq!(rig.values(&topic), ["young"]);
+    assert_eq!(*rig.noted.lock().unwrap(), [1]);
 }

@@ -1,8 +1,8 @@
 //! A consumer with its feed collected, and a producer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ pub(super) const STOP: Duration = Duration::from_secs(5);
 /// Every value is a payload, apart from `poison`.
 struct Plain {
     routed: Arc<AtomicU64>,
+    noted: Arc<Mutex<Vec<i64>>>,
 }
 
 impl Router for Plain {
@@ -59,6 +60,10 @@ impl Router for Plain {
             ack: false,
             payload: to_raw_value(std::str::from_utf8(value).unwrap()).unwrap(),
         })
+    }
+
+    fn note(&self, record: &Record<'_>, _topic: &Arc<str>) {
+        self.noted.lock().unwrap().push(record.offset);
     }
 }
 
@@ -91,6 +96,8 @@ pub(super) struct KafkaRig {
     pub(super) contacts: Vec<bool>,
     /// How many records were shown to the router, also of batches that were not taken yet.
     pub(super) routed: Arc<AtomicU64>,
+    /// The offsets of those that were only to be noted.
+    pub(super) noted: Arc<Mutex<Vec<i64>>>,
 }
 
 impl KafkaRig {
@@ -111,12 +118,14 @@ impl KafkaRig {
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         let routed = Arc::new(AtomicU64::new(0));
+        let noted = Arc::new(Mutex::default());
         let consumer = LogConsumer {
             settings: settings.clone(),
             role: ConsumerRole::Log,
             topics,
             router: Arc::new(Plain {
                 routed: Arc::clone(&routed),
+                noted: Arc::clone(&noted),
             }),
             metrics: Metrics::new(),
             feed: sender,
@@ -141,6 +150,7 @@ impl KafkaRig {
             indexes: BTreeMap::new(),
             contacts: Vec::new(),
             routed,
+            noted,
         }
     }
 
