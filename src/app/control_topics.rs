@@ -288,7 +288,13 @@ impl ControlTopics {
 
     fn apply_grant(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
         let outcome = match GrantChange::parse(&record.key, record.value.as_deref()) {
-            Err(bad) => ControlOutcome::from(bad),
+            Err(bad) => {
+                // Compaction keeps this record alone, so an instance that starts now does not know of the grant before it.
+                if let Ok(target) = GrantChange::target(&record.key) {
+                    sessions.withdraw(&target);
+                }
+                ControlOutcome::from(bad)
+            }
             Ok(GrantChange {
                 target,
                 granted: true,

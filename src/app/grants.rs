@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcast_core::domain::grants::{GrantChange, GrantedRoom, MAX_GRANTS, MAX_ROOMS_OF_USER};
+use fleetcast_core::domain::grants::{GrantChange, GrantedRoom};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -22,18 +22,16 @@ pub(super) struct GrantRequests {
 }
 
 impl GrantRequests {
-    fn check(&self, grant: &[GrantedRoom]) -> Result<(), GrantFailure> {
-        let unknown = |granted: &&GrantedRoom| !self.sessions.knows_kind(granted.room());
+    fn check(&self, grant: &[GrantedRoom], withdraw: &[GrantedRoom]) -> Result<(), GrantFailure> {
+        // One that is granted already stays so, also if its kind has left the profile.
+        let unknown = |granted: &&GrantedRoom| {
+            !self.sessions.knows_kind(granted.room()) && !self.sessions.is_granted(granted)
+        };
         if let Some(granted) = grant.iter().find(unknown) {
             return Err(GrantFailure::UnknownKind(granted.short_name()));
         }
-        let new = grant.iter().filter(|one| !self.sessions.is_granted(one));
-        let new = new.count();
-        if let Some(first) = grant.first() {
-            let held = self.sessions.granted_to(first.organisation(), first.user());
-            if held + new > MAX_ROOMS_OF_USER || self.sessions.grants() + new > MAX_GRANTS {
-                return Err(GrantFailure::Full);
-            }
+        if self.sessions.grants_full(grant, withdraw) {
+            return Err(GrantFailure::Full);
         }
         Ok(())
     }
@@ -47,7 +45,7 @@ impl RoomGranter for GrantRequests {
     ) -> Pin<Box<dyn Future<Output = Result<bool, GrantFailure>> + Send + '_>> {
         Box::pin(async move {
             let topic = self.topics.grants().ok_or(GrantFailure::NoTopic)?;
-            self.check(&grant)?;
+            self.check(&grant, &withdraw)?;
             let value = GrantChange::value();
             let granted = grant.iter().map(|one| (one, Some(value.as_str())));
             let withdrawn = withdraw.iter().map(|one| (one, None));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::client_address::AddressBlock;
-use fleetcast_core::domain::protocol::{CloseReason, ResyncReason};
+use fleetcast_core::domain::protocol::{CloseReason, GrantReason, ResyncReason};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::resume::{Inspection, Resumption};
 use fleetcast_core::hub::{ConnectionKey, Hub, Now, Start};
@@ -86,12 +86,19 @@ impl Sessions {
         let slot = slot.map_err(refuse)?;
         let session = Session::new(self.clone(), claims, slot);
         let mut rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
-        if rooms.has_forbidden() && self.has_grants() {
+        if rooms.awaits_grants() && self.has_grants() {
             // Another instance may have granted it, and what this one has read of that may be old.
             if !self.grants_are_read().await {
                 let why = "a room needs a grant, and the grants cannot be read to their end";
                 return Err(self.reject(RejectReason::GrantsPending, why));
             }
+            // While it waited, a reload may have changed which claims are read, or the token may have been revoked.
+            let claims = self.claims(request.token.as_ref()).await?;
+            if (&claims.organisation, &claims.user) != (&session.organisation, &session.user) {
+                let why = "a reload has changed whom the token names";
+                return Err(self.reject(RejectReason::GrantsPending, why));
+            }
+            session.claims.store(Arc::new(claims));
             rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
         }
         Ok(AdmittedSession {
@@ -170,6 +177,10 @@ impl AdmittedSession {
             if sessions.open.take_notice(key, now.wall / 1000) {
                 hub.token_expiring(key, now);
             }
+            let offered = session.offered_rooms(&sessions.rules.load().policy, hub.rooms(key));
+            if !offered.is_empty() {
+                hub.grant(key, &offered, GrantReason::Granted, now);
+            }
             for room in &latest {
                 hub.subscribe_latest(key, room, now);
             }
@@ -202,13 +213,21 @@ impl AdmittedSession {
         Some(resumption)
     }
 
-    /// Rooms by the policy that is in force now: since the token was accepted it may have changed.
+    /// Rooms by the policy and the grants that are in force now: since the token was accepted they may have changed.
     fn judge_rooms(&self) -> (Vec<Room>, Vec<RejectedRoom>) {
         let rules = self.session.shared.rules.load();
         let rooms = self.rooms.rooms.iter().cloned();
-        let (rooms, lost): (Vec<_>, Vec<_>) =
-            rooms.partition(|room| self.session.may_hold(&rules.policy, room));
-        let mut rejected = self.rooms.rejected.clone();
+        let may_hold = |room: &Room| self.session.may_hold(&rules.policy, room);
+        let (mut rooms, lost): (Vec<_>, Vec<_>) = rooms.partition(may_hold);
+        let most = self.session.max_rooms();
+        let mut rejected = Vec::new();
+        for (report, room) in &self.rooms.rejected {
+            match room {
+                Some(room) if rooms.contains(room) => {}
+                Some(room) if rooms.len() < most && may_hold(room) => rooms.push(room.clone()),
+                _ => rejected.push(report.clone()),
+            }
+        }
         rejected.extend(lost.iter().map(RejectedRoom::forbidden));
         (rooms, rejected)
     }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::grants::{GrantedRoom, Grants};
-use fleetcast_core::domain::id::{Id, UserId};
+use fleetcast_core::domain::grants::{GrantedRoom, Grants, is_grantable};
+use fleetcast_core::domain::id::UserId;
+use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::{GrantReason, RevokeReason};
 use fleetcast_core::domain::room::Room;
 
+use super::registry::SLICE;
 use super::{Session, Sessions};
 
 /// So long a client waits for grants that may be on their way.
@@ -65,14 +67,19 @@ impl Sessions {
         self.rules.load().policy.may_join(claims, room) || granted()
     }
 
-    /// Permits a room to a user, whose open connections are notified. False if it was permitted before.
+    /// Permits a room to a user. Open connections whose tokens do not permit it are notified; later ones when they connect. False if it was
+    /// permitted before.
     pub fn grant(&self, granted: &GrantedRoom) -> bool {
         self.hub.with(|hub, now| {
             if !self.granted.known().grant(granted) {
                 return false;
             }
+            let rules = self.rules.load();
             let rooms = [granted.room().clone()];
             for session in self.open.of_user(granted.organisation(), granted.user()) {
+                if rules.policy.may_join(&session.claims(), granted.room()) {
+                    continue;
+                }
                 if let Some(key) = session.key() {
                     hub.grant(key, &rooms, GrantReason::Granted, now);
                 }
@@ -93,7 +100,7 @@ impl Sessions {
             let rooms = [granted.room().clone()];
             for session in self.open.of_user(granted.organisation(), granted.user()) {
                 let Some(key) = session.key() else { continue };
-                hub.ungrant(key, &rooms);
+                hub.ungrant(key, |room| rooms.contains(room));
                 if !session.may_hold(&rules.policy, granted.room()) {
                     hub.revoke(key, &rooms, RevokeReason::GrantWithdrawn, now);
                 }
@@ -102,18 +109,44 @@ impl Sessions {
         })
     }
 
-    /// Withdraws all, because what granted them is no more.
-    pub fn withdraw_all(&self) {
-        // Each user's own connections are few, and this is rare.
-        let all = self.granted.known().all();
-        for granted in &all {
-            self.withdraw(granted);
+    /// Withdraws all, because what granted them is no more. From now on no room is joined by them; connections that hold some leave them
+    /// in the background.
+    pub fn withdraw_all(self: &Arc<Self>) {
+        // Rooms are joined under this lock, so the walk sees every connection that has joined one by these.
+        let gone = self
+            .hub
+            .with(|_, _| std::mem::take(&mut *self.granted.known()));
+        let walk = self.clone().leave_withdrawn(gone);
+        self.lifecycle.spawn("withdrawn grants", walk);
+    }
+
+    async fn leave_withdrawn(self: Arc<Self>, gone: Grants) {
+        let mut users = gone.into_users();
+        loop {
+            let slice: Vec<_> = users.by_ref().take(SLICE).collect();
+            if slice.is_empty() {
+                return;
+            }
+            self.hub.with(|hub, now| {
+                let rules = self.rules.load();
+                let policy = &rules.policy;
+                for (organisation, user) in &slice {
+                    for session in self.open.of_user(organisation, user) {
+                        let Some(key) = session.key() else { continue };
+                        // What was granted again since then stays.
+                        hub.ungrant(key, |room| !session.may_hold(policy, room));
+                        let reason = RevokeReason::GrantWithdrawn;
+                        session.leave_forbidden(hub, key, policy, reason, now);
+                    }
+                }
+            });
+            tokio::task::yield_now().await;
         }
     }
 
-    /// How many rooms are granted to a user.
-    pub fn granted_to(&self, organisation: &Id, user: &UserId) -> usize {
-        self.granted.known().of_user(organisation, user)
+    /// Whether such a request, of one user, would leave too many granted.
+    pub fn grants_full(&self, grant: &[GrantedRoom], withdraw: &[GrantedRoom]) -> bool {
+        self.granted.known().would_be_too_many(grant, withdraw)
     }
 
     pub fn is_granted(&self, granted: &GrantedRoom) -> bool {
@@ -137,7 +170,17 @@ impl Session {
     pub(super) fn awaits_grants(&self, rooms: &[Room]) -> bool {
         let rules = self.shared.rules.load();
         self.shared.has_grants()
-            && (rooms.iter())
-                .any(|room| room.kind.has_whole() && !self.may_hold(&rules.policy, room))
+            && (rooms.iter()).any(|room| is_grantable(room) && !self.may_hold(&rules.policy, room))
+    }
+
+    /// The rooms that it may join by a grant alone, without those that it holds.
+    pub(super) fn offered_rooms(&self, policy: &Policy, held: &[Room]) -> Vec<Room> {
+        let claims = self.claims();
+        let known = self.shared.granted.known();
+        let granted = known.of_user(&self.organisation, &self.user);
+        granted
+            .filter(|room| !held.contains(room) && !policy.may_join(&claims, room))
+            .cloned()
+            .collect()
     }
 }

@@ -1,7 +1,8 @@
 //! The rooms that a client asks for when it connects: which are joined, and why the others are not.
 
+use fleetcast_core::domain::grants::is_grantable;
 use fleetcast_core::domain::protocol::Reason;
-use fleetcast_core::domain::room::{BadRooms, Room, RoomRequest};
+use fleetcast_core::domain::room::{Room, RoomRequest};
 use serde_json::Value as Json;
 
 use super::{Failure, Session};
@@ -16,9 +17,10 @@ const MAX_TEXT: usize = 200;
 pub(super) struct HandshakeRooms {
     /// The connection's own two, and those that policy allows.
     pub(super) rooms: Vec<Room>,
-    /// Those of them whose latest records are wanted, should the connection not be resumed.
+    /// Rooms whose latest records are wanted, should they be joined and the connection not be resumed.
     pub(super) latest: Vec<Room>,
-    pub(super) rejected: Vec<RejectedRoom>,
+    /// With the room itself if a grant could permit it.
+    pub(super) rejected: Vec<(RejectedRoom, Option<Room>)>,
 }
 
 /// A room that is not joined, for an `error` event behind the welcome: see [`Session::error_event`].
@@ -63,45 +65,41 @@ impl HandshakeRooms {
                 found.reject(Reason::TooManyRooms, message, text(element));
                 break;
             }
-            match room(session, element) {
-                Ok((room, latest)) => {
-                    if latest && !found.latest.contains(&room) {
-                        found.latest.push(room.clone());
-                    }
-                    if !found.rooms.contains(&room) {
-                        found.rooms.push(room);
-                    }
-                }
+            match RoomRequest::parse_element(element, session.caller()) {
+                Ok(request) => found.ask(session, request, element),
                 Err(bad) => found.reject(bad.reason(), bad.message(), text(element)),
             }
         }
         found
     }
 
-    /// Whether one was rejected that a grant might permit.
-    pub(super) fn has_forbidden(&self) -> bool {
-        let forbidden = Failure::from(Reason::Forbidden).reason;
-        (self.rejected.iter()).any(|rejected| rejected.failure.reason == forbidden)
+    fn ask(&mut self, session: &Session, request: RoomRequest, element: &Json) {
+        let latest = request.latest;
+        let room = request.into_room(session.organisation());
+        if latest && !self.latest.contains(&room) {
+            self.latest.push(room.clone());
+        }
+        if !session.may_hold(&session.shared.rules.load().policy, &room) {
+            // Like a room of another organisation, and like one that does not exist.
+            let failure = Reason::Forbidden.into();
+            let about = text(element);
+            let rejected = RejectedRoom { failure, about };
+            let room = is_grantable(&room).then_some(room);
+            self.rejected.push((rejected, room));
+        } else if !self.rooms.contains(&room) {
+            self.rooms.push(room);
+        }
+    }
+
+    /// Whether one was rejected that a grant could permit.
+    pub(super) fn awaits_grants(&self) -> bool {
+        self.rejected.iter().any(|(_, room)| room.is_some())
     }
 
     fn reject(&mut self, reason: Reason, message: &'static str, about: String) {
         let reason = reason.into();
         let failure = Failure { reason, message };
-        self.rejected.push(RejectedRoom { failure, about });
-    }
-}
-
-/// An element of the list, and whether its latest records are wanted.
-fn room(session: &Session, element: &Json) -> Result<(Room, bool), BadRooms> {
-    let caller = session.caller();
-    let request = RoomRequest::parse_element(element, caller)?;
-    let latest = request.latest;
-    let room = request.into_room(caller.organisation);
-    if session.may_hold(&session.shared.rules.load().policy, &room) {
-        Ok((room, latest))
-    } else {
-        // Like a room of another organisation, and like one that does not exist.
-        Err(BadRooms::Foreign)
+        self.rejected.push((RejectedRoom { failure, about }, None));
     }
 }
 

@@ -103,6 +103,12 @@ async fn carried_by_the_topic(kafka: Kafka) {
             .unwrap()
             .contains(&json!("channel:7:org:o1"))
     );
+    // It has not asked for the other one.
+    let offered = ann.expect("room_granted").await;
+    assert_eq!(
+        offered.args[0]["data"]["rooms"],
+        json!(["incident:5:org:o1"])
+    );
     kafka
         .produce("transmission", transmission("o1", "7", 0, 1, ""))
         .await;
@@ -118,12 +124,14 @@ async fn carried_by_the_topic(kafka: Kafka) {
     kafka
         .produce("transmission", transmission("o1", "7", 0, 2, ""))
         .await;
-    // The token of the desk allows the room: it hears of grants, and loses nothing.
+    // The token of the desk allows the room: it hears of no grants, and loses nothing. Its own token does not allow the other one.
     let mut heard = Vec::new();
     while heard.last() != Some(&json!(2)) {
         let event = desk.record().await;
         match event.name.as_str() {
-            "room_granted" => {}
+            "room_granted" => {
+                assert_eq!(event.args[0]["data"]["rooms"], json!(["incident:5:org:o1"]));
+            }
             "transmission_started" => heard.push(event.args[0]["data"]["n"].clone()),
             other => panic!("{other}: {event:?}"),
         }
@@ -135,6 +143,9 @@ async fn carried_by_the_topic(kafka: Kafka) {
         "the other one stays"
     );
     assert_eq!(third.metrics().await.value("fleetcast_grants"), 1);
+    change(&second, &["channel:7"], &[]).await;
+    // And not the record that came while it had left the room.
+    ann.expect("room_granted").await;
 
     for (grant, withdraw) in [
         (json!(["nonsense:1"]), json!([])),
@@ -168,6 +179,23 @@ mod s4_06_the_topic_carries_grants_to_every_instance_and_over_a_restart {
             .await;
         super::carried_by_the_topic(kafka).await;
     }
+}
+
+/// Compaction keeps the newest record of a key alone: an instance that starts afterwards knows nothing of the grant before it.
+#[tokio::test]
+async fn s4_06_a_newest_record_that_cannot_be_read_withdraws_the_grant() {
+    let kafka = Kafka::mock(&[("granted", 1), ("transmission", 1)]).await;
+    let topic = kafka.topic("granted");
+    let app = TestApp::start_with(&kafka, &[("GRANTS_TOPIC", &topic)]).await;
+    change(&app, &["channel:7"], &[]).await;
+    let mut ann = Client::connect(app.public, &unit(&["channel:7"])).await;
+    let key = "o1/auth0%7Ca%2Fb/channel:7";
+    kafka.produce_keyed("granted", key, r#"{"v":2}"#).await;
+    let event = ann.expect("room_revoked").await;
+    assert_eq!(event.args[0]["data"]["code"], 702);
+    assert!(!subscribed(&mut ann, "channel:7").await);
+    let bad = r#"fleetcast_control_records_total{kind="grant",outcome="bad_version"}"#;
+    assert_eq!(app.metrics().await.value(bad), 1);
 }
 
 /// It was granted elsewhere, and this instance cannot know: to refuse the room would be wrong, and final for this connection.

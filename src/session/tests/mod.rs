@@ -4,6 +4,7 @@ mod asks;
 mod closing;
 mod connecting;
 mod driving;
+mod grants;
 mod memory;
 mod refreshing;
 mod revoking;

@@ -5,7 +5,7 @@
 
 mod record;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::id::{Id, UserId};
@@ -37,6 +37,11 @@ pub enum UngrantableRoom {
     Whole,
 }
 
+/// Whether a grant can permit such a room to users of its organisation.
+pub fn is_grantable(room: &Room) -> bool {
+    room.kind.has_whole() && matches!(room.which, Which::One(_))
+}
+
 impl GrantedRoom {
     /// `room` is written `channel:7`, and means a room of the organisation.
     pub fn new(organisation: &Id, user: &UserId, room: &str) -> Result<Self, UngrantableRoom> {
@@ -45,17 +50,20 @@ impl GrantedRoom {
         if !kind.has_whole() {
             return Err(UngrantableRoom::Own);
         }
-        match Which::parse(id).map_err(|_| UngrantableRoom::Name)? {
-            which @ Which::One(_) => Ok(Self {
-                user: user.clone(),
-                room: Room {
-                    organisation: organisation.clone(),
-                    kind,
-                    which,
-                },
-            }),
-            Which::All | Which::User(_) => Err(UngrantableRoom::Whole),
+        let which = Which::parse(id).map_err(|_| UngrantableRoom::Name)?;
+        let organisation = organisation.clone();
+        let room = Room {
+            organisation,
+            kind,
+            which,
+        };
+        if !is_grantable(&room) {
+            return Err(UngrantableRoom::Whole);
         }
+        Ok(Self {
+            user: user.clone(),
+            room,
+        })
     }
 
     /// From a record's key: what [`Display`](fmt::Display) writes, and nothing else.
@@ -104,8 +112,8 @@ impl fmt::Display for GrantedRoom {
 /// All that are known.
 #[derive(Debug, Default)]
 pub struct Grants {
-    /// Each room once. Few users have any, and these few rooms.
-    by_user: HashMap<(Id, UserId), Vec<Room>>,
+    /// None of them empty.
+    by_user: HashMap<(Id, UserId), HashSet<Room>>,
     count: usize,
 }
 
@@ -123,12 +131,9 @@ impl Grants {
     pub fn grant(&mut self, granted: &GrantedRoom) -> bool {
         let user = (granted.organisation().clone(), granted.user.clone());
         let rooms = self.by_user.entry(user).or_default();
-        if rooms.contains(&granted.room) {
-            return false;
-        }
-        rooms.push(granted.room.clone());
-        self.count += 1;
-        true
+        let is_new = rooms.insert(granted.room.clone());
+        self.count += usize::from(is_new);
+        is_new
     }
 
     /// False if it was not granted.
@@ -137,9 +142,7 @@ impl Grants {
         let Some(rooms) = self.by_user.get_mut(&user) else {
             return false;
         };
-        let before = rooms.len();
-        rooms.retain(|room| *room != granted.room);
-        let withdrawn = rooms.len() < before;
+        let withdrawn = rooms.remove(&granted.room);
         if rooms.is_empty() {
             self.by_user.remove(&user);
         }
@@ -147,20 +150,28 @@ impl Grants {
         withdrawn
     }
 
-    pub fn all(&self) -> Vec<GrantedRoom> {
-        let rooms = self.by_user.iter().flat_map(|((_, user), rooms)| {
-            rooms.iter().map(move |room| GrantedRoom {
-                user: user.clone(),
-                room: room.clone(),
-            })
-        });
-        rooms.collect()
+    /// The users who have any, each once. What they have is dropped as they are taken.
+    pub fn into_users(self) -> impl Iterator<Item = (Id, UserId)> {
+        self.by_user.into_iter().map(|(user, _)| user)
     }
 
-    /// How many rooms are granted to a user.
-    pub fn of_user(&self, organisation: &Id, user: &UserId) -> usize {
+    /// The rooms that are granted to a user, in no order.
+    pub fn of_user(&self, organisation: &Id, user: &UserId) -> impl Iterator<Item = &Room> {
         let rooms = self.by_user.get(&(organisation.clone(), user.clone()));
-        rooms.map_or(0, Vec::len)
+        rooms.into_iter().flatten()
+    }
+
+    /// Whether a request of one user, which names no room twice, would leave too many granted. What is granted already is not more by
+    /// it, and what it withdraws is less.
+    pub fn would_be_too_many(&self, grant: &[GrantedRoom], withdraw: &[GrantedRoom]) -> bool {
+        let Some(first) = grant.first() else {
+            return false;
+        };
+        let new = grant.iter().filter(|one| !self.contains(one)).count();
+        let gone = withdraw.iter().filter(|one| self.contains(one)).count();
+        let over = |held: usize, most| new > 0 && held + new > most + gone;
+        let held = self.of_user(first.organisation(), first.user()).count();
+        over(held, MAX_ROOMS_OF_USER) || over(self.count, MAX_GRANTS)
     }
 
     pub fn contains(&self, granted: &GrantedRoom) -> bool {

@@ -24,9 +24,14 @@ impl GrantChange {
         format!("{{\"v\":{VERSION}}}")
     }
 
-    pub fn parse(key: &[u8], value: Option<&[u8]>) -> Result<Self, BadControlRecord> {
+    /// What a record is about, whatever its value says.
+    pub fn target(key: &[u8]) -> Result<GrantedRoom, BadControlRecord> {
         let key = control_record::key(key)?;
-        let target = GrantedRoom::parse(key).ok_or(BadControlRecord::Key)?;
+        GrantedRoom::parse(key).ok_or(BadControlRecord::Key)
+    }
+
+    pub fn parse(key: &[u8], value: Option<&[u8]>) -> Result<Self, BadControlRecord> {
+        let target = Self::target(key)?;
         if let Some(value) = value {
             let GrantValue {} = control_record::value(value)?;
         }

@@ -209,13 +209,13 @@ impl<O: Outlet> Hub<O> {
         }
     }
 
-    /// The grants of these rooms were withdrawn: a notice of them that has not gone out is taken back.
-    pub fn ungrant(&mut self, key: ConnectionKey, rooms: &[Room]) {
+    /// Grants were withdrawn: a notice of such rooms that has not gone out is taken back.
+    pub fn ungrant(&mut self, key: ConnectionKey, is_withdrawn: impl Fn(&Room) -> bool) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let details = &mut connection.details;
-        details.granted.retain(|room| !rooms.contains(room));
+        details.granted.retain(|room| !is_withdrawn(room));
         if details.granted.is_empty() {
             let is_granted = |control: &Control| matches!(control, Control::Granted(_));
             details.controls.retain(|control| !is_granted(control));

@@ -106,7 +106,7 @@ impl Turn<'_> {
                 connection.details.revoked.notified(reason);
             }
             if let Control::Granted(_) = control {
-                connection.details.granted.clear();
+                connection.details.granted = Vec::new();
             }
             if control != Control::TokenExpiring {
                 connection.details.last = cursor;
