@@ -152,7 +152,7 @@ impl Grants {
 
     /// The users who have any, each once. What they have is dropped as they are taken.
     pub fn into_users(self) -> impl Iterator<Item = (Id, UserId)> {
-        self.by_user.into_iter().map(|(user, _)| user)
+        self.by_user.into_keys()
     }
 
     /// The rooms that are granted to a user, in no order.
