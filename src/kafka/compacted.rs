@@ -227,12 +227,12 @@ impl CompactedReader {
                 }
                 | Feed::Gap { partition, next } => self.reached(partition, next),
                 Feed::TopicDeleted { partition } => {
-                    if let Some((topic, _)) = self.partitions.remove(&partition) {
+                    if let Some(topic) = self.ended(partition) {
                         apply(CompactedItem::Deleted { topic });
                     }
                 }
                 Feed::Truncated { partition } => {
-                    if let Some((topic, _)) = self.partitions.remove(&partition) {
+                    if let Some(topic) = self.ended(partition) {
                         apply(CompactedItem::Truncated { topic });
                     }
                 }
@@ -247,6 +247,13 @@ impl CompactedReader {
             .shared
             .changes
             .send_modify(|changes| *changes += 1);
+    }
+
+    /// How far it was read says nothing of the log that comes in its place.
+    fn ended(&mut self, partition: u32) -> Option<Arc<str>> {
+        let place = self.partitions.remove(&partition)?;
+        self.handle.shared.positions().remove(&place);
+        Some(place.0)
     }
 
     fn reached(&self, partition: u32, next: i64) {
