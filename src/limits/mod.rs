@@ -24,6 +24,7 @@ use fleetcast_core::domain::id::{Id, UserId};
 use crate::telemetry::labels::RejectReason;
 use buckets::{KeyedBuckets, quota};
 use counts::KeyedCounts;
+use governor::Quota;
 use rates::SendRates;
 
 pub use buckets::ProcessClock;
@@ -42,10 +43,14 @@ pub struct LimitSettings {
     pub commands_per_second: Option<NonZeroU32>,
 }
 
-/// What an address may get wrong at once, and in a second: tokens that are rejected, and sessions that are not there. After a restart
-/// each polling client of it asks for its old session, once or twice.
-const FAILURES_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
-const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// What an address may get wrong at once, and in a second, at least: tokens that are rejected, and requests for sessions that are not
+/// there, each for itself.
+const FAILURES_AT_ONCE: u32 = 500;
+const FAILURES_PER_SECOND: u32 = 20;
+
+/// Where an address may have many connections: after a restart each of its polling clients asks for its old session, once or twice.
+const FAILURES_OF_TWO_CONNECTIONS: u32 = 5;
+const CONNECTIONS_PER_FAILURE_IN_A_SECOND: u32 = 10;
 
 /// Of a user: all of its connections may resume three times at once, then each once in ten seconds.
 const REPLAYS_AT_ONCE: NonZeroU32 = NonZeroU32::new(3).unwrap();
@@ -53,6 +58,9 @@ const SECONDS_PER_REPLAY: u32 = 10;
 
 /// TCP connections of an address for each session that it may have: a polling client has three at times.
 const SOCKETS_PER_SESSION: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
+/// Written by proxies that may not say whom they speak for.
+const PROXY_HEADERS: [&str; 4] = ["via", "x-real-ip", "x-forwarded-proto", "x-forwarded-host"];
 
 /// A user of an organisation.
 type OwnedUser = (Id, UserId);
@@ -65,35 +73,34 @@ pub struct Limits {
     users: Option<Arc<KeyedCounts<OwnedUser>>>,
     organisations: Option<Arc<KeyedCounts<Id>>>,
     handshakes: Option<KeyedBuckets<AddressBlock>>,
-    failures: KeyedBuckets<AddressBlock>,
+    rejected_tokens: Option<KeyedBuckets<AddressBlock>>,
+    unknown_sessions: Option<KeyedBuckets<AddressBlock>>,
     replays: Option<KeyedBuckets<OwnedUser>>,
     rates: Option<SendRates>,
 }
 
-/// What a connection takes of the limits of its user and organisation. Released when it is dropped, or before.
-#[derive(Default)]
+/// What the connections of one user on one transport take, together, of the limits of that user and its organisation. Released when the
+/// last of them drops it.
 pub struct IdentitySlot {
-    user: Option<CountedSlot<OwnedUser>>,
+    owner: OwnedUser,
+    _user: Option<CountedSlot<OwnedUser>>,
     /// Boxed, because most have none.
-    organisation: Option<Box<CountedSlot<Id>>>,
+    _organisation: Option<Box<CountedSlot<Id>>>,
 }
 
 impl IdentitySlot {
-    /// Only the first call counts.
-    pub fn release(&self) {
-        if let Some(user) = &self.user {
-            user.release();
-        }
-        if let Some(organisation) = &self.organisation {
-            organisation.release();
-        }
+    pub fn is_of(&self, organisation: &Id, user: &UserId) -> bool {
+        self.owner.0 == *organisation && self.owner.1 == *user
     }
 }
 
 impl Limits {
     pub fn new(settings: LimitSettings) -> Self {
         let handshakes = settings.handshakes_per_second;
+        let failures = || failures(&settings).map(KeyedBuckets::new);
         Self {
+            rejected_tokens: failures(),
+            unknown_sessions: failures(),
             proxies: settings.proxies,
             loopback_too: settings.loopback_too,
             addresses: settings.connections_per_address.map(KeyedCounts::new),
@@ -102,7 +109,6 @@ impl Limits {
             users: settings.connections_per_user.map(KeyedCounts::new),
             organisations: settings.connections_per_organisation.map(KeyedCounts::new),
             handshakes: handshakes.map(|most| KeyedBuckets::new(quota(most, most))),
-            failures: KeyedBuckets::new(quota(FAILURES_PER_SECOND, FAILURES_AT_ONCE)),
             replays: settings.connections_per_user.map(|connections| {
                 let per_second = NonZeroU32::new(connections.get() / SECONDS_PER_REPLAY);
                 let burst = connections.saturating_mul(REPLAYS_AT_ONCE);
@@ -128,6 +134,7 @@ impl Limits {
             preamble,
             x_forwarded_for: &lines("x-forwarded-for"),
             forwarded: &lines("forwarded"),
+            other_proxy_headers: PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)),
         };
         ClientAddress::of(&origin, &self.proxies)
     }
@@ -137,21 +144,28 @@ impl Limits {
         client.block(self.loopback_too)
     }
 
-    /// This address has shown a token that was rejected, or asked for a session that is not there. An error: it has done so too
-    /// often.
-    pub fn failed(&self, client: Option<AddressBlock>) -> Result<(), RejectReason> {
-        if client.is_some_and(|client| !self.failures.take(&client)) {
-            return Err(RejectReason::AuthRate);
+    /// This address has shown a token that was rejected. Whether it may show another one is up to [`may_try`](Self::may_try).
+    pub fn token_rejected(&self, client: Option<AddressBlock>) {
+        if let (Some(rejected), Some(client)) = (&self.rejected_tokens, client) {
+            rejected.take(&client);
         }
-        Ok(())
     }
 
-    /// An error: this address has failed too often.
+    /// An error: tokens of this address were rejected too often.
     pub fn may_try(&self, client: Option<AddressBlock>) -> Result<(), RejectReason> {
-        if client.is_some_and(|client| !self.failures.has(&client)) {
-            return Err(RejectReason::AuthRate);
+        match (&self.rejected_tokens, client) {
+            (Some(rejected), Some(client)) if !rejected.has(&client) => Err(RejectReason::AuthRate),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// This address has asked for a session that is not there, which needs no token and costs next to nothing: only further requests of
+    /// that kind are refused for it. False: it has done so too often.
+    pub fn unknown_session(&self, client: Option<AddressBlock>) -> bool {
+        match (&self.unknown_sessions, client) {
+            (Some(unknown), Some(client)) => unknown.take(&client),
+            _ => true,
+        }
     }
 
     /// One more connection of this user that shows a cursor.
@@ -206,23 +220,25 @@ impl Limits {
         slot.map(Some).ok_or(RejectReason::IpLimit)
     }
 
-    /// One more connection of this user.
+    /// One more connection of this user. `None`: they are not limited.
     pub fn take_identity(
         &self,
         organisation: &Id,
         user: &UserId,
-    ) -> Result<IdentitySlot, RejectReason> {
-        let owned = || (organisation.clone(), user.clone());
+    ) -> Result<Option<Arc<IdentitySlot>>, RejectReason> {
+        if self.users.is_none() && self.organisations.is_none() {
+            return Ok(None);
+        }
+        let owner = (organisation.clone(), user.clone());
         // What was taken is released with the error.
-        Ok(IdentitySlot {
-            user: take(self.users.as_ref(), owned, RejectReason::UserLimit)?,
-            organisation: take(
-                self.organisations.as_ref(),
-                || organisation.clone(),
-                RejectReason::OrganisationLimit,
-            )?
-            .map(Box::new),
-        })
+        let of_user = take(self.users.as_ref(), &owner, RejectReason::UserLimit)?;
+        let reason = RejectReason::OrganisationLimit;
+        let of_organisation = take(self.organisations.as_ref(), organisation, reason)?;
+        Ok(Some(Arc::new(IdentitySlot {
+            owner,
+            _user: of_user,
+            _organisation: of_organisation.map(Box::new),
+        })))
     }
 
     /// For the commands of one socket, which may hold so many rooms.
@@ -230,32 +246,53 @@ impl Limits {
         self.rates.map(|rates| rates.commands(max_rooms))
     }
 
-    /// For the packets of one transport.
-    pub fn packet_rate(&self) -> Option<PacketRate> {
-        self.rates.map(SendRates::packets)
+    /// For the packets of one transport, whose sockets may hold so many rooms each.
+    pub fn packet_rate(&self, max_rooms: usize) -> Option<PacketRate> {
+        self.rates.map(|rates| rates.packets(max_rooms))
     }
 
     /// Drops what is not needed any more. Every few seconds.
     pub fn clean(&self) {
-        if let Some(handshakes) = &self.handshakes {
-            handshakes.clean();
+        let of_addresses = [
+            &self.handshakes,
+            &self.rejected_tokens,
+            &self.unknown_sessions,
+        ];
+        for buckets in of_addresses.into_iter().flatten() {
+            buckets.clean();
         }
         if let Some(replays) = &self.replays {
             replays.clean();
         }
-        self.failures.clean();
     }
+}
+
+/// What an address may get wrong. `None`: as much as it likes, because neither its connections nor its handshakes are limited, as where
+/// all clients have one address.
+fn failures(settings: &LimitSettings) -> Option<Quota> {
+    let connections = settings.connections_per_address;
+    if connections.is_none() && settings.handshakes_per_second.is_none() {
+        return None;
+    }
+    let connections = connections.map_or(0, NonZeroU32::get);
+    let at_once = (connections / 2).saturating_mul(FAILURES_OF_TWO_CONNECTIONS);
+    let per_second = connections / CONNECTIONS_PER_FAILURE_IN_A_SECOND;
+    let at_least = |number: u32, least: u32| NonZeroU32::new(number.max(least));
+    Some(quota(
+        at_least(per_second, FAILURES_PER_SECOND)?,
+        at_least(at_once, FAILURES_AT_ONCE)?,
+    ))
 }
 
 fn take<K: std::hash::Hash + Eq + Clone>(
     counts: Option<&Arc<KeyedCounts<K>>>,
-    key: impl FnOnce() -> K,
+    key: &K,
     otherwise: RejectReason,
 ) -> Result<Option<CountedSlot<K>>, RejectReason> {
     let Some(counts) = counts else {
         return Ok(None);
     };
-    counts.take(&key()).map(Some).ok_or(otherwise)
+    counts.take(key).map(Some).ok_or(otherwise)
 }
 
 #[cfg(test)]
@@ -264,6 +301,10 @@ mod tests {
 
     fn most(count: u32) -> Option<NonZeroU32> {
         NonZeroU32::new(count)
+    }
+
+    fn addresses() -> [Option<AddressBlock>; 2] {
+        [1, 2].map(|last| Some(AddressBlock::from(IpAddr::from([192, 0, 2, last]))))
     }
 
     #[test]
@@ -284,30 +325,62 @@ mod tests {
             assert_eq!(refused, Some(RejectReason::OrganisationLimit));
         }
         let same_name_elsewhere = take("o2", "u1").unwrap();
-        held[0].release();
+        let [first, second, third] = held;
+        drop(first);
         drop(take("o1", "u2").unwrap());
-        drop((held, same_name_elsewhere));
+        drop((second, third, same_name_elsewhere));
         drop([take("o1", "u1"), take("o1", "u1"), take("o1", "u3")].map(Result::unwrap));
     }
 
     #[test]
     fn a49_a42_an_address_that_fails_too_often_is_refused_and_others_are_not() {
+        let [one, other] = addresses();
+        for (connections, expected) in [(20, 500), (5_000, 12_500)] {
+            let limits = Limits::new(LimitSettings {
+                connections_per_address: most(connections),
+                ..LimitSettings::default()
+            });
+            let asked = (0..50_000).take_while(|_| limits.unknown_session(one));
+            let asked = asked.count();
+            assert!(
+                (expected..expected + expected / 5).contains(&asked),
+                "{asked}"
+            );
+            // That touches no token, and no handshake.
+            while limits.unknown_session(one) {}
+            assert_eq!(
+                (limits.may_try(one), limits.handshake(one)),
+                (Ok(()), Ok(()))
+            );
+            assert!(limits.unknown_session(other));
+
+            let shown = (0..50_000).take_while(|_| {
+                limits.token_rejected(one);
+                limits.may_try(one).is_ok()
+            });
+            let shown = shown.count();
+            assert!(
+                (expected - 1..expected + expected / 5).contains(&shown),
+                "{shown}"
+            );
+            assert_eq!(limits.handshake(one), Err(RejectReason::AuthRate));
+            let others = (limits.may_try(other), limits.may_try(None));
+            assert_eq!(others, (Ok(()), Ok(())));
+        }
+    }
+
+    #[test]
+    fn a49_a42_where_all_clients_have_one_address_failures_are_not_limited() {
+        let [one, _] = addresses();
         let limits = Limits::new(LimitSettings::default());
-        let [one, other] = [1, 2].map(|last| {
-            let address = IpAddr::from([192, 0, 2, last]);
-            Some(AddressBlock::from(address))
-        });
-        let failed = (0..2_000).take_while(|_| limits.failed(one).is_ok());
-        let failed = failed.count();
-        assert!((500..600).contains(&failed), "{failed}");
-        while limits.failed(one).is_ok() {}
-        assert_eq!(limits.may_try(one), Err(RejectReason::AuthRate));
-        assert_eq!(limits.handshake(one), Err(RejectReason::AuthRate));
+        for _ in 0..5_000 {
+            limits.token_rejected(one);
+            assert!(limits.unknown_session(one));
+        }
         assert_eq!(
-            (limits.may_try(other), limits.may_try(None)),
+            (limits.may_try(one), limits.handshake(one)),
             (Ok(()), Ok(()))
         );
-        assert!((0..2_000).all(|_| limits.failed(None).is_ok()));
     }
 
     #[test]

@@ -17,14 +17,22 @@ const BURST_SECONDS: u32 = 5;
 const PACKETS_PER_COMMAND: u32 = 10;
 const PACKETS_BURST_SECONDS: u32 = 10;
 
-/// So many `subscribe` of a connection are free, if it may hold so many rooms: clients join their rooms one by one when they connect.
-const MOST_FREE_JOINS: usize = 1_000;
+/// So many `subscribe` of a connection are free in a minute, if it may hold so many rooms: clients join their rooms one by one when they
+/// connect.
+const MOST_FREE_JOINS: u32 = 1_000;
+
+/// What a transport may send beside the free joins of both namespaces, however few commands there may be.
+const LEAST_PACKETS_BESIDE_JOINS: u32 = 1_000;
+
+fn free_joins(max_rooms: usize) -> u32 {
+    u32::try_from(max_rooms).map_or(MOST_FREE_JOINS, |rooms| rooms.min(MOST_FREE_JOINS))
+}
 
 /// What follows from `COMMANDS_PER_SECOND`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SendRates {
     commands: Quota,
-    packets: Quota,
+    packets_per_second: NonZeroU32,
 }
 
 impl SendRates {
@@ -38,7 +46,7 @@ impl SendRates {
                 commands_per_second,
                 times(commands_per_second, BURST_SECONDS),
             ),
-            packets: quota(packets, times(packets, PACKETS_BURST_SECONDS)),
+            packets_per_second: packets,
         }
     }
 
@@ -46,8 +54,15 @@ impl SendRates {
         CommandRate::with(self, max_rooms, ProcessClock)
     }
 
-    pub(super) fn packets(self) -> PacketRate {
-        PacketRate(Bucket::direct_with_clock(self.packets, ProcessClock))
+    pub(super) fn packets(self, max_rooms: usize) -> PacketRate {
+        let per_second = self.packets_per_second;
+        let joins = 2 * free_joins(max_rooms) + LEAST_PACKETS_BESIDE_JOINS;
+        let at_once = per_second.get().saturating_mul(PACKETS_BURST_SECONDS);
+        let at_once = NonZeroU32::new(at_once.max(joins)).unwrap_or(per_second);
+        PacketRate(Bucket::direct_with_clock(
+            quota(per_second, at_once),
+            ProcessClock,
+        ))
     }
 }
 
@@ -69,22 +84,24 @@ pub struct CommandRate<C: Clock = ProcessClock> {
     admitted: Bucket<C>,
     /// Refusals come out of a bucket of the same size.
     rate_limited: Bucket<C>,
-    free_joins: usize,
+    /// `None`: it may hold no rooms.
+    free_joins: Option<Bucket<C>>,
 }
 
 impl<C: Clock + Clone> CommandRate<C> {
     fn with(rates: SendRates, max_rooms: usize, clock: C) -> Self {
         Self {
             admitted: Bucket::direct_with_clock(rates.commands, clock.clone()),
-            rate_limited: Bucket::direct_with_clock(rates.commands, clock),
-            free_joins: max_rooms.min(MOST_FREE_JOINS),
+            rate_limited: Bucket::direct_with_clock(rates.commands, clock.clone()),
+            free_joins: NonZeroU32::new(free_joins(max_rooms))
+                .map(|joins| Bucket::direct_with_clock(Quota::per_minute(joins), clock)),
         }
     }
 
     /// One more command; `joins`: it asks for a room.
-    pub fn admit(&mut self, joins: bool) -> CommandAdmission {
-        if joins && self.free_joins > 0 {
-            self.free_joins -= 1;
+    pub fn admit(&self, joins: bool) -> CommandAdmission {
+        let is_free = || (self.free_joins.as_ref()).is_some_and(|free| free.check().is_ok());
+        if joins && is_free() {
             CommandAdmission::Admitted
         } else if self.admitted.check().is_ok() {
             CommandAdmission::Admitted
@@ -137,11 +154,7 @@ mod tests {
         (CommandRate::with(rates(), max_rooms, clock.clone()), clock)
     }
 
-    fn admissions(
-        rate: &mut CommandRate<FakeRelativeClock>,
-        joins: bool,
-        count: usize,
-    ) -> [usize; 3] {
+    fn admissions(rate: &CommandRate<FakeRelativeClock>, joins: bool, count: usize) -> [usize; 3] {
         let all: Vec<_> = (0..count).map(|_| rate.admit(joins)).collect();
         [
             CommandAdmission::Admitted,
@@ -153,41 +166,61 @@ mod tests {
 
     #[test]
     fn a72_a_burst_of_commands_is_carried_out_the_next_is_refused_and_then_it_ends() {
-        let (mut rate, clock) = rate(200);
-        assert_eq!(admissions(&mut rate, false, 250), [100, 100, 50]);
+        let (rate, clock) = rate(200);
+        assert_eq!(admissions(&rate, false, 250), [100, 100, 50]);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(admissions(&mut rate, false, 45), [20, 20, 5]);
+        assert_eq!(admissions(&rate, false, 45), [20, 20, 5]);
         clock.advance(Duration::from_mins(1));
-        assert_eq!(admissions(&mut rate, false, 250), [100, 100, 50]);
+        assert_eq!(admissions(&rate, false, 250), [100, 100, 50]);
     }
 
     #[test]
     fn a72_twice_the_rate_is_refused_by_half_and_lives() {
-        let (mut rate, clock) = rate(0);
-        admissions(&mut rate, false, 100);
+        let (rate, clock) = rate(0);
+        admissions(&rate, false, 100);
         for _ in 0..60 {
             clock.advance(Duration::from_secs(1));
-            assert_eq!(admissions(&mut rate, false, 40), [20, 20, 0]);
+            assert_eq!(admissions(&rate, false, 40), [20, 20, 0]);
         }
     }
 
     #[test]
     fn a_client_joins_its_rooms_one_by_one_and_has_its_burst_all_the_same() {
-        let (mut rate, _) = rate(200);
-        assert_eq!(admissions(&mut rate, true, 200), [200, 0, 0]);
-        assert_eq!(admissions(&mut rate, true, 1), [1, 0, 0]);
-        assert_eq!(admissions(&mut rate, false, 100), [99, 1, 0]);
-        let (mut rate, _) = self::rate(usize::MAX);
-        assert_eq!(admissions(&mut rate, true, 1_101), [1_100, 1, 0]);
+        let (rate, _) = rate(200);
+        assert_eq!(admissions(&rate, true, 200), [200, 0, 0]);
+        assert_eq!(admissions(&rate, true, 1), [1, 0, 0]);
+        assert_eq!(admissions(&rate, false, 100), [99, 1, 0]);
+        let (rate, _) = self::rate(usize::MAX);
+        assert_eq!(admissions(&rate, true, 1_101), [1_100, 1, 0]);
+    }
+
+    #[test]
+    fn a72_a_client_that_joins_all_its_rooms_again_after_a_minute_is_not_limited() {
+        let (rate, clock) = rate(200);
+        for _ in 0..3 {
+            assert_eq!(admissions(&rate, true, 200), [200, 0, 0]);
+            assert_eq!(admissions(&rate, false, 100), [100, 0, 0]);
+            clock.advance(Duration::from_mins(1));
+        }
+    }
+
+    #[test]
+    fn a72_a_client_may_join_all_its_rooms_however_few_commands_there_may_be() {
+        for (commands, rooms) in [(1, 200), (1, 1_000), (20, 1_000), (20, usize::MAX)] {
+            let rate = SendRates::new(NonZeroU32::new(commands).unwrap()).packets(rooms);
+            let joins = rooms.min(1_000);
+            assert!((0..2 * joins).all(|_| rate.admit(1)), "{commands} {rooms}");
+            assert!(rate.admit(500), "heartbeats and acknowledgements");
+        }
     }
 
     #[test]
     fn a23_a29_packets_of_a_transport_are_bounded() {
-        let rate = rates().packets();
+        let rate = rates().packets(200);
         assert!(rate.admit(0) && rate.admit(1_000) && rate.admit(999));
         assert!(!rate.admit(1_000), "too many at once");
         assert!(!rate.admit(60_000), "more than ever fit");
-        let most = SendRates::new(NonZeroU32::MAX).packets();
+        let most = SendRates::new(NonZeroU32::MAX).packets(200);
         assert!(most.admit(1_000_000), "no overflow");
     }
 }

@@ -1,13 +1,14 @@
 //! Whether one more transport may connect: readiness, `MAX_CONNECTIONS`, and what a client is to do when it may not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::{CloseReason, Refusal};
 
 use super::Sessions;
-use crate::limits::CountedSlot;
+use crate::limits::{CountedSlot, IdentitySlot, Limits};
 use crate::telemetry::events;
 use crate::telemetry::labels::RejectReason;
 
@@ -20,6 +21,8 @@ pub struct AdmissionSlot {
     /// What the transport counts against; `None`: it is exempt.
     client: Option<AddressBlock>,
     address: Option<CountedSlot<AddressBlock>>,
+    /// What its connections take of the limits of their users.
+    identities: Mutex<Vec<Weak<IdentitySlot>>>,
     released: AtomicBool,
 }
 
@@ -34,12 +37,35 @@ impl AdmissionSlot {
             admitted: admitted.clone(),
             client: None,
             address: None,
+            identities: Mutex::default(),
             released: AtomicBool::new(false),
         })
     }
 
     pub fn client(&self) -> Option<AddressBlock> {
         self.client
+    }
+
+    /// One more connection of this user on this transport: what others of the same user on it have taken is enough for all.
+    pub(super) fn take_identity(
+        &self,
+        limits: &Limits,
+        claims: &Claims,
+    ) -> Result<Option<Arc<IdentitySlot>>, RejectReason> {
+        let (organisation, user) = (&claims.organisation, &claims.user);
+        let mut identities = (self.identities.lock()).unwrap_or_else(PoisonError::into_inner);
+        let mut held = identities.iter().filter_map(Weak::upgrade);
+        if let Some(held) = held.find(|held| held.is_of(organisation, user)) {
+            return Ok(Some(held));
+        }
+        let taken = limits.take_identity(organisation, user)?;
+        if let Some(taken) = &taken {
+            identities.retain(|identity| identity.strong_count() > 0);
+            // Most transports have one.
+            identities.reserve_exact(1);
+            identities.push(Arc::downgrade(taken));
+        }
+        Ok(taken)
     }
 
     /// Its transport is closed, although something may still hold the slot. Only the first call counts.
@@ -70,11 +96,14 @@ impl Sessions {
         self.check_readiness(context)?;
         (self.capacity)().map_err(|reason| self.reject(reason, context))?;
         let admit = || {
+            self.shared_limits.may_try(client)?;
+            // Before the handshake is counted: what an address has too much of costs it no handshakes. Released with an error.
+            let address = self.shared_limits.take_address(client)?;
             self.shared_limits.handshake(client)?;
             let slot = AdmissionSlot::take(&self.admitted, self.limits.max_connections);
             let mut slot = slot.ok_or(RejectReason::MaxConnections)?;
             slot.client = client;
-            slot.address = self.shared_limits.take_address(client)?;
+            slot.address = address;
             Ok(slot)
         };
         admit().map_err(|reason| self.reject(reason, context))

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::{CloseReason, GrantReason, ResyncReason};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::resume::{Inspection, Resumption};
@@ -16,7 +15,7 @@ use serde_json::Value as Json;
 
 use super::expiry::TokenEnd;
 use super::handshake_rooms::{HandshakeRooms, RejectedRoom};
-use super::{AnyOutlet, Session, Sessions, TransportHandle, TransportOutlet};
+use super::{AdmissionSlot, AnyOutlet, Session, Sessions, TransportHandle, TransportOutlet};
 use crate::auth::TokenError;
 use crate::clock;
 use crate::telemetry::events;
@@ -29,8 +28,8 @@ pub struct ConnectRequest {
     pub cursor: Option<String>,
     /// A list of rooms to join.
     pub rooms: Option<Json>,
-    /// What its failure counts against; `None`: it is exempt.
-    pub client: Option<AddressBlock>,
+    /// Of the transport that it came by: what it counts against. `None`: it is exempt.
+    pub slot: Option<Arc<AdmissionSlot>>,
 }
 
 /// What a resumption is counted as; a client that starts fresh asked for nothing.
@@ -57,19 +56,20 @@ impl Sessions {
     /// client's code. Waits for keys and for the brokers, a few seconds at most.
     pub async fn authenticate(
         self: &Arc<Self>,
-        request: ConnectRequest,
+        request: &ConnectRequest,
     ) -> Result<AdmittedSession, RejectReason> {
         self.check_readiness("at CONNECT")?;
         let limits = &self.shared_limits;
         let refuse = |reason| self.reject(reason, "at CONNECT");
-        limits.may_try(request.client).map_err(refuse)?;
+        let slot = request.slot.as_deref();
+        let client = slot.and_then(AdmissionSlot::client);
+        limits.may_try(client).map_err(refuse)?;
         let mut claims = self
             .claims(request.token.as_ref())
             .await
             .inspect_err(|reason| {
                 if reason.refusal().is_some() {
-                    // Over the limit the next one is refused.
-                    limits.failed(request.client).ok();
+                    limits.token_rejected(client);
                 }
             })?;
         if request.cursor.is_some() {
@@ -82,9 +82,11 @@ impl Sessions {
             // While it waited, a reload may have changed which claims are read: the policy in force needs those.
             claims = self.claims(request.token.as_ref()).await?;
         }
-        let slot = limits.take_identity(&claims.organisation, &claims.user);
-        let slot = slot.map_err(refuse)?;
-        let session = Session::new(self.clone(), claims, slot);
+        let identity = match slot {
+            Some(slot) => slot.take_identity(limits, &claims).map_err(refuse)?,
+            None => None,
+        };
+        let session = Session::new(self.clone(), claims, identity);
         let mut rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
         if rooms.awaits_grants() && self.has_grants() {
             // Another instance may have granted it, and what this one has read of that may be old.
@@ -104,7 +106,7 @@ impl Sessions {
         Ok(AdmittedSession {
             session: Arc::new(session),
             rooms,
-            cursor: request.cursor,
+            cursor: request.cursor.clone(),
         })
     }
 

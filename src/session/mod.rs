@@ -60,7 +60,7 @@ pub use shared_hub::{AnyOutlet, OutletLane, SharedHub, TransportOutlet};
 use crate::auth::Verifier;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::limits::{CommandRate, IdentitySlot, Limits};
+use crate::limits::{CommandRate, IdentitySlot, Limits, PacketRate};
 use crate::telemetry::events;
 use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
@@ -156,6 +156,16 @@ impl Sessions {
         &self.metrics
     }
 
+    /// For the packets of one transport; `None`: they are not limited.
+    pub fn packet_rate(&self) -> Option<PacketRate> {
+        self.shared_limits.packet_rate(self.limits.max_rooms)
+    }
+
+    /// For the commands of one socket; `None`: they are not limited.
+    pub fn command_rate(&self) -> Option<CommandRate> {
+        self.shared_limits.command_rate(self.limits.max_rooms)
+    }
+
     pub fn shared_limits(&self) -> &Limits {
         &self.shared_limits
     }
@@ -197,7 +207,7 @@ pub struct Session {
     /// While it is connected.
     carrier: Mutex<Option<SessionCarrier>>,
     /// One of the connections that its user may have.
-    slot: IdentitySlot,
+    slot: Mutex<Option<Arc<IdentitySlot>>>,
     /// How many acknowledgements it was asked for and has not given.
     outstanding: Outstanding,
     /// Those of them that were asked for by a number of ours.
@@ -222,7 +232,7 @@ pub struct CarriedBy {
 }
 
 impl Session {
-    fn new(shared: Arc<Sessions>, claims: Claims, slot: IdentitySlot) -> Self {
+    fn new(shared: Arc<Sessions>, claims: Claims, slot: Option<Arc<IdentitySlot>>) -> Self {
         let connection_id = format!("c-{:016x}", rand::random::<u64>()).into();
         Self {
             shared,
@@ -232,7 +242,7 @@ impl Session {
             claims: ArcSwap::from_pointee(claims),
             key: OnceLock::new(),
             carrier: Mutex::new(None),
-            slot,
+            slot: Mutex::new(slot),
             outstanding: Outstanding::default(),
             asks: OpenAsks::default(),
         }
@@ -354,7 +364,10 @@ impl Session {
             self.shared.open.remove(key, self);
             self.shared.hub.with(|hub, _| hub.close(key));
         }
-        self.slot.release();
+        let slot = (self.slot.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(slot);
         // Nothing more is asked.
         self.end_asks();
         let carrier = self.carrier().take();
@@ -379,12 +392,6 @@ impl Session {
         if let Some(key) = self.key() {
             self.shared.hub.with(|hub, now| hub.cursor(key, now));
         }
-    }
-
-    /// For the commands of its socket; `None`: they are not limited.
-    pub fn command_rate(&self) -> Option<CommandRate> {
-        let max_rooms = self.shared.limits.max_rooms;
-        self.shared.shared_limits.command_rate(max_rooms)
     }
 
     fn may_hold(&self, policy: &Policy, room: &Room) -> bool {

@@ -213,10 +213,10 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("BIND_SID", Kind::SWITCH, Value("false"), "Binds a polling session to its first address and agent.").rejected(),
     ]),
     ("Limits", &[
-        variable("MAX_CONNECTIONS_PER_ADDRESS", Kind::COUNT, Value("200"), "Sessions from one address (of IPv6: from one /64); more get 429. 0: no limit. Behind a proxy set `TRUSTED_PROXIES`, or all clients share the proxy's address."),
+        variable("MAX_CONNECTIONS_PER_ADDRESS", Kind::COUNT, Value("200"), "Sessions from one address (of IPv6: from one /64); more get 429. 0: no limit, and with `HANDSHAKES_PER_SECOND_PER_ADDRESS=0` none of failures either. Behind a proxy set `TRUSTED_PROXIES`, or all clients share the proxy's address."),
         variable("HANDSHAKES_PER_SECOND_PER_ADDRESS", Kind::COUNT, Value("50"), "New sessions of one address in a second, and as many at once; more get 503. 0: no limit."),
-        variable("LIMIT_LOOPBACK", Kind::SWITCH, Value("false"), "Applies the limits per address to connections from this machine too. What a proxy on this machine passes on is limited in any case."),
-        variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Value("20"), "Connections of one user; the newest one is closed. 0: no limit."),
+        variable("LIMIT_LOOPBACK", Kind::SWITCH, Value("false"), "Applies the limits per address to connections from this machine too. What a proxy on this machine passes on is limited in any case, if it is one of `TRUSTED_PROXIES` or writes a header that shows it: see docs/operations.md."),
+        variable("MAX_CONNECTIONS_PER_USER", Kind::COUNT, Value("20"), "Connections of one user, of which each transport counts as one; the newest one is closed. 0: no limit."),
         variable("MAX_CONNECTIONS_PER_ORGANISATION", Kind::COUNT, Value("0"), "Connections of one organisation, likewise. 0: no limit."),
         variable("COMMANDS_PER_SECOND", Kind::COUNT, Value("20"), "Commands of one connection in a second, five times as many at once; more are answered `rate_limited`, and then the transport is closed. A transport may send ten times as many packets of any kind. 0: no limit of both."),
         variable("MAX_RSS", Kind::BYTES, Unset, "What the process may take of memory, resident, at least 64 MiB; about three quarters of what its container may. From 85 % on new connections get 503, over 90 % the window gets shorter: see [operations.md](operations.md#memory). Unset or 0: no limit."),

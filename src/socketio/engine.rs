@@ -173,7 +173,7 @@ impl Engine {
         events::refused(metrics, reason, "there is no session of this id");
         let limits = self.sessions.shared_limits();
         let client = self.client(guard, request.headers());
-        if limits.failed(limits.block(client)).is_err() {
+        if !limits.unknown_session(limits.block(client)) {
             let detail = "too many requests for sessions that are not there";
             return Problem::new(StatusCode::TOO_MANY_REQUESTS, reason.as_str(), detail)
                 .retry_after(LIMIT_RETRY_AFTER_SECONDS)

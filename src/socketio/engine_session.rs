@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::CloseReason;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
@@ -18,8 +17,8 @@ use super::handshake::AcceptedSocket;
 use super::last_answer::LastAnswer;
 use super::polls::LastPost;
 use super::send_budget::{DeliveryStamps, SendBudget};
-use super::{POLLING, WEBSOCKET};
-use crate::limits::PacketRate;
+use super::{NAMESPACES, POLLING, WEBSOCKET};
+use crate::limits::{CommandAdmission, CommandRate, PacketRate};
 use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
 use crate::telemetry::events;
@@ -57,7 +56,12 @@ pub(super) struct EngineSession {
     /// CONNECTs that are being judged, and those that were rejected.
     judged_connects: AtomicUsize,
     failed_connects: AtomicUsize,
+    /// CONNECTs of all kinds.
+    connects: AtomicUsize,
     packets: Option<PacketRate>,
+    /// How fast the commands of each namespace come, whichever socket they are of: from the first command on, for most clients send
+    /// none or few.
+    commands: Mutex<Vec<(&'static str, CommandRate)>>,
     carrier: Mutex<Carrier>,
     /// Sockets between the middleware and the connect handler, by namespace.
     accepted: Mutex<Vec<(&'static str, AcceptedSocket)>>,
@@ -156,7 +160,9 @@ impl EngineSession {
             wrong_namespaces: AtomicUsize::new(0),
             judged_connects: AtomicUsize::new(0),
             failed_connects: AtomicUsize::new(0),
-            packets: engine.sessions.shared_limits().packet_rate(),
+            connects: AtomicUsize::new(0),
+            packets: engine.sessions.packet_rate(),
+            commands: Mutex::default(),
             carrier: Mutex::new(Carrier {
                 transport: if websocket.is_some() {
                     WEBSOCKET
@@ -174,6 +180,8 @@ impl EngineSession {
 
     /// Keeps what the connect handler of this namespace needs, in place of one that was not called.
     pub(super) fn accept(&self, namespace: &'static str, socket: AcceptedSocket) {
+        // What was wrong with earlier tokens is forgiven: over months each client shows some that have just expired.
+        self.failed_connects.store(0, Ordering::Relaxed);
         drop(self.take_accepted(namespace));
         self.accepted().push((namespace, socket));
     }
@@ -316,6 +324,34 @@ impl EngineSession {
         self.packets_came(packets.saturating_sub(acknowledgements.min(asked)))
     }
 
+    /// One more command of a namespace; `joins`: it asks for a room.
+    pub(super) fn command_came(&self, namespace: &'static str, joins: bool) -> CommandAdmission {
+        let mut rates = (self.commands.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rate)) = rates.iter().find(|(name, _)| *name == namespace) {
+            return rate.admit(joins);
+        }
+        let engine = self.engine.upgrade();
+        let Some(rate) = engine.and_then(|engine| engine.sessions.command_rate()) else {
+            return CommandAdmission::Admitted;
+        };
+        let admission = rate.admit(joins);
+        // Most clients use one namespace.
+        rates.reserve_exact(1);
+        rates.push((namespace, rate));
+        admission
+    }
+
+    /// One more CONNECT to a namespace; all but the first few count as commands of it. False: they are too many, and it is closed.
+    pub(super) fn connect_came(&self, namespace: &'static str) -> bool {
+        let earlier = self.connects.fetch_add(1, Ordering::Relaxed);
+        let fits = earlier < NAMESPACES.len()
+            || self.command_came(namespace, false) == CommandAdmission::Admitted;
+        if !fits {
+            self.close_for_rate();
+        }
+        fits
+    }
+
     /// It sends too much, or too fast.
     pub(super) fn close_for_rate(&self) {
         if !self.is_closed()
@@ -348,8 +384,8 @@ impl EngineSession {
     }
 
     /// What it counts against.
-    pub(super) fn client(&self) -> Option<AddressBlock> {
-        self.slot.client()
+    pub(super) fn slot(&self) -> &Arc<AdmissionSlot> {
+        &self.slot
     }
 
     pub(super) fn is_closed(&self) -> bool {

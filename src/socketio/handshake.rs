@@ -57,8 +57,8 @@ pub(super) struct AcceptedSocket {
     meta: bool,
 }
 
-/// A client over a limit waits so long until its transport is closed. Stock clients take an open transport for a success and try
-/// again within a second of its end, as often as it takes.
+/// A client over a limit waits so long until its transport is closed, or, if another namespace of it is connected, until it is looked at
+/// again. Stock clients take an open transport for a success and try again within a second of its end, as often as it takes.
 const LIMIT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Said with a `connect_error` that no client sees: the transport is closed already.
@@ -74,24 +74,33 @@ impl Handshake {
         let Some(engine) = engine_of(&socket) else {
             return Err(Reason::Internal.as_str());
         };
+        let namespace = namespace_of(&socket);
+        if !engine.connect_came(namespace) {
+            return Err(CLOSED);
+        }
         let Some(_attempt) = engine.begin_connect() else {
             return Err(self.too_many_failures(&engine));
         };
         let mut auth = auth_fields(auth.as_deref());
         let meta = auth.get("meta").and_then(Json::as_bool).unwrap_or(false);
         let request = connect_request(&mut auth, &engine);
-        let admitted = match self.sessions.authenticate(request).await {
-            Ok(admitted) => admitted,
-            Err(reason) => {
-                if reason.is_limit() {
-                    tokio::time::sleep(LIMIT_PAUSE).await;
-                } else if reason.refusal().is_some() && engine.another_failed_connect() {
-                    return Err(self.too_many_failures(&engine));
+        let admitted = loop {
+            let reason = match self.sessions.authenticate(&request).await {
+                Ok(admitted) => break admitted,
+                Err(reason) => reason,
+            };
+            if reason.is_limit() {
+                tokio::time::sleep(LIMIT_PAUSE).await;
+                // Those that are connected stay: while there is one, this waits for its turn. The library ignores further CONNECTs to a
+                // namespace meanwhile.
+                if engine.has_sockets() && !engine.is_closed() {
+                    continue;
                 }
-                return Err(reject(reason, &engine));
+            } else if reason.refusal().is_some() && engine.another_failed_connect() {
+                return Err(self.too_many_failures(&engine));
             }
+            return Err(reject(reason, &engine));
         };
-        let namespace = namespace_of(&socket);
         let session = admitted.session().clone();
         let road = Arc::new(Road::new(engine.clone(), session, namespace));
         self.register(&socket, &road);
@@ -194,7 +203,7 @@ fn connect_request(auth: &mut Map<String, Json>, engine: &EngineSession) -> Conn
         token,
         cursor: cursor(auth.get("cursor")),
         rooms: auth.remove("rooms"),
-        client: engine.client(),
+        slot: Some(engine.slot().clone()),
     }
 }
 

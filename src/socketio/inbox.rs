@@ -23,9 +23,9 @@ use super::event_name::NAMELESS;
 use super::road::Road;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::limits::{CommandAdmission, CommandRate};
+use crate::limits::CommandAdmission;
 use crate::session::receipts::Kept;
-use crate::session::{Answer, AwaitedAnswer, Failure, Reply, Session};
+use crate::session::{Answer, AwaitedAnswer, Failure, Reply};
 
 /// Commands that wait to be carried out; later ones are refused. Enough for a client that joins its 200 rooms one by one.
 const WAITING: usize = 256;
@@ -101,22 +101,12 @@ struct Queue {
     running: bool,
     /// When the present moment began (monotonic milliseconds), and how many were carried out in it.
     moment: (u64, u32),
-    /// How fast they come: from the first one on, for most clients send none or few.
-    rate: Option<Box<CommandRate>>,
 }
 
 /// How a command begins that asks for a room.
 const JOINS: &str = "[\"subscribe\"";
 
 impl Queue {
-    fn admission(&mut self, session: &Session, received: &Received) -> CommandAdmission {
-        if self.rate.is_none() {
-            self.rate = session.command_rate().map(Box::new);
-        }
-        let joins = received.packet.starts_with(JOINS);
-        (self.rate.as_mut()).map_or(CommandAdmission::Admitted, |rate| rate.admit(joins))
-    }
-
     /// Whether one more may be carried out as it arrives.
     fn may_act_at_once(&mut self, now: u64) -> bool {
         if now.saturating_sub(self.moment.0) >= MOMENT_MS {
@@ -152,7 +142,9 @@ impl Inbox {
     /// Carries a command out, or lets it wait for its turn.
     pub(super) fn push(self: &Arc<Self>, socket: SocketRef, received: Received) {
         let mut queue = self.lock();
-        match queue.admission(&self.road.session, &received) {
+        let joins = received.packet.starts_with(JOINS);
+        let road = &self.road;
+        match road.engine.command_came(road.namespace, joins) {
             CommandAdmission::Admitted => {}
             CommandAdmission::RateLimited => return self.refuse(queue, socket, received.asker),
             CommandAdmission::Excessive => {

@@ -123,7 +123,13 @@ async fn a72_the_last_of_pipelined_commands_decides() {
 #[tokio::test]
 async fn a_client_that_joins_two_hundred_rooms_one_by_one_is_not_limited() {
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
-    let app = TestApp::start(&kafka).await;
+    for (most, others) in [("20", 50), ("1", 3)] {
+        let app = TestApp::start_with(&kafka, &[("COMMANDS_PER_SECOND", most)]).await;
+        joins_two_hundred_rooms_one_by_one(&app, others).await;
+    }
+}
+
+async fn joins_two_hundred_rooms_one_by_one(app: &TestApp, others: usize) {
     let auth = auth("u1", "o1", &[]);
     let mut client = Client::connect(app.public, &auth).await;
     let polling = Polling::connect(app.public, &auth).await;
@@ -153,9 +159,43 @@ async fn a_client_that_joins_two_hundred_rooms_one_by_one_is_not_limited() {
             }
         }
     }
-    for _ in 0..50 {
+    for _ in 0..others {
         assert_eq!(client.command("rooms", &json!({})).await["success"], true);
     }
+}
+
+#[tokio::test]
+async fn a72_a_client_that_connects_again_on_its_transport_has_no_more_commands() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start_with(&kafka, &[("COMMANDS_PER_SECOND", "2")]).await;
+    let auth = auth("u1", "o1", &[]);
+    let mut client = Client::connect(app.public, &auth).await;
+    let start = Instant::now();
+    let mut carried_out = 0;
+    for round in 0..2 {
+        for _ in 0..8 {
+            let answer = client.command("rooms", &json!({})).await;
+            carried_out += u64::from(answer["success"] == true);
+        }
+        if round == 0 {
+            client.send("41").await;
+            client.enter("/", &auth).await;
+        }
+    }
+    let most = 10 + 2 * (start.elapsed().as_secs() + 1);
+    assert!(
+        (10..=most).contains(&carried_out),
+        "{carried_out} of {most}"
+    );
+    // CONNECTs count as well.
+    for _ in 0..200 {
+        let again = format!("40{auth}");
+        if client.try_send("41").await.is_err() || client.try_send(&again).await.is_err() {
+            break;
+        }
+    }
+    timeout(SOON, client.read_to_end()).await.expect("closed");
+    assert_eq!(app.metrics().await.value(REFUSED), 1);
 }
 
 /// Sends until the server closes, and says how many it took.

@@ -44,7 +44,7 @@ async fn sessions_are_found_by_connection_user_and_organisation_until_they_end()
             token: Some(SecretString::from(token)),
             cursor: None,
             rooms: None,
-            client: None,
+            slot: None,
         }
     };
     let mut clients = Vec::new();

@@ -63,7 +63,7 @@ impl MemoryTransport {
         meanwhile: impl FnOnce(),
     ) -> Result<(SessionClient, Option<Resumption>), RejectReason> {
         let slot = sessions.admit(None, "at the handshake of the memory transport")?;
-        let admitted = sessions.authenticate(request).await?;
+        let admitted = sessions.authenticate(&request).await?;
         meanwhile();
         let transport = Arc::new(Self {
             pipe: Mutex::new(SessionPipe {

@@ -37,7 +37,7 @@ use super::{
 use crate::auth::{AuthSettings, Grant, IssuerSettings, KeySources, Verifier, mint};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
-use crate::limits::{IdentitySlot, LimitSettings, Limits};
+use crate::limits::{LimitSettings, Limits};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::RejectReason;
 use memory::{LABELS, MemoryEvent, MemoryTransport, SessionClient};
@@ -108,7 +108,7 @@ pub(crate) fn session_of(claims: &Value, envelope: EventEnvelope) -> Arc<Session
     let claims = claims.as_object().expect("claims are an object");
     let claims = Claims::from_json(claims, &ClaimPaths::default(), &ClaimRules::default())
         .expect("good claims");
-    Arc::new(Session::new(sessions, claims, IdentitySlot::default()))
+    Arc::new(Session::new(sessions, claims, None))
 }
 
 fn sessions_with(
@@ -289,7 +289,7 @@ fn token(grant: Grant) -> ConnectRequest {
         token: Some(SecretString::from(token)),
         cursor: None,
         rooms: None,
-        client: None,
+        slot: None,
     }
 }
 

@@ -33,7 +33,7 @@ fn request(token: String) -> ConnectRequest {
         token: Some(SecretString::from(token)),
         cursor: None,
         rooms: None,
-        client: None,
+        slot: None,
     }
 }
 

@@ -78,6 +78,8 @@ pub struct RequestOrigin<'a> {
     /// All lines, in their order.
     pub x_forwarded_for: &'a [&'a [u8]],
     pub forwarded: &'a [&'a [u8]],
+    /// Another header is there that proxies write and clients do not.
+    pub other_proxy_headers: bool,
 }
 
 /// Where a request comes from.
@@ -111,7 +113,12 @@ impl ClientAddress {
         };
         Self {
             address,
-            by_proxy: origin.preamble.is_some() || x_forwarded_for || forwarded,
+            by_proxy: origin.preamble.is_some()
+                || x_forwarded_for
+                || forwarded
+                || origin.other_proxy_headers
+                // Also one that writes no header at all.
+                || proxies.contains(origin.tcp_peer),
         }
     }
 
@@ -152,9 +159,17 @@ impl From<IpAddr> for AddressBlock {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4),
-            IpAddr::V6(v6) => Self::V6(high(v6)),
+            IpAddr::V6(v6) => translated(v6).map_or_else(|| Self::V6(high(v6)), Self::V4),
         }
     }
+}
+
+/// The client behind a NAT64 with the well-known prefix (RFC 6052, `64:ff9b::/96`): else all of IPv4 would be one block.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else {
+        return None;
+    };
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
 fn high(address: Ipv6Addr) -> u64 {

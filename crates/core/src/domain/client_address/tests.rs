@@ -23,6 +23,7 @@ fn seen(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> String {
         preamble: None,
         x_forwarded_for: &listed,
         forwarded: &paired,
+        other_proxy_headers: false,
     };
     ClientAddress::of(&origin, &proxies("10.0.0.0/8 fd00::/8"))
         .address
@@ -130,6 +131,7 @@ fn h24_a_preamble_names_the_peer_of_the_request() {
         preamble: Some(ip(preamble)),
         x_forwarded_for: headers,
         forwarded: &[],
+        other_proxy_headers: false,
     };
     let proxies = proxies("127.0.0.1 10.0.0.0/8");
     let of = |origin| ClientAddress::of(&origin, &proxies);
@@ -153,8 +155,9 @@ fn h24_loopback_is_exempt_only_where_no_proxy_is_involved() {
             preamble: preamble.map(ip),
             x_forwarded_for: &lines,
             forwarded: &[],
+            other_proxy_headers: false,
         };
-        ClientAddress::of(&origin, &proxies("127.0.0.1")).block(always)
+        ClientAddress::of(&origin, &proxies("127.0.0.2")).block(always)
     };
     let v4 = |text: &str| Some(AddressBlock::from(ip(text)));
     for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
@@ -165,11 +168,22 @@ fn h24_loopback_is_exempt_only_where_no_proxy_is_involved() {
     // A client cannot name itself loopback, and a proxy here does not exempt what it passes on, whether it is trusted or not.
     let forged: Option<&'static [u8]> = Some(b"127.0.0.1");
     assert_eq!(block("127.0.0.1", None, forged, false), v4("127.0.0.1"));
-    assert_eq!(block("127.0.0.2", None, forged, false), v4("127.0.0.2"));
+    assert_eq!(block("127.0.0.2", None, forged, false), v4("127.0.0.1"));
     assert_eq!(
         block("127.0.0.1", Some("127.0.0.1"), None, false),
         v4("127.0.0.1")
     );
+    // Nor does one that writes no header, if it is declared, or one that writes others.
+    assert_eq!(block("127.0.0.2", None, None, false), v4("127.0.0.2"));
+    let origin = RequestOrigin {
+        tcp_peer: ip("::1"),
+        preamble: None,
+        x_forwarded_for: &[],
+        forwarded: &[],
+        other_proxy_headers: true,
+    };
+    let undeclared = ClientAddress::of(&origin, &TrustedProxies::default());
+    assert_eq!(undeclared.block(false), v4("::1"));
 }
 
 #[test]
@@ -179,6 +193,8 @@ fn h24_ipv6_counts_by_64_bits_and_ipv4_in_any_spelling() {
     assert_ne!(block("2001:db8:1:2::1"), block("2001:db8:1:3::1"));
     assert_eq!(block("::ffff:192.0.2.1"), block("192.0.2.1"));
     assert_ne!(block("192.0.2.1"), block("192.0.2.2"));
+    assert_eq!(block("64:ff9b::c000:201"), block("192.0.2.1"), "NAT64");
+    assert_ne!(block("64:ff9b::c000:201"), block("64:ff9b::c000:202"));
 }
 
 #[test]
@@ -251,6 +267,7 @@ proptest! {
             preamble: None,
             x_forwarded_for: &listed,
             forwarded: &paired,
+            other_proxy_headers: false,
         };
         let proxies = proxies("10.0.0.0/8");
         ClientAddress::of(&origin("10.0.0.1"), &proxies);
@@ -276,6 +293,7 @@ proptest! {
                 preamble: None,
                 x_forwarded_for: &listed,
                 forwarded: &paired,
+                other_proxy_headers: false,
             };
             ClientAddress::of(&origin, &proxies("10.0.0.0/8")).address
         };
