@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use fleetcast_core::domain::client_address::{
-    AddressBlock, ClientAddress, RequestOrigin, TrustedProxies,
+    AddressBlock, ClientAddress, ForwardedHeader, RequestOrigin, TrustedProxies,
 };
 use fleetcast_core::domain::id::{Id, UserId};
 
@@ -35,6 +35,7 @@ pub use rates::{CommandAdmission, CommandRate, PacketRate};
 #[derive(Debug, Clone, Default)]
 pub struct LimitSettings {
     pub proxies: TrustedProxies,
+    pub forwarded_header: ForwardedHeader,
     pub loopback_too: bool,
     pub connections_per_address: Option<NonZeroU32>,
     pub handshakes_per_second: Option<NonZeroU32>,
@@ -67,6 +68,7 @@ type OwnedUser = (Id, UserId);
 
 pub struct Limits {
     proxies: TrustedProxies,
+    forwarded_header: ForwardedHeader,
     loopback_too: bool,
     addresses: Option<Arc<KeyedCounts<AddressBlock>>>,
     peers: Option<Arc<KeyedCounts<AddressBlock>>>,
@@ -102,6 +104,7 @@ impl Limits {
             rejected_tokens: failures(),
             unknown_sessions: failures(),
             proxies: settings.proxies,
+            forwarded_header: settings.forwarded_header,
             loopback_too: settings.loopback_too,
             addresses: settings.connections_per_address.map(KeyedCounts::new),
             peers: (settings.connections_per_address)
@@ -136,7 +139,7 @@ impl Limits {
             forwarded: &lines("forwarded"),
             other_proxy_headers: PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)),
         };
-        ClientAddress::of(&origin, &self.proxies)
+        ClientAddress::of(&origin, &self.proxies, self.forwarded_header)
     }
 
     /// What it counts against; `None`: it is exempt.

@@ -103,11 +103,6 @@ impl Session {
         was_open
     }
 
-    /// How many acknowledgements it was asked for and has not given.
-    pub fn open_asks(&self) -> usize {
-        self.outstanding.count()
-    }
-
     /// The connection has ended: what is open stays unanswered.
     pub(super) fn end_asks(self: &Arc<Self>) {
         let open = std::mem::take(&mut *self.asks.lock());

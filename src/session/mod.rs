@@ -187,6 +187,11 @@ pub trait TransportHandle: Send + Sync {
         self.close(CloseReason::Dismissed);
     }
 
+    /// One of its sessions has shown another token, which was accepted or rejected. False: too many were rejected, and it is to be closed.
+    fn token_shown(&self, _accepted: bool) -> bool {
+        true
+    }
+
     /// Where the client is, as far as the transport knows.
     fn peer(&self) -> Option<IpAddr> {
         None
@@ -210,6 +215,8 @@ pub struct Session {
     slot: Mutex<Option<Arc<IdentitySlot>>>,
     /// How many acknowledgements it was asked for and has not given.
     outstanding: Outstanding,
+    /// Questions of which the acknowledgement has not been counted as free.
+    unspent_asks: AtomicUsize,
     /// Those of them that were asked for by a number of ours.
     asks: OpenAsks,
 }
@@ -244,6 +251,7 @@ impl Session {
             carrier: Mutex::new(None),
             slot: Mutex::new(slot),
             outstanding: Outstanding::default(),
+            unspent_asks: AtomicUsize::new(0),
             asks: OpenAsks::default(),
         }
     }

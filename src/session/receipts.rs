@@ -92,10 +92,6 @@ impl Outstanding {
     fn give_back(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// One acknowledgement that a client was asked for.
@@ -159,7 +155,21 @@ impl Session {
         if own && !may {
             self.outstanding.give_back();
         }
+        if may {
+            let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+            let more = |unspent: usize| (unspent < MAX_ASKED_OF_ONE).then_some(unspent + 1);
+            self.unspent_asks.fetch_update(set, read, more).ok();
+        }
         may
+    }
+
+    /// So many acknowledgements have come, for whatever. Returns how many of them may be counted as asked for: each question pays for
+    /// one.
+    pub fn spend_asks(&self, acknowledgements: usize) -> usize {
+        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        let less = |unspent: usize| Some(unspent.saturating_sub(acknowledgements));
+        let unspent = self.unspent_asks.fetch_update(set, read, less);
+        unspent.unwrap_or_default().min(acknowledgements)
     }
 
     pub(super) fn give_ask_back(&self) {

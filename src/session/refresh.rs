@@ -29,6 +29,8 @@ struct RefreshPayload {
 enum NotRefreshed {
     /// It keeps the one that it has.
     Failed(Failure),
+    /// The same, and it was one rejected token too many: the connection is closed.
+    TooMany(Failure),
     /// The token is of another user: the connection is closed, because it cannot become that user's.
     AnotherUser,
 }
@@ -64,13 +66,21 @@ impl Session {
         // Nothing is waited for from here on, so these are the claims that the policy in force asks for. Issuers need no comparison:
         // two may speak for one organisation only where the settings say that they name the same users by the same ids.
         if claims.user == self.user && claims.organisation == self.organisation {
-            Ok(self.hold(claims)?)
+            let done = self.hold(claims)?;
+            self.token_shown(true);
+            Ok(done)
         } else {
             Err(NotRefreshed::AnotherUser)
         }
     }
 
-    fn denied(&self, denied: &TokenError) -> Failure {
+    /// False: the transport has had enough.
+    fn token_shown(&self, accepted: bool) -> bool {
+        let transport = self.transport();
+        transport.is_none_or(|transport| transport.token_shown(accepted))
+    }
+
+    fn denied(&self, denied: &TokenError) -> NotRefreshed {
         let (failure, why) = match denied {
             TokenError::KeyUnavailable => {
                 let message = "the key of the token is not known yet, try again";
@@ -80,7 +90,10 @@ impl Session {
             TokenError::Rejected(rejected) => (rejected.code.into(), rejected.why.to_string()),
         };
         events::refresh_refused(&self.shared.metrics, failure.reason.as_str(), &why);
-        failure
+        if matches!(denied, TokenError::Rejected(_)) && !self.token_shown(false) {
+            return NotRefreshed::TooMany(failure);
+        }
+        failure.into()
     }
 
     /// From now on it has these claims, and only the rooms that they allow.
@@ -119,6 +132,9 @@ impl Session {
         let answer = match refreshed {
             Ok(done) => answer(Ok(done)),
             Err(NotRefreshed::Failed(failure)) => answer(Err(failure)),
+            Err(NotRefreshed::TooMany(failure)) => {
+                answer(Err(failure)).closing(CloseReason::AuthRate)
+            }
             Err(NotRefreshed::AnotherUser) => {
                 let message = "the token is of another user: the connection is closed";
                 let reason = Reason::Forbidden;

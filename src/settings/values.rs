@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use fleetcast_core::domain::claims::Alternatives;
-use fleetcast_core::domain::client_address::TrustedProxies;
+use fleetcast_core::domain::client_address::{ForwardedHeader, TrustedProxies};
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 
@@ -67,6 +67,7 @@ impl ValueKind {
     pub const JWKS: Self = Self::new("path or URL", Shape::Url, |text| shown(jwks(text)));
     pub const LOG_FILTER: Self = Self::new("level", Shape::Text, |text| shown(log_filter(text)));
     pub const LOG_FORMAT: Self = Self::new("`auto`, `json`, `pretty`", Shape::Text, |text| shown(log_format(text)));
+    pub const FORWARDED_HEADER: Self = Self::new("`X-Forwarded-For`, `Forwarded`", Shape::Text, |text| shown(forwarded_header(text)));
     pub const KAFKA_MODE: Self = Self::new("`broadcast`, `group`", Shape::Text, kafka_mode);
 }
 
@@ -305,6 +306,14 @@ pub fn log_format(text: &str) -> Result<LogFormat, Wrong> {
         "json" => Ok(LogFormat::Json),
         "pretty" => Ok(LogFormat::Pretty),
         _ => Err(ValueKind::LOG_FORMAT.expected()),
+    }
+}
+
+pub fn forwarded_header(text: &str) -> Result<ForwardedHeader, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "x-forwarded-for" => Ok(ForwardedHeader::XForwardedFor),
+        "forwarded" => Ok(ForwardedHeader::Forwarded),
+        _ => Err(ValueKind::FORWARDED_HEADER.expected()),
     }
 }
 

@@ -119,6 +119,23 @@ impl TransportHandle for EngineSession {
         dismissal::dismiss(self, connection_id);
     }
 
+    fn token_shown(&self, accepted: bool) -> bool {
+        if accepted {
+            self.failed_connects.store(0, Ordering::Relaxed);
+            return true;
+        }
+        let too_many = self.another_failed_connect();
+        if let Some(engine) = self.engine.upgrade() {
+            let limits = engine.sessions.shared_limits();
+            limits.token_rejected(self.slot.client());
+            if too_many {
+                let why = "too many rejected tokens on one transport";
+                events::refused(engine.sessions.metrics(), RejectReason::AuthRate, why);
+            }
+        }
+        !too_many
+    }
+
     fn peer(&self) -> Option<IpAddr> {
         Some(self.peer)
     }
@@ -316,12 +333,11 @@ impl EngineSession {
 
     /// The same for the packets of one payload, of which so many are acknowledgements: those that were asked for are free.
     pub(super) fn payload_came(&self, packets: usize, acknowledgements: usize) -> bool {
-        let asked: usize = {
-            let carrier = self.carrier();
-            let sockets = carrier.sockets.iter();
-            sockets.map(|socket| socket.session.open_asks()).sum()
-        };
-        self.packets_came(packets.saturating_sub(acknowledgements.min(asked)))
+        let mut unasked = acknowledgements;
+        for socket in &self.carrier().sockets {
+            unasked -= socket.session.spend_asks(unasked);
+        }
+        self.packets_came(packets - acknowledgements + unasked)
     }
 
     /// One more command of a namespace; `joins`: it asks for a room.

@@ -58,6 +58,31 @@ async fn a52_commands_behind_a_refresh_wait_until_it_is_decided() {
 }
 
 #[tokio::test]
+async fn a49_the_third_rejected_token_of_a_refresh_closes_the_transport() {
+    let kafka = Kafka::mock(&[]).await;
+    let app = TestApp::start(&kafka).await;
+    let good = dispatcher("u1", "o1");
+    let mut client = Client::connect(app.public, &json!({ "token": good })).await;
+    let bad = format!("{good}x");
+    let refresh = async |client: &mut Client, token: &str| {
+        let answer = client
+            .command("auth:refresh", &json!({ "token": token }))
+            .await;
+        answer["success"] == true
+    };
+    for token in [&bad, &bad, &good, &bad, &bad] {
+        assert_eq!(refresh(&mut client, token).await, *token == good);
+    }
+    assert!(!refresh(&mut client, &bad).await, "it is answered");
+    client.read_to_end().await;
+    let metrics = app.metrics().await;
+    for series in ["disconnects", "refused"] {
+        let series = format!("fleetcast_{series}_total{{reason=\"auth_rate\"}}");
+        assert_eq!(metrics.value(&series), 1, "{series}");
+    }
+}
+
+#[tokio::test]
 async fn a52_another_user_is_counted_and_no_token_is_logged() {
     let kafka = Kafka::mock(&[]).await;
     let app = TestApp::start_with(&kafka, &[("LOG_LEVEL", "trace")]).await;

@@ -321,6 +321,7 @@ impl SettingsReader {
         );
         LimitSettings {
             proxies: proxies.unwrap_or_default(),
+            forwarded_header: self.value("FORWARDED_HEADER", values::forwarded_header),
             loopback_too: self.value("LIMIT_LOOPBACK", values::boolean),
             connections_per_address: self
                 .value("MAX_CONNECTIONS_PER_ADDRESS", values::optional_limit),

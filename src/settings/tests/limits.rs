@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use fleetcast_core::domain::client_address::ForwardedHeader;
+
 use super::*;
 
 fn most(count: u32) -> Option<NonZeroU32> {
@@ -43,6 +45,14 @@ fn h24_proxies_are_networks_and_preambles_need_them() {
     assert!(settings.listen.proxy_protocol);
     let proxies = &settings.limits.proxies;
     assert!(proxies.contains([10, 1, 2, 3].into()) && !proxies.contains([11, 1, 2, 3].into()));
+    assert_eq!(
+        settings.limits.forwarded_header,
+        ForwardedHeader::XForwardedFor
+    );
+    let settings = good(&[("FORWARDED_HEADER", "forwarded")]);
+    assert_eq!(settings.limits.forwarded_header, ForwardedHeader::Forwarded);
+    let told = problem(&[("FORWARDED_HEADER", "X-Real-IP")]);
+    assert!(told.starts_with("cannot use FORWARDED_HEADER="), "{told}");
     let told = problem(&[("PROXY_PROTOCOL", "true")]);
     assert!(
         told.starts_with("PROXY_PROTOCOL requires TRUSTED_PROXIES"),

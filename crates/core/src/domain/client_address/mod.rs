@@ -68,6 +68,15 @@ fn canonical(network: IpNet) -> Option<IpNet> {
     }
 }
 
+/// The header in which the trusted proxies name the client. A client can write the other one as it likes, so that one never counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
 /// What is known of where a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestOrigin<'a> {
@@ -92,24 +101,20 @@ pub struct ClientAddress {
 }
 
 impl ClientAddress {
-    pub fn of(origin: &RequestOrigin<'_>, proxies: &TrustedProxies) -> Self {
+    pub fn of(
+        origin: &RequestOrigin<'_>,
+        proxies: &TrustedProxies,
+        header: ForwardedHeader,
+    ) -> Self {
         let peer = origin.preamble.unwrap_or(origin.tcp_peer).to_canonical();
         let x_forwarded_for = !origin.x_forwarded_for.is_empty();
         let forwarded = !origin.forwarded.is_empty();
-        let walk = |hops: &mut dyn Iterator<Item = Option<IpAddr>>| client(peer, hops, proxies);
-        let of_list = || walk(&mut forwarded::listed(origin.x_forwarded_for));
-        let of_pairs = || walk(&mut forwarded::paired(origin.forwarded));
-        let address = match (x_forwarded_for, forwarded) {
-            _ if !proxies.contains(peer) => peer,
-            (false, false) => peer,
-            (true, false) => of_list(),
-            (false, true) => of_pairs(),
-            // Most proxies write one of the two and pass the other as the client sent it. Which one is not known here, so they must
-            // agree; else only the proxy itself is certain.
-            (true, true) => {
-                let address = of_list();
-                if address == of_pairs() { address } else { peer }
-            }
+        let address = if !proxies.contains(peer) {
+            peer
+        } else if header == ForwardedHeader::XForwardedFor {
+            client(peer, forwarded::listed(origin.x_forwarded_for), proxies)
+        } else {
+            client(peer, forwarded::paired(origin.forwarded), proxies)
         };
         Self {
             address,
@@ -133,7 +138,7 @@ impl ClientAddress {
 /// proxy that reported it.
 fn client(
     peer: IpAddr,
-    hops: &mut dyn Iterator<Item = Option<IpAddr>>,
+    hops: impl Iterator<Item = Option<IpAddr>>,
     proxies: &TrustedProxies,
 ) -> IpAddr {
     let mut certain = peer;
