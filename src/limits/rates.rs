@@ -101,9 +101,7 @@ impl<C: Clock + Clone> CommandRate<C> {
     /// One more command; `joins`: it asks for a room.
     pub fn admit(&self, joins: bool) -> CommandAdmission {
         let is_free = || (self.free_joins.as_ref()).is_some_and(|free| free.check().is_ok());
-        if joins && is_free() {
-            CommandAdmission::Admitted
-        } else if self.admitted.check().is_ok() {
+        if (joins && is_free()) || self.admitted.check().is_ok() {
             CommandAdmission::Admitted
         } else if self.rate_limited.check().is_ok() {
             CommandAdmission::RateLimited
