@@ -430,9 +430,8 @@ async fn a_limit_that_a_second_namespace_meets_leaves_the_first_alone() {
     holder.cut();
     let connected = async {
         loop {
-            match client.packet().await.expect("it is open") {
-                Packet::Connect { .. } => break,
-                _ => {}
+            if let Packet::Connect { .. } = client.packet().await.expect("it is open") {
+                break;
             }
         }
     };
