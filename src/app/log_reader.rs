@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::published_topic::{PublishedTopic, REPEATED_WITHIN};
+use super::published_topic::{KEYS_KEPT, PublishedTopic};
 use super::topic_counters::TopicCounters;
 use crate::kafka::{
     ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, OwnTopic, Router,
@@ -200,7 +200,7 @@ pub(super) fn consumer(settings: &Settings, hub: &HubSettings) -> ConsumerSettin
         // Whether a record repeats another shows by those before it.
         own: Some(OwnTopic {
             name: settings.kafka.publish_topic.as_str().into(),
-            further: REPEATED_WITHIN,
+            further: KEYS_KEPT,
         }),
         ..client_settings(&settings.kafka)
     }

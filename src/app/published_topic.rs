@@ -17,9 +17,16 @@ use crate::telemetry::{Metrics, events};
 /// A message with the idempotency key of another one, whose record is no older than this, repeats it.
 pub(super) const REPEATED_WITHIN: Duration = Duration::from_mins(5);
 
-/// Keys that are remembered, about 100 bytes each. Over [`FULL`] nothing with a key is accepted for publishing.
-const MOST_KEYS: usize = 320_000;
-const FULL: usize = 300_000;
+/// How far the clocks of those who publish may be apart.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Keys are remembered for so long, and the topic is read so much further back, for its keys alone.
+pub(super) const KEYS_KEPT: Duration = REPEATED_WITHIN.saturating_add(SKEW);
+
+/// Keys that are remembered, about 100 bytes each: 7/8 of 2^20, beyond which a hash map takes twice the memory. Over [`FULL`]
+/// nothing with a key is accepted for publishing, which is 2,700 messages/s for as long as keys are kept.
+const MOST_KEYS: usize = 917_504;
+const FULL: usize = 900_000;
 
 pub(super) struct PublishedTopic {
     topic: Arc<str>,
@@ -32,11 +39,12 @@ pub(super) struct PublishedTopic {
 
 impl PublishedTopic {
     pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Self {
-        let span = u64::try_from(REPEATED_WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let recent = RecentKeys::new(ms(REPEATED_WITHIN), ms(KEYS_KEPT), MOST_KEYS);
         Self {
             topic: settings.kafka.publish_topic.as_str().into(),
             max_event_bytes: settings.sockets.max_event_bytes,
-            recent: Mutex::new(RecentKeys::new(span, MOST_KEYS)),
+            recent: Mutex::new(recent),
             keys: AtomicUsize::new(0),
             metrics: metrics.clone(),
         }
