@@ -1,5 +1,6 @@
 //! Writes records: receipts, and those that `produce` is given by hand. Each has its delivery report.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -10,6 +11,7 @@ use rdkafka::util::Timeout;
 
 use super::ConsumerSettings;
 use super::client::{self, ClientError, Context};
+use crate::telemetry::events;
 
 /// Records that wait for the brokers, and their bytes in KiB. Full: the caller gets an error at once.
 const QUEUE: (&str, &str) = ("50000", "65536");
@@ -36,6 +38,14 @@ pub struct WrittenAt {
 pub enum WriteError {
     #[error("the queue of records to write is full")]
     Full,
+    /// No broker of this setting will ever take it.
+    #[error("the record is larger than the brokers take")]
+    TooLarge,
+    #[error("the brokers do not let this server write to the topic")]
+    NotAllowed,
+    /// The client could not go on; there is a new one by now.
+    #[error("the client has failed, and was made again: {0}")]
+    Fatal(String),
     #[error("not delivered: {0}")]
     NotDelivered(String),
     /// The brokers are away, or have no such topic: which of the two, librdkafka does not know.
@@ -45,11 +55,18 @@ pub enum WriteError {
     Stopped,
 }
 
-/// A producer that waits for all replicas and does not write twice.
+/// The largest record that the client sends, in bytes: librdkafka's own limit, so that the brokers decide. A batch of several
+/// records stays below `batch.size`.
+const MOST_BYTES: &str = "1000000000";
+
+/// A producer that waits for all replicas and does not write twice. After an error that its client cannot go on from it has another
+/// one.
 #[derive(Clone)]
 pub struct Producer {
-    client: FutureProducer<Context>,
+    config: Arc<ClientConfig>,
     context: Context,
+    /// With its number. Locked for a moment, and for as long as it takes to make one.
+    client: Arc<Mutex<(u64, FutureProducer<Context>)>>,
 }
 
 impl Producer {
@@ -58,7 +75,11 @@ impl Producer {
         let config = config(settings, delivery)?;
         let context = Context::new(settings);
         let client = config.create_with_context(context.clone())?;
-        Ok(Self { client, context })
+        Ok(Self {
+            config: Arc::new(config),
+            context,
+            client: Arc::new(Mutex::new((0, client))),
+        })
     }
 
     /// Writes one record. It is in the queue when this returns; the future gives what became of it, within the time for
@@ -67,6 +88,18 @@ impl Producer {
         &self,
         record: OutgoingRecord<'_>,
     ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
+        let queued = self.queue(record);
+        async move { queued?.await }
+    }
+
+    /// The same for one who wants to know at once whether it is in the queue.
+    pub fn queue(
+        &self,
+        record: OutgoingRecord<'_>,
+    ) -> Result<
+        impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<>,
+        WriteError,
+    > {
         let mut outgoing: FutureRecord<'_, str, [u8]> =
             FutureRecord::to(record.topic).payload(record.value);
         if let Some(key) = record.key {
@@ -91,31 +124,81 @@ impl Producer {
         topic: &str,
         key: &str,
     ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
-        self.send(FutureRecord::<str, [u8]>::to(topic).key(key))
+        let queued = self.send(FutureRecord::<str, [u8]>::to(topic).key(key));
+        async move { queued?.await }
     }
 
     fn send(
         &self,
         outgoing: FutureRecord<'_, str, [u8]>,
-    ) -> impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<> {
-        let queued = self.client.send_result(outgoing);
-        let queued = queued.map_err(|(error, _)| refused(&self.context, &error));
-        let context = self.context.clone();
-        async move {
-            match queued?.await {
+    ) -> Result<
+        impl Future<Output = Result<WrittenAt, WriteError>> + Send + 'static + use<>,
+        WriteError,
+    > {
+        let (number, queued) = {
+            // Dropped at once: the last one who holds a client waits for its end.
+            let (number, client) = self.current();
+            (number, client.send_result(outgoing))
+        };
+        let report = queued.map_err(|(error, _)| self.refused(number, &error))?;
+        let producer = self.clone();
+        Ok(async move {
+            match report.await {
                 Ok(Ok(delivery)) => Ok(WrittenAt {
                     partition: delivery.partition,
                     offset: delivery.offset,
                 }),
-                Ok(Err((error, _))) => Err(refused(&context, &error)),
+                Ok(Err((error, _))) => Err(producer.refused(number, &error)),
                 Err(_) => Err(WriteError::Stopped),
             }
+        })
+    }
+
+    fn current(&self) -> (u64, FutureProducer<Context>) {
+        let held = self.client.lock();
+        held.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What an error of the client with this number means.
+    fn refused(&self, number: u64, error: &KafkaError) -> WriteError {
+        match self.renew(number) {
+            Some(why) => WriteError::Fatal(why),
+            None => meaning(&self.context, error),
         }
+    }
+
+    /// Replaces the client with this number if it has failed for good, and says why it had to go.
+    fn renew(&self, number: u64) -> Option<String> {
+        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.0 != number {
+            return None;
+        }
+        let (_, why) = held.1.client().fatal_error()?;
+        let why = self.context.masked(&why);
+        match self.config.create_with_context(self.context.clone()) {
+            Ok(client) => {
+                let failed = std::mem::replace(&mut *held, (number.wrapping_add(1), client));
+                drop(held);
+                events::producer_renewed(&why);
+                end(failed.1);
+            }
+            // The next one who writes tries it again.
+            Err(error) => return Some(self.context.masked(&error.to_string())),
+        }
+        Some(why)
     }
 
     /// Waits for what is on its way, at most so long. Blocks the thread.
     pub fn flush(&self, at_most: Duration) -> KafkaResult<()> {
-        self.client.flush(Timeout::After(at_most))
+        self.current().1.flush(Timeout::After(at_most))
+    }
+}
+
+/// Ends a client, which takes up to a second.
+fn end(client: FutureProducer<Context>) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(client))),
+        Err(_) => drop(client),
     }
 }
 
@@ -130,12 +213,22 @@ fn config(settings: &ConsumerSettings, delivery: Duration) -> Result<ClientConfi
         .set("message.timeout.ms", delivery.as_millis().to_string())
         .set("queue.buffering.max.messages", QUEUE.0)
         .set("queue.buffering.max.kbytes", QUEUE.1);
+    if !settings.properties.contains_key("message.max.bytes") {
+        config.set("message.max.bytes", MOST_BYTES);
+    }
     Ok(config)
 }
 
-fn refused(context: &Context, error: &KafkaError) -> WriteError {
+fn meaning(context: &Context, error: &KafkaError) -> WriteError {
     match error {
         KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => WriteError::Full,
+        KafkaError::MessageProduction(
+            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize,
+        ) => WriteError::TooLarge,
+        KafkaError::MessageProduction(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ) => WriteError::NotAllowed,
         KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut) => WriteError::TimedOut,
         error => WriteError::NotDelivered(context.masked(&error.to_string())),
     }

@@ -113,6 +113,14 @@ pub fn kafka_restart(why: &str) {
     info!(why, "recreating the Kafka client");
 }
 
+/// A client that writes has failed for good; the one in its place has taken over.
+pub fn producer_renewed(why: &str) {
+    warn!(
+        why,
+        "a Kafka producer has failed for good, and was made again"
+    );
+}
+
 /// Everything that Kafka had at the start has been read.
 pub fn caught_up(partitions: usize, took: Duration) {
     info!(

@@ -7,6 +7,7 @@
 
 mod compacted;
 mod mock;
+mod producer;
 mod real;
 mod real_ids;
 mod rig;
