@@ -165,7 +165,7 @@ pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next
             .into_response()
     });
     match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
             let why = "a request to the API could not be done now";
             events::refused(metrics, RejectReason::ApiUnavailable, why);
         }

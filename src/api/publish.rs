@@ -76,8 +76,20 @@ pub trait Publisher: Send + Sync {
     fn has_too_many_keys(&self) -> bool;
 }
 
-/// What became of each message, in their order.
-pub type WriteReports<'a> = Pin<Box<dyn Future<Output = Vec<Result<String, String>>> + Send + 'a>>;
+/// What became of each message, in their order: its place, or why it may not be in the log.
+pub type WriteReports<'a> =
+    Pin<Box<dyn Future<Output = Vec<Result<String, NotWritten>>> + Send + 'a>>;
+
+/// Why a message may not be in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotWritten {
+    /// The brokers never take it.
+    TooLarge,
+    /// The brokers do not let this server write, until their rules change.
+    NotAllowed,
+    /// Another try may do.
+    Unknown(String),
+}
 
 /// Claims, or the code of the refusal; without one the client may try again.
 pub type Authenticated<'a> =
@@ -242,7 +254,8 @@ async fn publish_with_token(
         };
         let may = publisher.check_rights(&claims, event, rooms);
         may.map_err(forbidden).map(|()| checked)
-    })?;
+    })
+    .await?;
     publishing.send(checked).await
 }
 
@@ -267,6 +280,8 @@ fn refused(code: Option<&'static str>) -> Problem {
 #[utoipa::path(post, path = "/api/publish", request_body = PublishRequest, responses(
     (status = 202, body = Published),
     (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 413, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 502, body = ProblemDocument, content_type = "application/problem+json"),
     (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn publish(
@@ -284,7 +299,8 @@ async fn publish(
             .or_else(|| rules.default_organisation.clone());
         let organisation = organisation.ok_or_else(no_organisation)?;
         check(message, organisation, INTERNAL, &rules)
-    })?;
+    })
+    .await?;
     publishing.send(checked).await
 }
 
@@ -294,6 +310,8 @@ async fn publish(
 #[utoipa::path(post, path = "/ws/broadcast", params(BroadcastQuery), request_body(content = Object, content_type = "application/json"), responses(
     (status = 202, body = Published),
     (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 413, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 502, body = ProblemDocument, content_type = "application/problem+json"),
     (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn broadcast(
@@ -385,14 +403,18 @@ impl Publishing {
             ids.push(match outcome {
                 Some(Ok(id)) => Some(id),
                 Some(Err(reason)) => {
-                    why.get_or_insert(reason);
+                    // That no try can succeed is said before that one may.
+                    let is_final = |why: &NotWritten| !matches!(why, NotWritten::Unknown(_));
+                    if (why.as_ref()).is_none_or(|why| !is_final(why) && is_final(&reason)) {
+                        why = Some(reason);
+                    }
                     None
                 }
                 None => None,
             });
         }
         if let Some(why) = why {
-            return Ok(partly(&why, accepted - volatile.len(), &ids));
+            return Ok(partly(why, accepted - volatile.len(), &ids));
         }
         for event in volatile {
             publisher.emit(event);
@@ -403,18 +425,31 @@ impl Publishing {
     }
 }
 
-fn check_all(
+async fn check_all(
     messages: &[MessageRequest],
     check: impl Fn(&MessageRequest) -> Result<Checked, Problem>,
 ) -> Result<Vec<Checked>, Problem> {
     if let [only] = messages {
         return Ok(vec![check(only)?]);
     }
-    let numbered = messages.iter().enumerate();
-    let checked = numbered.map(|(number, message)| {
-        check(message).map_err(|problem| problem.about(&format!("messages[{number}]")))
-    });
-    checked.collect()
+    let mut checked = Vec::with_capacity(messages.len());
+    for (number, message) in messages.iter().enumerate() {
+        give_way(number).await;
+        let about = |problem: Problem| problem.about(&format!("messages[{number}]"));
+        checked.push(check(message).map_err(about)?);
+    }
+    Ok(checked)
+}
+
+/// Lets other tasks of the thread run now and then: a batch may name 50,000 rooms, and a thread serves many clients. Called before
+/// each message.
+pub async fn give_way(number: usize) {
+    /// Messages that are gone through at a stretch: about a millisecond.
+    const AT_A_STRETCH: usize = 8;
+
+    if number > 0 && number.is_multiple_of(AT_A_STRETCH) {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Everything about a message except for the rights of its sender.
@@ -555,11 +590,25 @@ fn unavailable(code: &'static str, detail: impl Into<std::borrow::Cow<'static, s
 }
 
 /// Not all is known to be in the log. What is has its id.
-fn partly(why: &str, accepted: usize, ids: &[Option<String>]) -> Response {
-    let detail = format!(
-        "not everything is known to be written ({why}): ids has what is. Send the rest again, with the same idempotency keys"
-    );
-    unavailable("not_written", detail)
+fn partly(why: NotWritten, accepted: usize, ids: &[Option<String>]) -> Response {
+    let problem = match why {
+        NotWritten::TooLarge => {
+            let detail = "a message is larger than the brokers take (max.message.bytes of the topic), and none behind it may be \
+                          written: ids has what is";
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "record_too_large", detail)
+        }
+        NotWritten::NotAllowed => {
+            let detail = "the brokers do not let this server write to PUBLISH_TOPIC (ACL WRITE): ids has what is written";
+            Problem::new(StatusCode::BAD_GATEWAY, "write_forbidden", detail)
+        }
+        NotWritten::Unknown(why) => {
+            let detail = format!(
+                "not everything is known to be written ({why}): ids has what is. Send the rest again, with the same idempotency keys"
+            );
+            unavailable("not_written", detail)
+        }
+    };
+    problem
         .with("accepted", accepted.into())
         .with("ids", ids.into())
         .into_response()

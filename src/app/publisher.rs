@@ -15,7 +15,9 @@ use secrecy::SecretString;
 
 use super::client_settings;
 use super::log_reader::LogReader;
-use crate::api::publish::{Authenticated, PublishRules, Publisher, Unavailable, WriteReports};
+use crate::api::publish::{
+    Authenticated, NotWritten, PublishRules, Publisher, Unavailable, WriteReports, give_way,
+};
 use crate::kafka::{
     ClientError, ConsumerSettings, OutgoingRecord, Producer, WriteError, WrittenAt,
 };
@@ -74,26 +76,23 @@ impl Publisher for LogPublisher {
         let producer = match self.producer() {
             Ok(producer) => producer,
             Err(error) => {
-                let failed = vec![Err(error.to_string()); messages.len()];
+                let why = NotWritten::Unknown(error.to_string());
+                let failed = vec![Err(why); messages.len()];
                 return Box::pin(std::future::ready(failed));
             }
         };
-        // All are queued before the first report is waited for, in their order.
-        let queue = |message: &Message| {
-            producer.write(OutgoingRecord {
-                topic: &topic,
-                key: Some(&message.key),
-                headers: &message.headers(),
-                value: message.data.get().as_bytes(),
-            })
-        };
-        let queued: Vec<_> = messages.iter().map(queue).collect();
         Box::pin(async move {
-            let place = |report: Result<WrittenAt, WriteError>| match report {
-                Ok(at) => Ok(format!("{topic}/{}/{}", at.partition, at.offset)),
-                Err(error) => Err(error.to_string()),
+            let queue = |message: &Message| {
+                producer.queue(OutgoingRecord {
+                    topic: &topic,
+                    key: Some(&message.key),
+                    headers: &message.headers(),
+                    value: message.data.get().as_bytes(),
+                })
             };
-            join_all(queued).await.into_iter().map(place).collect()
+            let place = |at: WrittenAt| format!("{topic}/{}/{}", at.partition, at.offset);
+            let written = write_all(&messages, queue).await.into_iter();
+            written.map(|report| report.map(place)).collect()
         })
     }
 
@@ -136,5 +135,96 @@ impl Publisher for LogPublisher {
 
     fn has_too_many_keys(&self) -> bool {
         self.log.published().is_full()
+    }
+}
+
+/// Queues all before it waits for the first report, in their order. Behind one that is not taken none is queued: it would come
+/// before that one, which is sent again.
+async fn write_all<F>(
+    messages: &[Message],
+    queue: impl Fn(&Message) -> Result<F, WriteError>,
+) -> Vec<Result<WrittenAt, NotWritten>>
+where
+    F: Future<Output = Result<WrittenAt, WriteError>>,
+{
+    let mut queued = Vec::with_capacity(messages.len());
+    let mut refused = None;
+    for (number, message) in messages.iter().enumerate() {
+        give_way(number).await;
+        match queue(message) {
+            Ok(report) => queued.push(report),
+            Err(error) => {
+                refused = Some(not_written(error));
+                break;
+            }
+        }
+    }
+    let reports = join_all(queued).await.into_iter();
+    let mut reports: Vec<_> = reports.map(|report| report.map_err(not_written)).collect();
+    if let Some(refused) = refused {
+        reports.resize(messages.len(), Err(refused));
+    }
+    reports
+}
+
+fn not_written(error: WriteError) -> NotWritten {
+    match error {
+        WriteError::TooLarge => NotWritten::TooLarge,
+        WriteError::NotAllowed => NotWritten::NotAllowed,
+        error => NotWritten::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::{Ready, ready};
+
+    use fleetcast_core::domain::id::Id;
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    /// Another one of its key must not get in front of what is sent again.
+    #[tokio::test]
+    async fn h20_behind_a_message_that_the_queue_does_not_take_none_is_written() {
+        let organisation = Id::parse("o1").unwrap();
+        let messages = vec![
+            Message {
+                event: "a".into(),
+                rooms: vec![Room::organisation(&organisation)],
+                organisation,
+                data: to_raw_value(&[1]).unwrap(),
+                key: "k".to_owned(),
+                idempotency: None,
+            };
+            5
+        ];
+        let at = WrittenAt {
+            partition: 0,
+            offset: 7,
+        };
+        let asked = RefCell::new(0);
+        let queue = |_: &Message| -> Result<Ready<Result<WrittenAt, WriteError>>, WriteError> {
+            *asked.borrow_mut() += 1;
+            match *asked.borrow() {
+                1 => Ok(ready(Ok(at))),
+                2 => Ok(ready(Err(WriteError::TimedOut))),
+                3 => Err(WriteError::Full),
+                _ => Ok(ready(Ok(at))),
+            }
+        };
+        let reports = write_all(&messages, queue).await;
+        assert_eq!(asked.into_inner(), 3);
+        let unknown = |error: WriteError| Err(NotWritten::Unknown(error.to_string()));
+        let full = || unknown(WriteError::Full);
+        let expected = [
+            Ok(at),
+            unknown(WriteError::TimedOut),
+            full(),
+            full(),
+            full(),
+        ];
+        assert_eq!(reports, expected);
     }
 }

@@ -6,6 +6,7 @@
 
 mod recent;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -94,6 +95,7 @@ pub fn rooms(
         return Err(BadMessage::RoomCount);
     }
     let mut rooms = Vec::with_capacity(names.len());
+    let mut seen = HashSet::with_capacity(names.len());
     for (place, name) in names.iter().enumerate() {
         let room =
             Room::named(organisation, name).map_err(|wrong| BadMessage::Room(place, wrong))?;
@@ -104,7 +106,7 @@ pub fn rooms(
         if !own && !is_known(room.kind.as_str()) {
             return Err(BadMessage::UnknownKind(place));
         }
-        if !rooms.contains(&room) {
+        if seen.insert(room.clone()) {
             rooms.push(room);
         }
     }

@@ -1,4 +1,6 @@
-//! The document against what is served.
+//! The document against what is served; `publishing`: what becomes of what is published.
+
+mod publishing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -130,6 +132,10 @@ const PROMISED: &[(&str, &str)] = &[
 ];
 
 fn router() -> Router {
+    serving(everything())
+}
+
+fn serving(endpoints: Endpoints) -> Router {
     let probes = Probes {
         ready: Arc::new(|| ReadyReport {
             status: ReadyStatus::Ready,
@@ -144,7 +150,7 @@ fn router() -> Router {
         names: Vec::new(),
         metrics: Metrics::new(),
     };
-    internal(&probes, access, everything())
+    internal(&probes, access, endpoints)
 }
 
 async fn ask(method: &str, path: &str) -> (StatusCode, Value) {
