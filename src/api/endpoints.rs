@@ -21,7 +21,7 @@ use super::extract::bad_request;
 
 /// Some paths of the API. Each resource makes its own, and they are merged.
 ///
-/// ```ignore
+/// ```text
 /// pub fn endpoints(rooms: Arc<dyn Rooms>) -> Endpoints {
 ///     Endpoints::new().with(__path_list, list).with_state(rooms)
 /// }

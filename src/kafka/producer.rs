@@ -1,6 +1,6 @@
 //! Writes records: receipts, and those that `produce` is given by hand. Each has its delivery report.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -62,11 +62,13 @@ const MOST_BYTES: &str = "1000000000";
 /// A producer that waits for all replicas and does not write twice. After an error that its client cannot go on from it has another
 /// one.
 #[derive(Clone)]
-pub struct Producer {
-    config: Arc<ClientConfig>,
+pub struct Producer(Arc<Renewable>);
+
+struct Renewable {
+    config: ClientConfig,
     context: Context,
     /// With its number. Locked for a moment, and for as long as it takes to make one.
-    client: Arc<Mutex<(u64, FutureProducer<Context>)>>,
+    client: Mutex<(u64, FutureProducer<Context>)>,
 }
 
 impl Producer {
@@ -74,12 +76,12 @@ impl Producer {
     pub fn new(settings: &ConsumerSettings, delivery: Duration) -> Result<Self, ClientError> {
         let config = config(settings, delivery)?;
         let context = Context::new(settings);
-        let client = config.create_with_context(context.clone())?;
-        Ok(Self {
-            config: Arc::new(config),
+        let client = Mutex::new((0, config.create_with_context(context.clone())?));
+        Ok(Self(Arc::new(Renewable {
+            config,
             context,
-            client: Arc::new(Mutex::new((0, client))),
-        })
+            client,
+        })))
     }
 
     /// Writes one record. It is in the queue when this returns; the future gives what became of it, within the time for
@@ -137,26 +139,40 @@ impl Producer {
     > {
         let (number, queued) = {
             // Dropped at once: the last one who holds a client waits for its end.
-            let (number, client) = self.current();
+            let (number, client) = self.0.current();
             (number, client.send_result(outgoing))
         };
-        let report = queued.map_err(|(error, _)| self.refused(number, &error))?;
-        let producer = self.clone();
+        let report = queued.map_err(|(error, _)| self.0.refused(number, &error))?;
+        // The future does not keep the client: once the producer is dropped, no report is waited for.
+        let (producer, context) = (Arc::downgrade(&self.0), self.0.context.clone());
         Ok(async move {
             match report.await {
                 Ok(Ok(delivery)) => Ok(WrittenAt {
                     partition: delivery.partition,
                     offset: delivery.offset,
                 }),
-                Ok(Err((error, _))) => Err(producer.refused(number, &error)),
+                Ok(Err((error, _))) => Err(match producer.upgrade() {
+                    Some(producer) => producer.refused(number, &error),
+                    None => meaning(&context, &error),
+                }),
                 Err(_) => Err(WriteError::Stopped),
             }
         })
     }
 
+    /// Waits for what is on its way, at most so long. Blocks the thread.
+    pub fn flush(&self, at_most: Duration) -> KafkaResult<()> {
+        self.0.current().1.flush(Timeout::After(at_most))
+    }
+}
+
+impl Renewable {
+    fn lock(&self) -> MutexGuard<'_, (u64, FutureProducer<Context>)> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn current(&self) -> (u64, FutureProducer<Context>) {
-        let held = self.client.lock();
-        held.unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     /// What an error of the client with this number means.
@@ -169,7 +185,7 @@ impl Producer {
 
     /// Replaces the client with this number if it has failed for good, and says why it had to go.
     fn renew(&self, number: u64) -> Option<String> {
-        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock();
         if held.0 != number {
             return None;
         }
@@ -186,11 +202,6 @@ impl Producer {
             Err(error) => return Some(self.context.masked(&error.to_string())),
         }
         Some(why)
-    }
-
-    /// Waits for what is on its way, at most so long. Blocks the thread.
-    pub fn flush(&self, at_most: Duration) -> KafkaResult<()> {
-        self.current().1.flush(Timeout::After(at_most))
     }
 }
 
