@@ -57,7 +57,11 @@ async function refusedOnce(reason, act) {
 test("h4_a_form_of_a_foreign_page_is_refused", { skip }, async () => {
   const { page } = await openPage(browser, site);
   // As plain text a form sends `name=value`: the `=` goes into a member of JSON.
-  const fields = { action: demo.internal + target, name: `${body.slice(0, -1)},"x":"`, value: '"}' };
+  const fields = {
+    action: demo.internal + target,
+    name: `${body.slice(0, -1)},"x":"`,
+    value: '"}',
+  };
   const response = await refusedOnce("api_origin", async () => {
     const [response] = await Promise.all([
       page.waitForNavigation(),
