@@ -4,7 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::engine::{Engine, engine_error};
+use super::engine::Engine;
+use super::engine_error::EngineError;
 use super::query::{EngineQuery, QueryDefect};
 use crate::problem::Problem;
 use crate::telemetry::events;
@@ -19,36 +20,35 @@ impl Engine {
     }
 }
 
-/// Errors of Engine.IO are written as the library writes them.
 fn refusal(method: &Method, query: &EngineQuery) -> Option<(RejectReason, &'static str, Response)> {
     if ![Method::GET, Method::POST].contains(method) {
         let reason = RejectReason::BadMethod;
         return Some((reason, "a method of no use here", method_not_allowed()));
     }
-    let (reason, why, body) = match query.defect {
+    let (reason, why, error) = match query.defect {
         Some(QueryDefect::Transport) => (
             RejectReason::BadTransport,
             "no transport, or one that does not exist",
-            "{\"code\":\"0\",\"message\":\"Transport unknown\"}",
+            EngineError::Transport,
         ),
         Some(QueryDefect::Version) => (
             RejectReason::Version,
             "not version 4 of Engine.IO",
-            "{\"code\":\"5\",\"message\":\"Unsupported protocol version\"}",
+            EngineError::Version,
         ),
         Some(QueryDefect::Session) => (
             RejectReason::BadSid,
             "more than one session id",
-            "{\"code\":\"1\",\"message\":\"Session ID unknown\"}",
+            EngineError::Session,
         ),
         None if method == Method::POST && query.sid.is_none() => (
             RejectReason::BadMethod,
             "a session does not begin with a POST",
-            "{\"code\":\"2\",\"message\":\"Bad handshake method\"}",
+            EngineError::Method,
         ),
         None => return None,
     };
-    Some((reason, why, engine_error(body)))
+    Some((reason, why, error.into_response()))
 }
 
 fn method_not_allowed() -> Response {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::engine_error::{EngineError, in_protocol};
 use super::engine_session::EngineSession;
 use super::kept_answers::{KeptAnswers, MAX_KEPT};
 use super::kept_request;
@@ -285,7 +286,7 @@ impl Engine {
         guard: Arc<Guard>,
     ) -> Response {
         if session.is_closed() {
-            return unknown_session();
+            return EngineError::Session.into_response();
         }
         if query.websocket {
             return self.upgrade(session, request, guard).await;
@@ -306,7 +307,7 @@ impl Engine {
         guard: Arc<Guard>,
     ) -> Response {
         if !session.begin_upgrade(&guard) {
-            return bad_request();
+            return EngineError::BadRequest.into_response();
         }
         kept_request::strip_upgrade(&mut request);
         let response = self.call(request).await;
@@ -339,7 +340,7 @@ impl Engine {
 
     pub(super) async fn call(&self, request: Request<Body>) -> Response {
         match self.library.http.clone().oneshot(request).await {
-            Ok(response) => response,
+            Ok(response) => in_protocol(response).await,
             Err(never) => match never {},
         }
     }
@@ -415,24 +416,6 @@ fn sid_of_open_packet(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Open>(body.strip_prefix(b"0")?)
         .ok()
         .map(|open| open.sid)
-}
-
-/// As the library says it, which is as Engine.IO says it.
-pub(super) fn unknown_session() -> Response {
-    engine_error("{\"code\":1,\"message\":\"Session ID unknown\"}")
-}
-
-pub(super) fn bad_request() -> Response {
-    engine_error("{\"code\":3,\"message\":\"Bad request\"}")
-}
-
-pub(super) fn engine_error(body: &'static str) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    (StatusCode::BAD_REQUEST, headers, body).into_response()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod bad_requests;
 mod dismissal;
 mod encode;
 mod engine;
+mod engine_error;
 mod engine_session;
 mod event_name;
 mod handshake;

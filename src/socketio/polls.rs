@@ -8,7 +8,8 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleetcast_core::domain::protocol::CloseReason;
 
-use super::engine::{Engine, LIMIT_RETRY_AFTER_SECONDS, bad_request, collect, unknown_session};
+use super::engine::{Engine, LIMIT_RETRY_AFTER_SECONDS, collect};
+use super::engine_error::EngineError;
 use super::engine_session::EngineSession;
 use super::inbound::{self, PayloadDefect};
 use super::last_answer::{NextPoll, PendingAnswer, PollAnswer, Waited, Waiter};
@@ -26,10 +27,10 @@ impl Engine {
         guard: &Arc<Guard>,
     ) -> Response {
         if mark.is_none() && !session.last_answer_arrived(guard).await {
-            return unknown_session();
+            return EngineError::Session.into_response();
         }
         let Some(polling) = &session.polling else {
-            return bad_request();
+            return EngineError::BadRequest.into_response();
         };
         let waiter = match polling.answers.next(mark) {
             NextPoll::Ask(pending, waiter) => {
@@ -55,7 +56,7 @@ impl Engine {
             NextPoll::Evicted => return self.evicted(&session),
             NextPoll::Overlap => {
                 session.close(CloseReason::Protocol);
-                return bad_request();
+                return EngineError::BadRequest.into_response();
             }
             NextPoll::Closed => return self.call(request).await,
         };
@@ -89,18 +90,18 @@ impl Engine {
             Waited::Answer { answer, first } => (answer, first),
             Waited::TakenOver => return Err(taken_over()),
             Waited::Evicted => return Err(self.evicted(session)),
-            Waited::Closed => return Err(unknown_session()),
+            Waited::Closed => return Err(EngineError::Session.into_response()),
         };
         if answer.status != StatusCode::OK {
             return Ok(answer);
         }
         if session.is_closed() {
-            return Err(unknown_session());
+            return Err(EngineError::Session.into_response());
         }
         // Empty: the library has ended the session while it held the poll.
         if first && (!session.budget.polled(&answer.body) || answer.body.is_empty()) {
             session.close_for_library();
-            return Err(unknown_session());
+            return Err(EngineError::Session.into_response());
         }
         Ok(answer)
     }
@@ -108,7 +109,7 @@ impl Engine {
     fn evicted(&self, session: &EngineSession) -> Response {
         self.count_repeat(RepeatOutcome::Evicted);
         session.lose_answer("evicted before it was repeated");
-        unknown_session()
+        EngineError::Session.into_response()
     }
 
     /// A POST of a polling session. One that is repeated was accepted before: its messages are not acted upon twice.
@@ -120,12 +121,12 @@ impl Engine {
     ) -> Response {
         let under_way = match &session.polling {
             Some(polling) => polling.last_post.begin(mark),
-            None => return bad_request(),
+            None => return EngineError::BadRequest.into_response(),
         };
         // Two at once: which one came first cannot be known, and the library would mix their packets. No stock client does it.
         let Some(nth) = under_way else {
             session.close(CloseReason::Protocol);
-            return bad_request();
+            return EngineError::BadRequest.into_response();
         };
         // Also when the request is dropped, because its connection has ended.
         let _under_way = PostUnderWay {
@@ -143,12 +144,12 @@ impl Engine {
                 if defect == PayloadDefect::Abuse {
                     session.close(CloseReason::Protocol);
                 }
-                return bad_request();
+                return EngineError::BadRequest.into_response();
             }
         };
         // Another one has come meanwhile.
         if session.is_closed() {
-            return unknown_session();
+            return EngineError::Session.into_response();
         }
         if !session.payload_came(payload.packets, payload.acknowledgements) {
             return too_many();
@@ -194,7 +195,7 @@ fn too_many() -> Response {
 
 /// For a request that is still there although it was repeated: its connection has broken somewhere.
 fn taken_over() -> Response {
-    let mut response = bad_request();
+    let mut response = EngineError::BadRequest.into_response();
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
