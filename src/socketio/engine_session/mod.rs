@@ -1,4 +1,10 @@
 //! The life of one Engine.IO session behind its requests: what carries it, which sockets it has, and how it ends.
+//!
+//! - `rates`: what its client may send
+//! - `upgrade`: from polling to a WebSocket
+
+mod rates;
+mod upgrade;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,46 +12,36 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
-use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use tokio_util::task::TaskTracker;
 
-use super::backlog::Backlog;
-use super::dismissal;
-use super::engine::{Credentials, Engine, EngineSettings};
-use super::handshake::AcceptedSocket;
-use super::last_answer::LastAnswer;
-use super::polls::LastPost;
-use super::send_budget::{DeliveryStamps, SendBudget};
-use super::{NAMESPACES, POLLING, WEBSOCKET};
-use crate::limits::{CommandAdmission, CommandRate, PacketRate};
+use crate::limits::{CommandRate, PacketRate};
 use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
+use crate::socketio::backlog::Backlog;
+use crate::socketio::dismissal;
+use crate::socketio::engine::{Credentials, Engine, EngineSettings};
+use crate::socketio::handshake::AcceptedSocket;
+use crate::socketio::last_answer::LastAnswer;
+use crate::socketio::polls::LastPost;
+use crate::socketio::send_budget::{DeliveryStamps, SendBudget};
+use crate::socketio::{POLLING, WEBSOCKET};
 use crate::telemetry::events;
 use crate::telemetry::labels::{ConnectionLabels, RejectReason};
-
-/// Checked so often while a transport changes: the library does not report when it is done.
-const UPGRADE_LOOK: Duration = Duration::from_millis(20);
-
-/// The same for an upgrade that takes longer than it should.
-const LATE_UPGRADE_LOOK: Duration = Duration::from_millis(500);
 
 /// A client that polls again has the answer before; its acknowledgement comes a little later at most.
 const ANSWER_ARRIVES: Duration = Duration::from_secs(1);
 
-/// With so many rejected tokens a transport is closed.
-const MOST_FAILED_CONNECTS: usize = 3;
-
 /// One Engine.IO session: the transport that the sockets of both namespaces share.
-pub(super) struct EngineSession {
+pub(in crate::socketio) struct EngineSession {
     /// For what is waited for on behalf of its sockets.
-    pub(super) tasks: TaskTracker,
-    pub(super) budget: Arc<SendBudget>,
-    pub(super) deliveries: DeliveryStamps,
-    pub(super) backlog: Backlog,
+    pub(in crate::socketio) tasks: TaskTracker,
+    pub(in crate::socketio) budget: Arc<SendBudget>,
+    pub(in crate::socketio) deliveries: DeliveryStamps,
+    pub(in crate::socketio) backlog: Backlog,
     /// Of a session that began by polling. Most do not, and it is a third of all this.
-    pub(super) polling: Option<Box<PollingPart>>,
-    pub(super) credentials: Credentials,
+    pub(in crate::socketio) polling: Option<Box<PollingPart>>,
+    pub(in crate::socketio) credentials: Credentials,
     id: u64,
     /// Where its first request came from.
     peer: IpAddr,
@@ -70,19 +66,10 @@ pub(super) struct EngineSession {
     uses_lane: bool,
 }
 
-/// A CONNECT that is being judged.
-pub(super) struct ConnectAttempt(Arc<EngineSession>);
-
-impl Drop for ConnectAttempt {
-    fn drop(&mut self) {
-        self.0.judged_connects.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What a session has that began by polling.
-pub(super) struct PollingPart {
-    pub(super) answers: Arc<LastAnswer>,
-    pub(super) last_post: LastPost,
+pub(in crate::socketio) struct PollingPart {
+    pub(in crate::socketio) answers: Arc<LastAnswer>,
+    pub(in crate::socketio) last_post: LastPost,
     sid: OnceLock<String>,
     /// The connection that the last answer to a poll without `t` went out by.
     answered_by: Mutex<Weak<Guard>>,
@@ -143,7 +130,7 @@ impl TransportHandle for EngineSession {
 
 impl EngineSession {
     /// `websocket` is the connection of a session that does not begin by polling.
-    pub(super) fn new(
+    pub(in crate::socketio) fn new(
         engine: &Arc<Engine>,
         id: u64,
         slot: Arc<AdmissionSlot>,
@@ -196,7 +183,7 @@ impl EngineSession {
     }
 
     /// Keeps what the connect handler of this namespace needs, in place of one that was not called.
-    pub(super) fn accept(&self, namespace: &'static str, socket: AcceptedSocket) {
+    pub(in crate::socketio) fn accept(&self, namespace: &'static str, socket: AcceptedSocket) {
         // What was wrong with earlier tokens is forgiven: over months each client shows some that have just expired.
         self.failed_connects.store(0, Ordering::Relaxed);
         drop(self.take_accepted(namespace));
@@ -204,7 +191,7 @@ impl EngineSession {
     }
 
     /// Takes it out again.
-    pub(super) fn take_accepted(&self, namespace: &str) -> Option<AcceptedSocket> {
+    pub(in crate::socketio) fn take_accepted(&self, namespace: &str) -> Option<AcceptedSocket> {
         let mut accepted = self.accepted();
         let at = accepted.iter().position(|(name, _)| *name == namespace)?;
         let (_, socket) = accepted.swap_remove(at);
@@ -219,7 +206,7 @@ impl EngineSession {
     }
 
     /// The id that the library has given it, of a session that began by polling.
-    pub(super) fn set_sid(&self, sid: &str) {
+    pub(in crate::socketio) fn set_sid(&self, sid: &str) {
         if let Some(polling) = &self.polling {
             polling.sid.get_or_init(|| sid.to_owned());
         }
@@ -238,7 +225,7 @@ impl EngineSession {
 
     /// Ends the session so that stock clients reconnect: the transport is closed, without a close packet. A polling
     /// session's requests are answered with 400 from now on.
-    pub(super) fn close(&self, reason: CloseReason) {
+    pub(in crate::socketio) fn close(&self, reason: CloseReason) {
         if self.closed.set(reason).is_err() {
             return;
         }
@@ -253,14 +240,14 @@ impl EngineSession {
     }
 
     /// It, kept alive, and its engine. `None`: it has ended.
-    pub(super) fn with_engine(&self) -> Option<(Arc<Self>, Arc<Engine>)> {
+    pub(in crate::socketio) fn with_engine(&self) -> Option<(Arc<Self>, Arc<Engine>)> {
         let engine = self.engine.upgrade()?;
         Some((engine.session(self.id)?, engine))
     }
 
     /// Ends the session, because an answer to one of its polls did not arrive and cannot be repeated: the client reconnects with its
     /// cursor.
-    pub(super) fn lose_answer(&self, why: &'static str) {
+    pub(in crate::socketio) fn lose_answer(&self, why: &'static str) {
         if self.is_closed() {
             return;
         }
@@ -272,7 +259,11 @@ impl EngineSession {
 
     /// An answer to a poll without `t` is about to go out by this connection. Nothing tells a repeat of that poll, so TCP is asked
     /// whether it arrived.
-    pub(super) fn watch_answer(self: &Arc<Self>, guard: &Arc<Guard>, body_bytes: usize) {
+    pub(in crate::socketio) fn watch_answer(
+        self: &Arc<Self>,
+        guard: &Arc<Guard>,
+        body_bytes: usize,
+    ) {
         let session: Weak<Self> = Arc::downgrade(self);
         guard.watch_delivery(body_bytes, session);
         if let Some(polling) = &self.polling {
@@ -282,7 +273,7 @@ impl EngineSession {
 
     /// Waits until it is known whether the last of these answers has arrived, if it went out by another connection than `guard`. False:
     /// it has not, and the session has ended.
-    pub(super) async fn last_answer_arrived(&self, guard: &Arc<Guard>) -> bool {
+    pub(in crate::socketio) async fn last_answer_arrived(&self, guard: &Arc<Guard>) -> bool {
         let polling = self.polling.as_ref();
         let last = polling.and_then(|polling| polling.answered_by().upgrade());
         if let Some(last) = last.filter(|last| !Arc::ptr_eq(last, guard))
@@ -295,7 +286,7 @@ impl EngineSession {
 
     /// The lane of its WebSocket, if events may go by it: the transport has changed for good, and the client's messages are followed, so
     /// that its acknowledgements are seen.
-    pub(super) fn lane(&self) -> Option<Arc<Guard>> {
+    pub(in crate::socketio) fn lane(&self) -> Option<Arc<Guard>> {
         let carrier = self.carrier();
         let guard = carrier.guard.as_ref();
         guard
@@ -306,13 +297,13 @@ impl EngineSession {
     }
 
     /// Nothing that was said is on its way, as far as this process can tell.
-    pub(super) fn has_left(&self) -> bool {
+    pub(in crate::socketio) fn has_left(&self) -> bool {
         let guard = self.carrier().guard.clone();
         self.budget.is_idle() && !guard.is_some_and(|guard| guard.write_blocked())
     }
 
     /// The client has acknowledged, in this namespace, the event that asked under this number. False: none has.
-    pub(super) fn acknowledged(&self, namespace: &str, number: u32) -> bool {
+    pub(in crate::socketio) fn acknowledged(&self, namespace: &str, number: u32) -> bool {
         let session = {
             let carrier = self.carrier();
             let mut sockets = carrier.sockets.iter();
@@ -322,100 +313,23 @@ impl EngineSession {
         session.is_some_and(|session| session.ack_received(number))
     }
 
-    /// So many packets have come. False: they are too many, and it is closed.
-    pub(super) fn packets_came(&self, count: usize) -> bool {
-        let fits = (self.packets.as_ref()).is_none_or(|packets| packets.admit(count));
-        if !fits {
-            self.close_for_rate();
-        }
-        fits
-    }
-
-    /// The same for the packets of one payload, of which so many are acknowledgements: those that were asked for are free.
-    pub(super) fn payload_came(&self, packets: usize, acknowledgements: usize) -> bool {
-        let mut unasked = acknowledgements;
-        for socket in &self.carrier().sockets {
-            unasked -= socket.session.spend_asks(unasked);
-        }
-        self.packets_came(packets - acknowledgements + unasked)
-    }
-
-    /// One more command of a namespace; `joins`: it asks for a room.
-    pub(super) fn command_came(&self, namespace: &'static str, joins: bool) -> CommandAdmission {
-        let mut rates = (self.commands.lock()).unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, rate)) = rates.iter().find(|(name, _)| *name == namespace) {
-            return rate.admit(joins);
-        }
-        let engine = self.engine.upgrade();
-        let Some(rate) = engine.and_then(|engine| engine.sessions.command_rate()) else {
-            return CommandAdmission::Admitted;
-        };
-        let admission = rate.admit(joins);
-        // Most clients use one namespace.
-        rates.reserve_exact(1);
-        rates.push((namespace, rate));
-        admission
-    }
-
-    /// One more CONNECT to a namespace; all but the first few count as commands of it. False: they are too many, and it is closed.
-    pub(super) fn connect_came(&self, namespace: &'static str) -> bool {
-        let earlier = self.connects.fetch_add(1, Ordering::Relaxed);
-        let fits = earlier < NAMESPACES.len()
-            || self.command_came(namespace, false) == CommandAdmission::Admitted;
-        if !fits {
-            self.close_for_rate();
-        }
-        fits
-    }
-
-    /// It sends too much, or too fast.
-    pub(super) fn close_for_rate(&self) {
-        if !self.is_closed()
-            && let Some(engine) = self.engine.upgrade()
-        {
-            let metrics = engine.sessions.metrics();
-            events::refused(metrics, RejectReason::MessageRate, "too many messages");
-        }
-        self.close(CloseReason::MessageRate);
-    }
-
-    /// Counts a CONNECT to a namespace that does not exist. True: that is one too many.
-    pub(super) fn another_wrong_namespace(&self) -> bool {
-        const MOST: usize = 3;
-        self.wrong_namespaces.fetch_add(1, Ordering::Relaxed) >= MOST
-    }
-
-    /// A CONNECT is to be judged. `None`: so many were rejected, or are being judged, that no more is looked at.
-    pub(super) fn begin_connect(self: &Arc<Self>) -> Option<ConnectAttempt> {
-        let attempt = ConnectAttempt(self.clone());
-        let others = self.judged_connects.fetch_add(1, Ordering::Relaxed);
-        let failed = self.failed_connects.load(Ordering::Relaxed);
-        let may_go_on = others.max(failed) < MOST_FAILED_CONNECTS && !self.is_closed();
-        may_go_on.then_some(attempt)
-    }
-
-    /// A CONNECT was rejected. True: that is one too many.
-    pub(super) fn another_failed_connect(&self) -> bool {
-        self.failed_connects.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILED_CONNECTS
-    }
-
     /// What it counts against.
-    pub(super) fn slot(&self) -> &Arc<AdmissionSlot> {
+    pub(in crate::socketio) fn slot(&self) -> &Arc<AdmissionSlot> {
         &self.slot
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::socketio) fn is_closed(&self) -> bool {
         self.closed.get().is_some()
     }
 
     /// The library has ended it, and says why to the sockets' disconnect handlers.
-    pub(super) fn close_for_library(&self) {
+    pub(in crate::socketio) fn close_for_library(&self) {
         self.ended_by_library.store(true, Ordering::Relaxed);
         self.close(CloseReason::TransportError);
     }
 
     /// Why it ended, as far as that is not the library's to say: our reason, or a peer that took nothing any more.
-    pub(super) fn end_reason(&self) -> Option<CloseReason> {
+    pub(in crate::socketio) fn end_reason(&self) -> Option<CloseReason> {
         if self.ended_by_library.load(Ordering::Relaxed) {
             return None;
         }
@@ -429,7 +343,7 @@ impl EngineSession {
     }
 
     /// A socket is connected; the labels that it is counted under.
-    pub(super) fn add_socket(
+    pub(in crate::socketio) fn add_socket(
         &self,
         namespace: &'static str,
         socket: SocketRef,
@@ -446,96 +360,25 @@ impl EngineSession {
         carrier.labels(namespace)
     }
 
-    pub(super) fn has_sockets(&self) -> bool {
+    pub(in crate::socketio) fn has_sockets(&self) -> bool {
         !self.carrier().sockets.is_empty()
     }
 
     /// The socket of this connection.
-    pub(super) fn socket_of(&self, connection_id: &str) -> Option<SocketRef> {
+    pub(in crate::socketio) fn socket_of(&self, connection_id: &str) -> Option<SocketRef> {
         let carrier = self.carrier();
         let mut sockets = carrier.sockets.iter();
         let found = sockets.find(|it| it.session.connection_id() == connection_id);
         found.map(|it| it.socket.clone())
     }
 
-    pub(super) fn remove_socket(&self, namespace: &str) {
+    pub(in crate::socketio) fn remove_socket(&self, namespace: &str) {
         let mut carrier = self.carrier();
         carrier.sockets.retain(|it| it.namespace != namespace);
     }
 
-    /// It wants to go on over this connection, as a WebSocket. False: it has one, or is about to, and the library would let
-    /// the two race.
-    pub(super) fn begin_upgrade(self: &Arc<Self>, guard: &Arc<Guard>) -> bool {
-        {
-            let mut carrier = self.carrier();
-            if carrier.guard.is_some() {
-                return false;
-            }
-            carrier.guard = Some(guard.clone());
-        }
-        self.budget.upgrading();
-        guard.set_observer(self.clone());
-        true
-    }
-
-    /// The library does not want it: polling goes on.
-    pub(super) fn upgrade_refused(&self) {
-        self.budget.upgrade_failed();
-        let refused = self.carrier().guard.take();
-        if let Some(guard) = refused {
-            // What goes over that connection from now on is not of this session.
-            guard.clear_observer();
-        }
-    }
-
-    /// Waits for the end of an upgrade, which the library does not report. As long as the connection is open, the library may
-    /// still take it up, however late: its answer may have waited for the client to read.
-    pub(super) async fn finish_upgrade(self: Arc<Self>) {
-        let mut pause = UPGRADE_LOOK;
-        loop {
-            tokio::time::sleep(pause).await;
-            if self.is_closed() {
-                return;
-            }
-            let library = self
-                .carrier()
-                .sockets
-                .first()
-                .map(|connected| connected.socket.transport_type());
-            let assumed = library.unwrap_or(TransportType::Polling);
-            if self.budget.still_upgrading(assumed) {
-                continue;
-            }
-            let mut carrier = self.carrier();
-            if library == Some(TransportType::Websocket) {
-                if self.close_answers() {
-                    drop(carrier);
-                    self.lose_answer("not fetched before the upgrade");
-                    return;
-                }
-                carrier.transport = WEBSOCKET;
-                self.budget.upgraded();
-                for connected in &carrier.sockets {
-                    connected
-                        .session
-                        .relabel(carrier.labels(connected.namespace));
-                }
-                return;
-            }
-            let open = carrier
-                .guard
-                .as_ref()
-                .is_some_and(|guard| guard.close_reason().is_none());
-            if !open {
-                carrier.guard = None;
-                return;
-            }
-            pause = LATE_UPGRADE_LOOK;
-        }
-    }
-
     /// Once a second: ends a session that has stopped to fetch its events, or is dead.
-    pub(super) fn look_after(&self, settings: &EngineSettings) {
+    pub(in crate::socketio) fn look_after(&self, settings: &EngineSettings) {
         if self.budget.not_fetched_for() > settings.slow_client_timeout {
             self.close(CloseReason::TooSlow);
         } else if self.budget.is_fence_stuck() {
