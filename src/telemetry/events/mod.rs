@@ -3,6 +3,9 @@
 //!
 //! `error`: a person should act. `warn`: degraded, going on. `info`: state changed. No tokens, no payloads.
 
+mod kafka;
+mod service_topics;
+
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
@@ -13,13 +16,22 @@ use fleetcast_core::domain::protocol::CloseReason;
 use tracing::{debug, error, info, warn};
 
 use super::labels::{
-    AskOutcome, Command, CommandOutcome, Component, ConnectionEventOutcome, ConnectionLabels,
-    ControlKind, ControlOutcome, Label, ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome,
-    ResumeOutcome, Undelivered,
+    AskOutcome, Command, CommandOutcome, Component, ConnectionLabels, Label, RejectReason,
+    ReloadOutcome, ResumeOutcome, Undelivered,
 };
-use super::metrics::{Metrics, TopicMetrics};
+use super::metrics::Metrics;
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
+pub use kafka::{
+    caught_up, gap, kafka_down, kafka_refused, kafka_restart, kafka_up, librdkafka, log_replaced,
+    partition_ended, partition_permitted, partition_unwanted, producer_renewed, record_skipped,
+    topic_recreated, topic_refused,
+};
+pub use service_topics::{
+    connection_event_kept, connection_event_lost, control_record, control_topic_deleted,
+    not_compacted, policy_unknown, receipt_kept, receipt_lost, records_on_their_way, rooms_granted,
+    tokens_revoked, topic_made,
+};
 
 /// The process has its settings and begins to build.
 pub fn starting(profile: &str, brokers: &str) {
@@ -37,124 +49,6 @@ pub fn listening(public: SocketAddr, internal: SocketAddr) {
 /// `/ready` changed its answer.
 pub fn readiness(status: &'static str, why: &str) {
     info!(status, why, "readiness changed");
-}
-
-/// The brokers answer again, or for the first time.
-pub fn kafka_up(metrics: &Metrics) {
-    metrics.kafka_up.set(1.0);
-    info!("kafka is reachable");
-}
-
-/// The brokers do not answer. Connections stay, nothing new comes.
-pub fn kafka_down(metrics: &Metrics, why: &str) {
-    metrics.kafka_up.set(0.0);
-    metrics.errors.increment(Component::Kafka);
-    warn!(why, "kafka is not reachable: going on without new records");
-}
-
-/// The brokers reject us, or we them, and a person has to act. Logged when the reason changes.
-pub fn kafka_refused(metrics: &Metrics, why: &str) {
-    metrics.errors.increment(Component::Kafka);
-    error!(
-        why,
-        "Kafka rejected our credentials or certificate; retrying will not help"
-    );
-}
-
-/// A partition is not read any more: its topic was deleted or recreated, or its log was truncated.
-pub fn partition_ended(topic: &str, partition: i32) {
-    info!(
-        topic,
-        partition, "a partition is not read any more: its log was deleted, recreated or truncated"
-    );
-}
-
-/// Another topic stands behind a name: all its clients receive a resync, and it is read from its beginning.
-pub fn topic_recreated(metrics: &Metrics, topic: &str, partitions: usize) {
-    metrics.errors.increment(Component::Kafka);
-    warn!(topic, partitions, "a topic was deleted and recreated");
-}
-
-/// No route wants the partition's topic any more.
-pub fn partition_unwanted(topic: &str, partition: i32) {
-    info!(
-        topic,
-        partition, "a partition is not read any more: no route wants its topic"
-    );
-}
-
-/// The brokers refuse to let us read a topic that the server can do without.
-pub fn topic_refused(metrics: &Metrics, topic: &str) {
-    metrics.errors.increment(Component::Kafka);
-    warn!(
-        topic,
-        "the brokers do not let this server read its topic: going on without it"
-    );
-}
-
-pub fn partition_permitted(topic: &str, partition: i32) {
-    info!(
-        topic,
-        partition, "a partition may be read now: going on where its reading ended"
-    );
-}
-
-/// The end of a log lies below what was read of it, or did before it grew again: all its clients receive a resync.
-pub fn log_replaced(metrics: &Metrics, topic: &str, partition: i32, position: i64, end: i64) {
-    metrics.errors.increment(Component::Kafka);
-    warn!(
-        topic,
-        partition, position, end, "the log is not the one that was read: recreated or truncated"
-    );
-}
-
-/// The consumer is recreated, at the positions that it had reached.
-pub fn kafka_restart(why: &str) {
-    info!(why, "recreating the Kafka client");
-}
-
-/// A client that writes has failed for good; the one in its place has taken over.
-pub fn producer_renewed(why: &str) {
-    warn!(
-        why,
-        "a Kafka producer has failed for good, and was made again"
-    );
-}
-
-/// Everything that Kafka had at the start has been read.
-pub fn caught_up(partitions: usize, took: Duration) {
-    info!(
-        partitions,
-        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "caught up with kafka"
-    );
-}
-
-/// Records between two offsets were deleted; organisations that had some in it receive a resync.
-pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64) {
-    metrics.errors.increment(Component::Kafka);
-    warn!(
-        topic,
-        partition, next, lost, "records were deleted before they were read: a gap"
-    );
-}
-
-/// A record reaches no client. Throttled by outcome.
-pub fn record_skipped(
-    metrics: &Metrics,
-    counters: &TopicMetrics,
-    outcome: RecordOutcome,
-    topic: &str,
-    partition: i32,
-    offset: i64,
-) {
-    counters.increment(outcome);
-    if let Some(suppressed) = metrics.may_log("record", outcome.as_str()) {
-        warn!(
-            reason = outcome.as_str(),
-            topic, partition, offset, suppressed, "record skipped: it reaches no client"
-        );
-    }
 }
 
 /// A connection or a handshake was refused; `why` is for the log only and holds nothing of what was sent. Throttled by reason.
@@ -233,118 +127,6 @@ pub fn asked(metrics: &Metrics, event: &str, outcome: AskOutcome, after: Option<
         metrics.acknowledgement_seconds.record(after.as_secs_f64());
     }
     debug!(event, outcome = outcome.as_str(), "acknowledgement");
-}
-
-/// A receipt is with the brokers.
-pub fn receipt_kept(metrics: &Metrics) {
-    metrics.receipts.increment(ReceiptOutcome::Kept);
-}
-
-/// A receipt was not written. Throttled.
-pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
-    metrics.receipts.increment(ReceiptOutcome::Lost);
-    if let Some(suppressed) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
-        warn!(why = %why, suppressed, "a receipt was not written");
-    }
-}
-
-/// A report of a connect or disconnect is with the brokers.
-pub fn connection_event_kept(metrics: &Metrics) {
-    metrics
-        .connection_events
-        .increment(ConnectionEventOutcome::Kept);
-}
-
-/// It was not written. Throttled.
-pub fn connection_event_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
-    let lost = ConnectionEventOutcome::Lost;
-    metrics.connection_events.increment(lost);
-    if let Some(suppressed) = metrics.may_log("connection_event", lost.as_str()) {
-        warn!(why = %why, suppressed, "a connection event was not written");
-    }
-}
-
-/// The brokers had not confirmed the last records of one of our topics when the process stopped.
-pub fn records_on_their_way(topic: &str) {
-    warn!(topic, "records were still on their way at the end");
-}
-
-/// A record of revocations or grants was read. Those that are not applied are throttled by what is wrong with them.
-pub fn control_record(
-    metrics: &Metrics,
-    kind: ControlKind,
-    outcome: ControlOutcome,
-    at: (&str, i32, i64),
-) {
-    metrics.control_records.increment(kind, outcome);
-    let (topic, partition, offset) = at;
-    if matches!(outcome, ControlOutcome::Applied | ControlOutcome::Deleted) {
-        debug!(
-            kind = kind.as_str(),
-            outcome = outcome.as_str(),
-            topic,
-            partition,
-            offset,
-            "control record"
-        );
-    } else if let Some(suppressed) = metrics.may_log("control_record", outcome.as_str()) {
-        error!(
-            reason = outcome.as_str(),
-            topic,
-            partition,
-            offset,
-            suppressed,
-            "a revocation or grant cannot be read: not applied"
-        );
-    }
-}
-
-/// The compacted topic of revocations or grants was deleted, recreated or truncated.
-pub fn control_topic_deleted(metrics: &Metrics, kind: ControlKind, topic: &str) {
-    metrics.errors.increment(Component::Kafka);
-    let kind = kind.as_str();
-    error!(
-        kind,
-        topic, "a compacted topic was deleted, recreated or truncated"
-    );
-}
-
-/// Tokens were revoked by a request.
-pub fn tokens_revoked(connections: usize, written: bool) {
-    info!(
-        connections,
-        written, "tokens revoked: their connections are closed"
-    );
-}
-
-/// Grants were changed by a request: how many rooms.
-pub fn rooms_granted(granted: usize, withdrawn: usize, written: bool) {
-    info!(
-        granted,
-        withdrawn, written, "rooms granted or withdrawn by the API"
-    );
-}
-
-/// A service topic was made.
-pub fn topic_made(topic: &str, notes: &str) {
-    info!(topic, notes, "service topic created");
-}
-
-/// A topic that was compacted at the start is not any more: made again by others, or changed.
-pub fn not_compacted(metrics: &Metrics, topic: &str, policy: &str) {
-    metrics.errors.increment(Component::Kafka);
-    error!(
-        topic,
-        policy, "the topic is not compacted any more, and forgets what it must keep"
-    );
-}
-
-/// The brokers do not say whether a topic is compacted. Told once.
-pub fn policy_unknown(topic: &str, why: &str) {
-    warn!(
-        topic,
-        why, "cannot check that the topic is compacted: going on"
-    );
 }
 
 /// A client asked to go on from a cursor.
@@ -506,13 +288,6 @@ pub fn accept_failed(throttle: &Throttle<LogKey>, error: &io::Error) {
     let key = (Component::Net.as_str(), "accept");
     if let Some(suppressed) = throttle.allow(&key, clock::monotonic_ms()) {
         warn!(%error, suppressed, "cannot accept connections, trying again");
-    }
-}
-
-/// A line that librdkafka wrote, of level warning or worse, with no secret in it. Throttled by facility.
-pub fn librdkafka(throttle: &Throttle<String>, facility: &str, text: impl FnOnce() -> String) {
-    if let Some(suppressed) = throttle.allow(facility, clock::monotonic_ms()) {
-        warn!(target: "librdkafka", facility, suppressed, "{}", text());
     }
 }
 

@@ -1,0 +1,122 @@
+//! Topics of our own: receipts, connection events, revocations and grants.
+
+use std::fmt::Display;
+
+use tracing::{debug, error, info, warn};
+
+use crate::telemetry::labels::{
+    Component, ConnectionEventOutcome, ControlKind, ControlOutcome, Label, ReceiptOutcome,
+};
+use crate::telemetry::metrics::Metrics;
+
+/// A receipt is with the brokers.
+pub fn receipt_kept(metrics: &Metrics) {
+    metrics.receipts.increment(ReceiptOutcome::Kept);
+}
+
+/// A receipt was not written. Throttled.
+pub fn receipt_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    metrics.receipts.increment(ReceiptOutcome::Lost);
+    if let Some(suppressed) = metrics.may_log("receipt", ReceiptOutcome::Lost.as_str()) {
+        warn!(why = %why, suppressed, "a receipt was not written");
+    }
+}
+
+/// A report of a connect or disconnect is with the brokers.
+pub fn connection_event_kept(metrics: &Metrics) {
+    metrics
+        .connection_events
+        .increment(ConnectionEventOutcome::Kept);
+}
+
+/// It was not written. Throttled.
+pub fn connection_event_lost(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    let lost = ConnectionEventOutcome::Lost;
+    metrics.connection_events.increment(lost);
+    if let Some(suppressed) = metrics.may_log("connection_event", lost.as_str()) {
+        warn!(why = %why, suppressed, "a connection event was not written");
+    }
+}
+
+/// The brokers had not confirmed the last records of one of our topics when the process stopped.
+pub fn records_on_their_way(topic: &str) {
+    warn!(topic, "records were still on their way at the end");
+}
+
+/// A record of revocations or grants was read. Those that are not applied are throttled by what is wrong with them.
+pub fn control_record(
+    metrics: &Metrics,
+    kind: ControlKind,
+    outcome: ControlOutcome,
+    at: (&str, i32, i64),
+) {
+    metrics.control_records.increment(kind, outcome);
+    let (topic, partition, offset) = at;
+    if matches!(outcome, ControlOutcome::Applied | ControlOutcome::Deleted) {
+        debug!(
+            kind = kind.as_str(),
+            outcome = outcome.as_str(),
+            topic,
+            partition,
+            offset,
+            "control record"
+        );
+    } else if let Some(suppressed) = metrics.may_log("control_record", outcome.as_str()) {
+        error!(
+            reason = outcome.as_str(),
+            topic,
+            partition,
+            offset,
+            suppressed,
+            "a revocation or grant cannot be read: not applied"
+        );
+    }
+}
+
+/// The compacted topic of revocations or grants was deleted, recreated or truncated.
+pub fn control_topic_deleted(metrics: &Metrics, kind: ControlKind, topic: &str) {
+    metrics.errors.increment(Component::Kafka);
+    let kind = kind.as_str();
+    error!(
+        kind,
+        topic, "a compacted topic was deleted, recreated or truncated"
+    );
+}
+
+/// Tokens were revoked by a request.
+pub fn tokens_revoked(connections: usize, written: bool) {
+    info!(
+        connections,
+        written, "tokens revoked: their connections are closed"
+    );
+}
+
+/// Grants were changed by a request: how many rooms.
+pub fn rooms_granted(granted: usize, withdrawn: usize, written: bool) {
+    info!(
+        granted,
+        withdrawn, written, "rooms granted or withdrawn by the API"
+    );
+}
+
+/// A service topic was made.
+pub fn topic_made(topic: &str, notes: &str) {
+    info!(topic, notes, "service topic created");
+}
+
+/// A topic that was compacted at the start is not any more: made again by others, or changed.
+pub fn not_compacted(metrics: &Metrics, topic: &str, policy: &str) {
+    metrics.errors.increment(Component::Kafka);
+    error!(
+        topic,
+        policy, "the topic is not compacted any more, and forgets what it must keep"
+    );
+}
+
+/// The brokers do not say whether a topic is compacted. Told once.
+pub fn policy_unknown(topic: &str, why: &str) {
+    warn!(
+        topic,
+        why, "cannot check that the topic is compacted: going on"
+    );
+}
