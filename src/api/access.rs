@@ -23,6 +23,9 @@ const ANSWER: Duration = Duration::from_mins(1);
 /// When a client may try again what could not be done now, in seconds.
 pub(super) const RETRY_AFTER: u32 = 2;
 
+/// The same for a client that has reached a limit.
+pub(super) const LIMIT_RETRY_AFTER: u32 = 10;
+
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The rule of one internal listener.
@@ -159,18 +162,23 @@ impl Access {
 pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next) -> Response {
     let answered = tokio::time::timeout(ANSWER, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| {
-        let detail = "it took too long; whether it has been done is not known";
+        let detail = "no answer within 60 s; the request may have taken effect";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
             .retry_after(RETRY_AFTER)
             .into_response()
     });
     match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
+        StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::INSUFFICIENT_STORAGE => {
             let why = "a request to the API could not be done now";
             events::refused(metrics, RejectReason::ApiUnavailable, why);
         }
-        // What does not exist (any more) is an answer, not a refusal; a bad token was counted where it was looked at.
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNAUTHORIZED => {}
+        // What does not exist (any more) is an answer, not a refusal; tokens were counted where they were looked at.
+        StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::UNAUTHORIZED
+        | StatusCode::TOO_MANY_REQUESTS => {}
         StatusCode::FORBIDDEN => {
             let why = "a token may not do what it was used for";
             events::refused(metrics, RejectReason::ApiToken, why);

@@ -1,10 +1,12 @@
 //! Publishes what the API was given: into the log, or to the connections that are here.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::http::{Extensions, HeaderMap};
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::protocol::Refusal;
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::publish_rights::MayNotPublish;
 use fleetcast_core::domain::published::Message;
@@ -21,6 +23,7 @@ use crate::api::publish::{
 use crate::kafka::{
     ClientError, ConsumerSettings, OutgoingRecord, Producer, WriteError, WrittenAt,
 };
+use crate::net::Guard;
 use crate::session::Sessions;
 use crate::settings::Settings;
 
@@ -115,11 +118,25 @@ impl Publisher for LogPublisher {
         )))
     }
 
-    fn authenticate<'a>(&'a self, token: Option<&'a SecretString>) -> Authenticated<'a> {
-        Box::pin(async move {
-            let claims = self.sessions.claims(token).await;
-            claims.map_err(|reason| reason.refusal().map(Refusal::as_str))
-        })
+    fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<AddressBlock> {
+        let limits = self.sessions.shared_limits();
+        let Some(guard) = extensions.get::<Arc<Guard>>() else {
+            // Nobody is exempt of whom nothing is known.
+            return Some(AddressBlock::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)));
+        };
+        let named = guard.named_peer().map(|named| named.ip());
+        limits.block(limits.client(guard.tcp_peer().ip(), named, headers))
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        token: Option<&'a SecretString>,
+        client: Option<AddressBlock>,
+    ) -> Authenticated<'a> {
+        Box::pin(
+            self.sessions
+                .shown_claims(token, client, "at POST /api/publish"),
+        )
     }
 
     fn check_rights(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::protocol::{CloseReason, GrantReason, ResyncReason};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::resume::{Inspection, Resumption};
@@ -20,6 +21,8 @@ use crate::auth::TokenError;
 use crate::clock;
 use crate::telemetry::events;
 use crate::telemetry::labels::{ConnectionLabels, RejectReason, ResumeOutcome};
+
+const AT_CONNECT: &str = "at CONNECT";
 
 /// What a client sends in order to connect. Where each part was found is the transport's business; nothing has been checked.
 pub struct ConnectRequest {
@@ -58,20 +61,13 @@ impl Sessions {
         self: &Arc<Self>,
         request: &ConnectRequest,
     ) -> Result<AdmittedSession, RejectReason> {
-        self.check_readiness("at CONNECT")?;
+        self.check_readiness(AT_CONNECT)?;
         let limits = &self.shared_limits;
-        let refuse = |reason| self.reject(reason, "at CONNECT");
+        let refuse = |reason| self.reject(reason, AT_CONNECT);
         let slot = request.slot.as_deref();
         let client = slot.and_then(AdmissionSlot::client);
-        limits.may_try(client).map_err(refuse)?;
-        let mut claims = self
-            .claims(request.token.as_ref())
-            .await
-            .inspect_err(|reason| {
-                if reason.refusal().is_some() {
-                    limits.token_rejected(client);
-                }
-            })?;
+        let shown = self.shown_claims(request.token.as_ref(), client, AT_CONNECT);
+        let mut claims = shown.await?;
         if request.cursor.is_some() {
             let replay = limits.replay(&claims.organisation, &claims.user);
             replay.map_err(refuse)?;
@@ -80,7 +76,7 @@ impl Sessions {
             && self.learn_partitions(&claims.organisation, cursor).await
         {
             // While it waited, a reload may have changed which claims are read: the policy in force needs those.
-            claims = self.claims(request.token.as_ref()).await?;
+            claims = self.claims(request.token.as_ref(), AT_CONNECT).await?;
         }
         let identity = match slot {
             Some(slot) => slot.take_identity(limits, &claims).map_err(refuse)?,
@@ -95,7 +91,7 @@ impl Sessions {
                 return Err(self.reject(RejectReason::GrantsPending, why));
             }
             // While it waited, a reload may have changed which claims are read, or the token may have been revoked.
-            let claims = self.claims(request.token.as_ref()).await?;
+            let claims = self.claims(request.token.as_ref(), AT_CONNECT).await?;
             if (&claims.organisation, &claims.user) != (&session.organisation, &session.user) {
                 let why = "a reload has changed whom the token names";
                 return Err(self.reject(RejectReason::GrantsPending, why));
@@ -110,8 +106,30 @@ impl Sessions {
         })
     }
 
+    /// What a token says that this address has shown: looked at only if its limit of rejected tokens allows that, and counted
+    /// against it if it is rejected. `context` completes the log line.
+    pub async fn shown_claims(
+        &self,
+        token: Option<&SecretString>,
+        client: Option<AddressBlock>,
+        context: &'static str,
+    ) -> Result<Claims, RejectReason> {
+        let limits = &self.shared_limits;
+        (limits.may_try(client)).map_err(|reason| self.reject(reason, context))?;
+        let claims = self.claims(token, context).await;
+        claims.inspect_err(|reason| {
+            if reason.refusal().is_some() {
+                limits.token_rejected(client);
+            }
+        })
+    }
+
     /// What a token says, if it is good and not revoked. A rejection is counted and logged here.
-    pub async fn claims(&self, token: Option<&SecretString>) -> Result<Claims, RejectReason> {
+    async fn claims(
+        &self,
+        token: Option<&SecretString>,
+        context: &'static str,
+    ) -> Result<Claims, RejectReason> {
         let token = token.map(ExposeSecret::expose_secret);
         let verified = self.verifier.verify_given(token, clock::wall_ms() / 1000);
         let claims = verified.await.map_err(|denied| match denied {
@@ -125,7 +143,7 @@ impl Sessions {
             }
         })?;
         if self.is_revoked(&claims) {
-            return Err(self.reject(RejectReason::TokenRevoked, "at CONNECT"));
+            return Err(self.reject(RejectReason::TokenRevoked, context));
         }
         Ok(claims)
     }

@@ -15,11 +15,12 @@ use std::pin::Pin;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::post;
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::publish_rights::{MayNotPublish, SCOPE};
@@ -30,13 +31,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
-use super::access::{answer, bearer, has_other_body, media_type};
+use super::access::{LIMIT_RETRY_AFTER, answer, bearer, has_other_body, media_type};
 use super::connections::organisation_of;
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, Query, bad_request};
 use super::{Endpoints, MAX_BODY};
 use crate::problem::Problem;
 use crate::telemetry::Metrics;
+use crate::telemetry::labels::{Label, RejectReason};
 pub use message::give_way;
 use message::{Checked, MessageRequest, PublishRequest, check, check_all};
 pub use send::Publishing;
@@ -56,8 +58,15 @@ pub trait Publisher: Send + Sync {
     /// Why nothing can be written at the moment.
     fn unavailable(&self) -> Option<Unavailable>;
 
-    /// What the token of a request says. An error is the code of the refusal, or none: its key is not known yet.
-    fn authenticate<'a>(&'a self, token: Option<&'a SecretString>) -> Authenticated<'a>;
+    /// What a request with this head counts against; `None`: it is exempt.
+    fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<AddressBlock>;
+
+    /// What the token says that a client has shown. A rejection is counted there.
+    fn authenticate<'a>(
+        &'a self,
+        token: Option<&'a SecretString>,
+        client: Option<AddressBlock>,
+    ) -> Authenticated<'a>;
 
     /// Whether a token may publish this to these rooms.
     fn check_rights(
@@ -86,9 +95,8 @@ pub enum NotWritten {
     Unknown(String),
 }
 
-/// Claims, or the code of the refusal; without one the client may try again.
 pub type Authenticated<'a> =
-    Pin<Box<dyn Future<Output = Result<Claims, Option<&'static str>>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Claims, RejectReason>> + Send + 'a>>;
 
 #[derive(Debug, Clone)]
 pub struct PublishRules {
@@ -142,7 +150,8 @@ async fn publish_with_token(
 ) -> Result<Response, Problem> {
     let publisher = publishing.publisher.clone();
     let token = bearer(request.headers()).map(SecretString::from);
-    let claims = publisher.authenticate(token.as_ref()).await;
+    let client = publisher.client(request.headers(), request.extensions());
+    let claims = publisher.authenticate(token.as_ref(), client).await;
     let claims = claims.map_err(refused)?;
     if has_other_body(request.headers()) {
         return Err(media_type());
@@ -183,14 +192,17 @@ fn forbidden(why: MayNotPublish) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "forbidden", why.to_string())
 }
 
-fn refused(code: Option<&'static str>) -> Problem {
-    match code {
-        Some(code) => {
-            let detail = "publishing needs a good token: Authorization: Bearer";
-            Problem::new(StatusCode::UNAUTHORIZED, code, detail)
-        }
-        None => unavailable("keys_pending", "the key of the token is not known yet"),
+fn refused(reason: RejectReason) -> Problem {
+    if let Some(refusal) = reason.refusal() {
+        let detail = "publishing needs a good token: Authorization: Bearer";
+        return Problem::new(StatusCode::UNAUTHORIZED, refusal.as_str(), detail);
     }
+    if reason == RejectReason::AuthRate {
+        let detail = "too many tokens of this address were rejected";
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, reason.as_str(), detail)
+            .retry_after(LIMIT_RETRY_AFTER);
+    }
+    unavailable(reason.as_str(), "the key of the token is not known yet")
 }
 
 /// Publish events

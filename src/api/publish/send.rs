@@ -84,7 +84,7 @@ impl Publishing {
             return Err(unavailable("publish_unavailable", why));
         }
         if durable().any(|message| message.idempotency.is_some()) && publisher.has_too_many_keys() {
-            let detail = "too many idempotency keys were used within the last 300 s";
+            let detail = "too many idempotency keys were used within the last 330 s";
             return Err(unavailable("too_many_keys", detail));
         }
         let mut places = Vec::with_capacity(checked.len());
@@ -102,7 +102,13 @@ impl Publishing {
                 }
             }
         }
-        let mut written = publisher.write(messages).await.into_iter();
+        // A producer is made when there is something to write.
+        let written = if messages.is_empty() {
+            Vec::new()
+        } else {
+            publisher.write(messages).await
+        };
+        let mut written = written.into_iter();
         let mut why = None;
         let mut accepted = 0;
         let mut ids = Vec::with_capacity(places.len());

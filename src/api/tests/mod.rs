@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::http::Request;
+use axum::http::{Extensions, HeaderMap, Request};
 use fleetcast_core::domain::claims::Claims;
+use fleetcast_core::domain::client_address::AddressBlock;
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::publish_rights::MayNotPublish;
@@ -25,6 +26,7 @@ use super::publish::{
 };
 use super::*;
 use crate::telemetry::Metrics;
+use crate::telemetry::labels::RejectReason;
 
 /// Nothing is connected.
 struct NoConnections;
@@ -69,8 +71,16 @@ impl Publisher for NoLog {
         Some(Unavailable("there is no log".to_owned()))
     }
 
-    fn authenticate<'a>(&'a self, _: Option<&'a SecretString>) -> Authenticated<'a> {
-        Box::pin(std::future::ready(Err(None)))
+    fn client(&self, _: &HeaderMap, _: &Extensions) -> Option<AddressBlock> {
+        None
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        _: Option<&'a SecretString>,
+        _: Option<AddressBlock>,
+    ) -> Authenticated<'a> {
+        Box::pin(std::future::ready(Err(RejectReason::KeysPending)))
     }
 
     fn check_rights(&self, _: &Claims, _: &str, _: &[Room]) -> Result<(), MayNotPublish> {

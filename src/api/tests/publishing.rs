@@ -63,8 +63,16 @@ impl Publisher for ScriptedLog {
         self.unavailable.clone()
     }
 
-    fn authenticate<'a>(&'a self, _: Option<&'a SecretString>) -> Authenticated<'a> {
-        Box::pin(std::future::ready(Err(None)))
+    fn client(&self, _: &HeaderMap, _: &Extensions) -> Option<AddressBlock> {
+        None
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        _: Option<&'a SecretString>,
+        _: Option<AddressBlock>,
+    ) -> Authenticated<'a> {
+        Box::pin(std::future::ready(Err(RejectReason::KeysPending)))
     }
 
     fn check_rights(&self, _: &Claims, _: &str, _: &[Room]) -> Result<(), MayNotPublish> {

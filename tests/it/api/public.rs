@@ -1,10 +1,11 @@
 //! H5: what a token may publish on the public listener.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::publish::{accepted, kafka, start, until_marker};
 use super::{ask, assert_problem};
-use crate::harness::{Answer, Client, TestApp, auth, request, token};
+use crate::harness::{Answer, Client, TestApp, auth, eventually, request, token};
 
 async fn publish_as(app: &TestApp, token: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
     let bearer = format!("Bearer {token}");
@@ -157,4 +158,35 @@ async fn h5_without_a_section_no_token_publishes_and_without_public_api_nothing_
         ask(&app, "GET", "/api/openapi.json", None).await.status,
         200
     );
+}
+
+#[tokio::test]
+async fn a49_rejected_tokens_of_publishers_count_against_their_address() {
+    let kafka = kafka().await;
+    let more = [("PUBLIC_API", "true"), ("LIMIT_LOOPBACK", "true")];
+    let app = start(&kafka, &more).await;
+    let body = json!({ "event": "note", "rooms": ["channel:7"], "data": {} });
+    let good = unit("publish");
+    let (head, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{head}.c2lnbmF0dXJl");
+    assert_problem(
+        &publish_as(&app, &forged, &[], &body).await,
+        401,
+        "token_invalid",
+    );
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) && statuses.len() < 3_000 {
+        let attempts = (0..20).map(|_| publish_as(&app, &forged, &[], &body));
+        statuses.extend(join_all(attempts).await.iter().map(|answer| answer.status));
+    }
+    assert_eq!(statuses.last(), Some(&429), "{}", statuses.len());
+    // Not even a good one is looked at, until a part of the limit is free again.
+    let answer = publish_as(&app, &good, &[], &body).await;
+    assert_problem(&answer, 429, "auth_rate");
+    assert!(answer.header("retry-after").is_some());
+    eventually("the limit is free again", async || {
+        let answer = publish_as(&app, &good, &[], &body).await;
+        (answer.status == 403).then_some(())
+    })
+    .await;
 }
