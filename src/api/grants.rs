@@ -84,10 +84,10 @@ struct GrantAnswer {
     responses(
         (status = 200, description = "It is written, and in force", body = GrantAnswer),
         (status = 202, description = "It is written, and not in force here yet", body = GrantAnswer),
-        (status = 400, description = "`bad_request`", body = ProblemDocument),
-        (status = 409, description = "`no_grants_topic`: GRANTS_TOPIC is not set", body = ProblemDocument),
-        (status = 503, description = "`not_written`: the brokers have not confirmed all of it. Ask again", body = ProblemDocument),
-        (status = 507, description = "`full`: so many rooms are granted that no more are taken", body = ProblemDocument)
+        (status = 400, description = "`bad_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`no_grants_topic`: GRANTS_TOPIC is not set", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`not_written`: the brokers have not confirmed all of it. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 507, description = "`full`: so many rooms are granted that no more are taken", body = ProblemDocument, content_type = "application/problem+json")
     )
 )]
 async fn change(

@@ -111,9 +111,9 @@ struct RevokedTarget {
     request_body = RevocationBody,
     responses(
         (status = 200, description = "They are revoked, as far as `scope` says", body = RevocationAnswer),
-        (status = 400, description = "`bad_request`", body = ProblemDocument),
-        (status = 503, description = "`not_written`: it holds on this instance, and the brokers have not confirmed it. `starting`: the topic is not read yet, and nothing was revoked. Ask again", body = ProblemDocument),
-        (status = 507, description = "`full`: so many are revoked that no more are taken", body = ProblemDocument)
+        (status = 400, description = "`bad_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`not_written`: it holds on this instance, and the brokers have not confirmed it. `starting`: the topic is not read yet, and nothing was revoked. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 507, description = "`full`: so many are revoked that no more are taken", body = ProblemDocument, content_type = "application/problem+json")
     )
 )]
 async fn revoke(

@@ -44,7 +44,7 @@ pub enum WriteError {
     #[error("the brokers do not let this server write to the topic")]
     NotAllowed,
     /// The client could not go on; there is a new one by now.
-    #[error("the client has failed, and was made again: {0}")]
+    #[error("fatal client error, the producer was recreated: {0}")]
     Fatal(String),
     #[error("not delivered: {0}")]
     NotDelivered(String),

@@ -254,7 +254,7 @@ impl Limits {
         self.rates.map(|rates| rates.packets(max_rooms))
     }
 
-    /// Drops what is not needed any more. Every few seconds.
+    /// Drops what is not needed any more. Once a second.
     pub fn clean(&self) {
         let of_addresses = [
             &self.handshakes,

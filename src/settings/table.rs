@@ -236,7 +236,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("REDIS_EMITTERS", Kind::LIST, Unset, "Whose messages are accepted from Redis.").rejected(),
     ]),
     ("Service topics", &[
-        variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes those of the topics below that are set and missing, at the start. Existing ones are not changed. On in the demo."),
+        variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes those of the topics below that are set and missing, at the start, and `PUBLISH_TOPIC` by its default name. Existing ones are not changed. On in the demo."),
         variable("PUBLISH_TOPIC", Kind::TEXT, Value("fleetcast.publish"), "Events published [over HTTP](api.md#publishing). Read by every instance; while it does not exist, nothing can be published."),
         variable("DEAD_LETTER_TOPIC", Kind::TEXT, Unset, "Dead letters. Unset: they are counted only.").rejected(),
         variable("RECEIPTS_TOPIC", Kind::TEXT, Unset, "Acknowledgements and receipts. Unset: they are counted only."),

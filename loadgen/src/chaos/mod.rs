@@ -197,7 +197,8 @@ fn run_jobs(args: &Args, jobs: &[Job], seed: u64, directory: &Path) -> Result<Ve
     } else {
         Some(match &args.brokers {
             Some(addresses) => Cluster::given(&args.kafka_script, addresses),
-            None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
+            // Beside the scenarios, one of which is called kafka.
+            None => Cluster::start(&args.kafka_script, &directory.join("brokers"), 1)?,
         })
     };
     let next = AtomicUsize::new(0);

@@ -87,7 +87,7 @@ pub fn kafka_restart(why: &str) {
 pub fn producer_renewed(why: &str) {
     warn!(
         why,
-        "a Kafka producer has failed for good, and was made again"
+        "recreated a Kafka producer after a fatal error"
     );
 }
 

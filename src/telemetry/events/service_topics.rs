@@ -109,7 +109,7 @@ pub fn not_compacted(metrics: &Metrics, topic: &str, policy: &str) {
     metrics.errors.increment(Component::Kafka);
     error!(
         topic,
-        policy, "the topic is not compacted any more, and forgets what it must keep"
+        policy, "a compacted topic has another cleanup.policy now: records may be deleted"
     );
 }
 
