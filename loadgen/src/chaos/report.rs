@@ -310,7 +310,7 @@ fn spread_text(spread: &Spread) -> String {
     )
 }
 
-/// All scenarios in one line each.
+/// Each scenario in one line, and below it what it promised beside exactly-once and did not keep.
 pub(crate) fn print_sum(reports: &[Report]) {
     let mut checked = 0;
     for report in reports {
@@ -326,6 +326,10 @@ pub(crate) fn print_sum(reports: &[Report]) {
                 "NOT CLEAN"
             }
         ));
+        report
+            .complaints
+            .iter()
+            .for_each(|why| show(&format!("  ! {why}")));
     }
     show(&format!(
         "{checked} deliveries checked in {} scenarios",

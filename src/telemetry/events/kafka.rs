@@ -85,10 +85,7 @@ pub fn kafka_restart(why: &str) {
 
 /// A client that writes has failed for good; the one in its place has taken over.
 pub fn producer_renewed(why: &str) {
-    warn!(
-        why,
-        "recreated a Kafka producer after a fatal error"
-    );
+    warn!(why, "recreated a Kafka producer after a fatal error");
 }
 
 /// Everything that Kafka had at the start has been read.
