@@ -82,20 +82,8 @@ impl Guard {
 
     /// Waits until the peer has acknowledged the watched response, or the connection has ended. False: neither within `limit`.
     pub async fn delivery_settled(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
         // An end of the connection is judged, and then it is watched no more.
-        while self.watches_delivery() {
-            let arrived = self.has_arrived();
-            // A reset may have come that the task of the connection has not seen.
-            sleep(FIRST_LOOK).await;
-            if arrived {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-        }
-        true
+        settled(limit, || self.watches_delivery(), || self.has_arrived()).await
     }
 
     /// A request has come: its peer has read the response before it. `may_reset`: a reset will not mean that the peer has not read the
@@ -166,6 +154,25 @@ impl Guard {
         let since = Duration::from_millis(clock::monotonic_ms().saturating_sub(taken_ms));
         (reset && since < RESET_MEANS_UNREAD).then_some("its connection was reset right after it")
     }
+}
+
+/// Looks until `watched` says no or `arrived` says yes. The last look is after the limit: a process that did not run meanwhile has
+/// not seen what the kernel has.
+async fn settled(limit: Duration, watched: impl Fn() -> bool, arrived: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while watched() {
+        let is_last = Instant::now() >= deadline;
+        let arrived = arrived();
+        // A reset may have come that the task of the connection has not seen.
+        sleep(FIRST_LOOK).await;
+        if arrived {
+            return true;
+        }
+        if is_last {
+            return false;
+        }
+    }
+    true
 }
 
 /// Waits for the last acknowledgements of a connection that we have closed.
@@ -241,5 +248,36 @@ impl Linger {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// A machine that is short of processors may not run it for longer than the limit.
+    #[tokio::test]
+    async fn a_response_acknowledged_while_the_process_did_not_run_has_arrived() {
+        let acknowledged = AtomicBool::new(false);
+        let stands_still = async {
+            std::thread::sleep(LIMIT * 3);
+            acknowledged.store(true, Ordering::Relaxed);
+        };
+        let (settled, ()) = tokio::join!(
+            biased;
+            settled(LIMIT, || true, || acknowledged.load(Ordering::Relaxed)),
+            stands_still,
+        );
+        assert!(settled);
+    }
+
+    #[tokio::test]
+    async fn a_response_is_waited_for_until_the_limit_or_the_end_of_its_connection() {
+        let begin = Instant::now();
+        assert!(!settled(LIMIT, || true, || false).await);
+        assert!(begin.elapsed() >= LIMIT);
+        assert!(settled(LIMIT, || false, || false).await, "judged elsewhere");
     }
 }
