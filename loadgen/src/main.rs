@@ -15,6 +15,7 @@ mod http;
 mod latency;
 mod layout;
 mod metrics;
+mod page;
 mod poison;
 mod polling;
 mod probe;
@@ -24,6 +25,7 @@ mod protocol;
 mod record;
 mod report;
 mod run;
+mod scrape;
 mod socket;
 mod temper;
 

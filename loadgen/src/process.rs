@@ -1,8 +1,9 @@
-//! CPU time and memory of a process, from `/proc`.
+//! CPU time and memory of a process, from `/proc`, and how many files this one may open.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// `/proc` counts in ticks; Linux shows a hundredth of a second to user space on every architecture we run on.
 const TICK: Duration = Duration::from_millis(10);
@@ -102,6 +103,22 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 fn kib(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Of this process and, inherited, of each that it starts.
+pub(crate) fn raise_open_files(count: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    ensure!(
+        limit.maximum.is_none_or(|most| most >= count),
+        "open files are limited to {:?}, and {count} are needed: ulimit -Hn",
+        limit.maximum
+    );
+    let current = limit.current.map(|now| now.max(count));
+    let raised = Rlimit {
+        current,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
 }
 
 #[cfg(test)]

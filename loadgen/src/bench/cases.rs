@@ -341,7 +341,7 @@ fn ten_thousand(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
 /// `answered`: acknowledgements by clients, divided by their number; 3 if each has sent all of its own.
 fn alert(stage: &mut Stage, population: Population) -> Result<Figures> {
     let mut all = Vec::new();
-    let begin = super::scrape::Scrape::parse(stage.server.metrics()?);
+    let begin = crate::scrape::Scrape::parse(stage.server.metrics()?);
     for _ in 0..3 {
         stage.swarm.tally.log = Some(Vec::new());
         stage.publish(EventKind::Alert, 0, 1, true)?;
@@ -362,7 +362,7 @@ fn alert(stage: &mut Stage, population: Population) -> Result<Figures> {
         "answered",
         ratio(stage.swarm.tally.answered, population.clients as u64),
     );
-    let end = super::scrape::Scrape::parse(stage.server.metrics()?);
+    let end = crate::scrape::Scrape::parse(stage.server.metrics()?);
     if let Some(pause) = end.longest_pause(&begin) {
         figures.set("pause_ms", pause * 1_000.0);
     }

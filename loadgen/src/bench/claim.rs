@@ -8,10 +8,10 @@ use super::cases::{CaseContext, scattered};
 use super::event::EventKind;
 use super::figures::Figures;
 use super::publisher::Linger;
-use super::scrape::Scrape;
 use super::server::ServerKind;
 use super::stage::{Paced, Population, Stage};
 use crate::latency::ratio;
+use crate::scrape::Scrape;
 
 /// What the source documents ask of p95.
 const CLAIMED_P95_MS: f64 = 10.0;

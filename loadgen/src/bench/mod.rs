@@ -10,10 +10,8 @@ mod event;
 mod figures;
 mod frames;
 mod member;
-mod page;
 mod publisher;
 mod rows;
-mod scrape;
 mod server;
 mod stage;
 mod swarm;
@@ -23,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::chaos::cluster::Cluster;
 use crate::chaos::leftovers;
 use crate::clock::Clock;
+use crate::page;
+use crate::process::raise_open_files;
 
 use cases::{Case, CaseContext};
 use figures::{Figures, Results};
@@ -130,18 +129,7 @@ fn prepare() -> Result<()> {
     cores.set(SERVER_CORE + 1);
     sched_setaffinity(None, &cores)
         .context("this needs two cores: the first for the server, the second for the load")?;
-    let limit = getrlimit(Resource::Nofile);
-    ensure!(
-        limit.maximum.is_none_or(|most| most >= OPEN_FILES),
-        "open files are limited to {:?}, and {OPEN_FILES} are needed: ulimit -Hn",
-        limit.maximum
-    );
-    let current = limit.current.map(|now| now.max(OPEN_FILES));
-    let raised = Rlimit {
-        current,
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
+    raise_open_files(OPEN_FILES)
 }
 
 fn contestants(args: &Args) -> Result<Vec<Contestant>> {
@@ -218,12 +206,31 @@ fn measure_one(case: Case, context: &CaseContext<'_>) -> Result<Figures> {
     Ok(figures)
 }
 
+/// With more than this, taken by other processes or machines, the times at least mean nothing. In percent.
+const QUIET_PERCENT: f64 = 5.0;
+
+/// When, on what, and how often it was measured.
+///
+/// `others`, `stolen`: percent of the servers' core that other processes took, and other machines.
+fn heading(rounds: u32, seconds: u64, others: f64, stolen: f64) -> String {
+    format!(
+        "{} Medians of {rounds} rounds, {seconds} s for each measurement.\n\
+         Other processes took {others:.1} % of the servers' core, and other machines {stolen:.1} %{}.",
+        page::machine(),
+        if others.max(stolen) > QUIET_PERCENT {
+            ": **the machine was not quiet, measure again**"
+        } else {
+            ""
+        }
+    )
+}
+
 /// Shows the table, and writes it into the page if it has all cases and the peers.
 fn report(args: &Args, results: &Results) -> Result<()> {
     let (tables, missed) = results.tables();
     let text = format!(
         "{}\n\n{tables}",
-        page::heading(
+        heading(
             args.rounds,
             args.seconds,
             results.mean(figures::OTHERS),
@@ -238,7 +245,7 @@ fn report(args: &Args, results: &Results) -> Result<()> {
     }
     if let Some(path) = &args.page {
         if args.cases.is_empty() && !args.without_peers {
-            page::write(path, &text)?;
+            page::write(path, "bench", &text)?;
         } else {
             note(&format!(
                 "{} was not written: it has all cases and the peers",
@@ -270,6 +277,14 @@ fn show(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stolen_time_too_makes_a_machine_not_quiet() {
+        let quiet = |others, stolen| !heading(1, 1, others, stolen).contains("not quiet");
+        assert!(quiet(4.0, 4.0));
+        assert!(!quiet(6.0, 0.0));
+        assert!(!quiet(0.0, 6.0));
+    }
 
     #[test]
     fn a_broken_promise_is_told_from_a_run_that_could_not_be_made() {

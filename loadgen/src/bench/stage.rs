@@ -8,13 +8,13 @@ use super::event::{EventKind, ORGANISATION, Stamp, write_event};
 use super::figures::{Figures, OTHERS, STOLEN};
 use super::member::Identity;
 use super::publisher::{Linger, Publication, Publisher};
-use super::scrape::{Scrape, WRITES};
 use super::server::{Contestant, SECRET, SERVER_CORE, Server, ServerKind, Surroundings};
 use super::swarm::Swarm;
 use super::tally::Faults;
 use crate::clock::Clock;
 use crate::latency::ratio;
 use crate::process::{CoreUsage, Usage, core_usage, usage};
+use crate::scrape::{Scrape, WRITES};
 use crate::socket::Minter;
 
 /// Before something is measured: code is compiled, buffers grow.

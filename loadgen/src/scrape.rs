@@ -13,9 +13,14 @@ impl Scrape {
 
     /// Summed over its series; `None`: there is no such metric.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        self.labelled(name, "")
+    }
+
+    /// The same over those series that have this among their labels: `outcome="ok"`.
+    pub(crate) fn labelled(&self, name: &str, label: &str) -> Option<f64> {
         let series = self.0.lines().filter(|line| {
             let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
         });
         let values = series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
         values.reduce(|sum, value| sum + value)
@@ -67,6 +72,7 @@ mod tests {
     fn values_are_summed_over_series_and_absent_ones_are_none() {
         let text = "a_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 7\nb 1\n";
         assert_eq!(scrape(text).value("a_total"), Some(5.0));
+        assert_eq!(scrape(text).labelled("a_total", "x=\"2\""), Some(3.0));
         assert_eq!(scrape(text).value("c_total"), None);
         assert_eq!(
             scrape(text).growth(&scrape("a_total 1\n"), "a_total"),
