@@ -133,6 +133,10 @@ load: build ## The load generator; make load ARGS="--help"
 bench: build loadgen/peers/node/node_modules/.package-lock.json ## What a delivery costs beside Node and a bare writer: 40 minutes, docs/performance.md
 	@exec $(TARGET)/release/loadgen bench --page docs/performance.md $(ARGS)
 
+.PHONY: control
+control: build ## Revocation, token refresh, publishing over HTTP, a limit of memory: 6 minutes, docs/performance.md
+	@exec $(TARGET)/release/loadgen control --page docs/performance.md $(ARGS)
+
 .PHONY: node-modules
 node-modules: client-tests/js/node_modules/.package-lock.json client-tests/browser/node_modules/.package-lock.json
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json

@@ -51,7 +51,8 @@ step "fetch Apache Kafka" scripts/kafka.sh fetch
 step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --secure bash -euc '
   cargo test --workspace --locked --quiet -- --ignored
   make --no-print-directory client-tests
-  "$1" bench --check' - "$target/release/loadgen"
+  "$1" bench --check
+  "$1" control --short --case publish,publish-kill' - "$target/release/loadgen"
 
 # After those, because it wants the machine for itself.
 # shellcheck disable=SC2016 # expanded by the inner shell

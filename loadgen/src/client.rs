@@ -9,7 +9,8 @@ use anyhow::{Result, anyhow};
 use tokio::time::{Instant, sleep};
 
 use crate::protocol::{
-    Event, Packet, connect_packet, field, is_success, number, subscribe_packet, unsubscribe_packet,
+    Event, Packet, connect_packet, field, is_success, number, refresh_packet, subscribe_packet,
+    unsubscribe_packet,
 };
 use crate::socket::{Endpoint, Line, OpenError, Transport};
 
@@ -46,6 +47,8 @@ pub(crate) enum Act {
     },
     Subscribe(String),
     Unsubscribe(String),
+    /// Goes on with this token.
+    Refresh(String),
 }
 
 /// What a client sees.
@@ -57,6 +60,8 @@ pub(crate) enum Sight<'a> {
     },
     Subscribed(&'a [String]),
     Unsubscribed(&'a str),
+    /// The newer token holds.
+    Refreshed,
     /// An event that is none of the contract's own, so of a record.
     Record {
         name: &'a str,
@@ -93,7 +98,7 @@ pub(crate) enum Ended {
 
 pub(crate) struct Client<P> {
     pub(crate) index: usize,
-    token: String,
+    token: RefCell<String>,
     /// As the client names them: `channel:7`.
     wanted: Vec<String>,
     pub(crate) part: P,
@@ -107,13 +112,14 @@ struct Hold {
     cursor: String,
     rooms: Vec<String>,
     /// Commands that wait for their acknowledgements: a handful at most, for habits are slow.
-    asked: Vec<(u64, RoomCommand)>,
+    asked: Vec<(u64, ClientCommand)>,
     next_id: u64,
 }
 
-enum RoomCommand {
+enum ClientCommand {
     Join(Vec<String>),
     Leave(String),
+    Refresh(String),
 }
 
 /// What a frame asks for.
@@ -127,7 +133,7 @@ impl<P: Part> Client<P> {
     pub(crate) fn new(index: usize, token: String, wanted: Vec<String>, part: P) -> Self {
         Self {
             index,
-            token,
+            token: RefCell::new(token),
             wanted,
             part,
             hold: RefCell::default(),
@@ -152,7 +158,7 @@ impl<P: Part> Client<P> {
     async fn session(&self, endpoint: &Endpoint) -> Ended {
         let (connect, with_cursor) = {
             let hold = self.hold.borrow();
-            let packet = connect_packet(&self.token, &hold.cursor, &hold.rooms);
+            let packet = connect_packet(&self.token.borrow(), &hold.cursor, &hold.rooms);
             (packet, !hold.cursor.is_empty())
         };
         let mut line = match endpoint.session(self.part.transport(), connect).await {
@@ -192,11 +198,15 @@ impl<P: Part> Client<P> {
                         Act::Stall(lasts) => sleep(lasts).await,
                         Act::Trickle { lasts, pause } => trickle = Some((Instant::now() + lasts, pause)),
                         Act::Subscribe(room) => {
-                            let packet = self.ask(RoomCommand::Join(vec![room]));
+                            let packet = self.ask(ClientCommand::Join(vec![room]));
                             line.send(packet).await?;
                         }
                         Act::Unsubscribe(room) => {
-                            let packet = self.ask(RoomCommand::Leave(room));
+                            let packet = self.ask(ClientCommand::Leave(room));
+                            line.send(packet).await?;
+                        }
+                        Act::Refresh(token) => {
+                            let packet = self.ask(ClientCommand::Refresh(token));
                             line.send(packet).await?;
                         }
                     }
@@ -228,20 +238,21 @@ impl<P: Part> Client<P> {
             let missing = self.wanted.iter().filter(|room| !hold.rooms.contains(room));
             missing.cloned().collect()
         };
-        (!missing.is_empty()).then(|| self.ask(RoomCommand::Join(missing)))
+        (!missing.is_empty()).then(|| self.ask(ClientCommand::Join(missing)))
     }
 
-    fn ask(&self, asked: RoomCommand) -> String {
+    fn ask(&self, asked: ClientCommand) -> String {
         let mut hold = self.hold.borrow_mut();
         let id = hold.next_id;
         hold.next_id += 1;
         let packet = match &asked {
-            RoomCommand::Join(rooms) => subscribe_packet(id, rooms),
-            RoomCommand::Leave(room) => {
+            ClientCommand::Join(rooms) => subscribe_packet(id, rooms),
+            ClientCommand::Leave(room) => {
                 // As in the documented lines: a room that is being left is not asked for again.
                 hold.rooms.retain(|held| held != room);
                 unsubscribe_packet(id, room)
             }
+            ClientCommand::Refresh(token) => refresh_packet(id, token),
         };
         hold.asked.push((id, asked));
         packet
@@ -279,18 +290,22 @@ impl<P: Part> Client<P> {
             return Step::End(Ended::Lost(anyhow!("a command failed: {args}")));
         }
         match asked {
-            RoomCommand::Join(rooms) => {
+            ClientCommand::Join(rooms) => {
                 self.part.see(&Sight::Subscribed(&rooms));
                 self.hold.borrow_mut().rooms.extend(rooms);
             }
-            RoomCommand::Leave(room) => {
+            ClientCommand::Leave(room) => {
                 self.part.see(&Sight::Unsubscribed(&room));
                 // Its subscription may have been acknowledged after it was asked to be left.
-                let asked_again = |(_, asked): &(u64, RoomCommand)| matches!(asked, RoomCommand::Join(rooms) if rooms.contains(&room));
+                let asked_again = |(_, asked): &(u64, ClientCommand)| matches!(asked, ClientCommand::Join(rooms) if rooms.contains(&room));
                 let mut hold = self.hold.borrow_mut();
                 if !hold.asked.iter().any(asked_again) {
                     hold.rooms.retain(|held| *held != room);
                 }
+            }
+            ClientCommand::Refresh(token) => {
+                self.token.replace(token);
+                self.part.see(&Sight::Refreshed);
             }
         }
         Step::Nothing

@@ -6,6 +6,11 @@ use serde::Serialize;
 /// Ten minutes in microseconds: what takes longer is recorded as that.
 const HIGHEST_US: u64 = 600_000_000;
 
+/// Of microseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid")
+}
+
 /// When a record was sent, against the stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -34,12 +39,10 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        let one =
-            || Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid");
-        let three = || [one(), one(), one()];
+        let three = || [histogram(), histogram(), histogram()];
         Self {
             since_send: [three(), three()],
-            since_ack: [one(), one()],
+            since_ack: [histogram(), histogram()],
             before_ack: 0,
         }
     }
@@ -79,8 +82,7 @@ impl Latencies {
     pub(crate) fn summaries(&self) -> Summaries {
         let [others, disturbed] = &self.since_send;
         let sum = |parts: &[&[Histogram<u64>]]| {
-            let mut all =
-                Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("constant bounds are valid");
+            let mut all = histogram();
             for part in parts.iter().copied().flatten() {
                 all.add(part).expect("histograms of the same bounds");
             }
@@ -124,7 +126,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| milliseconds(histogram.value_at_quantile(quantile));
         Self {
             count: histogram.len(),

@@ -1,6 +1,7 @@
 //! Load, latency, loss, order and abuse against a running Fleetcast, from outside: nothing of the server is imported.
 //!
-//! `run` measures and checks, `bench` compares with other servers, `chaos` breaks servers and brokers, `poison` breaks records, `commands`
+//! `run` measures and checks, `bench` compares with other servers, `control` measures revocation, refresh,
+//! publishing and a limit of memory, `chaos` breaks servers and brokers, `poison` breaks records, `commands`
 //! breaks client packets. Exit code 0: all as promised; 1: a promise was broken; 2: the run itself could not be made.
 
 mod bench;
@@ -10,8 +11,10 @@ mod check;
 mod client;
 mod clock;
 mod commands;
+mod control;
 mod crowd;
 mod http;
+mod keep_alive;
 mod latency;
 mod layout;
 mod metrics;
@@ -49,6 +52,8 @@ enum Command {
     Chaos(Box<chaos::Args>),
     /// Measure a server against plain Node and a bare writer, and compare with what must be reached
     Bench(Box<bench::Args>),
+    /// Measure and check revocation, token refresh, publishing over HTTP and a limit of memory
+    Control(control::Args),
     /// The bare writer that `bench` compares with
     #[command(hide = true)]
     Bare(bench::bare::Args),
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Control(args) => control::run(&args),
         Command::Bare(args) => bench::bare::run(&args),
         Command::Poison(args) => poison::run(&args),
         Command::Commands(args) => commands::run(&args),

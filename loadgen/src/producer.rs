@@ -55,6 +55,16 @@ impl AckTimes {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn acknowledge(&self, room: usize, sequence: u32, now_ns: u64) {
+        self.times[self.place(room, sequence)].store(now_ns, Ordering::Relaxed);
+    }
+
+    /// More sequence numbers than any room gets.
+    pub(crate) fn bound(&self) -> u32 {
+        self.bound
+    }
+
     fn place(&self, room: usize, sequence: u32) -> usize {
         room * self.bound as usize + sequence as usize
     }

@@ -165,6 +165,11 @@ pub(crate) fn unsubscribe_packet(id: u64, room: &str) -> String {
     format!("42{id}[\"unsubscribe\",{{\"room\":\"{room}\"}}]")
 }
 
+/// An `auth:refresh` with another token of the same user.
+pub(crate) fn refresh_packet(id: u64, token: &str) -> String {
+    format!("42{id}[\"auth:refresh\",{{\"token\":\"{token}\"}}]")
+}
+
 /// Room names of this tool need no escaping.
 fn push_list(packet: &mut String, rooms: &[String]) {
     packet.push('[');

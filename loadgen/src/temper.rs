@@ -240,7 +240,7 @@ impl Part for Tempered {
             }
             Sight::Odd(what) => state.check.unexpected(what),
             Sight::Closed(ended) => self.take_end(state, ended),
-            Sight::Opened { .. } | Sight::Unsubscribed(_) | Sight::Cursor => {}
+            Sight::Opened { .. } | Sight::Unsubscribed(_) | Sight::Refreshed | Sight::Cursor => {}
         }
     }
 

@@ -348,6 +348,7 @@ impl Part for Seated {
                 window_seconds,
             } => self.welcome(resume, Duration::from_secs(*window_seconds), now),
             Sight::Resync(reason) => self.history.borrow_mut().resync(reason, now),
+            Sight::Refreshed => {}
             Sight::Cursor => self.history.borrow_mut().cursor(now),
             Sight::Odd(what) => {
                 let mut history = self.history.borrow_mut();
