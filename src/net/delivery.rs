@@ -259,6 +259,10 @@ mod tests {
 
     /// A machine that is short of processors may not run it for longer than the limit.
     #[tokio::test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a thread that does not run is what is tested"
+    )]
     async fn a_response_acknowledged_while_the_process_did_not_run_has_arrived() {
         let acknowledged = AtomicBool::new(false);
         let stands_still = async {
