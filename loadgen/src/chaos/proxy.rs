@@ -35,6 +35,8 @@ defaults
     timeout client 60s
     timeout server 60s
     timeout tunnel 1h
+    # haproxy resets idle connections to servers. Without it, a reset right after a polling answer without `t` would mean a loss.
+    option forwardfor
     # A server that is just starting or stopping says 503, and another one takes the client.
     retries 3
     option redispatch 1
