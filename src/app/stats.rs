@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use fleetcast_core::domain::protocol::ResyncReason;
 use fleetcast_core::domain::route::RouteTable;
-use fleetcast_core::hub::HubStatistics;
 use fleetcast_core::hub::resume::Resumption;
+use fleetcast_core::hub::{HubStatistics, OTHER_EVENTS};
 use serde_json::{Value, json};
 
 use super::log_reader::LogReader;
@@ -19,7 +19,7 @@ use crate::telemetry::labels::{Component, Label, RejectReason, Undelivered};
 use crate::telemetry::metrics::EventMetrics;
 use crate::telemetry::{Metrics, render_lag};
 
-/// The counters of the profile's events. Records cannot add to them; only a profile names events.
+/// The counters of the profile's events, and of all others together. Records cannot add to them; only a profile names events.
 pub(super) struct EventCounters {
     metrics: Metrics,
     hub: Arc<SharedHub>,
@@ -28,10 +28,11 @@ pub(super) struct EventCounters {
 
 impl EventCounters {
     pub(super) fn new(metrics: &Metrics, hub: &Arc<SharedHub>, routes: &RouteTable) -> Arc<Self> {
+        let others = (OTHER_EVENTS.to_owned(), metrics.other_events());
         let counters = Self {
             metrics: metrics.clone(),
             hub: hub.clone(),
-            by_event: ArcSwap::default(),
+            by_event: ArcSwap::from_pointee(BTreeMap::from([others])),
         };
         counters.learn(routes);
         Arc::new(counters)

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
+use fleetcast_core::hub::OTHER_EVENTS;
+
 use super::catalogue::DELIVERY_SECONDS;
 use super::histogram::{BucketBounds, BucketCounts, render_head};
 
@@ -31,9 +33,6 @@ pub(super) const BOUNDS: BucketBounds = BucketBounds {
 /// Events with a series of their own: those of the profile, and after reloads those of the profiles before.
 const MAX_EVENTS: usize = 1_000;
 
-/// The label of all further events. No event can be called so.
-const OTHER: &str = "(other)";
-
 /// Longer times count as this, a day: producers may stamp a record with anything, and a sum that overflows would look like a
 /// restart to Prometheus.
 const LONGEST_MS: u64 = 86_400_000;
@@ -41,7 +40,7 @@ const LONGEST_MS: u64 = 86_400_000;
 /// `fleetcast_delivery_seconds`, by event.
 pub struct DeliveryTimes {
     numbers: RwLock<BTreeMap<String, u32>>,
-    /// By index. 0 is that of the further events; it is shown once it has samples.
+    /// By index. 0 is that of the further events, and of those that are published under other names; it is shown once it has samples.
     series: Box<[OnceLock<BucketCounts>]>,
 }
 
@@ -104,7 +103,10 @@ impl DeliveryTimes {
         let events = numbers
             .iter()
             .filter_map(|(event, number)| Some((event.as_str(), series(*number)?)));
-        let mut all = other.map(|other| (OTHER, other)).into_iter().chain(events);
+        let mut all = other
+            .map(|other| (OTHER_EVENTS, other))
+            .into_iter()
+            .chain(events);
         let Some(first) = all.next() else {
             return;
         };
@@ -157,7 +159,7 @@ mod tests {
                 r#"fleetcast_delivery_seconds_count{event="asset_moved"} 0"#,
             ],
         );
-        assert!(!rendered(&times).contains(OTHER));
+        assert!(!rendered(&times).contains(OTHER_EVENTS));
     }
 
     #[test]

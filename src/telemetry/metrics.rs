@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::protocol::CloseReason;
+use fleetcast_core::hub::OTHER_EVENTS;
 use metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -230,6 +231,17 @@ impl Metrics {
         self.delivery_times.declare(event);
         EventMetrics {
             deliveries: counter(&self.shared.recorder, DELIVERIES, &[("event", event)]),
+        }
+    }
+
+    /// Counter of all events that are not the profile's, together. Their delivery times have a series of their own once there are some.
+    pub fn other_events(&self) -> EventMetrics {
+        EventMetrics {
+            deliveries: counter(
+                &self.shared.recorder,
+                DELIVERIES,
+                &[("event", OTHER_EVENTS)],
+            ),
         }
     }
 

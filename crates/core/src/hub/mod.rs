@@ -44,7 +44,7 @@ use window::record_index::RecordIndex;
 pub use connections::{Start, resume};
 pub use delivery::outlet;
 pub use settings::{HubSettings, NAMED_PARTITIONS};
-pub use statistics::{Counts, HubStatistics, RoomCount};
+pub use statistics::{Counts, HubStatistics, OTHER_EVENTS, RoomCount};
 
 slotmap::new_key_type! {
     /// A connection of the hub. Keys are not reused: a late message about a closed connection finds nothing.

@@ -10,7 +10,7 @@ use super::{Hub, Now};
 use crate::domain::protocol::ResyncReason;
 
 /// All events that were not named. No event can be called so.
-const OTHER: &str = "(other)";
+pub const OTHER_EVENTS: &str = "(other)";
 
 /// What the hub counted since it was made.
 #[derive(Debug, Default, Clone)]
@@ -42,7 +42,7 @@ impl Counts {
             *total += count;
             return;
         }
-        *self.deliveries.entry(Arc::from(OTHER)).or_default() += count;
+        *self.deliveries.entry(Arc::from(OTHER_EVENTS)).or_default() += count;
     }
 }
 
