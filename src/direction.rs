@@ -22,7 +22,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("auth", &[]),
     // Events leave by the lane of a connection, whatever transport frames them.
     ("session", &["auth", "limits", "net"]),
-    ("socketio", &["limits", "net", "session"]),
+    ("socketio", &["auth", "limits", "net", "session"]),
     ("api", &["auth", "session"]),
     ("kafka", &[]),
     ("demo", &[]),

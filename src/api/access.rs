@@ -3,28 +3,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::answers::answer;
+use crate::auth::bearer;
 use crate::problem::Problem;
 use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
-
-/// An answer that takes longer is given up.
-const ANSWER: Duration = Duration::from_mins(1);
-
-/// When a client may try again what could not be done now, in seconds.
-pub(super) const RETRY_AFTER: u32 = 2;
-
-/// The same for a client that has reached a limit.
-pub(super) const LIMIT_RETRY_AFTER: u32 = 10;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -142,8 +133,8 @@ impl Access {
             return Err(TOKEN_MISSING);
         }
         let given = bearer(headers).ok_or(TOKEN_INVALID)?;
-        verify_slices_are_equal(given.as_bytes(), token.expose_secret().as_bytes())
-            .map_err(|_| TOKEN_INVALID)
+        let (given, token) = (given.expose_secret(), token.expose_secret());
+        verify_slices_are_equal(given.as_bytes(), token.as_bytes()).map_err(|_| TOKEN_INVALID)
     }
 
     fn reject(&self, rejection: AccessRefusal) -> Response {
@@ -156,46 +147,6 @@ impl Access {
         }
         response
     }
-}
-
-/// Has a request answered in time, and counts what the API could not make sense of or could not do.
-pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next) -> Response {
-    let answered = tokio::time::timeout(ANSWER, next.run(request)).await;
-    let mut response = answered.unwrap_or_else(|_| {
-        let detail = "no answer within 60 s; the request may have taken effect";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
-            .retry_after(RETRY_AFTER)
-            .into_response()
-    });
-    match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::INSUFFICIENT_STORAGE => {
-            let why = "a request to the API could not be done now";
-            events::refused(metrics, RejectReason::ApiUnavailable, why);
-        }
-        // What does not exist (any more) is an answer, not a refusal; tokens were counted where they were looked at.
-        StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED
-        | StatusCode::UNAUTHORIZED
-        | StatusCode::TOO_MANY_REQUESTS => {}
-        StatusCode::FORBIDDEN => {
-            let why = "a token may not do what it was used for";
-            events::refused(metrics, RejectReason::ApiToken, why);
-        }
-        status if status.is_client_error() => {
-            let why = "a request to the API is not as the document says";
-            events::refused(metrics, RejectReason::ApiRequest, why);
-        }
-        _ => {}
-    }
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
 }
 
 /// Browsers send `Origin` with whatever a page can do harm by, and say of the rest where it comes from. `none` is a person at
@@ -227,16 +178,6 @@ pub(super) fn media_type() -> Problem {
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// The token of the one `Authorization: Bearer …`.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (only, None) = (all.next()?, all.next()) else {
-        return None;
-    };
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
 }
 
 /// Without the port. `None`: not a host.

@@ -17,8 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Endpoints;
 use super::endpoints::ProblemDocument;
-use super::extract::{JsonBody, PathOf, Query, bad_request};
-use super::page::{limit, read_place, write_place};
+use super::extract::{JsonBody, PathOf, Query, WrittenId, bad_request};
+use super::page::{bad_place, limit, read_place, write_place};
 use crate::problem::Problem;
 
 /// What the API asks of the open connections. Each call looks at a bounded number of them; the handlers let other tasks have the thread
@@ -99,8 +99,8 @@ impl ConnectionPlace {
     fn read(text: &str) -> Result<Self, Problem> {
         let (organisation, user, number): WrittenPlace = read_place(text)?;
         Ok(Self {
-            organisation: organisation_of(&organisation)?,
-            user: user_of(&user)?,
+            organisation: Id::parse(&organisation).map_err(|_| bad_place())?,
+            user: UserId::parse(&user).map_err(|_| bad_place())?,
             number,
         })
     }
@@ -149,8 +149,10 @@ pub enum ConnectionHealth {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ConnectionQuery {
-    organization_id: Option<String>,
-    user_id: Option<String>,
+    #[param(value_type = Option<String>)]
+    organization_id: Option<WrittenId>,
+    #[param(value_type = Option<String>)]
+    user_id: Option<WrittenId>,
     /// `channel:7`. Needs `organization_id`. A connection that holds all rooms of the kind counts.
     room: Option<String>,
     /// `websocket` or `polling`.
@@ -200,7 +202,8 @@ struct CloseQuery {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DisconnectUser {
-    organization_id: String,
+    #[schema(value_type = String)]
+    organization_id: WrittenId,
     /// `false` asks the clients not to come back. By default they may.
     reconnect: Option<bool>,
 }
@@ -305,10 +308,10 @@ async fn close_connection(
 ))]
 async fn disconnect_user(
     State(connections): State<Arc<dyn Connections>>,
-    PathOf(id): PathOf<String>,
+    PathOf(user): PathOf<WrittenId>,
     JsonBody(asked): JsonBody<DisconnectUser>,
 ) -> Result<Json<Disconnected>, Problem> {
-    let (organisation, user) = (organisation_of(&asked.organization_id)?, user_of(&id)?);
+    let (organisation, user) = (asked.organization_id.organisation()?, user.user_in_path()?);
     let ending = Ending::of(asked.reconnect);
     let mut disconnected = 0;
     for slice in connections.of_user(&organisation, &user).chunks(64) {
@@ -321,8 +324,8 @@ async fn disconnect_user(
 
 impl ConnectionFilter {
     fn of(query: &ConnectionQuery) -> Result<Self, Problem> {
-        let organisation = query.organization_id.as_deref().map(organisation_of);
-        let organisation = organisation.transpose()?;
+        let organisation = query.organization_id.as_ref();
+        let organisation = organisation.map(WrittenId::organisation).transpose()?;
         let room = match (&query.room, &organisation) {
             (None, _) => None,
             (Some(name), Some(organisation)) => {
@@ -345,7 +348,7 @@ impl ConnectionFilter {
             .map_err(|_| bad_request("address is an IP address"))?;
         Ok(Self {
             organisation,
-            user: query.user_id.as_deref().map(user_of).transpose()?,
+            user: query.user_id.as_ref().map(WrittenId::user).transpose()?,
             room,
             transport,
             address: address.map(|address| address.to_canonical().to_string()),
@@ -371,16 +374,6 @@ impl ConnectionFilter {
                 .is_none_or(|name| name == item.transport)
             && (self.address.as_ref()).is_none_or(|address| Some(address) == item.address.as_ref())
     }
-}
-
-/// An organisation in a request.
-pub fn organisation_of(text: &str) -> Result<Id, Problem> {
-    Id::parse(text).map_err(|why| bad_request(&format_args!("organization_id: {why}")))
-}
-
-/// A user in a request.
-pub fn user_of(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|why| bad_request(&why))
 }
 
 fn unknown_connection() -> Problem {

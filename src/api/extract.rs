@@ -7,7 +7,10 @@ use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use fleetcast_core::domain::id::{Id, UserId};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::problem::Problem;
 
@@ -22,6 +25,32 @@ pub struct Query<T>(pub T);
 
 /// The parts of the path, percent-decoded.
 pub struct PathOf<T>(pub T);
+
+/// An id, wherever it stands: a string, or an integer, which is its decimal text, as in tokens and in names of rooms. What it may hold
+/// depends on what it is the id of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct WrittenId(Value);
+
+impl WrittenId {
+    /// In the member or parameter `organization_id`.
+    pub fn organisation(&self) -> Result<Id, Problem> {
+        Id::from_json(&self.0).map_err(|why| bad_request(&format_args!("organization_id: {why}")))
+    }
+
+    /// In the member or parameter `user_id`.
+    pub fn user(&self) -> Result<UserId, Problem> {
+        self.user_in("user_id")
+    }
+
+    pub fn user_in_path(&self) -> Result<UserId, Problem> {
+        self.user_in("the user in the path")
+    }
+
+    fn user_in(&self, place: &str) -> Result<UserId, Problem> {
+        UserId::from_json(&self.0).map_err(|why| bad_request(&format_args!("{place}: {why}")))
+    }
+}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
@@ -87,9 +116,6 @@ fn unread(rejection: &BytesRejection) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-    use serde_json::Value;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -124,5 +150,41 @@ mod tests {
         }
         let long = format!(r#"{{"{}":1}}"#, "é".repeat(1000));
         assert!(detail(&long).len() <= LONGEST_DETAIL + 3);
+    }
+
+    #[test]
+    fn an_id_is_a_string_or_an_integer_and_the_refusal_says_where_it_stands() {
+        #[derive(Deserialize)]
+        struct OneId {
+            id: WrittenId,
+        }
+        let read = |text: &str| parse::<OneId>(text.as_bytes()).unwrap().id;
+        for (text, organisation, user) in [
+            (r#"{"id":"o1"}"#, Some("o1"), Some("o1")),
+            (r#"{"id":7}"#, Some("7"), Some("7")),
+            (r#"{"id":-7}"#, Some("-7"), Some("-7")),
+            (r#"{"id":"a|b"}"#, None, Some("a|b")),
+            (r#"{"id":7.0}"#, None, None),
+            (r#"{"id":true}"#, None, None),
+            (r#"{"id":["o1"]}"#, None, None),
+            (r#"{"id":null}"#, None, None),
+            (r#"{"id":""}"#, None, None),
+        ] {
+            let id = read(text);
+            let found = id.organisation().map(|id| id.to_string()).ok();
+            assert_eq!(found.as_deref(), organisation, "{text}");
+            let found = id.user().map(|id| id.to_string()).ok();
+            assert_eq!(found.as_deref(), user, "{text}");
+        }
+        let bad = read(r#"{"id":""}"#);
+        for (refused, place) in [
+            (bad.organisation().map(|_| ()), "organization_id: "),
+            (bad.user().map(|_| ()), "user_id: "),
+            (bad.user_in_path().map(|_| ()), "the user in the path: "),
+        ] {
+            let problem = serde_json::to_value(refused.unwrap_err()).unwrap();
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with(place), "{detail}");
+        }
     }
 }

@@ -8,16 +8,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use fleetcast_core::domain::grants::{GrantedRoom, MAX_ROOMS_OF_USER};
-use fleetcast_core::domain::id::{Id, UserId};
+use fleetcast_core::domain::grants::{GrantedRoom, MAX_GRANTS, MAX_ROOMS_OF_USER};
+use fleetcast_core::domain::id::UserId;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Endpoints;
-use super::access::RETRY_AFTER;
+use super::answers::RETRY_AFTER;
 use super::endpoints::ProblemDocument;
-use super::extract::{JsonBody, PathOf, bad_request};
+use super::extract::{JsonBody, PathOf, WrittenId, bad_request};
 use crate::problem::Problem;
 
 /// Rooms of one request, granted and withdrawn together.
@@ -54,7 +53,7 @@ pub fn grants(granter: Arc<dyn RoomGranter>) -> Endpoints {
 #[serde(deny_unknown_fields)]
 struct GrantBody {
     #[schema(value_type = String)]
-    organization_id: Value,
+    organization_id: WrittenId,
     /// Rooms of the organisation, such as `channel:7`.
     #[serde(default)]
     grant: Vec<String>,
@@ -92,11 +91,10 @@ struct GrantAnswer {
 )]
 async fn change(
     State(granter): State<Arc<dyn RoomGranter>>,
-    PathOf(user): PathOf<String>,
+    PathOf(user): PathOf<WrittenId>,
     JsonBody(body): JsonBody<GrantBody>,
 ) -> Result<Response, Problem> {
-    let user = UserId::parse(&user)
-        .map_err(|error| bad_request(&format_args!("the user in the path: {error}")))?;
+    let user = user.user_in_path()?;
     let (grant, withdraw) = rooms(&user, &body)?;
     let organisation = grant.iter().chain(&withdraw).next();
     let organization_id = organisation
@@ -122,8 +120,7 @@ async fn change(
 
 /// What is to be granted and what is to be withdrawn, each room once.
 fn rooms(user: &UserId, body: &GrantBody) -> Result<(Vec<GrantedRoom>, Vec<GrantedRoom>), Problem> {
-    let organisation = Id::from_json(&body.organization_id)
-        .map_err(|error| bad_request(&format_args!("organization_id: {error}")))?;
+    let organisation = body.organization_id.organisation()?;
     let count = body.grant.len() + body.withdraw.len();
     if count == 0 {
         return Err(bad_request("grant and withdraw name no room"));
@@ -162,7 +159,7 @@ fn problem(failure: &GrantFailure) -> Problem {
             StatusCode::INSUFFICIENT_STORAGE,
             "full",
             format!(
-                "a user has {MAX_ROOMS_OF_USER} granted rooms at most, and so many of all users are kept: nothing was changed"
+                "limit of {MAX_ROOMS_OF_USER} granted rooms per user or {MAX_GRANTS} in total: nothing was changed"
             ),
         ),
         GrantFailure::NotWritten(why) => {

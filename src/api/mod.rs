@@ -3,12 +3,14 @@
 //!
 //! - `connections`, `publish`, `rooms`: the resources, one file each: add another with its own `endpoints`, and mount it in `app/start.rs`
 //! - `access`: what the internal API refuses to answer
+//! - `answers`: how all requests are answered
 //! - `endpoints`: handlers with their OpenAPI document
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
 //! - `grants`, `revocations`: rooms beyond the token, and tokens that are good no more
 //! - `stats`: `/stats` and its views
 
 mod access;
+mod answers;
 pub mod connections;
 mod endpoints;
 pub mod extract;

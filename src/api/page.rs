@@ -31,8 +31,11 @@ pub(super) fn write_place(place: &impl Serialize) -> String {
 pub(super) fn read_place<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
     let place = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    place.ok_or_else(|| {
-        let detail = "after is not what a page before has given";
-        Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
-    })
+    place.ok_or_else(bad_place)
+}
+
+/// For a place that cannot be.
+pub(super) fn bad_place() -> Problem {
+    let detail = "after is not what a page before has given";
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
 }

@@ -7,16 +7,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::revocation::{LATEST, RevocationTarget};
+use fleetcast_core::domain::revocation::{LATEST, MAX_REVOCATIONS, RevocationTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Endpoints;
-use super::access::RETRY_AFTER;
+use super::answers::RETRY_AFTER;
 use super::endpoints::ProblemDocument;
-use super::extract::{JsonBody, bad_request};
+use super::extract::{JsonBody, WrittenId, bad_request};
 use crate::clock;
 use crate::problem::Problem;
 
@@ -66,9 +65,9 @@ pub fn revocations(revoker: Arc<dyn TokenRevoker>) -> Endpoints {
 #[serde(deny_unknown_fields)]
 struct RevocationBody {
     #[schema(value_type = Option<String>)]
-    organization_id: Option<Value>,
+    organization_id: Option<WrittenId>,
     #[schema(value_type = Option<String>)]
-    user_id: Option<Value>,
+    user_id: Option<WrittenId>,
     /// Of one token.
     jti: Option<String>,
     /// Whose token it is. Needed where several issuers are configured, unless `JWT_SHARED_USERS` is set.
@@ -151,15 +150,10 @@ fn target(body: &RevocationBody) -> Result<RevocationTarget, Problem> {
         let why = "give organization_id and user_id, or organization_id, or jti";
         return Err(bad_request(why));
     };
-    let organisation = Id::from_json(organisation)
-        .map_err(|error| bad_request(&format_args!("organization_id: {error}")))?;
+    let organisation = organisation.organisation()?;
     Ok(match &body.user_id {
         None => RevocationTarget::Organisation(organisation),
-        Some(user) => {
-            let user = UserId::from_json(user)
-                .map_err(|error| bad_request(&format_args!("user_id: {error}")))?;
-            RevocationTarget::User(organisation, user)
-        }
+        Some(user) => RevocationTarget::User(organisation, user.user()?),
     })
 }
 
@@ -221,7 +215,7 @@ fn problem(failure: &RevocationFailure) -> Problem {
         RevocationFailure::Full => Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "full",
-            "as many revocations are known as are kept: nothing was revoked",
+            format!("limit of {MAX_REVOCATIONS} revocations: nothing was revoked"),
         ),
         RevocationFailure::NotWritten(why) => {
             let detail = format!(

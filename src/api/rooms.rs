@@ -15,17 +15,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Endpoints;
-use super::connections::{ConnectionPlace, Connections, ConnectionsWanted, organisation_of};
+use super::connections::{ConnectionPlace, Connections, ConnectionsWanted};
 use super::endpoints::ProblemDocument;
-use super::extract::{Query, bad_request};
-use super::page::{limit, read_place, write_place};
+use super::extract::{Query, WrittenId};
+use super::page::{bad_place, limit, read_place, write_place};
 use crate::problem::Problem;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RoomQuery {
-    organization_id: Option<String>,
+    #[param(value_type = Option<String>)]
+    organization_id: Option<WrittenId>,
     /// What the page before gave as `after`.
     after: Option<String>,
     /// 1 to 1000; 100 if it is not given.
@@ -67,8 +68,8 @@ async fn list_rooms(
     State(connections): State<Arc<dyn Connections>>,
     Query(query): Query<RoomQuery>,
 ) -> Result<Json<RoomPage>, Problem> {
-    let organisation = query.organization_id.as_deref().map(organisation_of);
-    let organisation = organisation.transpose()?;
+    let organisation = query.organization_id.as_ref();
+    let organisation = organisation.map(WrittenId::organisation).transpose()?;
     let mut first = FirstRooms {
         after: query.after.as_deref().map(read_room).transpose()?,
         limit: limit(query.limit)?,
@@ -148,8 +149,8 @@ impl FirstRooms {
 
 fn read_room(text: &str) -> Result<Room, Problem> {
     let (organisation, name): (String, String) = read_place(text)?;
-    let organisation: Id = organisation_of(&organisation)?;
-    Room::named(&organisation, &name).map_err(|why| bad_request(&format_args!("after: {why}")))
+    let organisation = Id::parse(&organisation).map_err(|_| bad_place())?;
+    Room::named(&organisation, &name).map_err(|_| bad_place())
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use secrecy::SecretString;
 use super::client_settings;
 use super::log_reader::LogReader;
 use crate::api::publish::{
-    Authenticated, NotWritten, PublishRules, Publisher, Unavailable, WriteReports, give_way,
+    Authenticated, NotWritten, PublishRules, Publisher, Unavailable, WriteReports,
+    yield_between_messages,
 };
 use crate::kafka::{
     ClientError, ConsumerSettings, OutgoingRecord, Producer, WriteError, WrittenAt,
@@ -121,7 +122,7 @@ impl Publisher for LogPublisher {
     fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<AddressBlock> {
         let limits = self.sessions.shared_limits();
         let Some(guard) = extensions.get::<Arc<Guard>>() else {
-            // Nobody is exempt of whom nothing is known.
+            // A client of which nothing is known is not exempt.
             return Some(AddressBlock::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)));
         };
         let named = guard.named_peer().map(|named| named.ip());
@@ -167,7 +168,7 @@ where
     let mut queued = Vec::with_capacity(messages.len());
     let mut refused = None;
     for (number, message) in messages.iter().enumerate() {
-        give_way(number).await;
+        yield_between_messages(number).await;
         match queue(message) {
             Ok(report) => queued.push(report),
             Err(error) => {

@@ -7,6 +7,7 @@
 //! asked and has answered. Until then the answer is `KeyUnavailable`.
 
 mod algorithm;
+mod bearer;
 mod files;
 mod issuer;
 mod jwks;
@@ -31,6 +32,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 pub use algorithm::algorithm;
+pub use bearer::bearer;
 pub use keyring::KeyHealth;
 pub use mint::{Grant, MintError, mint, sign};
 pub use secret::{internal_token, jwt_secret};

@@ -27,6 +27,7 @@ use super::kept_answers::{KeptAnswers, MAX_KEPT};
 use super::kept_request;
 use super::query::EngineQuery;
 use super::subprotocol;
+use crate::auth::bearer;
 use crate::lifecycle::Lifecycle;
 use crate::net::{Guard, GuardedStream};
 use crate::problem::Problem;
@@ -251,15 +252,8 @@ impl Engine {
 
     /// Takes the tokens out of the request: what is kept of it, and what the library may log, has none.
     fn credentials(&self, request: &mut Request<Body>, query: &EngineQuery) -> Credentials {
-        let bearer = request
-            .headers_mut()
-            .remove(header::AUTHORIZATION)
-            .and_then(|value| {
-                let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-                scheme
-                    .eq_ignore_ascii_case("bearer")
-                    .then(|| SecretString::from(token.trim()))
-            });
+        let bearer = bearer(request.headers());
+        request.headers_mut().remove(header::AUTHORIZATION);
         if query.token.is_some() {
             let path = request.uri().path().to_owned();
             let masked = EngineQuery::without_token(request.uri().query().unwrap_or_default());

@@ -10,8 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::PublishRules;
-use crate::api::connections::user_of;
-use crate::api::extract::bad_request;
+use crate::api::extract::{WrittenId, bad_request};
 use crate::problem::Problem;
 
 /// Messages of one request.
@@ -27,9 +26,11 @@ pub(super) struct PublishRequest {
     /// At most 500, instead of everything else. All are checked before the first is written.
     messages: Option<Vec<MessageRequest>>,
     event: Option<String>,
-    organization_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    organization_id: Option<WrittenId>,
     rooms: Option<Vec<String>>,
-    user_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    user_id: Option<WrittenId>,
     all: Option<bool>,
     #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
@@ -44,10 +45,12 @@ pub(super) struct MessageRequest {
     /// 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `:` and `-`.
     pub(super) event: String,
     /// Unless the profile serves a single one.
-    pub(super) organization_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(super) organization_id: Option<WrittenId>,
     /// `channel:7`: one of `rooms`, `user_id` and `all` says who receives it.
     pub(super) rooms: Option<Vec<String>>,
-    pub(super) user_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(super) user_id: Option<WrittenId>,
     /// Every connection of the organisation.
     pub(super) all: Option<bool>,
     /// What clients receive: an object or a list.
@@ -76,7 +79,7 @@ pub(super) async fn check_all(
     }
     let mut checked = Vec::with_capacity(messages.len());
     for (number, message) in messages.iter().enumerate() {
-        give_way(number).await;
+        yield_between_messages(number).await;
         let about = |problem: Problem| problem.about(&format!("messages[{number}]"));
         checked.push(check(message).map_err(about)?);
     }
@@ -85,7 +88,7 @@ pub(super) async fn check_all(
 
 /// Lets other tasks of the thread run now and then: a batch may name 50,000 rooms, and a thread serves many clients. Called before
 /// each message.
-pub async fn give_way(number: usize) {
+pub async fn yield_between_messages(number: usize) {
     /// Messages that are gone through at a stretch: about a millisecond.
     const AT_A_STRETCH: usize = 8;
 
@@ -109,7 +112,7 @@ pub(super) fn check(
             published::rooms(&organisation, names, |kind| rules.kinds.contains(kind))
                 .map_err(bad)?
         }
-        (None, Some(user), None | Some(false)) => vec![Room::user(&organisation, &user_of(user)?)],
+        (None, Some(user), None | Some(false)) => vec![Room::user(&organisation, &user.user()?)],
         (None, None, Some(true)) => vec![Room::organisation(&organisation)],
         _ => return Err(bad_request("give one of rooms, user_id and all: true")),
     };

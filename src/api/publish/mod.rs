@@ -31,15 +31,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
-use super::access::{LIMIT_RETRY_AFTER, answer, bearer, has_other_body, media_type};
-use super::connections::organisation_of;
+use super::access::{has_other_body, media_type};
+use super::answers::{LIMIT_RETRY_AFTER, answer};
 use super::endpoints::ProblemDocument;
-use super::extract::{JsonBody, Query, bad_request};
+use super::extract::{JsonBody, Query, WrittenId, bad_request};
 use super::{Endpoints, MAX_BODY};
+use crate::auth::bearer;
 use crate::problem::Problem;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{Label, RejectReason};
-pub use message::give_way;
+pub use message::yield_between_messages;
 use message::{Checked, MessageRequest, PublishRequest, check, check_all};
 pub use send::Publishing;
 use send::{Published, unavailable};
@@ -119,7 +120,8 @@ struct BroadcastQuery {
     /// `channel:7`. Without it: every connection of the organisation.
     room: Option<String>,
     /// Unless the profile serves a single one.
-    organization_id: Option<String>,
+    #[param(value_type = Option<String>)]
+    organization_id: Option<WrittenId>,
 }
 
 /// Publishing on the internal listener.
@@ -149,7 +151,7 @@ async fn publish_with_token(
     request: Request,
 ) -> Result<Response, Problem> {
     let publisher = publishing.publisher.clone();
-    let token = bearer(request.headers()).map(SecretString::from);
+    let token = bearer(request.headers());
     let client = publisher.client(request.headers(), request.extensions());
     let claims = publisher.authenticate(token.as_ref(), client).await;
     let claims = claims.map_err(refused)?;
@@ -164,19 +166,15 @@ async fn publish_with_token(
     let JsonBody(request) = JsonBody::<PublishRequest>::from_request(request, &()).await?;
     let messages = request.messages()?;
     let rules = publisher.rules();
-    let own = claims.organisation.as_str();
+    let own = &claims.organisation;
     let checked = check_all(&messages, |message| {
-        let organisation = message.organization_id.as_deref().unwrap_or(own);
-        if organisation != own {
+        let named = message.organization_id.as_ref();
+        let named = named.map(WrittenId::organisation).transpose()?;
+        if named.is_some_and(|named| named != *own) {
             let detail = "organization_id is that of the token, and can be left out";
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
         }
-        let checked = check(
-            message,
-            claims.organisation.clone(),
-            claims.user.as_str(),
-            &rules,
-        )?;
+        let checked = check(message, own.clone(), claims.user.as_str(), &rules)?;
         let (event, rooms) = match &checked {
             Checked::Durable(message) => (&message.event, &message.rooms),
             Checked::Volatile(message) => (&message.event, &message.rooms),
@@ -270,8 +268,9 @@ const INTERNAL: &str = "";
 
 /// What the message names, or the profile's only one.
 fn organisation(message: &MessageRequest, rules: &PublishRules) -> Result<Id, Problem> {
-    let named = message.organization_id.as_deref().map(organisation_of);
-    let organisation = (named.transpose()?).or_else(|| rules.default_organisation.clone());
+    let named = message.organization_id.as_ref();
+    let named = named.map(WrittenId::organisation).transpose()?;
+    let organisation = named.or_else(|| rules.default_organisation.clone());
     organisation
         .ok_or_else(|| bad_request("organization_id is missing, and the profile has no default"))
 }

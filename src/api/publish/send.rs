@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::message::Checked;
 use super::{NotWritten, Publisher, Unavailable};
 use crate::api::MAX_BODY;
-use crate::api::access::RETRY_AFTER;
+use crate::api::answers::RETRY_AFTER;
 use crate::problem::Problem;
 
 /// KiB of bodies that are published at a time. Beyond: 503.

@@ -266,11 +266,14 @@ async fn all_connections_of_a_user_are_closed_by_any_name_that_issuers_make() {
     })
     .await;
     assert_eq!(stays.command("rooms", &json!({})).await["success"], true);
+    let answer = ask(&app, "POST", target, Some(&json!({ "organization_id": 1 }))).await;
+    assert_eq!(answer.json(), json!({ "disconnected": 0 }), "as \"1\"");
     for wrong in [
         json!({}),
         json!({ "organization_id": "o 1" }),
         json!({ "organization_id": "o1", "reconect": false }),
-        json!({ "organization_id": 1 }),
+        json!({ "organization_id": 1.0 }),
+        json!({ "organization_id": null }),
     ] {
         let answer = ask(&app, "POST", target, Some(&wrong)).await;
         assert_problem(&answer, 400, "bad_request");
