@@ -272,15 +272,22 @@ impl Follower {
                 let text = format!("resync required: {reason}; what was missed is not sent");
                 self.show.bad("resync_required", &text, data.clone())
             }
-            // Not a record, and nothing that --event may hide: from now on less comes than was asked for.
+            // Neither is a record, and none that --event may hide: from now on less comes than was asked for, or more may be asked for.
             "room_revoked" => {
                 let data = data(event);
-                let lost = data["rooms"].as_array().into_iter().flatten();
-                let lost: Vec<&str> = lost.filter_map(Value::as_str).collect();
+                let lost = texts(&data["rooms"]);
                 self.rooms.retain(|room| !names_one_of(room, &lost));
                 let reason = data["reason"].as_str().unwrap_or("no reason given");
                 let text = format!("room revoked: {} ({reason})", lost.join(", "));
                 self.show.bad("room_revoked", &text, data.clone())
+            }
+            "room_granted" => {
+                let data = data(event);
+                let text = format!(
+                    "room granted: {}; subscribe to join",
+                    texts(&data["rooms"]).join(", ")
+                );
+                self.show.note("room_granted", &text, data)
             }
             "auth_expiring" => {
                 let data = data(event);
@@ -303,10 +310,7 @@ impl Follower {
     fn welcome(&mut self, event: &ReceivedEvent) -> anyhow::Result<()> {
         let data = data(event);
         let text = |name: &str| data[name].as_str().unwrap_or("?").to_owned();
-        let list = |name: &str| {
-            let all = data[name].as_array().into_iter().flatten();
-            all.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        };
+        let list = |name: &str| texts(&data[name]).join(", ");
         let resume = text("resume");
         let line = format!(
             "connected as {} of {} ({}), {resume}, connection {}; rooms {}",
@@ -362,6 +366,12 @@ fn data(event: &ReceivedEvent) -> Value {
         .and_then(|json| serde_json::from_str(json.get()).ok());
     let envelope: Value = envelope.unwrap_or_default();
     envelope["data"].clone()
+}
+
+/// Those of a list.
+fn texts(list: &Value) -> Vec<&str> {
+    let all = list.as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).collect()
 }
 
 /// Whether what was asked for, `channel:7`, is one of `channel:7:org:o1`, as the server says it.

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{code, contains, err, out, run, run_beside};
-use crate::harness::{Kafka, Proxy, TestApp, dispatcher, eventually, record, transmission};
+use crate::api::ask;
+use crate::harness::{Kafka, Proxy, TestApp, dispatcher, eventually, record, token, transmission};
 
 #[tokio::test]
 async fn records_are_sent_by_hand_and_seen_by_a_client() {
@@ -224,4 +225,61 @@ async fn the_client_command_shows_the_snapshot() {
         .map(|line| &line["data"]["data"]["n"])
         .collect();
     assert_eq!(numbers, [2, 3]);
+}
+
+/// Not an event that counts, and nothing that `--event` may hide.
+#[tokio::test]
+async fn the_client_command_notes_rooms_that_are_granted() {
+    let kafka = Kafka::mock(&[("alert", 1), ("granted", 1)]).await;
+    let topic = kafka.topic("granted");
+    let app = TestApp::start_with(&kafka, &[("GRANTS_TOPIC", &topic)]).await;
+    let url = format!("http://{}", app.public);
+    let token = token(json!({ "sub": "u1", "organization_id": "o1", "roles": ["field_unit"] }));
+    let arguments = [
+        "client",
+        "--url",
+        &url,
+        "--token",
+        &token,
+        "--event",
+        "alert_created",
+        "--count",
+        "1",
+        "--for",
+        "20s",
+        "--json",
+    ]
+    .map(str::to_owned);
+    let granting = async {
+        eventually("the client is there", async || {
+            (app.metrics().await.sum("fleetcast_connections") == 1).then_some(())
+        })
+        .await;
+        let body = json!({ "organization_id": "o1", "grant": ["channel:7"] });
+        let answer = ask(&app, "POST", "/api/users/u1/grants", Some(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let alert = record("alert_created", "o1", &json!({ "alert_id": "1" }));
+        kafka.produce("alert", alert).await;
+    };
+    let (output, ()) = tokio::join!(run_beside(&arguments, &[]), granting);
+    assert_eq!(code(&output), 0, "{}", out(&output));
+    let lines: Vec<Value> = out(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let types: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["type"].as_str())
+        .collect();
+    assert_eq!(types, ["connected", "room_granted", "event", "end"]);
+    assert_eq!(
+        lines[1]["rooms"],
+        json!(["channel:7:org:o1"]),
+        "{}",
+        lines[1]
+    );
+    contains(
+        &out(&output),
+        &["room granted: channel:7:org:o1; subscribe to join"],
+    );
 }
