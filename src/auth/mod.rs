@@ -358,6 +358,8 @@ mod key_source_tests;
 #[cfg(test)]
 mod rotation_tests;
 #[cfg(test)]
+mod time_tests;
+#[cfg(test)]
 mod token_text_tests;
 
 #[cfg(test)]

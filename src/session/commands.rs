@@ -166,6 +166,13 @@ pub enum Reply {
 /// The answer, once it is known.
 pub type AwaitedAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// The rooms of a command, in the order in which they were asked for.
+struct WantedRooms {
+    rooms: Vec<Room>,
+    /// Of each, whether its newest records are asked for.
+    newest: Vec<bool>,
+}
+
 impl Session {
     /// Carries out one command. `event` and `payload` are the client's, unchecked.
     pub fn execute(self: &Arc<Self>, event: &str, payload: Option<&RawValue>) -> Reply {
@@ -219,18 +226,13 @@ impl Session {
             Ok(wanted) => wanted,
             Err(failure) => return Ok(Err(failure)),
         };
-        let organisation = self.organisation();
-        let rooms = wanted.iter().cloned();
-        let rooms: Vec<Room> = rooms
-            .map(|request| request.into_room(organisation))
-            .collect();
-        if !self.awaits_grants(&rooms) {
-            return Ok(self.subscribe(wanted));
+        if !self.awaits_grants(&wanted.rooms) {
+            return Ok(self.subscribe(&wanted));
         }
         let session = self.clone();
         Err(Box::pin(async move {
             let result = if session.shared.grants_are_read().await {
-                session.subscribe(wanted)
+                session.subscribe(&wanted)
             } else {
                 Err(Reason::Internal.into())
             };
@@ -238,13 +240,11 @@ impl Session {
         }))
     }
 
-    fn subscribe(&self, wanted: Vec<RoomRequest>) -> Result<Done, Failure> {
-        let newest: Vec<bool> = wanted.iter().map(|request| request.latest).collect();
-        let organisation = self.organisation();
-        let wanted = wanted.into_iter();
-        let wanted: Vec<Room> = wanted
-            .map(|request| request.into_room(organisation))
-            .collect();
+    fn subscribe(&self, wanted: &WantedRooms) -> Result<Done, Failure> {
+        let WantedRooms {
+            rooms: wanted,
+            newest,
+        } = wanted;
         let key = self.key().ok_or(Reason::Internal)?;
         let most = self.max_rooms();
         let (new, keys) = self.shared.hub.with(|hub, now| {
@@ -260,7 +260,7 @@ impl Session {
                 return Err(Failure::from(Reason::TooManyRooms));
             }
             let mut keys = 0;
-            for (room, newest) in wanted.iter().zip(&newest) {
+            for (room, newest) in wanted.iter().zip(newest) {
                 if *newest {
                     keys += hub.subscribe_latest(key, room, now);
                 } else {
@@ -273,16 +273,12 @@ impl Session {
         Ok(Done {
             latest,
             moved: new > 0 || latest.is_some(),
-            ..self.done("subscribed", Some(&wanted))
+            ..self.done("subscribed", Some(wanted))
         })
     }
 
     fn unsubscribe(&self, payload: Option<&RawValue>) -> Result<Done, Failure> {
-        let organisation = self.organisation();
-        let wanted = self.wanted(payload)?.into_iter();
-        let wanted: Vec<Room> = wanted
-            .map(|request| request.into_room(organisation))
-            .collect();
+        let wanted = self.wanted(payload)?.rooms;
         let own = self.own_rooms();
         if wanted.iter().any(|room| own.contains(room)) {
             let message = "your organisation's room and your own are held while you are connected";
@@ -300,12 +296,22 @@ impl Session {
         Ok(self.done("unsubscribed", Some(&wanted)))
     }
 
-    fn wanted(&self, payload: Option<&RawValue>) -> Result<Vec<RoomRequest>, Failure> {
+    fn wanted(&self, payload: Option<&RawValue>) -> Result<WantedRooms, Failure> {
         let payload = payload.ok_or(Reason::BadRequest)?;
         let payload = client_json::parse(payload.get()).ok_or(Reason::BadRequest)?;
-        RoomRequest::parse(&payload, self.caller(), self.max_rooms()).map_err(|bad| Failure {
+        let wanted = RoomRequest::parse(&payload, self.caller(), self.max_rooms());
+        let wanted = wanted.map_err(|bad| Failure {
             reason: bad.reason().into(),
             message: bad.message(),
+        })?;
+        let newest = wanted.iter().map(|request| request.latest).collect();
+        let organisation = self.organisation();
+        let rooms = wanted.into_iter();
+        Ok(WantedRooms {
+            newest,
+            rooms: rooms
+                .map(|request| request.into_room(organisation))
+                .collect(),
         })
     }
 

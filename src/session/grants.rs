@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::grants::{GrantedRoom, Grants, is_grantable};
-use fleetcast_core::domain::id::UserId;
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::{GrantReason, RevokeReason};
 use fleetcast_core::domain::room::Room;
@@ -36,8 +35,11 @@ impl GrantedRooms {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn permits(&self, user: &UserId, room: &Room) -> bool {
-        self.known().permits(user, room)
+    /// Whether the holder of a token with these claims may join the room: by this policy, or by a grant.
+    fn permit(&self, policy: &Policy, claims: &Claims, room: &Room) -> bool {
+        let granted =
+            || room.organisation == claims.organisation && self.known().permits(&claims.user, room);
+        policy.may_join(claims, room) || granted()
     }
 }
 
@@ -62,9 +64,7 @@ impl Sessions {
 
     /// Whether the holder of a token with these claims may join the room, by the policy in force or by a grant.
     pub fn may_join(&self, claims: &Claims, room: &Room) -> bool {
-        let granted =
-            || room.organisation == claims.organisation && self.granted.permits(&claims.user, room);
-        self.rules.load().policy.may_join(claims, room) || granted()
+        self.granted.permit(&self.rules.load().policy, claims, room)
     }
 
     /// Permits a room to a user. Open connections whose tokens do not permit it are notified; later ones when they connect. False if it was
@@ -166,6 +166,12 @@ impl Sessions {
 }
 
 impl Session {
+    pub(super) fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
+        self.shared
+            .granted
+            .permit(policy, &self.claims.load(), room)
+    }
+
     /// Whether only a grant could permit one of these, and there may be grants that are not known yet.
     pub(super) fn awaits_grants(&self, rooms: &[Room]) -> bool {
         let rules = self.shared.rules.load();

@@ -1,6 +1,7 @@
 //! What holds for every connection, whatever its transport: who it is, what it may do, how it is resumed and how it ends.
 //!
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
+//! - `carrier`: the transport below a session
 //! - `registry`, `rules`, `revocation`, `grants`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
@@ -13,6 +14,7 @@
 
 mod admission;
 mod asks;
+mod carrier;
 mod commands;
 mod connect;
 mod connection_reports;
@@ -31,19 +33,18 @@ mod shared_hub;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::{Caller, Room};
 use fleetcast_core::hub::ConnectionKey;
 
 pub use admission::{AdmissionSlot, ReadinessCheck};
+pub use carrier::{CarriedBy, TransportHandle};
 pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
 pub use connection_reports::{ConnectionReports, ConnectionSink};
@@ -58,13 +59,12 @@ pub use shared_frames::{Question, SharedFrames, WireFormat};
 pub use shared_hub::{AnyOutlet, OutletLane, SharedHub, TransportOutlet};
 
 use crate::auth::Verifier;
-use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{CommandRate, IdentitySlot, Limits, PacketRate};
 use crate::telemetry::events;
-use crate::telemetry::labels::ConnectionLabels;
 use crate::telemetry::metrics::Metrics;
 use asks::{AskingSessions, OpenAsks};
+use carrier::SessionCarrier;
 use expiry::TokenEnd;
 use grants::GrantedRooms;
 use receipts::{Outstanding, Receipts};
@@ -175,29 +175,6 @@ impl Sessions {
     }
 }
 
-/// A transport as its sessions see it.
-pub trait TransportHandle: Send + Sync {
-    /// Closes the transport, in the way that makes its clients reconnect. Only the first call counts. The transport then calls
-    /// [`Session::end`] for each of its sessions.
-    fn close(&self, reason: CloseReason);
-
-    /// Has one of its sessions leave for good: its client is asked not to come back, as far as the transport can say that, and the
-    /// transport is closed once nothing else goes over it. The session has ended already.
-    fn dismiss(&self, _connection_id: &str) {
-        self.close(CloseReason::Dismissed);
-    }
-
-    /// One of its sessions has shown another token, which was accepted or rejected. False: too many were rejected, and it is to be closed.
-    fn token_shown(&self, _accepted: bool) -> bool {
-        true
-    }
-
-    /// Where the client is, as far as the transport knows.
-    fn peer(&self) -> Option<IpAddr> {
-        None
-    }
-}
-
 /// One connection of one user.
 pub struct Session {
     shared: Arc<Sessions>,
@@ -219,23 +196,6 @@ pub struct Session {
     unspent_asks: AtomicUsize,
     /// Those of them that were asked for by a number of ours.
     asks: OpenAsks,
-}
-
-/// What carries a session, and what that is counted as.
-struct SessionCarrier {
-    transport: Arc<dyn TransportHandle>,
-    labels: ConnectionLabels,
-    /// In milliseconds since the Unix epoch.
-    connected_at: u64,
-}
-
-/// How a session is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CarriedBy {
-    pub labels: ConnectionLabels,
-    /// In milliseconds since the Unix epoch.
-    pub connected_at: u64,
-    pub peer: Option<IpAddr>,
 }
 
 impl Session {
@@ -299,71 +259,10 @@ impl Session {
         self.key.get().copied()
     }
 
-    /// It is carried by this transport, and counted.
-    fn begin(&self, transport: Arc<dyn TransportHandle>, labels: ConnectionLabels) {
-        *self.carrier() = Some(SessionCarrier {
-            transport,
-            labels,
-            connected_at: clock::wall_ms(),
-        });
-        events::connected(&self.shared.metrics, labels, &self.connection_id);
-        if let Some(reports) = &self.shared.connections {
-            reports.connected(self, labels.transport);
-        }
-    }
-
     /// Binds the session to its connection of the hub. Called under the hub's lock, together with the judgement of its rooms.
     fn bind(self: &Arc<Self>, key: ConnectionKey, token: TokenEnd) {
         let key = *self.key.get_or_init(|| key);
         self.shared.open.add(key, self, token);
-    }
-
-    /// Has its transport closed. Nothing more is said to the client.
-    pub fn close(&self, reason: CloseReason) {
-        if let Some(transport) = self.transport() {
-            transport.close(reason);
-        }
-    }
-
-    /// Ends it for good: unlike after [`close`](Self::close) its client is asked not to come back.
-    pub fn dismiss(self: &Arc<Self>) {
-        if let Some(transport) = self.transport() {
-            // First, so that no event follows.
-            self.end(CloseReason::Dismissed);
-            transport.dismiss(&self.connection_id);
-        }
-    }
-
-    /// `None`: it has ended.
-    pub fn carried_by(&self) -> Option<CarriedBy> {
-        let (transport, labels, connected_at) = {
-            let carrier = self.carrier();
-            let carrier = carrier.as_ref()?;
-            (
-                carrier.transport.clone(),
-                carrier.labels,
-                carrier.connected_at,
-            )
-        };
-        Some(CarriedBy {
-            labels,
-            connected_at,
-            peer: transport.peer(),
-        })
-    }
-
-    /// What carries it. Cloned out of the lock, because a transport may end its sessions from within.
-    fn transport(&self) -> Option<Arc<dyn TransportHandle>> {
-        let carrier = self.carrier();
-        carrier.as_ref().map(|carrier| carrier.transport.clone())
-    }
-
-    /// Its transport goes on by other means: an upgrade.
-    pub fn relabel(&self, labels: ConnectionLabels) {
-        if let Some(carrier) = self.carrier().as_mut() {
-            let before = std::mem::replace(&mut carrier.labels, labels);
-            events::upgraded(&self.shared.metrics, before, labels);
-        }
     }
 
     /// Its connection has ended. Only the first call counts.
@@ -402,14 +301,6 @@ impl Session {
         }
     }
 
-    fn may_hold(&self, policy: &Policy, room: &Room) -> bool {
-        policy.may_join(&self.claims.load(), room) || self.may_hold_by_grant(room)
-    }
-
-    fn may_hold_by_grant(&self, room: &Room) -> bool {
-        room.organisation == self.organisation && self.shared.granted.permits(&self.user, room)
-    }
-
     /// The organisation's room and the user's own: held for as long as the connection lives.
     pub fn own_rooms(&self) -> [Room; 2] {
         self.caller().own_rooms()
@@ -419,9 +310,5 @@ impl Session {
     fn max_rooms(&self) -> usize {
         let own = self.own_rooms().len();
         self.shared.limits.max_rooms.saturating_add(own)
-    }
-
-    fn carrier(&self) -> MutexGuard<'_, Option<SessionCarrier>> {
-        self.carrier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -117,14 +117,6 @@ impl OpenSessions {
             .collect()
     }
 
-    pub fn of_organisation(&self, organisation: &Id) -> Vec<Arc<Session>> {
-        let index = self.lock();
-        let users = index.users.range((organisation.clone(), None, None)..);
-        let same = users.take_while(|(of, ..)| of == organisation);
-        same.filter_map(|(.., key)| index.session((*key)?))
-            .collect()
-    }
-
     /// The sessions of a range that follow `after`, or from the first one on, at most so many.
     pub fn following(
         &self,

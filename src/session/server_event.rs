@@ -50,6 +50,16 @@ struct NoticeBody {
     code: u16,
 }
 
+impl NoticeBody {
+    fn new(reason: &'static str, code: u16, rooms: &[Room]) -> Self {
+        Self {
+            rooms: names(rooms),
+            reason,
+            code,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct ExpiringBody {
     /// RFC 3339.
@@ -120,11 +130,7 @@ impl Session {
                 rooms,
                 cursor,
             } => {
-                let body = NoticeBody {
-                    rooms: names(rooms),
-                    reason: reason.as_str(),
-                    code: reason.number(),
-                };
+                let body = NoticeBody::new(reason.as_str(), reason.number(), rooms);
                 ("room_granted", Some(self.wrap(body)), Some(cursor))
             }
             ControlItem::Revoked {
@@ -132,11 +138,7 @@ impl Session {
                 rooms,
                 cursor,
             } => {
-                let body = NoticeBody {
-                    rooms: names(rooms),
-                    reason: reason.as_str(),
-                    code: reason.number(),
-                };
+                let body = NoticeBody::new(reason.as_str(), reason.number(), rooms);
                 ("room_revoked", Some(self.wrap(body)), Some(cursor))
             }
             ControlItem::Stale {

@@ -80,13 +80,7 @@ async fn a_cursor_that_cannot_be_read_is_a_resync_before_any_event() {
 
 #[tokio::test]
 async fn partitions_that_are_unknown_here_are_looked_up_once() {
-    let mut server = TestServer::start(10).await;
-    let (client, _) = server.connect(anybody()).await;
-    server.publish(1).await;
-    let cursor = client.receive(2).await[1].cursor.clone();
-    let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
-    let envelope = EventEnvelope::default();
-    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
+    let (cursor, empty, log) = cursor_and_empty_instance().await;
     let request = with_cursor(cursor.as_ref());
     let connected = MemoryTransport::connect(&empty, request, usize::MAX).await;
     let (_, resumption) = connected.expect("admitted");
@@ -103,36 +97,14 @@ async fn partitions_that_are_unknown_here_are_looked_up_once() {
 
 #[tokio::test]
 async fn rooms_are_judged_by_the_rules_that_are_in_force_after_a_look_up() {
-    let mut server = TestServer::start(10).await;
-    let (client, _) = server.connect(anybody()).await;
-    server.publish(1).await;
-    let cursor = client.receive(2).await[1].cursor.clone();
-    let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
-    let envelope = EventEnvelope::default();
-    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
-    // A reload: another claim lists the channels of a unit.
+    let (cursor, empty, log) = cursor_and_empty_instance().await;
     let reloaded = empty.clone();
     *log.meanwhile.lock().unwrap() = Some(Box::new(move || {
-        let policy = policy_by(&["channel"], "projects");
-        reloaded.verifier.set_claim_rules(ClaimRules {
-            listed: policy.claims().map(str::to_owned).collect(),
-            ..ClaimRules::default()
-        });
-        reloaded.rules.store(Arc::new(SessionRules {
-            policy,
-            envelope,
-            publish: Arc::default(),
-        }));
+        list_channels_by("projects", &reloaded);
     }));
-    let unit = token(Grant {
-        roles: vec!["field_unit".to_owned()],
-        ids: [("projects".to_owned(), vec!["7".to_owned()])].into(),
-        ..Grant::default()
-    });
     let request = ConnectRequest {
         cursor,
-        rooms: Some(json!(["channel:7"])),
-        ..unit
+        ..unit_listed_in("projects")
     };
     let connected = MemoryTransport::connect(&empty, request, usize::MAX).await;
     let (client, _) = connected.expect("admitted");

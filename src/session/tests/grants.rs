@@ -201,28 +201,8 @@ async fn s4_06_a_grant_is_announced_where_the_token_does_not_permit_it() {
 async fn h8_claims_are_read_again_after_the_wait() {
     let (server, grants) = start().await;
     let reloaded = server.sessions.clone();
-    grants.meanwhile(move || {
-        let policy = policy_by(&["channel"], "projects");
-        reloaded.verifier.set_claim_rules(ClaimRules {
-            listed: policy.claims().map(str::to_owned).collect(),
-            ..ClaimRules::default()
-        });
-        reloaded.rules.store(Arc::new(SessionRules {
-            policy,
-            envelope: EventEnvelope::default(),
-            publish: Arc::default(),
-        }));
-    });
-    let unit = token(Grant {
-        roles: vec!["field_unit".to_owned()],
-        ids: [("projects".to_owned(), vec!["7".to_owned()])].into(),
-        ..Grant::default()
-    });
-    let request = ConnectRequest {
-        rooms: Some(json!(["channel:7"])),
-        ..unit
-    };
-    let (client, _) = server.connect(request).await;
+    grants.meanwhile(move || list_channels_by("projects", &reloaded));
+    let (client, _) = server.connect(unit_listed_in("projects")).await;
     assert_eq!(rooms(&client), ["channel:7:org:o1"]);
 }
 

@@ -304,6 +304,45 @@ fn with_cursor(cursor: Option<&String>) -> ConnectRequest {
     }
 }
 
+/// A cursor of one instance, and another one that has to look up its partitions: it knows none.
+async fn cursor_and_empty_instance() -> (Option<String>, Arc<Sessions>, Arc<TestLog>) {
+    let mut server = TestServer::start(10).await;
+    let (client, _) = server.connect(anybody()).await;
+    server.publish(1).await;
+    let cursor = client.receive(2).await[1].cursor.clone();
+    let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
+    let envelope = EventEnvelope::default();
+    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
+    (cursor, empty, log)
+}
+
+/// A reload: another claim lists the channels of a unit.
+fn list_channels_by(claim: &str, sessions: &Sessions) {
+    let policy = policy_by(&["channel"], claim);
+    sessions.verifier.set_claim_rules(ClaimRules {
+        listed: policy.claims().map(str::to_owned).collect(),
+        ..ClaimRules::default()
+    });
+    sessions.rules.store(Arc::new(SessionRules {
+        policy,
+        envelope: EventEnvelope::default(),
+        publish: Arc::default(),
+    }));
+}
+
+/// A unit whose token lists channel 7 in this claim, and that asks for it.
+fn unit_listed_in(claim: &str) -> ConnectRequest {
+    let unit = token(Grant {
+        roles: vec!["field_unit".to_owned()],
+        ids: [(claim.to_owned(), vec!["7".to_owned()])].into(),
+        ..Grant::default()
+    });
+    ConnectRequest {
+        rooms: Some(json!(["channel:7"])),
+        ..unit
+    }
+}
+
 /// The numbers of the published events among these.
 fn numbers(received: &[MemoryEvent]) -> Vec<i64> {
     let published = received.iter().filter(|it| it.event == "incident_created");

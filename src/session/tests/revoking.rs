@@ -79,13 +79,7 @@ async fn h6_revoked_between_the_token_and_the_connection_it_receives_nothing() {
 /// The handshake waits for the brokers, and the token was good when it began.
 #[tokio::test]
 async fn h6_revoked_while_partitions_are_looked_up_it_is_refused() {
-    let mut server = TestServer::start(10).await;
-    let (client, _) = server.connect(anybody()).await;
-    server.publish(1).await;
-    let cursor = client.receive(2).await[1].cursor.clone();
-    let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
-    let envelope = EventEnvelope::default();
-    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
+    let (cursor, empty, log) = cursor_and_empty_instance().await;
     let revoked = empty.clone();
     *log.meanwhile.lock().unwrap() = Some(Box::new(move || {
         revoked.revoke(&user("u1"), now());

@@ -93,4 +93,6 @@ impl TableSpec {
 }
 
 #[cfg(test)]
+mod route_tests;
+#[cfg(test)]
 mod tests;
