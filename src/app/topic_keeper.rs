@@ -123,7 +123,7 @@ impl PolicyChecks {
 }
 
 fn not_compacted(topic: &str, policy: &str) -> String {
-    format!("{topic} has cleanup.policy={policy} and forgets what it must keep: make it compact")
+    format!("{topic} has cleanup.policy={policy}: set it to compact")
 }
 
 /// Makes what is missing and checks what must be compacted.
@@ -231,7 +231,7 @@ impl TopicKeeper {
                     self.checks.note(topic, PolicyCheck::Compacted);
                 }
                 CleanupPolicy::Other(policy) if !settled => bail!(
-                    "the topic {topic} ({variable}) has cleanup.policy={policy}, and would forget what it must keep: it has to be compact, and nothing else"
+                    "topic {topic} ({variable}) has cleanup.policy={policy}, expected compact alone"
                 ),
                 CleanupPolicy::Other(policy) => {
                     if (self.checks).note(topic, PolicyCheck::Other(policy.clone())) {

@@ -158,7 +158,7 @@ labels! {
         ApiOrigin = "api_origin",
         /// Of the internal API: its `Host` is a name that is not ours.
         ApiHost = "api_host",
-        /// Of the internal API: its body is no JSON by its own word.
+        /// Of the internal API: its body is not declared as JSON.
         ApiMediaType = "api_media_type",
         /// Of the API: the token is missing or wrong, or none is set where one is required.
         ApiToken = "api_token",

@@ -18,7 +18,7 @@ pub struct TrustedProxies(Vec<IpNet>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidProxy {
-    #[error("{0:?} is no IP address and no network such as 10.0.0.0/8")]
+    #[error("expected an IP address or a network such as 10.0.0.0/8, found {0:?}")]
     NoNetwork(String),
     #[error("{0:?} contains every address: any client could name itself as it likes")]
     Everything(String),

@@ -18,8 +18,8 @@ const GROW_QUIET: u64 = 80;
 const QUIET_MS: u64 = 5 * 60_000;
 /// From here on memory may be full within a second: a window is loaded from Kafka with 100 MB a second and more.
 const NEAR: u64 = 50;
-/// From here on the window's youngest part is not spared, if it is the window that takes the memory. The alternative is that the kernel ends the process, and with it the whole
-/// window and all connections.
+/// From here on the window's youngest part is not spared, if it is the window that takes the memory. The alternative is that the kernel
+/// ends the process, and with it the whole window and all connections.
 const LAST_RESORT: u64 = 95;
 
 /// The youngest part of the window, which is spared: in milliseconds.

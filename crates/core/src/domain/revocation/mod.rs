@@ -1,8 +1,8 @@
 //! Which tokens are revoked.
 //!
 //! A revocation names a user, one token or an organisation, and concerns the tokens that were issued up to the moment of its request: a user
-//! may be given a new one afterwards. One token is revoked whatever it says of when it was issued. Later revocations of the same add to earlier ones, and never narrow them, in whatever order the two
-//! are read: instances agree.
+//! may be given a new one afterwards. One token is revoked whatever it says of when it was issued. Later revocations of the same add to
+//! earlier ones, and never narrow them, in whatever order the two are read: instances agree.
 
 mod record;
 
