@@ -21,7 +21,7 @@ struct Requirement {
 }
 
 fn requirements() -> BTreeMap<String, Requirement> {
-    static ID: LazyLock<Regex> = pattern!("^(S[0-4]-[0-9]{2}|C[0-9]{1,2}|A[0-9]{2})$");
+    static ID: LazyLock<Regex> = pattern!("^(S[0-4]-[0-9]{2}|C[0-9]{1,2}|A[0-9]{2}|H[0-9]{1,2})$");
     let page = page("requirements.md");
     let mut found = BTreeMap::new();
     for line in page.lines().filter(|line| line.starts_with("| ")) {
@@ -76,7 +76,7 @@ fn all_sources() -> Vec<(String, String)> {
 /// The ids that a text cites: in names (`s4_09_to_12_…`, `a45_a46_…`) and in words (`S4-09`).
 fn cited(text: &str) -> BTreeSet<String> {
     static NAME: LazyLock<Regex> = pattern!(
-        "(?-u:\\b)(?:s[0-4]_[0-9]{2}|a[0-9]{2}|c[0-9]{1,2})_(?:(?:to_)?(?:s[0-4]_[0-9]{2}|[0-9]{2}|a[0-9]{2})_)*"
+        "(?-u:\\b)(?:s[0-4]_[0-9]{2}|a[0-9]{2}|[ch][0-9]{1,2})_(?:(?:to_)?(?:s[0-4]_[0-9]{2}|[0-9]{2}|a[0-9]{2}|h[0-9]{1,2})_)*"
     );
     static WORD: LazyLock<Regex> = pattern!("(?-u:\\b)S[0-4]-[0-9]{2}(?-u:\\b)");
     let mut ids = BTreeSet::new();
@@ -85,7 +85,7 @@ fn cited(text: &str) -> BTreeSet<String> {
         for part in found.as_str().split('_') {
             match part.as_bytes() {
                 [b's', _] => source = part.to_uppercase(),
-                [b'a' | b'c', ..] => {
+                [b'a' | b'c' | b'h', ..] => {
                     ids.insert(part.to_uppercase());
                 }
                 [b'0'..=b'9', _] => {
@@ -167,5 +167,9 @@ fn ids_are_found_in_names_and_in_words() {
     assert_eq!(ids("a45_a46_wrong_claims"), ["A45", "A46"]);
     assert_eq!(ids("test(`s3_08_s2_15_views`"), ["S2-15", "S3-08"]);
     assert_eq!(ids("/// As S2-11 says; c10_limits"), ["C10", "S2-11"]);
+    assert_eq!(
+        ids("a16_h24_only h1_a_key h16_no_2"),
+        ["A16", "H1", "H16", "H24"]
+    );
     assert_eq!(ids("bs4_09_x aa12_b"), Vec::<String>::new());
 }
