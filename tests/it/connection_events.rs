@@ -2,34 +2,19 @@
 
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::consumer::StreamConsumer;
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::harness::{Client, Kafka, Polling, Proxy, TestApp, auth, eventually};
-
-const SOON: Duration = Duration::from_secs(20);
+use crate::harness::{Client, Kafka, Polling, Proxy, SOON, TestApp, auth, eventually};
 
 /// A reader of all that was reported.
 struct Reports(StreamConsumer);
 
 impl Reports {
     fn of(kafka: &Kafka) -> Self {
-        let consumer: StreamConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &kafka.address)
-            .set("group.id", kafka.prefix())
-            .create()
-            .unwrap();
-        let mut partitions = TopicPartitionList::new();
-        let topic = kafka.topic("connections");
-        partitions
-            .add_partition_offset(&topic, 0, Offset::Beginning)
-            .unwrap();
-        consumer.assign(&partitions).unwrap();
-        Self(consumer)
+        Self(kafka.consumer("connections"))
     }
 
     /// The next `count` records. The user of each record is in its key.
@@ -167,7 +152,7 @@ async fn a_stop_waits_only_a_moment_for_brokers_that_are_away() {
     assert_eq!(came[1]["type"], "user_online");
     wire.stall();
     client.cut();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    app.empty().await;
     // It ends in time and with 0, or this fails.
     let log = app.stop();
     let line = "records were still on their way at the end";

@@ -10,6 +10,7 @@ use crate::harness::{
     Client, Kafka, Packet, SOON, TestApp, Way, auth, connect_from, eventually, request_over,
     transmission,
 };
+use crate::limits;
 
 const ONE: [u8; 4] = [127, 0, 0, 1];
 const NEIGHBOUR: [u8; 4] = [127, 0, 0, 2];
@@ -21,17 +22,6 @@ const MORE: [(&str, &str); 3] = [
     ("HANDSHAKES_PER_SECOND_PER_ADDRESS", "10000"),
 ];
 
-fn refused(reason: &str) -> String {
-    format!("fleetcast_refused_total{{reason=\"{reason}\"}}")
-}
-
-fn from(app: &TestApp, source: [u8; 4]) -> Way {
-    Way {
-        source: Some(source),
-        ..app.public.into()
-    }
-}
-
 async fn status(app: &TestApp, source: [u8; 4], target: &str) -> u16 {
     let stream = connect_from(source, app.public).await;
     let answer = request_over(stream, "GET", target, &[], "").await;
@@ -39,14 +29,7 @@ async fn status(app: &TestApp, source: [u8; 4], target: &str) -> u16 {
 }
 
 async fn is_served(app: &TestApp, kafka: &Kafka) {
-    let auth = auth("neighbour", "o1", &["channel:7"]);
-    let served = async {
-        let mut client = Client::connect(from(app, NEIGHBOUR), &auth).await;
-        let record = transmission("o1", "7", 0, 1, "");
-        kafka.produce("transmission", &record).await;
-        client.expect("transmission_started").await;
-        client.cut();
-    };
+    let served = limits::is_served(app, kafka, NEIGHBOUR);
     timeout(Duration::from_secs(10), served)
         .await
         .expect("the neighbour waits");
@@ -61,7 +44,7 @@ fn forged() -> Value {
 
 /// Sends so many CONNECTs with bad tokens on one transport, and counts the answers until it closes.
 async fn bad_connects(app: &TestApp, count: usize) -> usize {
-    let mut client = Client::open(from(app, ONE)).await;
+    let mut client = Client::open(Way::of(ONE, app)).await;
     let connect = format!("40{}", forged());
     for _ in 0..count {
         if client.try_send(&connect).await.is_err() {
@@ -105,11 +88,11 @@ async fn a49_a_transport_ends_with_the_third_rejected_token_and_an_address_with_
     let app = TestApp::start_with(&kafka, &MORE).await;
     assert!(bad_connects(&app, 1_000).await <= 3);
     let metrics = app.metrics().await;
-    let looked_at = metrics.value(&refused("token_invalid"));
+    let looked_at = metrics.refused("token_invalid");
     assert!((1..=3).contains(&looked_at), "{looked_at} of 1000");
-    assert_eq!(metrics.value(&refused("auth_rate")), 1);
+    assert_eq!(metrics.refused("auth_rate"), 1);
     // Two mistakes cost nothing, in either namespace.
-    let mut client = Client::open(from(&app, ONE)).await;
+    let mut client = Client::open(Way::of(ONE, &app)).await;
     for namespace in ["/", "/ws"] {
         let refused = client.try_enter(namespace, &forged()).await;
         assert_eq!(refused.unwrap_err(), "token_invalid");
@@ -126,7 +109,7 @@ async fn a49_a_transport_ends_with_the_third_rejected_token_and_an_address_with_
     {
         assert!(Instant::now() < deadline, "the address is never refused");
     }
-    assert!(app.metrics().await.value(&refused("token_invalid")) >= 400);
+    assert!(app.metrics().await.refused("token_invalid") >= 400);
     // A client that is connected stays so.
     assert_eq!(client.command("rooms", &json!({})).await["success"], true);
     is_served(&app, &kafka).await;
@@ -142,7 +125,7 @@ async fn a42_guessed_sessions_are_refused_and_an_address_that_goes_on_gets_429()
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
     let app = TestApp::start_with(&kafka, &MORE).await;
     // A client of the same address that is connected stays so.
-    let mut client = Client::connect(from(&app, ONE), &auth("u1", "o1", &[])).await;
+    let mut client = Client::connect(Way::of(ONE, &app), &auth("u1", "o1", &[])).await;
     let guess =
         |number: usize| format!("/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAA{number:04}");
     let mut statuses = Vec::new();
@@ -160,13 +143,13 @@ async fn a42_guessed_sessions_are_refused_and_an_address_that_goes_on_gets_429()
     );
     let unknown = statuses.iter().filter(|it| **it == 400).count();
     assert!(unknown >= 500, "{unknown}");
-    let counted = app.metrics().await.value(&refused("bad_sid"));
+    let counted = app.metrics().await.refused("bad_sid");
     assert_eq!(counted, u64::try_from(statuses.len()).unwrap());
     // Guesses need no token: who shares the address with their author still connects.
     let targets: Vec<_> = (0..200).map(guess).collect();
     let guesses = join_all(targets.iter().map(|it| status(&app, ONE, it)));
     let auth = auth("u2", "o1", &[]);
-    tokio::join!(guesses, Client::connect(from(&app, ONE), &auth));
+    tokio::join!(guesses, Client::connect(Way::of(ONE, &app), &auth));
     assert_eq!(client.command("rooms", &json!({})).await["success"], true);
     is_served(&app, &kafka).await;
 }
@@ -210,7 +193,7 @@ async fn a75_a_storm_of_resumes_is_bounded_and_loses_nothing() {
     let admitted = storm.await;
     assert!((12..15).contains(&admitted), "{admitted}");
     let metrics = app.metrics().await;
-    assert_eq!(metrics.value(&refused("replay_rate")), 1);
+    assert_eq!(metrics.refused("replay_rate"), 1);
     // Another user resumes, and this one gets all of it a little later.
     let mut neighbour = auth("u2", "o1", &["channel:7"]);
     neighbour["cursor"] = resume["cursor"].clone();

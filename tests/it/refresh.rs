@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Kafka, Packet, TestApp, dispatcher, token};
+use crate::harness::{Client, Kafka, Packet, TestApp, dispatcher, eventually, token};
 
 /// The acknowledgements of these numbers, in the order in which they come.
 async fn answers(client: &mut Client, count: usize) -> Vec<(u64, Value)> {
@@ -39,7 +39,11 @@ async fn a52_commands_behind_a_refresh_wait_until_it_is_decided() {
         // The key of the next token is not at hand: the file has it only now.
         std::fs::write(&path, old).unwrap();
         app.hangup();
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        eventually("the file is read", async || {
+            let series = "fleetcast_reloads_total{outcome=\"applied\"}";
+            (app.metrics().await.value(series) == 1).then_some(())
+        })
+        .await;
         std::fs::write(&path, format!("{old}\n{new}\n")).unwrap();
         let refresh = json!(["auth:refresh", { "token": dispatcher("u1", "o1") }]);
         let join = json!(["subscribe", { "room": "channel:7" }]);

@@ -5,6 +5,7 @@ mod dismissal;
 mod guards;
 mod public;
 mod publish;
+mod retries;
 
 use serde_json::Value;
 

@@ -303,6 +303,11 @@ impl Metrics {
             .unwrap_or_else(|| panic!("no {series} in:\n{}", self.0))
     }
 
+    /// `fleetcast_refused_total` for this reason.
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        self.value(&format!("fleetcast_refused_total{{reason=\"{reason}\"}}"))
+    }
+
     /// Whether any series has this in a label.
     pub(crate) fn names(&self, part: &str) -> bool {
         self.0.contains(part)

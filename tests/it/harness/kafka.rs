@@ -11,6 +11,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -256,6 +257,21 @@ impl Kafka {
         for delivered in join_all(sent).await {
             delivered.unwrap().map_err(|(error, _)| error).unwrap();
         }
+    }
+
+    /// Reads the only partition of a topic from its beginning.
+    pub(crate) fn consumer(&self, name: &str) -> StreamConsumer {
+        let consumer: StreamConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("group.id", &self.prefix)
+            .create()
+            .unwrap();
+        let mut partitions = TopicPartitionList::new();
+        partitions
+            .add_partition_offset(&self.topic(name), 0, Offset::Beginning)
+            .unwrap();
+        consumer.assign(&partitions).unwrap();
+        consumer
     }
 
     /// A producer for transactions. Its calls block.

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::{Event, Packet, Tally};
+use super::{Event, Packet, Tally, TestApp};
 
 /// Longer than the promise of 30 s for new topics and partitions.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -39,6 +39,16 @@ impl From<SocketAddr> for Way {
             path: "/socket.io/",
             receive_buffer: None,
             source: None,
+        }
+    }
+}
+
+impl Way {
+    /// From this address of loopback.
+    pub(crate) fn of(source: [u8; 4], app: &TestApp) -> Self {
+        Self {
+            source: Some(source),
+            ..app.public.into()
         }
     }
 }

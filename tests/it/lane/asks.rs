@@ -1,9 +1,6 @@
 //! Events that ask for an acknowledgement: whose answer is found again, and what is kept of it.
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -26,17 +23,7 @@ async fn produce_alert(kafka: &Kafka, organisation: &str, number: u64) {
 
 /// The first `count` receipts.
 async fn receipts(kafka: &Kafka, count: usize) -> Vec<Value> {
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.address)
-        .set("group.id", kafka.prefix())
-        .create()
-        .unwrap();
-    let mut partitions = TopicPartitionList::new();
-    let topic = kafka.topic("receipts");
-    partitions
-        .add_partition_offset(&topic, 0, Offset::Beginning)
-        .unwrap();
-    consumer.assign(&partitions).unwrap();
+    let consumer = kafka.consumer("receipts");
     let mut receipts = Vec::new();
     while receipts.len() < count {
         let record = timeout(SOON, consumer.recv()).await;
