@@ -137,6 +137,10 @@ bench: build loadgen/peers/node/node_modules/.package-lock.json ## What a delive
 control: build ## Revocation, token refresh, publishing over HTTP, a limit of memory: 6 minutes, docs/performance.md
 	@exec $(TARGET)/release/loadgen control --page docs/performance.md $(ARGS)
 
+.PHONY: attacks
+attacks: build ## Each limit's attack on a server with limits and without, and what its other clients notice: 12 minutes, docs/performance.md
+	@exec $(TARGET)/release/loadgen attacks --page docs/performance.md $(ARGS)
+
 .PHONY: node-modules
 node-modules: client-tests/js/node_modules/.package-lock.json client-tests/browser/node_modules/.package-lock.json
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json

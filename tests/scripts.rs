@@ -124,6 +124,10 @@ fn make_targets_run_the_binaries_of_the_target_directory() {
         ("demo", "/elsewhere/debug/fleetcast demo"),
         ("dev", "/elsewhere/debug/fleetcast demo"),
         ("load", "/elsewhere/release/loadgen"),
+        (
+            "attacks",
+            "/elsewhere/release/loadgen attacks --page docs/performance.md",
+        ),
         ("with-bugs", "/elsewhere/release/fleetcast-with-bugs"),
         ("client-tests", "/elsewhere/release/fleetcast"),
         ("poll-losses", "/elsewhere/release/fleetcast"),

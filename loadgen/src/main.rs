@@ -2,8 +2,10 @@
 //!
 //! `run` measures and checks, `bench` compares with other servers, `control` measures revocation, refresh,
 //! publishing and a limit of memory, `chaos` breaks servers and brokers, `poison` breaks records, `commands`
-//! breaks client packets. Exit code 0: all as promised; 1: a promise was broken; 2: the run itself could not be made.
+//! breaks client packets, `attacks` puts limits to the test. Exit code 0: all as promised; 1: a promise was broken; 2: the run
+//! itself could not be made.
 
+mod attacks;
 mod bench;
 mod bitmap;
 mod chaos;
@@ -61,6 +63,8 @@ enum Command {
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served
     Commands(commands::Args),
+    /// Attack a server with its limits and one without, and measure what its other clients notice
+    Attacks(attacks::Args),
 }
 
 /// What all subcommands need.
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Bare(args) => bench::bare::run(&args),
         Command::Poison(args) => poison::run(&args),
         Command::Commands(args) => commands::run(&args),
+        Command::Attacks(args) => attacks::run(&args),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,

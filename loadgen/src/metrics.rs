@@ -33,7 +33,7 @@ impl Counters {
         Ok(Self::parse(&body))
     }
 
-    fn parse(body: &str) -> Self {
+    pub(crate) fn parse(body: &str) -> Self {
         let series = body
             .lines()
             .filter(|line| !line.starts_with('#'))

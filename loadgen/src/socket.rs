@@ -1,6 +1,7 @@
 //! Opening a WebSocket to the server, and the handshake of Engine.IO and Socket.IO on it.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -241,6 +242,13 @@ pub(crate) fn cut(socket: Socket) -> Result<()> {
     Ok(())
 }
 
+/// A socket that will connect from this address of this machine.
+pub(crate) fn bound_socket(own: Ipv4Addr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((own, 0)).into())?;
+    Ok(socket)
+}
+
 /// Mints tokens as the identity provider of a customer would.
 pub(crate) struct Minter {
     key: EncodingKey,
@@ -282,8 +290,6 @@ impl Minter {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use tokio_tungstenite::tungstenite::error::CapacityError;
 
     use super::*;

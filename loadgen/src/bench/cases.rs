@@ -172,7 +172,10 @@ fn fan_out(context: &CaseContext<'_>) -> Result<(Figures, Stage)> {
 }
 
 /// Measures, with each delivery's time since its append, or since it was published where nothing is appended.
-fn from_append(stage: &mut Stage, act: impl FnOnce(&mut Stage) -> Result<()>) -> Result<Figures> {
+pub(crate) fn from_append(
+    stage: &mut Stage,
+    act: impl FnOnce(&mut Stage) -> Result<()>,
+) -> Result<Figures> {
     stage.appended()?;
     let first = stage.number;
     stage.swarm.tally.log = Some(Vec::new());

@@ -102,11 +102,11 @@ fn push_length(out: &mut Vec<u8>, length: usize, mask: u8) {
     }
 }
 
-/// The request that opens a WebSocket for Engine.IO.
-pub(crate) fn upgrade_request(port: u16) -> String {
+/// The request that opens a WebSocket for Engine.IO. `headers`: further lines, each with its end.
+pub(crate) fn upgrade_request(port: u16, headers: &str) -> String {
     format!(
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
 }
 

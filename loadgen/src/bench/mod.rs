@@ -2,20 +2,20 @@
 //! See docs/performance.md for what each row means.
 
 pub(crate) mod bare;
-mod cases;
+pub(crate) mod cases;
 mod catch_up;
 mod check;
 mod claim;
-mod event;
-mod figures;
-mod frames;
+pub(crate) mod event;
+pub(crate) mod figures;
+pub(crate) mod frames;
 mod member;
 mod publisher;
 mod rows;
-mod server;
-mod stage;
+pub(crate) mod server;
+pub(crate) mod stage;
 mod swarm;
-mod tally;
+pub(crate) mod tally;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ fn is_clean(outcome: Result<()>, logs: &Path) -> Result<bool> {
 }
 
 /// This process, its threads and Kafka stay off the servers' core, and may open enough files.
-fn prepare() -> Result<()> {
+pub(crate) fn prepare() -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(SERVER_CORE + 1);
     sched_setaffinity(None, &cores)
@@ -140,6 +140,7 @@ fn contestants(args: &Args) -> Result<Vec<Contestant>> {
         kind,
         program,
         environment: Vec::new(),
+        limited: false,
     };
     if all.is_empty() {
         all.push(plain(
@@ -209,12 +210,12 @@ fn measure_one(case: Case, context: &CaseContext<'_>) -> Result<Figures> {
 /// With more than this, taken by other processes or machines, the times at least mean nothing. In percent.
 const QUIET_PERCENT: f64 = 5.0;
 
-/// When, on what, and how often it was measured.
+/// When and on what it was measured, `how`, and how quiet the machine was.
 ///
 /// `others`, `stolen`: percent of the servers' core that other processes took, and other machines.
-fn heading(rounds: u32, seconds: u64, others: f64, stolen: f64) -> String {
+pub(crate) fn heading(how: &str, others: f64, stolen: f64) -> String {
     format!(
-        "{} Medians of {rounds} rounds, {seconds} s for each measurement.\n\
+        "{} {how}\n\
          Other processes took {others:.1} % of the servers' core, and other machines {stolen:.1} %{}.",
         page::machine(),
         if others.max(stolen) > QUIET_PERCENT {
@@ -231,8 +232,10 @@ fn report(args: &Args, results: &Results) -> Result<()> {
     let text = format!(
         "{}\n\n{tables}",
         heading(
-            args.rounds,
-            args.seconds,
+            &format!(
+                "Medians of {} rounds, {} s for each measurement.",
+                args.rounds, args.seconds
+            ),
             results.mean(figures::OTHERS),
             results.mean(figures::STOLEN)
         )
@@ -265,12 +268,12 @@ fn write_json(path: &Path, results: &Results) -> Result<()> {
     clippy::print_stderr,
     reason = "progress for the person who waits; the table goes to stdout"
 )]
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     eprintln!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this command is for")]
-fn show(text: &str) {
+pub(crate) fn show(text: &str) {
     println!("{text}");
 }
 
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn stolen_time_too_makes_a_machine_not_quiet() {
-        let quiet = |others, stolen| !heading(1, 1, others, stolen).contains("not quiet");
+        let quiet = |others, stolen| !heading("", others, stolen).contains("not quiet");
         assert!(quiet(4.0, 4.0));
         assert!(!quiet(6.0, 0.0));
         assert!(!quiet(0.0, 6.0));

@@ -208,7 +208,7 @@ impl SocketPublisher {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        stream.write_all(upgrade_request(port).as_bytes())?;
+        stream.write_all(upgrade_request(port, "").as_bytes())?;
         let mut publisher = Self {
             stream,
             unread: Vec::new(),

@@ -15,6 +15,17 @@ use crate::chaos::leftovers::{self, Leftover};
 use crate::http;
 use crate::process::{Usage, threads_cpu, usage};
 
+/// What is compared is not the limits.
+const WITHOUT_LIMITS: &[(&str, &str)] = &[
+    // A little more than are held: a connection that was reset may still count when its client is back.
+    ("MAX_CONNECTIONS", "10500"),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "0"),
+    ("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+    ("MAX_CONNECTIONS_PER_USER", "0"),
+    ("COMMANDS_PER_SECOND", "0"),
+];
+/// The defaults, for connections from this machine too.
+const DEFAULT_LIMITS: &[(&str, &str)] = &[("LIMIT_LOOPBACK", "true")];
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 15;
 /// The load and Kafka stay off it.
@@ -39,6 +50,8 @@ pub(crate) struct Contestant {
     pub(crate) kind: ServerKind,
     pub(crate) program: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
+    /// With its default limits, else without any that has a setting.
+    pub(crate) limited: bool,
 }
 
 impl Contestant {
@@ -57,6 +70,7 @@ impl Contestant {
             kind: ServerKind::Fleetcast,
             program,
             environment: environment.collect::<Result<_, String>>()?,
+            limited: false,
         })
     }
 
@@ -116,19 +130,18 @@ impl Server {
         match contestant.kind {
             ServerKind::Fleetcast => {
                 create_topics(around.cluster, &prefix)?;
+                let limits = if contestant.limited {
+                    DEFAULT_LIMITS
+                } else {
+                    WITHOUT_LIMITS
+                };
                 command
                     .arg("serve")
                     .env("HOST", "127.0.0.1")
                     .env("PORT", port.to_string())
                     .env("INTERNAL_PORT", internal_port.to_string())
                     .env("JWT_SECRET", SECRET)
-                    // A little more than are held: a connection that was reset may still count when its client is back.
-                    .env("MAX_CONNECTIONS", "10500")
-                    // What is measured is not the limits.
-                    .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
-                    .env("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")
-                    .env("MAX_CONNECTIONS_PER_USER", "0")
-                    .env("COMMANDS_PER_SECOND", "0")
+                    .envs(limits.iter().copied())
                     .env("KAFKA_BOOTSTRAP_SERVERS", &around.cluster.addresses)
                     .env("KAFKA_TOPIC_PREFIX", &prefix)
                     .envs(more.iter().copied())

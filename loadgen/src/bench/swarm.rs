@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::BrokenPromise;
@@ -76,6 +75,13 @@ impl Swarm {
         self.members.len()
     }
 
+    /// Gives each client an address that it connects from, among those of loopback.
+    pub(crate) fn come_from(&mut self, address: impl Fn(usize) -> Ipv4Addr) {
+        for (client, member) in self.members.iter_mut().enumerate() {
+            member.address = Some(address(client));
+        }
+    }
+
     pub(crate) fn joined(&self) -> usize {
         self.joined
     }
@@ -108,8 +114,8 @@ impl Swarm {
 
     /// Opens the connection of one that is away, without waiting for it.
     pub(crate) fn open(&mut self, client: usize) -> Result<()> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let mut stream = TcpStream::connect(address).context("cannot connect")?;
+        let member = &self.members[client];
+        let mut stream = member.dial(self.port).context("cannot connect")?;
         stream.set_nodelay(true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
@@ -224,7 +230,7 @@ impl Swarm {
                 return Err(error).context("a client cannot connect");
             }
             stream
-                .write_all(upgrade_request(self.port).as_bytes())
+                .write_all(upgrade_request(self.port, "").as_bytes())
                 .context("the upgrade does not fit")?;
             member.phase = Phase::Upgrading;
         }
@@ -247,13 +253,10 @@ impl Swarm {
             let kept = member.partial.len();
             buffer[..kept].copy_from_slice(&member.partial);
             let read = match stream.read(&mut buffer[kept..]) {
-                Ok(0) => bail!(
-                    "the server has closed the connection in phase {:?}",
-                    member.phase
-                ),
+                Ok(0) => return Err(member.ended("the end of the stream")),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error).context("the connection has broken"),
+                Err(error) => return Err(member.ended(&error.to_string())),
             };
             member.partial.clear();
             let end = kept + read;
@@ -286,10 +289,9 @@ impl Swarm {
                 self.broken.get_or_insert(error);
             }
         });
-        let taken = taken.context("a Close frame, or none of a server's")?;
-        self.members[client]
-            .partial
-            .extend_from_slice(&bytes[begin + taken..]);
+        let member = &mut self.members[client];
+        let taken = taken.ok_or_else(|| member.ended("a Close frame, or none of a server's"))?;
+        member.partial.extend_from_slice(&bytes[begin + taken..]);
         Ok(())
     }
 
@@ -329,6 +331,8 @@ impl Swarm {
             }
             [b'4', b'3', ..] => self.acknowledged(client, packet, now),
             [b'4', b'2', ..] => self.own_event(client, packet),
+            // Of Engine.IO and of Socket.IO: close, disconnect.
+            b"1" | b"41" => Err(member.ended(&head(packet))),
             _ => bail!("unexpected packet {}", head(packet)),
         }
     }
@@ -404,5 +408,13 @@ mod tests {
         assert!(resync.is::<BrokenPromise>(), "{resync:#}");
         let unknown = sent(r#"42["unknown",{}]"#);
         assert!(!unknown.is::<BrokenPromise>(), "{unknown:#}");
+    }
+
+    #[test]
+    fn a_subscribed_client_whose_connection_is_ended_is_a_broken_promise() {
+        for packet in ["1", "41"] {
+            let end = sent(packet);
+            assert!(end.is::<BrokenPromise>(), "{end:#}");
+        }
     }
 }

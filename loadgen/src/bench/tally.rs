@@ -28,7 +28,7 @@ impl Seen {
 }
 
 /// What must not be.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Faults {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
