@@ -32,11 +32,7 @@ pub(super) fn settings(keys: KeySources) -> AuthSettings {
             keys,
             ..IssuerSettings::default()
         },
-        others: Vec::new(),
-        shared_users: false,
-        leeway: Duration::from_secs(10),
-        max_lifetime: None,
-        allow_query_token: true,
+        ..tests::settings(None, None)
     }
 }
 

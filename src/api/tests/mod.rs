@@ -27,6 +27,7 @@ use super::publish::{
 use super::*;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::RejectReason;
+use publishing::ScriptedLog;
 
 /// Nothing is connected.
 struct NoConnections;
@@ -49,55 +50,14 @@ impl Connections for NoConnections {
     }
 }
 
-/// There is nothing to write to.
-struct NoLog;
-
-impl Publisher for NoLog {
-    fn rules(&self) -> PublishRules {
-        PublishRules {
-            kinds: BTreeSet::new(),
-            default_organisation: None,
-            max_event_bytes: 1000,
-        }
-    }
-
-    fn write(&self, _: Vec<Message>) -> WriteReports<'_> {
-        Box::pin(std::future::ready(Vec::new()))
-    }
-
-    fn emit(&self, _: Ephemeral) {}
-
-    fn unavailable(&self) -> Option<Unavailable> {
-        Some(Unavailable("there is no log".to_owned()))
-    }
-
-    fn client(&self, _: &HeaderMap, _: &Extensions) -> Option<AddressBlock> {
-        None
-    }
-
-    fn authenticate<'a>(
-        &'a self,
-        _: Option<&'a SecretString>,
-        _: Option<AddressBlock>,
-    ) -> Authenticated<'a> {
-        Box::pin(std::future::ready(Err(RejectReason::KeysPending)))
-    }
-
-    fn check_rights(&self, _: &Claims, _: &str, _: &[Room]) -> Result<(), MayNotPublish> {
-        Err(MayNotPublish::Nothing)
-    }
-
-    fn has_too_many_keys(&self) -> bool {
-        false
-    }
-}
-
 /// Everything that the application mounts, over parts that know nothing.
 fn everything() -> Endpoints {
     Endpoints::new()
         .merge(connections::endpoints(Arc::new(NoConnections)))
         .merge(rooms::endpoints(Arc::new(NoConnections)))
-        .merge(publish::endpoints(Publishing::new(Arc::new(NoLog))))
+        .merge(publish::endpoints(Publishing::new(Arc::new(
+            ScriptedLog::none(),
+        ))))
         .merge(revocations(Arc::new(Unused)))
         .merge(grants(Arc::new(Unused)))
 }

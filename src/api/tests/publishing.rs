@@ -12,7 +12,7 @@ use super::super::publish::NotWritten;
 use super::*;
 
 /// A log that answers what it was told to.
-struct ScriptedLog {
+pub(super) struct ScriptedLog {
     /// Of the messages of one call.
     outcomes: Vec<Result<String, NotWritten>>,
     unavailable: Option<Unavailable>,
@@ -33,6 +33,14 @@ impl ScriptedLog {
             writes: Semaphore::new(Semaphore::MAX_PERMITS),
             written: Mutex::default(),
             emitted: AtomicUsize::new(0),
+        }
+    }
+
+    /// There is nothing to write to.
+    pub(super) fn none() -> Self {
+        Self {
+            unavailable: Some(Unavailable("there is no log".to_owned())),
+            ..Self::new(&[])
         }
     }
 }
@@ -182,9 +190,7 @@ async fn h20_too_many_keys_refuse_what_has_one_and_nothing_else() {
     assert!(log.written.lock().unwrap().is_empty());
     assert_eq!(publish_to(api(&log), &message("b")).await.0, 202);
 
-    let mut log = ScriptedLog::new(&[]);
-    log.unavailable = Some(Unavailable("there is no log".to_owned()));
-    let log = Arc::new(log);
+    let log = Arc::new(ScriptedLog::none());
     let (status, answer, retry) = publish_to(api(&log), &message("a")).await;
     assert_eq!((status, retry), (503, true));
     assert_eq!(answer["code"], "publish_unavailable");
