@@ -57,6 +57,7 @@ mod overlapping_posts;
 mod polling;
 mod polling_repeats;
 mod polling_tcp;
+mod profile_examples;
 mod profiles;
 mod proxies;
 mod real_kafka;
