@@ -48,6 +48,28 @@ async fn answer_counts_once_and_only_under_a_number_that_is_open() {
     assert_eq!(outcomes(&server.sessions), [4, 3, 0, 0]);
 }
 
+/// An open question would make every POST free, if it paid for more than one acknowledgement.
+#[tokio::test]
+async fn a29_each_question_pays_for_one_acknowledgement() {
+    let server = TestServer::start(10).await;
+    let (client, _) = server.connect(anybody()).await;
+    let session = &client.session;
+    assert_eq!(session.spend_asks(5), 0);
+    assert!((0..3).all(|number| ask(session, number)));
+    assert_eq!([2, 5, 5].map(|came| session.spend_asks(came)), [2, 1, 0]);
+    // What a question has paid for is not given back by its answer.
+    session.ack_received(0);
+    assert_eq!(session.spend_asks(1), 0);
+    assert!(ask(session, 7));
+    assert_eq!([1, 1].map(|came| session.spend_asks(came)), [1, 0]);
+    // No more is put by than may be open at a time.
+    for number in 100..2_100 {
+        assert!(ask(session, number));
+        session.ack_received(number);
+    }
+    assert_eq!(session.spend_asks(5_000), 1_000);
+}
+
 #[tokio::test]
 async fn question_is_missing_after_thirty_seconds_and_a_later_answer_changes_nothing() {
     let server = TestServer::start(10).await;

@@ -197,6 +197,31 @@ async fn s4_06_a_grant_is_announced_where_the_token_does_not_permit_it() {
 }
 
 /// The policy in force needs claims that were not read when the wait began.
+/// As [`Sessions::may_join`] is asked about tokens that publish.
+#[tokio::test]
+async fn h5_a_grant_counts_for_a_token_of_its_user_and_organisation_alone() {
+    let (server, _) = start().await;
+    let room = granted("channel:7");
+    let (client, _) = server.connect(anybody()).await;
+    let may_join = |claims: &Claims| server.sessions.may_join(claims, room.room());
+    let own = client.session.claims();
+    let changed = |change: fn(&mut Claims)| {
+        let mut claims = Claims::clone(&own);
+        change(&mut claims);
+        claims
+    };
+    let colleague = changed(|claims| claims.user = UserId::parse("u2").unwrap());
+    let namesake = changed(|claims| claims.organisation = Id::parse("o2").unwrap());
+    assert!(!may_join(&own));
+    server.sessions.grant(&room);
+    assert_eq!(
+        [&own, &colleague, &namesake].map(may_join),
+        [true, false, false]
+    );
+    server.sessions.withdraw(&room);
+    assert!(!may_join(&own));
+}
+
 #[tokio::test]
 async fn h8_claims_are_read_again_after_the_wait() {
     let (server, grants) = start().await;

@@ -7,6 +7,7 @@ mod driving;
 mod grants;
 mod memory;
 mod refreshing;
+mod reporting;
 mod revoking;
 
 use std::collections::BTreeMap;
