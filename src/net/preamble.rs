@@ -112,9 +112,16 @@ fn parse(bytes: &[u8]) -> Option<Preamble> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, Shutdown};
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::net::memory::MemorySocket;
+    use crate::net::writer::FrameWriter;
+    use crate::net::{ConnectionTable, RecordObserver, RecordStamp};
 
     fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
         let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -200,6 +207,80 @@ mod tests {
         }
     }
 
+    struct NoRecords;
+
+    impl RecordObserver for NoRecords {
+        fn records_written(&self, _: RecordStamp, _: u64, _: u64) {
+            panic!("nothing is written");
+        }
+    }
+
+    const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 9);
+
+    /// Reads from a socket on which these bytes come in pieces of so many, the last size again and again, and then its end. Whether
+    /// the connection goes on, whom it is from, and what is left for the request.
+    fn read_pieces(sent: &[u8], sizes: &[usize]) -> (bool, Option<SocketAddr>, Vec<u8>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (socket, table) = (
+                MemorySocket::new(),
+                ConnectionTable::new(Arc::new(NoRecords)),
+            );
+            let long = Duration::from_secs(10);
+            let writer = FrameWriter::new(socket.clone(), table.writers(long, TaskTracker::new()));
+            let guard = table.insert(PROXY, writer, None);
+            let send = async {
+                let (mut left, mut sizes) = (sent, sizes.iter().copied());
+                let mut size = 1;
+                while !left.is_empty() {
+                    size = sizes.next().unwrap_or(size).min(left.len());
+                    let (piece, rest) = left.split_at(size);
+                    socket.receive(piece);
+                    left = rest;
+                    tokio::task::yield_now().await;
+                }
+                socket.shut_down(Shutdown::Both).unwrap();
+            };
+            let (goes_on, ()) = tokio::join!(read(&*socket, &guard, long), send);
+            let mut left = vec![0; sent.len()];
+            let length = socket.try_read(&mut ReadBuf::new(&mut left)).unwrap();
+            left.truncate(length);
+            (goes_on, guard.named_peer(), left)
+        })
+    }
+
+    /// The bytes and whom they name.
+    fn whole_preamble() -> impl Strategy<Value = (Vec<u8>, SocketAddr)> {
+        let v4 = any::<(Ipv4Addr, u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port));
+        let v6 = any::<(Ipv6Addr, u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port));
+        let more = prop::collection::vec(any::<u8>(), 0..300);
+        (prop_oneof![v4, v6], any::<bool>(), more).prop_map(|(client, binary, more)| {
+            let port = client.port();
+            let bytes = match (client.ip(), binary) {
+                (IpAddr::V4(ip), false) => format!("PROXY TCP4 {ip} 10.0.0.1 {port} 80\r\n").into(),
+                (IpAddr::V6(ip), false) => format!("PROXY TCP6 {ip} ::1 {port} 80\r\n").into(),
+                (IpAddr::V4(ip), true) => {
+                    let ports = [port.to_be_bytes(), [0, 80]].concat();
+                    let body = [&ip.octets()[..], &[10, 0, 0, 1], &ports, &more].concat();
+                    v2(0x21, 0x11, &body)
+                }
+                (IpAddr::V6(ip), true) => {
+                    let ports = [port.to_be_bytes(), [0, 80]].concat();
+                    let body = [&ip.octets()[..], &[0; 16], &ports, &more].concat();
+                    v2(0x21, 0x21, &body)
+                }
+            };
+            (bytes, client)
+        })
+    }
+
+    fn sizes() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(1_usize..60, 0..20)
+    }
+
     proptest! {
         #[test]
         fn h24_no_bytes_panic_and_little_is_read(
@@ -210,6 +291,48 @@ mod tests {
             let kept = start.len().saturating_sub(cut);
             let (_, read) = run(&[&start[..kept], &rest].concat());
             prop_assert!(read <= BINARY_HEAD + MOST_BINARY);
+        }
+
+        /// However it is cut into segments, and whatever comes behind it.
+        #[test]
+        fn h24_a_preamble_that_comes_in_pieces_names_its_client_and_leaves_the_rest(
+            (preamble, client) in whole_preamble(),
+            rest in prop::collection::vec(any::<u8>(), 0..80),
+            sizes in sizes(),
+        ) {
+            let (goes_on, named, left) = read_pieces(&[preamble, rest.clone()].concat(), &sizes);
+            prop_assert_eq!((goes_on, named, left), (true, Some(client), rest));
+        }
+
+        /// One byte that is another one, or an end that comes early: it is the same preamble, one of another client, or none, and
+        /// never is more read than belongs to it.
+        #[test]
+        fn h24_a_broken_preamble_that_comes_in_pieces_ends_the_connection_or_is_whole(
+            (mut preamble, _) in whole_preamble(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            kept in any::<prop::sample::Index>(),
+            rest in prop::collection::vec(any::<u8>(), 0..5_000),
+            sizes in sizes(),
+        ) {
+            let at = at.index(preamble.len());
+            preamble[at] = byte;
+            if !rest.len().is_multiple_of(3) {
+                preamble.truncate(kept.index(preamble.len()));
+            }
+            let sent = [preamble, rest].concat();
+            let (at_once, taken) = run(&sent);
+            let (goes_on, named, left) = read_pieces(&sent, &sizes);
+            prop_assert_eq!(goes_on, at_once.is_some());
+            // In small pieces it may show earlier that it is none.
+            let rest = sent.len() - taken;
+            prop_assert!(left.len() == rest || (!goes_on && left.len() > rest));
+            prop_assert!(taken <= BINARY_HEAD + MOST_BINARY);
+            let expected = at_once.map(|preamble| match preamble {
+                Preamble::Client(client) => client,
+                Preamble::NoClient => PROXY,
+            });
+            prop_assert_eq!(named, expected);
         }
     }
 }
