@@ -1,11 +1,14 @@
 //! Limits per address, user and organisation.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::harness::{
     Answer, Client, Kafka, Packet, SOON, TestApp, Way, auth, connect_from, eventually,
@@ -15,6 +18,7 @@ use crate::harness::{
 pub(crate) const ONE: [u8; 4] = [127, 0, 0, 1];
 pub(crate) const NEIGHBOUR: [u8; 4] = [127, 0, 0, 2];
 pub(crate) const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
+const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// A handshake by polling from this address.
 pub(crate) async fn open(app: &TestApp, source: [u8; 4], headers: &[(&str, &str)]) -> Answer {
@@ -179,6 +183,47 @@ async fn a10_more_handshakes_in_a_second_get_503_and_others_are_served() {
         (open(&app, ONE, &[]).await.status == 200).then_some(())
     })
     .await;
+}
+
+/// Connections that are opened and cut as fast as they can be: beyond the limit each is refused, and clients of other addresses come in
+/// all the while.
+#[tokio::test]
+async fn a10_a_churn_of_connections_keeps_no_others_out() {
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let more = limited("HANDSHAKES_PER_SECOND_PER_ADDRESS", "5");
+    let app = TestApp::start_with(&kafka, &more).await;
+    let start = std::time::Instant::now();
+    let (admitted, rejected) = (Cell::new(0), Cell::new(0));
+    let churn = async |enough: u64| {
+        while rejected.get() < enough {
+            let stream = connect_from(ONE, app.public).await;
+            let url = format!("ws://{}{WEBSOCKET}", app.public);
+            match client_async(url, stream).await {
+                // It is cut as it is dropped.
+                Ok(_) => admitted.set(admitted.get() + 1),
+                Err(Error::Http(answer)) => {
+                    assert_eq!(answer.status(), 503);
+                    assert_eq!(answer.headers()["retry-after"], "2");
+                    rejected.set(rejected.get() + 1);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    // The limit is reached; then each of these comes in while as many again are refused.
+    churn(10).await;
+    for _ in 0..5 {
+        let enough = rejected.get() + 40;
+        tokio::join!(churn(enough), is_served(&app, &kafka, NEIGHBOUR));
+    }
+    let most = 5 + 5 * (start.elapsed().as_secs() + 1);
+    assert!(
+        (5..=most).contains(&admitted.get()),
+        "{admitted:?} of {most}"
+    );
+    let counted = app.metrics().await.refused("handshake_rate");
+    assert_eq!(counted, rejected.get());
+    app.empty().await;
 }
 
 #[tokio::test]

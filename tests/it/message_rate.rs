@@ -250,21 +250,65 @@ async fn a23_floods_of_frames_are_closed_and_others_are_served() {
     assert_eq!(app.metrics().await.value(CLOSED), 4, "one had no socket");
 }
 
+/// No packet is empty, so the first one is one too many; with a socket and without.
 #[tokio::test]
-async fn a23_empty_texts_close_the_transport() {
+async fn a23_empty_texts_close_the_transport_and_others_are_served() {
+    const BROKEN: &str = "fleetcast_disconnects_total{reason=\"protocol\"}";
     let kafka = Kafka::mock(&[("transmission", 1)]).await;
     let app = TestApp::start(&kafka).await;
     let mut neighbour = Neighbour::connect(&app).await;
-    let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
-    for _ in 0..50_000 {
-        if client.try_send("").await.is_err() {
-            break;
-        }
+    for round in 1..=3 {
+        let mut client = Client::connect(app.public, &auth("u1", "o1", &[])).await;
+        let mut open = Client::open(app.public).await;
+        let flood = async |client: &mut Client| {
+            for sent in 0..50_000 {
+                if client.try_send("").await.is_err() {
+                    return sent;
+                }
+            }
+            panic!("50,000 are taken");
+        };
+        let floods = async { tokio::join!(flood(&mut client), flood(&mut open)) };
+        tokio::join!(floods, neighbour.is_served(&kafka));
+        eventually("it is closed", async || {
+            (app.metrics().await.value(BROKEN) == round).then_some(())
+        })
+        .await;
     }
-    eventually("it is closed", async || {
-        (app.metrics().await.sum("fleetcast_disconnects_total") == 1).then_some(())
+    assert_eq!(app.metrics().await.sum("fleetcast_disconnects_total"), 3);
+    neighbour.is_served(&kafka).await;
+}
+
+/// One open question does not pay for all acknowledgements of a payload, and of every one after it.
+#[tokio::test]
+async fn a29_acknowledgements_that_were_not_asked_for_are_limited_on_polling_too() {
+    let kafka = Kafka::mock(&[("transmission", 1), ("alert", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let mut neighbour = Neighbour::connect(&app).await;
+    let client = Polling::connect(app.public, &auth("u1", "o1", &[])).await;
+    let alert = record("alert_created", "o1", &json!({ "id": "a1" }));
+    kafka.produce("alert", &alert).await;
+    let asked = eventually("it is asked", async || {
+        let mut packets = client.poll().await.into_iter();
+        packets.find_map(|packet| match packet {
+            Packet::Event(event) => event.ask,
+            _ => None,
+        })
     })
     .await;
+    let many = vec![format!("43{}[]", asked + 1); 1_000].join("\u{1e}");
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) && statuses.len() < 50 {
+        let answer = request(app.public, "POST", &client.target(), &[], &many).await;
+        statuses.push(answer.unwrap().status);
+    }
+    assert!((2..20).contains(&statuses.len()), "{statuses:?}");
+    eventually("it is counted", async || {
+        let metrics = app.metrics().await;
+        (metrics.value(REFUSED) == 1 && metrics.value(CLOSED) == 1).then_some(())
+    })
+    .await;
+    neighbour.0.expect("alert_created").await;
     neighbour.is_served(&kafka).await;
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::publish::{accepted, kafka, start, until_marker};
 use super::{ask, assert_problem};
-use crate::harness::{Answer, Client, TestApp, auth, eventually, request, token};
+use crate::harness::{Answer, Client, Kafka, TestApp, auth, eventually, request, token};
 
 async fn publish_as(app: &TestApp, token: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
     let bearer = format!("Bearer {token}");
@@ -190,4 +190,32 @@ async fn a49_rejected_tokens_of_publishers_count_against_their_address() {
         (answer.status == 403).then_some(())
     })
     .await;
+}
+
+/// Where a token may join by a grant alone it may publish as well, until the grant is withdrawn.
+#[tokio::test]
+async fn h5_a_token_publishes_to_a_room_that_is_granted() {
+    let kafka = Kafka::mock(&[("transmission", 1), ("publish", 3), ("granted", 1)]).await;
+    let (_directory, profile) = profile("[publish]\nfield_unit = [\"note\"]\n");
+    let granted = kafka.topic("granted");
+    let more = [
+        ("PUBLIC_API", "true"),
+        ("FLEETCAST_PROFILE", profile.as_str()),
+        ("GRANTS_TOPIC", granted.as_str()),
+    ];
+    let app = start(&kafka, &more).await;
+    let phone = unit("publish");
+    let note = json!({ "event": "note", "rooms": ["channel:8"], "data": {} });
+    let change = async |member: &str| {
+        let body = json!({ "organization_id": "o1", member: ["channel:8"] });
+        let answer = ask(&app, "POST", "/api/users/phone/grants", Some(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let publish = async || publish_as(&app, &phone, &[], &note).await;
+    assert_problem(&publish().await, 403, "forbidden");
+    change("grant").await;
+    let answer = publish().await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    change("withdraw").await;
+    assert_problem(&publish().await, 403, "forbidden");
 }
