@@ -162,7 +162,7 @@ impl App {
         let (public, internal) = listeners(&settings, descriptors, shared_limits, &metrics)?;
         let demo = match demo {
             Some((demo, driver)) => Some(BuiltDemo {
-                people: Arc::new(DemoPeople::new(&demo, &settings.auth, &settings.profile)?),
+                people: Arc::new(DemoPeople::new(&demo, &settings.auth)?),
                 demo,
                 driver,
             }),

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use fleetcast_core::domain::claims::ClaimRules;
 
+use crate::auth::{Grant, mint};
 use crate::clock;
 use crate::demo::Demo;
 use crate::demo::people::{Person, people_json};
-use crate::settings::{AuthSettings, Profile};
+use crate::settings::AuthSettings;
 
 /// A working day. Clients ask for a new token at each connect, so only pasted tokens end with it.
 const TOKEN_SECONDS: u64 = 12 * 3600;
@@ -20,38 +20,24 @@ const SAMPLE: &str = r#"{"event_type":"incident_created","organization_id":"metr
 pub(super) struct DemoPeople {
     people: Vec<Person>,
     auth: AuthSettings,
-    rules: ClaimRules,
     /// Where records can be sent to.
     brokers: String,
 }
 
 impl DemoPeople {
     /// Fails if tokens cannot be signed with these settings.
-    pub(super) fn new(demo: &Demo, auth: &AuthSettings, profile: &Profile) -> anyhow::Result<Self> {
+    pub(super) fn new(demo: &Demo, auth: &AuthSettings) -> anyhow::Result<Self> {
         let people = Self {
             people: demo.people.clone(),
             auth: auth.clone(),
-            rules: profile.claim_rules(),
             brokers: demo.bootstrap.clone(),
         };
         people.tokens()?;
         Ok(people)
     }
 
-    /// A fresh token for each of the people, in the order of the page.
     fn tokens(&self) -> anyhow::Result<Vec<String>> {
-        let longest = self
-            .auth
-            .max_lifetime
-            .map_or(u64::MAX, |longest| longest.as_secs());
-        let expires = clock::wall_ms() / 1000 + TOKEN_SECONDS.min(longest);
-        let mint = |person: &Person| {
-            let mut claims = person.claims.clone();
-            claims.insert("exp".to_owned(), expires.into());
-            crate::auth::sign(&claims, &self.rules, &self.auth)
-        };
-        let tokens = self.people.iter().map(mint).collect::<Result<_, _>>();
-        tokens.context("cannot mint the demo's tokens")
+        tokens(&self.people, &self.auth)
     }
 
     /// The answer to `GET /demo/people.json`.
@@ -87,6 +73,31 @@ impl DemoPeople {
     }
 }
 
+/// A fresh token for each of the people, in their order. Its claims are where the settings look for them.
+fn tokens(people: &[Person], auth: &AuthSettings) -> anyhow::Result<Vec<String>> {
+    let longest = auth
+        .max_lifetime
+        .map_or(u64::MAX, |longest| longest.as_secs());
+    let now = clock::wall_ms() / 1000;
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let of_one = |person: &Person| {
+        let ids = person.ids.iter();
+        let grant = Grant {
+            user: person.user.to_owned(),
+            organisation: person.organisation.to_owned(),
+            roles: vec![person.role.to_owned()],
+            name: Some(person.name.to_owned()),
+            ids: ids
+                .map(|(claim, ids)| ((*claim).to_owned(), texts(ids)))
+                .collect(),
+            scopes: Vec::new(),
+        };
+        mint(auth, &grant, now, TOKEN_SECONDS.min(longest))
+    };
+    let tokens = people.iter().map(of_one).collect::<Result<_, _>>();
+    tokens.context("cannot mint the demo's tokens")
+}
+
 /// This program as it was started, for a shell: it need not be on the PATH.
 fn program() -> String {
     let started = std::env::args_os().next().unwrap_or_default();
@@ -106,7 +117,51 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use fleetcast_core::domain::id::UserId;
+
     use super::*;
+    use crate::auth::Verifier;
+    use crate::demo::people::people;
+    use crate::settings::{Profile, Settings};
+
+    /// Whatever claims the settings name, the tokens have them, and the server accepts them.
+    #[tokio::test]
+    async fn tokens_say_who_it_is_where_the_settings_look_for_it() {
+        let secret = ("JWT_SECRET", "fleetcast-tests-only-3kYbqzT0pW9sVn5x");
+        for more in [
+            &[][..],
+            &[
+                ("JWT_CLAIM_USER", "email"),
+                ("JWT_CLAIM_ORGANIZATION", "tenant.id,org_id"),
+                ("JWT_CLAIM_ROLES", "https://acme.example/roles"),
+                ("JWT_CLAIM_NAME", "profile.name"),
+                ("JWT_ISSUER", "https://sso.acme.example/"),
+                ("JWT_AUDIENCE", "fleetcast"),
+                ("JWT_MAX_LIFETIME", "1h"),
+            ],
+        ] {
+            let environment = more.iter().chain([&secret]);
+            let environment: BTreeMap<String, String> = environment
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect();
+            let settings = Settings::auth_from_map(&environment).expect("good settings");
+            let verifier = Verifier::open(&settings).expect("a good secret");
+            let profile = Profile::builtin("dispatch", "", 1024).expect("a profile");
+            verifier.set_claim_rules(profile.claim_rules());
+            let tokens = tokens(&people(), &settings).expect("tokens");
+            assert_eq!(tokens.len(), people().len());
+            for (person, token) in people().iter().zip(&tokens) {
+                let now = clock::wall_ms() / 1000;
+                let claims = verifier.verify_given(Some(token), now).await;
+                let claims = claims.expect("it is accepted");
+                assert_eq!(claims.user, UserId::parse(person.user).unwrap());
+                assert_eq!(claims.organisation.as_str(), person.organisation);
+                assert!(claims.roles.iter().eq([person.role]));
+            }
+        }
+    }
 
     #[test]
     fn a_hint_can_be_pasted_into_a_shell() {

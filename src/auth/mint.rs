@@ -86,7 +86,7 @@ pub fn mint(
 }
 
 /// Signs claims as they are, if a verifier with these rules would accept them.
-pub fn sign(
+fn sign(
     claims: &Map<String, Value>,
     rules: &ClaimRules,
     settings: &AuthSettings,

@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 pub use algorithm::algorithm;
 pub use bearer::bearer;
 pub use keyring::KeyHealth;
-pub use mint::{Grant, MintError, mint, sign};
+pub use mint::{Grant, MintError, mint};
 pub use secret::{internal_token, jwt_secret};
 pub use sources::{AuthSettings, IssuerSettings, JwksSource, KeySources, check as check_keys};
 
