@@ -208,17 +208,29 @@ fn complain(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
-/// Text from outside must not steer the terminal.
+/// Text from outside must not steer the terminal, nor turn round or hide what stands beside it: characters that show nothing of their own
+/// are written as `\u{202e}`.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if shows(c) {
+            plain.push(c);
+        } else {
+            plain.extend(c.escape_unicode());
+        }
+    }
+    plain
+}
+
+/// Everything but control characters, those that only format (Unicode's Cf, with the ones that change the direction), separators of lines,
+/// and what is no character. The standard library knows them, for `{:?}`.
+fn shows(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    // Behind a letter, where accents are no less than what they stand on.
+    let behind = String::from_iter(['a', c]);
+    behind.escape_debug().nth(1) == Some(c)
 }
 
 /// `name=value`; the value may be empty.
@@ -236,6 +248,26 @@ mod tests {
     #[test]
     fn the_command_line_is_well_defined() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn text_from_outside_neither_steers_the_terminal_nor_hides_what_it_says() {
+        for (text, shown) in [
+            ("auth0|5f", "auth0|5f"),
+            ("a\\\"'b", "a\\\"'b"),
+            ("Tomás e\u{301} हिन्दी 車 😀", "Tomás e\u{301} हिन्दी 車 😀"),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("a\n\u{7f}\u{9b}b", "a\\u{a}\\u{7f}\\u{9b}b"),
+            ("ann\u{202e}gro.live", "ann\\u{202e}gro.live"),
+            (
+                "a\u{200b}\u{2066}\u{feff}b",
+                "a\\u{200b}\\u{2066}\\u{feff}b",
+            ),
+            ("a\u{ad}\u{61c}\u{2028}b", "a\\u{ad}\\u{61c}\\u{2028}b"),
+            ("a\u{e0041}b", "a\\u{e0041}b"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
     }
 
     /// What is wrapped by hand is not wrapped once more on a terminal of the usual width.

@@ -227,7 +227,8 @@ fn accepted(text: &mut String, claims: &Claims) -> anyhow::Result<()> {
     writeln!(
         text,
         "accepted: user {} of organisation {}, {roles}",
-        claims.user, claims.organisation
+        plain(claims.user.as_str()),
+        claims.organisation
     )?;
     Ok(())
 }

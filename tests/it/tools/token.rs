@@ -93,6 +93,19 @@ fn tokens_are_minted_and_inspected_by_the_claims_of_the_profile() {
     assert_eq!(code(&inspected), 78, "{}", out(&inspected));
 }
 
+/// A user id may hold characters that turn the text behind them round, or that are invisible.
+#[test]
+fn a_token_is_explained_without_characters_that_format() {
+    let subject = "ann\u{202e}gro\u{200b}";
+    let token = crate::harness::token(serde_json::json!({ "sub": subject, "org_id": "o1" }));
+    let inspected = run(&["token", "inspect", &token], &[("JWT_SECRET", SECRET)]);
+    let text = out(&inspected);
+    assert_eq!(code(&inspected), 0, "{text}");
+    let accepted = r"accepted: user ann\u{202e}gro\u{200b} of organisation o1";
+    assert!(text.contains(accepted), "{text}");
+    assert!(!text.contains(['\u{202e}', '\u{200b}']), "{text:?}");
+}
+
 #[test]
 fn token_that_no_server_would_accept_is_not_minted() {
     let secret = [("JWT_SECRET", SECRET)];
