@@ -11,6 +11,7 @@
 
 mod access;
 mod answers;
+mod at_most;
 pub mod connections;
 mod endpoints;
 pub mod extract;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::PublishRules;
+use crate::api::at_most::AtMost;
 use crate::api::extract::{WrittenId, bad_request};
 use crate::problem::Problem;
 
@@ -19,16 +20,21 @@ const MAX_MESSAGES: usize = 500;
 /// Bytes of a key and of an idempotency key.
 const MAX_KEY: usize = 256;
 
+/// As callers write them.
+pub(super) type RoomNames = AtMost<String, { published::MAX_ROOMS }>;
+
 /// A message, or several.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishRequest {
     /// At most 500, instead of everything else. All are checked before the first is written.
-    messages: Option<Vec<MessageRequest>>,
+    #[schema(value_type = Option<Vec<MessageRequest>>)]
+    messages: Option<AtMost<MessageRequest, MAX_MESSAGES>>,
     event: Option<String>,
     #[schema(value_type = Option<String>)]
     organization_id: Option<WrittenId>,
-    rooms: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    rooms: Option<RoomNames>,
     #[schema(value_type = Option<String>)]
     user_id: Option<WrittenId>,
     all: Option<bool>,
@@ -48,7 +54,8 @@ pub(super) struct MessageRequest {
     #[schema(value_type = Option<String>)]
     pub(super) organization_id: Option<WrittenId>,
     /// `channel:7`: one of `rooms`, `user_id` and `all` says who receives it.
-    pub(super) rooms: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) rooms: Option<RoomNames>,
     #[schema(value_type = Option<String>)]
     pub(super) user_id: Option<WrittenId>,
     /// Every connection of the organisation.
@@ -108,7 +115,7 @@ pub(super) fn check(
     let event = published::event_name(&message.event).map_err(bad)?;
     published::data(&message.data, rules.max_event_bytes).map_err(bad)?;
     let rooms = match (&message.rooms, &message.user_id, message.all) {
-        (Some(names), None, None | Some(false)) => {
+        (Some(AtMost(names)), None, None | Some(false)) => {
             published::rooms(&organisation, names, |kind| rules.kinds.contains(kind))
                 .map_err(bad)?
         }
@@ -190,7 +197,7 @@ fn hex(bytes: &[u8]) -> String {
 
 impl PublishRequest {
     pub(super) fn messages(self) -> Result<Vec<MessageRequest>, Problem> {
-        if let Some(messages) = self.messages {
+        if let Some(AtMost(messages)) = self.messages {
             let alone = self.event.is_none()
                 && self.organization_id.is_none()
                 && self.rooms.is_none()

@@ -33,6 +33,7 @@ use utoipa::IntoParams;
 
 use super::access::{has_other_body, media_type};
 use super::answers::{LIMIT_RETRY_AFTER, answer};
+use super::at_most::AtMost;
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, Query, WrittenId, bad_request};
 use super::{Endpoints, MAX_BODY};
@@ -250,7 +251,7 @@ async fn broadcast(
         event: query.event_type,
         organization_id: query.organization_id,
         all: query.room.is_none().then_some(true),
-        rooms: query.room.map(|room| vec![room]),
+        rooms: query.room.map(|room| AtMost(vec![room])),
         user_id: None,
         data,
         volatile: None,
