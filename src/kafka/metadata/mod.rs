@@ -1,6 +1,7 @@
 //! Polls, again and again, which partitions there are (`topic.rs`) of which topics (`wanted.rs`), which topics these are
 //! (`ids.rs`), and where partitions begin and end; on a thread and connections of its own.
 
+mod further;
 mod ids;
 mod topic;
 mod wanted;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::further::{FurtherStart, FurtherTries};
 use self::ids::TopicIds;
 use self::wanted::WantedTopics;
 use super::ConsumerSettings;
@@ -41,6 +43,8 @@ pub(super) struct Report {
     /// The ids of topics, where the brokers have said.
     pub(super) ids: HashMap<Arc<str>, [u8; 16]>,
     pub(super) bounds: HashMap<TopicPartition, Bounds>,
+    /// Found, and read from no further back than others, because the brokers have not said where that would be.
+    pub(super) shallow: Vec<TopicPartition>,
     pub(super) missing: Vec<Arc<str>>,
     pub(super) leaderless: Vec<TopicPartition>,
     /// Why the look was cut short, or what an operator should know of.
@@ -75,6 +79,7 @@ pub(super) struct MetadataPoller {
     shared: Arc<SharedStatus>,
     /// How many partitions a topic had when the brokers first gave a definite answer about it; 0: it was not there.
     first_counts: HashMap<Arc<str>, i32>,
+    further: FurtherTries,
     /// What was reported as found, and how many answers in a row have missed it since.
     known: HashMap<TopicPartition, u32>,
     timeout: Duration,
@@ -106,6 +111,7 @@ impl MetadataPoller {
             ids: TopicIds::default(),
             shared,
             first_counts: HashMap::new(),
+            further: FurtherTries::default(),
             known: HashMap::new(),
             timeout: Self::TIMEOUTS.0,
             answered: 0,
@@ -251,7 +257,7 @@ impl MetadataPoller {
             }
             _ => (HashMap::new(), true),
         };
-        let further = self.further(&early)?;
+        let further = self.further(&early);
         for (place, early) in new {
             let by_time = by_time.get(&place).copied();
             let Some(&bounds) = bounds.get(&place) else {
@@ -269,8 +275,20 @@ impl MetadataPoller {
                 bounds.low
             };
             let read_from = match further.get(&place) {
-                Some(&offset) => offsets::start(bounds, Some(offset), tells_times).min(start),
                 None => start,
+                Some(&answer) => match self.further.judge(&place, answer) {
+                    FurtherStart::At(offset) => {
+                        offsets::start(bounds, Some(offset), tells_times).min(start)
+                    }
+                    FurtherStart::AskAgain => {
+                        report.complete = false;
+                        continue;
+                    }
+                    FurtherStart::GivenUp => {
+                        report.shallow.push(place.clone());
+                        start
+                    }
+                },
             };
             self.known.insert(place.clone(), 0);
             report.found.push(FoundPartition {
@@ -308,18 +326,22 @@ impl MetadataPoller {
         Ok(first.values().all(|offset| *offset >= 0))
     }
 
-    /// Where reading begins of those of these partitions that are read from further back.
-    fn further(
-        &self,
-        places: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, i64>, KafkaError> {
+    /// Where reading begins of those of these partitions that are read from further back. `None`: their leaders have not said.
+    fn further(&self, places: &[TopicPartition]) -> HashMap<TopicPartition, Option<i64>> {
         let (Some(keep), Some(own)) = (self.settings.keep, &self.settings.own) else {
-            return Ok(HashMap::new());
+            return HashMap::new();
         };
         let of_it = places.iter().filter(|(topic, _)| *topic == own.name);
         let places: Vec<_> = of_it.cloned().collect();
         let since = ago(keep.saturating_add(own.further));
-        offsets::since(self.client.consumer(), &places, since, self.timeout)
+        let answers = offsets::since(self.client.consumer(), &places, since, self.timeout);
+        // All other topics can do without.
+        let answers = answers.unwrap_or_default();
+        let answer = |place: TopicPartition| {
+            let answer = answers.get(&place).copied();
+            (place, answer)
+        };
+        places.into_iter().map(answer).collect()
     }
 }
 

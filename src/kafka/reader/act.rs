@@ -52,6 +52,10 @@ impl Reader {
         for (topic, id) in &report.ids {
             self.identify(topic, *id, &report);
         }
+        for (topic, _) in &report.shallow {
+            let context = "not read as far back as repeated messages are known";
+            events::fault(&self.metrics, Component::Kafka, context, topic);
+        }
         self.open(&report.found, &report);
         for (place, bounds) in &report.bounds {
             self.judge(place, *bounds, &report, now_ms);
