@@ -342,7 +342,7 @@ impl Verifier {
         let iat_ahead = IAT_AHEAD.as_secs();
         token::check_times(claims, now, self.leeway, self.expiry_grace, iat_ahead)?;
         if let Some(longest) = self.max_lifetime {
-            token::check_lifetime(claims, now, self.leeway, longest)?;
+            token::check_lifetime(claims, longest)?;
         }
         issuer.accept(claims, &self.rules.load())
     }

@@ -170,17 +170,12 @@ pub(super) fn check_times(
     Ok(())
 }
 
-/// Not longer than `longest` from issue to expiry, in seconds; without `iat`, from now, give or take the leeway.
-pub(super) fn check_lifetime(
-    claims: &Map<String, Value>,
-    now: u64,
-    leeway: u64,
-    longest: u64,
-) -> Result<(), TokenDefect> {
+/// Not longer than `longest` from issue to expiry, in seconds. A token that does not say when it was issued may be stored until it has no
+/// longer left than that, so it has no bound, and a revocation that is kept for as long would miss it.
+pub(super) fn check_lifetime(claims: &Map<String, Value>, longest: u64) -> Result<(), TokenDefect> {
     let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
-    let begins =
-        time(claims, "iat")?.unwrap_or_else(|| NumericDate::from(now.saturating_add(leeway)));
-    if expires.millis_since(begins) > longest.saturating_mul(1000) {
+    let issued = time(claims, "iat")?.ok_or(TokenDefect::MissingClaim("iat"))?;
+    if expires.millis_since(issued) > longest.saturating_mul(1000) {
         return Err(TokenDefect::Lifetime);
     }
     Ok(())
