@@ -18,6 +18,7 @@ pub(super) struct RevocationRequests {
     topics: Arc<ControlTopics>,
     /// The names of the issuers.
     issuers: Vec<String>,
+    only_one: bool,
     /// A token id alone names one token.
     one_name_space: bool,
     /// How far ahead the issuers' clocks may be.
@@ -31,12 +32,27 @@ impl RevocationRequests {
         auth: &AuthSettings,
     ) -> Self {
         let issuers = auth.issuers().filter_map(|one| one.issuer.clone());
+        let only_one = auth.issuers().count() == 1;
         Self {
             sessions: sessions.clone(),
             topics: topics.clone(),
             issuers: issuers.collect(),
-            one_name_space: auth.shared_users || auth.issuers().count() == 1,
+            only_one,
+            one_name_space: auth.shared_users || only_one,
             leeway: auth.leeway,
+        }
+    }
+
+    /// A token id is one of its issuer: others that are added later may use it, too.
+    fn of_issuer(&self, target: RevocationTarget) -> RevocationTarget {
+        match (target, self.issuers.as_slice()) {
+            (RevocationTarget::Token { issuer: None, jti }, [only]) if self.only_one => {
+                RevocationTarget::Token {
+                    issuer: Some(only.as_str().into()),
+                    jti,
+                }
+            }
+            (target, _) => target,
         }
     }
 
@@ -68,6 +84,7 @@ impl TokenRevoker for RevocationRequests {
         until: Option<u64>,
     ) -> Pin<Box<dyn Future<Output = Result<RevocationDone, RevocationFailure>> + Send + '_>> {
         Box::pin(async move {
+            let target = self.of_issuer(target);
             self.check(&target)?;
             let leeway_ms = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
             let issued_until_ms = clock::wall_ms().saturating_add(leeway_ms);

@@ -140,6 +140,11 @@ impl RejectReason {
         )
     }
 
+    /// Whether the client may come in is not known yet.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::KeysPending | Self::GrantsPending)
+    }
+
     /// How to close a transport for it, where the transport cannot say that the client should try again.
     pub fn close_reason(self) -> CloseReason {
         match self {

@@ -61,6 +61,9 @@ pub(super) struct AcceptedSocket {
 /// again. Stock clients take an open transport for a success and try again within a second of its end, as often as it takes.
 const LIMIT_PAUSE: Duration = Duration::from_secs(3);
 
+/// What is not known yet is looked at again so often, where another namespace is connected.
+const PENDING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Said with a `connect_error` that no client sees: the transport is closed already.
 const CLOSED: &str = "closed";
 
@@ -89,10 +92,15 @@ impl Handshake {
                 Ok(admitted) => break admitted,
                 Err(reason) => reason,
             };
-            if reason.is_limit() {
-                tokio::time::sleep(LIMIT_PAUSE).await;
-                // Those that are connected stay: while there is one, this waits for its turn. The library ignores further CONNECTs to a
-                // namespace meanwhile.
+            let pause = if reason.is_limit() {
+                Some(LIMIT_PAUSE)
+            } else {
+                (reason.is_pending() && engine.has_sockets()).then_some(PENDING_PAUSE)
+            };
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+                // Those that are connected stay: while there is one, this waits for its turn, since stock clients do not repeat a CONNECT that
+                // was refused. The library ignores further CONNECTs to a namespace meanwhile.
                 if engine.has_sockets() && !engine.is_closed() {
                     continue;
                 }

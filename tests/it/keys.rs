@@ -15,9 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::ask;
 use crate::harness::{
     Background, Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, eventually, handshake,
-    open_websocket,
+    open_websocket, token,
 };
 
 const FAULTS: &str = "fleetcast_errors_total{component=\"keys\"}";
@@ -42,14 +43,17 @@ impl Issuer {
     }
 
     fn auth(&self, user: &str) -> Value {
-        let expires = clock::wall_ms() / 1000 + 600;
-        let claims = json!({
-            "sub": user, "organization_id": "o1", "roles": ["dispatcher"], "exp": expires,
+        self.sign(&json!({
+            "sub": user, "organization_id": "o1", "roles": ["dispatcher"],
+            "exp": clock::wall_ms() / 1000 + 600,
             "iss": "https://issuer.test", "aud": "fleetcast",
-        });
+        }))
+    }
+
+    fn sign(&self, claims: &Value) -> Value {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.kid.to_owned());
-        json!({ "token": jsonwebtoken::encode(&header, &claims, &self.key).unwrap() })
+        json!({ "token": jsonwebtoken::encode(&header, claims, &self.key).unwrap() })
     }
 }
 
@@ -230,6 +234,107 @@ async fn a52_refresh_that_is_decided_during_an_upgrade_is_answered_after_it() {
     let metrics = app.metrics().await;
     let closed = "fleetcast_disconnects_total{reason=\"identity_changed\"}";
     assert_eq!(metrics.value(closed), 1);
+}
+
+/// The revocation finds no session yet, and the token is good when its key comes.
+#[tokio::test]
+async fn h6_a_token_that_is_revoked_while_its_key_is_looked_up_is_refused() {
+    let kafka = Kafka::mock(&[]).await;
+    let (first, second) = (Issuer::new("1"), Issuer::new("2"));
+    let server = KeyServer::start(Some(&[&first])).await;
+    let more = server.settings();
+    let app = TestApp::start_with(&kafka, &more).await;
+    server.set(Some(&[&first, &second]));
+    // It was asked at the start, and is asked again after 10 s.
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    let held = server.hold().await;
+    let mut client = Client::open(app.public).await;
+    client.send(&format!("40{}", second.auth("u2"))).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let body = json!({ "organization_id": "o1", "user_id": "u2" });
+    let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
+    assert_eq!(answer.json()["connections"], 0, "{answer:?}");
+    drop(held);
+    let answer = client.packet().await;
+    let refused =
+        matches!(&answer, Some(Packet::ConnectError { message, .. }) if message == "token_revoked");
+    assert!(refused, "{answer:?}");
+    // Its key is known now, and another user's token with it is good.
+    Client::connect(app.public, &second.auth("u3")).await.cut();
+}
+
+/// The stock client does not repeat a CONNECT that was refused, and the other namespace has done nothing wrong.
+#[tokio::test]
+async fn a_second_namespace_waits_for_its_key_and_takes_nothing_from_the_first() {
+    let kafka = Kafka::mock(&[]).await;
+    let (first, second) = (Issuer::new("1"), Issuer::new("2"));
+    let server = KeyServer::start(Some(&[&first])).await;
+    let more = server.settings();
+    let app = TestApp::start_with(&kafka, &more).await;
+    let mut client = Client::connect(app.public, &first.auth("u1")).await;
+    server.set(None);
+    client.send(&format!("40/ws,{}", second.auth("u2"))).await;
+    eventually("it waits", async || {
+        let pending = "fleetcast_refused_total{reason=\"keys_pending\"}";
+        (app.metrics().await.value(pending) >= 2).then_some(())
+    })
+    .await;
+    let answer = client.command("rooms", &json!({})).await;
+    assert_eq!(answer["success"], true, "{answer}");
+    server.set(Some(&[&first, &second]));
+    let welcome = client.record().await;
+    let came = (welcome.namespace.as_str(), welcome.name.as_str());
+    assert_eq!(came, ("/ws", "connection_established"));
+    assert_eq!(welcome.args[0]["data"]["user_id"], "u2", "{welcome:?}");
+}
+
+/// The issuer was the only one when the request was made.
+#[tokio::test]
+async fn h1_a_revoked_token_id_is_one_of_the_issuer_that_there_was() {
+    const OWN: &str = "https://a.test";
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let topic = kafka.topic("revoked");
+    let alone = [
+        ("REVOCATIONS_TOPIC", topic.as_str()),
+        ("JWT_ISSUER", OWN),
+        ("JWT_ORGANIZATIONS", "o1"),
+    ];
+    let app = TestApp::start_with(&kafka, &alone).await;
+    let body = json!({ "jti": "t1" });
+    let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
+    assert_eq!(answer.json()["scope"], "fleet", "{answer:?}");
+
+    let added = Issuer::new("1");
+    let directory = tempfile::tempdir().unwrap();
+    let (keys, file) = (
+        directory.path().join("keys.json"),
+        directory.path().join("f.toml"),
+    );
+    std::fs::write(&keys, json!({ "keys": [added.jwk] }).to_string()).unwrap();
+    let issuers = format!(
+        "[[jwt.issuers]]\nissuer = \"https://b.test\"\njwks = {keys:?}\norganizations = [\"o2\"]\n"
+    );
+    std::fs::write(&file, issuers).unwrap();
+    let both = [
+        alone[0],
+        alone[1],
+        alone[2],
+        ("FLEETCAST_CONFIG", file.to_str().unwrap()),
+    ];
+    let later = TestApp::start_with(&kafka, &both).await;
+    let claims = |issuer: &str, organisation: &str| {
+        json!({
+            "sub": "u1", "organization_id": organisation, "roles": ["dispatcher"], "jti": "t1", "iss": issuer,
+            "exp": clock::wall_ms() / 1000 + 600,
+        })
+    };
+    Client::connect(later.public, &added.sign(&claims("https://b.test", "o2")))
+        .await
+        .cut();
+    let own = json!({ "token": token(claims(OWN, "o1")) });
+    for app in [&app, &later] {
+        assert_eq!(refused(app, &own).await.as_deref(), Some("token_revoked"));
+    }
 }
 
 #[tokio::test]
