@@ -6,26 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use fleetcast_core::domain::control_record::BadControlRecord;
-use fleetcast_core::domain::grants::GrantChange;
-use fleetcast_core::domain::revocation::{Revocation, RevocationChange};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client_settings;
+use super::control_records::RepeatedRevocations;
 use super::repairs::Repairs;
 use super::topic_keeper::{PolicyChecks, TopicKeeper};
 use crate::api::ComponentHealth;
-use crate::clock;
 use crate::kafka::{
-    CompactedHandle, CompactedItem, CompactedReader, CompactedRecord, OutgoingRecord, Producer,
-    WriteError, WrittenAt,
+    CompactedHandle, CompactedReader, OutgoingRecord, Producer, WriteError, WrittenAt,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::{GrantSource, Sessions};
 use crate::settings::KafkaSettings;
-use crate::telemetry::labels::{ControlKind, ControlOutcome};
-use crate::telemetry::{Metrics, events};
+use crate::telemetry::Metrics;
 
 /// All replicas must have a record within this time.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -43,6 +38,7 @@ pub(super) struct ControlTopics {
     /// Of the reader.
     threads: TaskTracker,
     pub(super) repairs: Repairs,
+    pub(super) repeating: RepeatedRevocations,
     metrics: Metrics,
 }
 
@@ -103,6 +99,7 @@ impl BuiltControlTopics {
             checks,
             threads,
             repairs: Repairs::default(),
+            repeating: RepeatedRevocations::default(),
             metrics: metrics.clone(),
         };
         Ok(Self {
@@ -214,8 +211,13 @@ impl ControlTopics {
         };
         let status = open.handle.status();
         if status.missing.contains(topic) {
+            let known = if open.handle.is_lost(topic) {
+                ". What it said before holds until it is there and has been read"
+            } else {
+                ""
+            };
             return ComponentHealth::unhealthy(format!(
-                "there is no topic {topic}: KAFKA_CREATE_TOPICS=true or `fleetcast topics apply` makes it"
+                "there is no topic {topic}: KAFKA_CREATE_TOPICS=true or `fleetcast topics apply` makes it{known}"
             ));
         }
         if !status.contact {
@@ -225,6 +227,11 @@ impl ControlTopics {
         }
         if !open.handle.is_loaded() {
             return ComponentHealth::unhealthy(format!("{topic} is being read"));
+        }
+        if open.handle.is_lost(topic) {
+            return ComponentHealth::unhealthy(format!(
+                "{topic} was deleted, recreated or truncated, and is read once more: what it said before holds until then"
+            ));
         }
         if !self.checks.is_settled(topic) {
             return ComponentHealth::unhealthy(format!(
@@ -252,128 +259,6 @@ impl ControlTopics {
                 headers: &[],
             })),
         }
-    }
-
-    fn apply(&self, sessions: &Arc<Sessions>, item: CompactedItem) {
-        match item {
-            CompactedItem::Record(record) if self.is_grants(&record.topic) => {
-                self.apply_grant(sessions, &record);
-            }
-            CompactedItem::Record(record) => self.apply_revocation(sessions, &record),
-            // What was granted by it is granted no more: an instance that starts now does not know of it either.
-            CompactedItem::Deleted { topic } if self.is_grants(&topic) => {
-                events::control_topic_deleted(&self.metrics, ControlKind::Grant, &topic);
-                sessions.withdraw_all();
-            }
-            // What is revoked stays so here. Should it be wanted in the new topic too, it has to be asked for again.
-            CompactedItem::Deleted { topic } => {
-                events::control_topic_deleted(&self.metrics, ControlKind::Revocation, &topic);
-            }
-            // What was cut off holds here still; what is left of the partition is applied once more.
-            CompactedItem::Truncated { topic } => {
-                let kind = if self.is_grants(&topic) {
-                    ControlKind::Grant
-                } else {
-                    ControlKind::Revocation
-                };
-                events::control_topic_deleted(&self.metrics, kind, &topic);
-            }
-            CompactedItem::Loaded => self.repairs.wake(),
-        }
-    }
-
-    fn is_grants(&self, topic: &Arc<str>) -> bool {
-        self.grants.as_ref() == Some(topic)
-    }
-
-    fn apply_grant(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
-        let outcome = match GrantChange::parse(&record.key, record.value.as_deref()) {
-            Err(bad) => {
-                // Compaction keeps this record alone, so an instance that starts now does not know of the grant before it.
-                if let Ok(target) = GrantChange::target(&record.key) {
-                    sessions.withdraw(&target);
-                }
-                ControlOutcome::from(bad)
-            }
-            Ok(GrantChange {
-                target,
-                granted: true,
-            }) => {
-                sessions.grant(&target);
-                ControlOutcome::Applied
-            }
-            Ok(GrantChange {
-                target,
-                granted: false,
-            }) => {
-                sessions.withdraw(&target);
-                ControlOutcome::Deleted
-            }
-        };
-        self.count(ControlKind::Grant, outcome, record);
-    }
-
-    fn apply_revocation(&self, sessions: &Arc<Sessions>, record: &CompactedRecord) {
-        let outcome = match RevocationChange::parse(&record.key, record.value.as_deref()) {
-            Err(bad) => {
-                self.apply_unread(sessions, record, bad);
-                ControlOutcome::from(bad)
-            }
-            Ok(RevocationChange {
-                target,
-                revocation: None,
-            }) => {
-                sessions.restore(&target);
-                self.repairs.settle(&target);
-                ControlOutcome::Deleted
-            }
-            Ok(RevocationChange {
-                target,
-                revocation: Some(revocation),
-            }) => {
-                // Compaction keeps this record alone, and another instance, which did not know of the wider one yet, may have written it.
-                if sessions.revoke(&target, revocation) == revocation {
-                    self.repairs.settle(&target);
-                } else {
-                    self.repairs.owe(target);
-                }
-                ControlOutcome::Applied
-            }
-        };
-        self.count(ControlKind::Revocation, outcome, record);
-    }
-
-    /// Compaction drops what the records before this one said.
-    fn apply_unread(
-        &self,
-        sessions: &Arc<Sessions>,
-        record: &CompactedRecord,
-        bad: BadControlRecord,
-    ) {
-        let Ok(target) = RevocationChange::target(&record.key) else {
-            return;
-        };
-        match bad {
-            BadControlRecord::Key => {}
-            BadControlRecord::Value => {
-                if sessions.revocation(&target).is_some() {
-                    self.repairs.owe(target);
-                }
-            }
-            // A later version of Fleetcast has written it, and knows what it says. This one keeps out everybody whom it may mean.
-            BadControlRecord::Version => {
-                let now_ms = clock::wall_ms();
-                let written_ms = record.timestamp.and_then(|ms| u64::try_from(ms).ok());
-                let written_ms = written_ms.map_or(now_ms, |ms| ms.min(now_ms));
-                sessions.revoke(&target, Revocation::requested(written_ms, None));
-                self.repairs.settle(&target);
-            }
-        }
-    }
-
-    fn count(&self, kind: ControlKind, outcome: ControlOutcome, record: &CompactedRecord) {
-        let at = (&*record.topic, record.partition, record.offset);
-        events::control_record(&self.metrics, kind, outcome, at);
     }
 }
 

@@ -4,7 +4,7 @@
 //! records wait here until the feed, which has one item for each of them, says that it is their turn. So records and what became of
 //! their topic come in one order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::lost_partitions::{LostPartitions, OpenPartition, ReplacingLog};
 use super::{
     ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, StartError,
     StartThread, TopicSelection,
@@ -36,10 +37,11 @@ const LOOK: Duration = Duration::from_millis(50);
 pub enum CompactedItem {
     /// In the order of its partition.
     Record(CompactedRecord),
-    /// The topic was deleted or recreated: what it said before is in no log any more. Once for each partition.
-    Deleted { topic: Arc<str> },
-    /// The end of a partition's log was lost. What is left of it is read again.
-    Truncated { topic: Arc<str> },
+    /// A partition's log was deleted or recreated, or its end was lost, or the brokers have forgotten it for a while. Should there be one
+    /// again, all that it holds comes once more, from its first record on.
+    Lost { topic: Arc<str>, partition: i32 },
+    /// All that there is in place of what was lost has come: what was not in it is in no log any more.
+    Repeated { topic: Arc<str>, partition: i32 },
     /// Everything that the topics held at the start has been given. Once.
     Loaded,
 }
@@ -88,7 +90,8 @@ pub struct CompactedReader {
     feed: mpsc::Receiver<Vec<Feed>>,
     records: Arc<ReadRecords>,
     /// By their indices in the feed.
-    partitions: HashMap<u32, TopicPartition>,
+    partitions: HashMap<u32, OpenPartition>,
+    lost: LostPartitions,
     handle: CompactedHandle,
 }
 
@@ -106,6 +109,8 @@ struct Applied {
     positions: Mutex<HashMap<TopicPartition, i64>>,
     /// Counts changes of the positions.
     changes: watch::Sender<u64>,
+    /// Those that were lost and have not been repeated.
+    lost: Mutex<BTreeSet<TopicPartition>>,
     loaded: AtomicBool,
 }
 
@@ -140,6 +145,7 @@ impl CompactedReader {
             topics: topics.to_vec(),
             positions: Mutex::default(),
             changes: watch::Sender::new(0),
+            lost: Mutex::default(),
             loaded: AtomicBool::new(false),
         });
         let consumer = consumer.start(start_thread)?;
@@ -147,6 +153,7 @@ impl CompactedReader {
             feed,
             records,
             partitions: HashMap::new(),
+            lost: LostPartitions::default(),
             handle: CompactedHandle { consumer, shared },
         })
     }
@@ -163,7 +170,7 @@ impl CompactedReader {
     ) -> bool {
         let mut looks = tokio::time::interval(LOOK);
         loop {
-            let loaded = self.handle.is_loaded();
+            let settled = self.handle.is_loaded() && self.lost.is_empty();
             tokio::select! {
                 () = stop.cancelled() => return true,
                 batch = self.feed.recv() => match batch {
@@ -174,7 +181,7 @@ impl CompactedReader {
                     }
                     None => return stop.is_cancelled(),
                 },
-                _ = looks.tick(), if !loaded => self.look(&mut apply),
+                _ = looks.tick(), if !settled => self.look(&mut apply),
             }
         }
     }
@@ -188,14 +195,21 @@ impl CompactedReader {
                 self.apply(batch, apply);
             }
         }
-        if self.handle.shared.is_read(&status) {
-            self.handle.shared.loaded.store(true, Ordering::Release);
-            self.handle
-                .shared
-                .changes
-                .send_modify(|changes| *changes += 1);
+        let shared = self.handle.shared.clone();
+        for (place, log) in self.lost.take_repeated(&status, &self.partitions) {
+            let (topic, partition) = place.clone();
+            apply(CompactedItem::Repeated { topic, partition });
+            shared.lost().remove(&place);
+            if let ReplacingLog::ReadUpTo(next) = log {
+                shared.positions().insert(place, next);
+            }
+        }
+        if !shared.loaded.load(Ordering::Relaxed) && self.lost.is_empty() && shared.is_read(&status)
+        {
+            shared.loaded.store(true, Ordering::Release);
             apply(CompactedItem::Loaded);
         }
+        shared.changes.send_modify(|changes| *changes += 1);
     }
 
     fn apply(&mut self, batch: Vec<Feed>, apply: &mut impl FnMut(CompactedItem)) {
@@ -206,10 +220,27 @@ impl CompactedReader {
                     topic,
                     number,
                     start,
-                    ..
+                    topic_id,
                 } => {
-                    self.partitions.insert(index, (topic, number));
+                    let (place, opened_ms) = ((topic, number), clock::monotonic_ms());
+                    let open = OpenPartition {
+                        place,
+                        topic_id,
+                        opened_ms,
+                    };
+                    if self.lost.contains(&open.place) {
+                        self.handle.consumer.ask();
+                    }
+                    self.partitions.insert(index, open);
                     self.reached(index, start);
+                }
+                Feed::TopicId {
+                    partition,
+                    topic_id,
+                } => {
+                    if let Some(open) = self.partitions.get_mut(&partition) {
+                        open.topic_id = Some(topic_id);
+                    }
                 }
                 Feed::Passed { partition, offset }
                 | Feed::Tombstone {
@@ -226,18 +257,12 @@ impl CompactedReader {
                     partition, next, ..
                 }
                 | Feed::Gap { partition, next } => self.reached(partition, next),
-                Feed::TopicDeleted { partition } => {
-                    if let Some(topic) = self.ended(partition) {
-                        apply(CompactedItem::Deleted { topic });
+                Feed::TopicDeleted { partition } | Feed::Truncated { partition } => {
+                    if let Some((topic, partition)) = self.ended(partition) {
+                        apply(CompactedItem::Lost { topic, partition });
                     }
                 }
-                Feed::Truncated { partition } => {
-                    if let Some(topic) = self.ended(partition) {
-                        apply(CompactedItem::Truncated { topic });
-                    }
-                }
-                Feed::TopicId { .. }
-                | Feed::Publication { .. }
+                Feed::Publication { .. }
                 | Feed::Ephemeral(_)
                 | Feed::Unwanted { .. }
                 | Feed::Contact { .. } => {}
@@ -250,16 +275,22 @@ impl CompactedReader {
     }
 
     /// How far it was read says nothing of the log that comes in its place.
-    fn ended(&mut self, partition: u32) -> Option<Arc<str>> {
-        let place = self.partitions.remove(&partition)?;
+    fn ended(&mut self, partition: u32) -> Option<TopicPartition> {
+        let open = self.partitions.remove(&partition)?;
+        let place = open.place.clone();
         self.handle.shared.positions().remove(&place);
-        Some(place.0)
+        self.handle.shared.lost().insert(place.clone());
+        self.lost.note(open);
+        Some(place)
     }
 
     fn reached(&self, partition: u32, next: i64) {
-        if let Some(place) = self.partitions.get(&partition) {
+        // What a lost partition says holds when it has been repeated, and then only has it been applied.
+        if let Some(open) = self.partitions.get(&partition)
+            && !self.lost.contains(&open.place)
+        {
             let mut positions = self.handle.shared.positions();
-            positions.insert(place.clone(), next);
+            positions.insert(open.place.clone(), next);
         }
     }
 }
@@ -269,6 +300,10 @@ impl Applied {
         self.positions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_read(&self, status: &ConsumerStatus) -> bool {
@@ -290,6 +325,12 @@ impl CompactedHandle {
     /// Every topic was there and has been read to its end once. Stays true.
     pub fn is_loaded(&self) -> bool {
         self.shared.loaded.load(Ordering::Acquire)
+    }
+
+    /// Something of this topic was lost, and what there is in its place has not been read yet.
+    pub fn is_lost(&self, topic: &str) -> bool {
+        let lost = self.shared.lost();
+        lost.iter().any(|(lost, _)| **lost == *topic)
     }
 
     pub fn status(&self) -> Arc<ConsumerStatus> {
@@ -365,6 +406,7 @@ mod tests {
             topics: vec![topic.clone()],
             positions: Mutex::default(),
             changes: watch::Sender::new(0),
+            lost: Mutex::default(),
             loaded: AtomicBool::new(false),
         };
         let partition = |position| PartitionStatus {

@@ -9,7 +9,7 @@
 //! what others may see.
 //!
 //! Beside it: `producer.rs` writes records, `admin` makes topics, and `compacted.rs` reads compacted topics of our own from their beginning,
-//! with a reader and a metadata poller of its own.
+//! with a reader and a metadata poller of its own; `lost_partitions.rs` says when what such a topic lost has been read once more.
 //!
 //! There is no `max.poll.interval.ms` to keep: librdkafka runs that timer for subscriptions only, so a reader that waits for the
 //! hub keeps its assignment, and librdkafka's own threads keep the connections.
@@ -20,6 +20,7 @@ mod compacted;
 mod contact;
 mod diagnose;
 mod ffi;
+mod lost_partitions;
 mod metadata;
 mod offsets;
 mod partitions;
@@ -273,6 +274,11 @@ impl Handle {
     /// kept; those that were read before, from where their reading ended.
     pub fn set_topics(&self, topics: TopicSelection) {
         self.shared.topics.store(Arc::new(topics));
+        self.shared.ask();
+    }
+
+    /// Has the brokers asked soon.
+    fn ask(&self) {
         self.shared.ask();
     }
 

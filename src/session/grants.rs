@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
-use fleetcast_core::domain::grants::{GrantedRoom, Grants, is_grantable};
+use fleetcast_core::domain::grants::{GrantedRoom, Grants, RepeatedGrants, is_grantable};
 use fleetcast_core::domain::policy::Policy;
 use fleetcast_core::domain::protocol::{GrantReason, RevokeReason};
 use fleetcast_core::domain::room::Room;
+use fleetcast_core::hub::{Hub, Now};
 
 use super::registry::SLICE;
-use super::{Session, Sessions};
+use super::{AnyOutlet, Session, Sessions};
 
 /// So long a client waits for grants that may be on their way.
 const READ: Duration = Duration::from_secs(1);
@@ -67,33 +68,37 @@ impl Sessions {
         self.granted.permit(&self.rules.load().policy, claims, room)
     }
 
-    /// Permits a room to a user. Open connections whose tokens do not permit it are notified; later ones when they connect. False if it was
-    /// permitted before.
-    pub fn grant(&self, granted: &GrantedRoom) -> bool {
+    /// Permits a room to a user, because this partition of the topic says so. Open connections whose tokens do not permit it are notified;
+    /// later ones when they connect. False if it was permitted before, or is not yet: see [`repeat_grants`](Self::repeat_grants).
+    pub fn grant(&self, granted: &GrantedRoom, partition: i32) -> bool {
         self.hub.with(|hub, now| {
-            if !self.granted.known().grant(granted) {
-                return false;
+            let is_new = self.granted.known().grant(granted, partition);
+            if is_new {
+                self.notify_granted(hub, granted, now);
             }
-            let rules = self.rules.load();
-            let rooms = [granted.room().clone()];
-            for session in self.open.of_user(granted.organisation(), granted.user()) {
-                if rules.policy.may_join(&session.claims(), granted.room()) {
-                    continue;
-                }
-                if let Some(key) = session.key() {
-                    hub.grant(key, &rooms, GrantReason::Granted, now);
-                }
-            }
-            true
+            is_new
         })
+    }
+
+    fn notify_granted(&self, hub: &mut Hub<AnyOutlet>, granted: &GrantedRoom, now: Now) {
+        let rules = self.rules.load();
+        let rooms = [granted.room().clone()];
+        for session in self.open.of_user(granted.organisation(), granted.user()) {
+            if rules.policy.may_join(&session.claims(), granted.room()) {
+                continue;
+            }
+            if let Some(key) = session.key() {
+                hub.grant(key, &rooms, GrantReason::Granted, now);
+            }
+        }
     }
 
     /// Withdraws it. Connections that hold the room and may not hold it without the grant leave it and are notified. False if it was
     /// not granted.
-    pub fn withdraw(&self, granted: &GrantedRoom) -> bool {
+    pub fn withdraw(&self, granted: &GrantedRoom, partition: i32) -> bool {
         // In one step: rooms are joined under this lock, too.
         self.hub.with(|hub, now| {
-            if !self.granted.known().withdraw(granted) {
+            if !self.granted.known().withdraw(granted, partition) {
                 return false;
             }
             let rules = self.rules.load();
@@ -109,34 +114,48 @@ impl Sessions {
         })
     }
 
-    /// Withdraws all, because what granted them is no more. From now on no room is joined by them; connections that hold some leave them
-    /// in the background.
-    pub fn withdraw_all(self: &Arc<Self>) {
-        // Rooms are joined under this lock, so the walk sees every connection that has joined one by these.
-        let gone = self
-            .hub
-            .with(|_, _| std::mem::take(&mut *self.granted.known()));
-        let walk = self.clone().leave_withdrawn(gone);
-        self.lifecycle.spawn("withdrawn grants", walk);
+    /// A partition's log was lost. What it has granted holds, and what it says from here on does not, until it
+    /// [has said everything](Self::grants_repeated).
+    pub fn repeat_grants(&self, partition: i32) {
+        self.granted.known().repeat(partition);
     }
 
-    async fn leave_withdrawn(self: Arc<Self>, gone: Grants) {
-        let mut users = gone.into_users();
-        loop {
-            let slice: Vec<_> = users.by_ref().take(SLICE).collect();
-            if slice.is_empty() {
-                return;
-            }
+    /// A partition whose log was lost has said all that there is in its place. From now on no room is joined by what it has not said once
+    /// more; connections that hold some leave them in the background. Gives how many users have lost rooms, and how many rooms are new.
+    pub fn grants_repeated(self: &Arc<Self>, partition: i32) -> (usize, usize) {
+        let changed = self.granted.known().repeated(partition);
+        let numbers = (changed.withdrawn.len(), changed.granted.len());
+        if numbers != (0, 0) {
+            let walk = self.clone().apply_repeated(changed);
+            self.lifecycle.spawn("grants read again", walk);
+        }
+        numbers
+    }
+
+    async fn apply_repeated(self: Arc<Self>, changed: RepeatedGrants) {
+        // Rooms are joined under the hub's lock, so behind it the walk sees every connection that was judged by what held before.
+        self.hub.with(|_, _| ());
+        for slice in changed.withdrawn.chunks(SLICE) {
             self.hub.with(|hub, now| {
                 let rules = self.rules.load();
                 let policy = &rules.policy;
-                for (organisation, user) in &slice {
+                for (organisation, user) in slice {
                     for session in self.open.of_user(organisation, user) {
                         let Some(key) = session.key() else { continue };
                         // What was granted again since then stays.
                         hub.ungrant(key, |room| !session.may_hold(policy, room));
                         let reason = RevokeReason::GrantWithdrawn;
                         session.leave_forbidden(hub, key, policy, reason, now);
+                    }
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+        for slice in changed.granted.chunks(SLICE) {
+            self.hub.with(|hub, now| {
+                for granted in slice {
+                    if self.is_granted(granted) {
+                        self.notify_granted(hub, granted, now);
                     }
                 }
             });

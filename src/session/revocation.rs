@@ -91,6 +91,11 @@ impl Sessions {
         self.revoked.known().get(target)
     }
 
+    /// Whom revocations are known of.
+    pub fn revoked_targets(&self) -> Vec<RevocationTarget> {
+        self.revoked.known().targets().cloned().collect()
+    }
+
     /// Whether a request for one more target must be refused.
     pub fn revocations_full(&self, target: &RevocationTarget) -> bool {
         self.revoked.known().is_full(target)

@@ -255,9 +255,15 @@ async fn s4_06_when_the_topic_is_recreated_its_grants_are_withdrawn() {
     change(&app, &["channel:7"], &[]).await;
     let mut ann = Client::connect(app.public, &unit(&["channel:7"])).await;
     kafka.delete_topic("granted").await;
+    eventually("it is noticed", async || {
+        let ready = app.get("/ready").await.json();
+        (ready["components"]["grants"]["status"] == "failing").then_some(())
+    })
+    .await;
+    assert_eq!(app.metrics().await.value("fleetcast_grants"), 1);
+    kafka.create_with("granted", &compacted).await;
     let event = ann.expect("room_revoked").await;
     assert_eq!(event.args[0]["data"]["code"], 702);
-    kafka.create_with("granted", &compacted).await;
     eventually("the new topic is read", async || {
         let body = json!({ "organization_id": "o1", "grant": ["channel:8"] });
         let answer = ask(&app, "POST", PATH, Some(&body)).await;

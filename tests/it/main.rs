@@ -45,6 +45,7 @@ mod keys;
 mod lane;
 mod latest;
 mod limits;
+mod lost_topics;
 mod memory;
 mod message_rate;
 mod namespaces;

@@ -22,13 +22,13 @@ impl ReadItems {
                 let value = record.value.clone().expect("no tombstone");
                 String::from_utf8(value).expect("text")
             }
-            CompactedItem::Deleted { topic } => format!("deleted {topic}"),
-            CompactedItem::Truncated { topic } => {
+            CompactedItem::Lost { topic, partition } => {
                 // Whether the first record of the new log counts as applied.
-                let first = handle.applied(topic, 0, 0, Duration::ZERO);
+                let first = handle.applied(topic, *partition, 0, Duration::ZERO);
                 let applied = first.now_or_never() == Some(true);
-                format!("truncated {topic}, applied: {applied}")
+                format!("lost {topic}/{partition}, applied: {applied}")
             }
+            CompactedItem::Repeated { topic, partition } => format!("repeated {topic}/{partition}"),
             CompactedItem::Loaded => "loaded".to_owned(),
         };
         self.0.lock().unwrap().push(short);
@@ -101,12 +101,37 @@ fn h6_a_truncated_topic_is_read_from_its_beginning_again() {
         eventually("loaded", || handle.is_loaded());
         let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE];
         cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
-        eventually("all of it again", || given.all().len() == 42);
+        eventually("all of it again", || given.all().len() == 43);
         let again = &given.all()[21..];
         // What was applied of the log that is gone says nothing of the one in its place.
-        assert_eq!(again[0], "truncated revoked, applied: false");
-        assert_eq!(again[1..], values("old", 20));
+        assert_eq!(again[0], "lost revoked/0, applied: false");
+        assert_eq!(again[1..21], values("old", 20));
+        assert_eq!(again[21], "repeated revoked/0");
+        assert!(!handle.is_lost("revoked"));
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(given.all().len(), 42);
+        assert_eq!(given.all().len(), 43);
+    });
+}
+
+/// Brokers that have just started answer so. Nothing is known to be gone.
+#[test]
+fn h6_a_topic_that_brokers_forget_for_a_while_is_read_once_more_when_it_is_there_again() {
+    let (cluster, settings) = mock_broker(&[("granted", 1)]);
+    let producer = producer(&cluster.bootstrap_servers(), &[]);
+    produce(&producer, "granted", 0, &values("old", 3));
+    reading(settings, "granted", |given, handle| {
+        eventually("loaded", || handle.is_loaded());
+        let none = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        cluster.topic_error("granted", none).unwrap();
+        eventually("it is gone", || given.all().len() == 5);
+        assert_eq!(given.all()[4], "lost granted/0, applied: false");
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(given.all().len(), 5);
+        assert!(handle.is_lost("granted") && handle.is_loaded());
+        let good = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        cluster.topic_error("granted", good).unwrap();
+        eventually("all of it again", || given.all().len() == 9);
+        assert_eq!(given.all()[5..8], values("old", 3));
+        assert_eq!(given.all()[8], "repeated granted/0");
     });
 }

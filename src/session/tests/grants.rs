@@ -122,13 +122,13 @@ async fn h8_a_room_that_is_granted_while_its_client_waits_is_joined() {
     let (server, grants) = start().await;
     let sessions = server.sessions.clone();
     grants.meanwhile(move || {
-        sessions.grant(&granted("channel:7"));
+        sessions.grant(&granted("channel:7"), 0);
     });
     let (client, _) = server.connect(asking(&["channel:7", "channel:8"])).await;
     assert_eq!(rooms(&client), ["channel:7:org:o1"]);
     let sessions = server.sessions.clone();
     grants.meanwhile(move || {
-        sessions.grant(&granted("channel:8"));
+        sessions.grant(&granted("channel:8"), 0);
     });
     let answer = subscribe(&client, "channel:8").await;
     assert_eq!(answer["success"], true, "{answer}");
@@ -139,7 +139,7 @@ async fn h8_granted_between_the_token_and_the_connection_it_is_joined_or_announc
     let (server, _) = start().await;
     let grant = || {
         for room in ["channel:7", "channel:8"] {
-            server.sessions.grant(&granted(room));
+            server.sessions.grant(&granted(room), 0);
         }
     };
     let request = asking(&["channel:9", "channel:7"]);
@@ -160,15 +160,15 @@ async fn h8_granted_between_the_token_and_the_connection_it_is_joined_or_announc
 #[tokio::test]
 async fn h8_granted_while_its_client_is_away_it_is_announced_at_the_next_connection() {
     let (mut server, _) = start().await;
-    server.sessions.grant(&granted("channel:7"));
+    server.sessions.grant(&granted("channel:7"), 0);
     let (client, _) = server.connect(asking(&["channel:7"])).await;
-    server.sessions.withdraw(&granted("channel:7"));
+    server.sessions.withdraw(&granted("channel:7"), 0);
     let revoked = notices(&server, &client, "room_revoked").await;
     assert_eq!(revoked, [json!(["channel:7:org:o1"])]);
     server.publish(1).await;
     let cursor = client.receive(3).await[2].cursor.clone();
     client.end();
-    server.sessions.grant(&granted("channel:7"));
+    server.sessions.grant(&granted("channel:7"), 0);
     let (client, resumption) = server.connect(with_cursor(cursor.as_ref())).await;
     assert_eq!(resumption, Resumption::Resumed);
     let offered = notices(&server, &client, "room_granted").await;
@@ -188,10 +188,10 @@ async fn s4_06_a_grant_is_announced_where_the_token_does_not_permit_it() {
     let (server, _) = start().await;
     let (desk, _) = server.connect(dispatcher(&["channel:7"])).await;
     let (unit, _) = server.connect(anybody()).await;
-    server.sessions.grant(&granted("channel:7"));
+    server.sessions.grant(&granted("channel:7"), 0);
     assert_eq!(notices(&server, &unit, "room_granted").await.len(), 1);
     assert_eq!(notices(&server, &desk, "room_granted").await.len(), 0);
-    server.sessions.withdraw(&granted("channel:7"));
+    server.sessions.withdraw(&granted("channel:7"), 0);
     assert_eq!(rooms(&desk), ["channel:7:org:o1"]);
     assert_eq!(notices(&server, &desk, "room_revoked").await.len(), 0);
 }
@@ -213,12 +213,12 @@ async fn h5_a_grant_counts_for_a_token_of_its_user_and_organisation_alone() {
     let colleague = changed(|claims| claims.user = UserId::parse("u2").unwrap());
     let namesake = changed(|claims| claims.organisation = Id::parse("o2").unwrap());
     assert!(!may_join(&own));
-    server.sessions.grant(&room);
+    server.sessions.grant(&room, 0);
     assert_eq!(
         [&own, &colleague, &namesake].map(may_join),
         [true, false, false]
     );
-    server.sessions.withdraw(&room);
+    server.sessions.withdraw(&room, 0);
     assert!(!may_join(&own));
 }
 
@@ -231,34 +231,38 @@ async fn h8_claims_are_read_again_after_the_wait() {
     assert_eq!(rooms(&client), ["channel:7:org:o1"]);
 }
 
-/// The topic is gone: an instance that starts now knows none of its grants.
+/// The topic was lost and is there again, with nothing in it but one that is new.
 #[tokio::test]
-async fn s4_06_all_are_withdrawn_and_what_is_granted_again_stays() {
+async fn s4_06_what_a_topic_does_not_say_once_more_is_withdrawn() {
     let (server, _) = start().await;
     for room in ["channel:7", "channel:8"] {
-        server.sessions.grant(&granted(room));
+        server.sessions.grant(&granted(room), 0);
     }
     let (unit, _) = server.connect(asking(&["channel:7", "channel:8"])).await;
     let (desk, _) = server.connect(dispatcher(&["channel:7"])).await;
-    server.sessions.withdraw_all();
-    assert_eq!(server.sessions.grants(), 0);
+    server.sessions.repeat_grants(0);
+    server.sessions.grant(&granted("channel:9"), 0);
+    assert_eq!(server.sessions.grants(), 2, "they hold until it is read");
     assert_eq!(
         subscribe(&unit, "channel:9").await["error"]["reason"],
         "forbidden"
     );
+    assert_eq!(server.sessions.grants_repeated(0), (1, 1));
+    assert_eq!(server.sessions.grants(), 1);
     // Before anybody has left.
-    server.sessions.grant(&granted("channel:8"));
+    server.sessions.grant(&granted("channel:8"), 0);
     let revoked = notices(&server, &unit, "room_revoked").await;
     assert_eq!(revoked, [json!(["channel:7:org:o1"])]);
     assert_eq!(rooms(&unit), ["channel:8:org:o1"]);
     assert_eq!(rooms(&desk), ["channel:7:org:o1"]);
+    assert_eq!(subscribe(&unit, "channel:9").await["success"], true);
 }
 
 /// A granted room is not the policy's to take, nor another token's.
 #[tokio::test]
 async fn s4_06_a_granted_room_stays_with_new_rules() {
     let (server, _) = start().await;
-    server.sessions.grant(&granted("channel:7"));
+    server.sessions.grant(&granted("channel:7"), 0);
     let (client, _) = server
         .connect(dispatcher(&["channel:7", "channel:8"]))
         .await;
@@ -271,6 +275,6 @@ async fn s4_06_a_granted_room_stays_with_new_rules() {
     let revoked = server.sessions.set_rules(rules).await;
     assert_eq!((revoked.connections, revoked.rooms), (1, 1));
     assert_eq!(rooms(&client), ["channel:7:org:o1"]);
-    server.sessions.withdraw(&granted("channel:7"));
+    server.sessions.withdraw(&granted("channel:7"), 0);
     assert_eq!(rooms(&client), [] as [String; 0]);
 }

@@ -28,9 +28,9 @@ pub use kafka::{
     topic_recreated, topic_refused,
 };
 pub use service_topics::{
-    connection_event_kept, connection_event_lost, control_record, control_topic_deleted,
-    not_compacted, policy_unknown, receipt_kept, receipt_lost, records_on_their_way, rooms_granted,
-    tokens_revoked, topic_made,
+    connection_event_kept, connection_event_lost, control_log_lost, control_record,
+    grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,
+    records_on_their_way, revocations_repeated, rooms_granted, tokens_revoked, topic_made,
 };
 
 /// The process has its settings and begins to build.

@@ -73,13 +73,31 @@ pub fn control_record(
     }
 }
 
-/// The compacted topic of revocations or grants was deleted, recreated or truncated.
-pub fn control_topic_deleted(metrics: &Metrics, kind: ControlKind, topic: &str) {
+/// A partition of revocations or grants was deleted, recreated or truncated, or the brokers have forgotten it for a while.
+pub fn control_log_lost(metrics: &Metrics, kind: ControlKind, topic: &str, partition: i32) {
     metrics.errors.increment(Component::Kafka);
     let kind = kind.as_str();
     error!(
         kind,
-        topic, "a compacted topic was deleted, recreated or truncated"
+        topic,
+        partition,
+        "a compacted topic was deleted, recreated or truncated: what it said holds until it is read once more"
+    );
+}
+
+/// Grants were read once more: how many users have lost rooms, and how many rooms are new.
+pub fn grants_repeated(topic: &str, partition: i32, withdrawn: usize, granted: usize) {
+    info!(
+        topic,
+        partition, withdrawn, granted, "grants read once more: what was not there is withdrawn"
+    );
+}
+
+/// Revocations were read once more: how many were not there.
+pub fn revocations_repeated(topic: &str, partition: i32, owed: usize) {
+    info!(
+        topic,
+        partition, owed, "revocations read once more: what was not there is written again"
     );
 }
 

@@ -75,6 +75,16 @@ impl Kafka {
         kafka
     }
 
+    /// Other mock brokers, where topics have the same full names.
+    pub(crate) async fn mock_beside(&self, topics: &[(&str, i32)]) -> Self {
+        let mut other = Self::mock(&[]).await;
+        other.prefix.clone_from(&self.prefix);
+        for (topic, partitions) in topics {
+            other.create_topic(topic, *partitions).await;
+        }
+        other
+    }
+
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -20,6 +20,7 @@ enum Flow {
 
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     flow: watch::Sender<Flow>,
     _accepts: Background,
 }
@@ -44,11 +45,8 @@ impl Proxy {
     async fn start(target: SocketAddr, broker: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let advertised = broker.then_some(Advertised {
-            broker: target.port(),
-            proxy: address.port(),
-        });
         let (flow, watched) = watch::channel(Flow::Open);
+        let (target, now) = watch::channel(target);
         let accepts = Background::start(async move {
             let mut relays = Vec::new();
             loop {
@@ -57,11 +55,18 @@ impl Proxy {
                 if *flow.borrow() == Flow::Cut {
                     continue;
                 }
+                let target = now.clone();
+                let now = *target.borrow();
+                let advertised = broker.then_some(Advertised {
+                    broker: now.port(),
+                    proxy: address.port(),
+                });
                 relays.push(Background::start(relay(client, target, flow, advertised)));
             }
         });
         Self {
             address,
+            target,
             flow,
             _accepts: accepts,
         }
@@ -69,6 +74,11 @@ impl Proxy {
 
     pub(crate) fn cut(&self) {
         self.flow.send_replace(Flow::Cut);
+    }
+
+    /// Closes all connections; new ones lead to another broker.
+    pub(crate) fn lead_to(&self, address: &str) {
+        self.target.send_replace(address.parse().unwrap());
     }
 
     pub(crate) fn stall(&self) {
@@ -82,11 +92,12 @@ impl Proxy {
 
 async fn relay(
     client: TcpStream,
-    target: SocketAddr,
+    mut target: watch::Receiver<SocketAddr>,
     mut flow: watch::Receiver<Flow>,
     advertised: Option<Advertised>,
 ) {
-    let Ok(server) = TcpStream::connect(target).await else {
+    let address = *target.borrow_and_update();
+    let Ok(server) = TcpStream::connect(address).await else {
         return;
     };
     let (from_client, to_client) = client.into_split();
@@ -94,6 +105,7 @@ async fn relay(
     let (upward, downward) = (flow.clone(), flow.clone());
     tokio::select! {
         _ = flow.wait_for(|flow| *flow == Flow::Cut) => {}
+        _ = target.changed() => {}
         _ = pass(from_client, to_server, upward) => {}
         _ = async {
             match advertised {

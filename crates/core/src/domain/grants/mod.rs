@@ -5,7 +5,7 @@
 
 mod record;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use super::id::{Id, UserId};
@@ -109,12 +109,40 @@ impl fmt::Display for GrantedRoom {
     }
 }
 
-/// All that are known.
+/// All that are known, and the partitions that say so.
+///
+/// A partition whose log was lost says all of it once more: what it said before holds until that is over, and what it says meanwhile does
+/// not. So a fault that passes changes nothing, what is in no log any more ends, and nothing comes back because it is read twice.
 #[derive(Debug, Default)]
 pub struct Grants {
     /// None of them empty.
-    by_user: HashMap<(Id, UserId), HashSet<Room>>,
+    by_user: HashMap<(Id, UserId), HashMap<Room, Vec<GrantingPartition>>>,
+    /// Of those that hold.
     count: usize,
+    /// The partitions that say it once more.
+    repeating: BTreeSet<i32>,
+}
+
+/// A partition that grants a room.
+#[derive(Debug)]
+struct GrantingPartition {
+    partition: i32,
+    holds: bool,
+    /// The partition has said it once more.
+    repeated: bool,
+}
+
+/// What a partition has changed by saying all that it holds once more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RepeatedGrants {
+    /// Rooms that were not granted before.
+    pub granted: Vec<GrantedRoom>,
+    /// The users of rooms that are granted no more.
+    pub withdrawn: Vec<(Id, UserId)>,
+}
+
+fn holds(sources: &[GrantingPartition]) -> bool {
+    sources.iter().any(|source| source.holds)
 }
 
 impl Grants {
@@ -124,25 +152,53 @@ impl Grants {
             return false;
         }
         let rooms = self.by_user.get(&(room.organisation.clone(), user.clone()));
-        rooms.is_some_and(|rooms| rooms.contains(room))
+        rooms.is_some_and(|rooms| rooms.get(room).is_some_and(|sources| holds(sources)))
     }
 
-    /// False if it was granted before.
-    pub fn grant(&mut self, granted: &GrantedRoom) -> bool {
+    /// False if it was granted before, or is not granted yet.
+    pub fn grant(&mut self, granted: &GrantedRoom, partition: i32) -> bool {
+        let repeated = self.repeating.contains(&partition);
         let user = (granted.organisation().clone(), granted.user.clone());
         let rooms = self.by_user.entry(user).or_default();
-        let is_new = rooms.insert(granted.room.clone());
+        let sources = rooms.entry(granted.room.clone()).or_default();
+        let is_new = !repeated && !holds(sources);
+        match (sources.iter_mut()).find(|source| source.partition == partition) {
+            Some(source) if repeated => source.repeated = true,
+            Some(source) => source.holds = true,
+            None => sources.push(GrantingPartition {
+                partition,
+                holds: !repeated,
+                repeated,
+            }),
+        }
         self.count += usize::from(is_new);
         is_new
     }
 
-    /// False if it was not granted.
-    pub fn withdraw(&mut self, granted: &GrantedRoom) -> bool {
+    /// False if it was not granted, or is granted still. It is withdrawn whatever partition granted it: a key moves when its topic gets
+    /// more of them.
+    pub fn withdraw(&mut self, granted: &GrantedRoom, partition: i32) -> bool {
+        let repeated = self.repeating.contains(&partition);
         let user = (granted.organisation().clone(), granted.user.clone());
         let Some(rooms) = self.by_user.get_mut(&user) else {
             return false;
         };
-        let withdrawn = rooms.remove(&granted.room);
+        let Some(sources) = rooms.get_mut(&granted.room) else {
+            return false;
+        };
+        let held = holds(sources);
+        if repeated {
+            for source in sources.iter_mut().filter(|one| one.partition == partition) {
+                source.repeated = false;
+            }
+            sources.retain(|source| source.holds || source.repeated);
+        } else {
+            sources.clear();
+        }
+        let withdrawn = held && !holds(sources);
+        if sources.is_empty() {
+            rooms.remove(&granted.room);
+        }
         if rooms.is_empty() {
             self.by_user.remove(&user);
         }
@@ -150,15 +206,62 @@ impl Grants {
         withdrawn
     }
 
-    /// The users who have any, each once. What they have is dropped as they are taken.
-    pub fn into_users(self) -> impl Iterator<Item = (Id, UserId)> {
-        self.by_user.into_keys()
+    /// From here on this partition says once more all that it holds.
+    pub fn repeat(&mut self, partition: i32) {
+        if !self.repeating.insert(partition) {
+            self.change_all(|source| {
+                source.repeated &= source.partition != partition;
+            });
+        }
+    }
+
+    /// It has said everything. What it has not said once more is granted by it no more.
+    pub fn repeated(&mut self, partition: i32) -> RepeatedGrants {
+        if !self.repeating.remove(&partition) {
+            return RepeatedGrants::default();
+        }
+        let changed = self.change_all(|source| {
+            if source.partition == partition {
+                source.holds = std::mem::take(&mut source.repeated);
+            }
+        });
+        self.count += changed.granted.len();
+        changed
+    }
+
+    fn change_all(&mut self, change: impl Fn(&mut GrantingPartition)) -> RepeatedGrants {
+        let mut changed = RepeatedGrants::default();
+        let mut gone = 0;
+        self.by_user.retain(|(organisation, user), rooms| {
+            let before = gone;
+            rooms.retain(|room, sources| {
+                let held = holds(sources);
+                sources.iter_mut().for_each(&change);
+                sources.retain(|source| source.holds || source.repeated);
+                match (held, holds(sources)) {
+                    (true, false) => gone += 1,
+                    (false, true) => changed.granted.push(GrantedRoom {
+                        user: user.clone(),
+                        room: room.clone(),
+                    }),
+                    _ => {}
+                }
+                !sources.is_empty()
+            });
+            if gone > before {
+                changed.withdrawn.push((organisation.clone(), user.clone()));
+            }
+            !rooms.is_empty()
+        });
+        self.count -= gone;
+        changed
     }
 
     /// The rooms that are granted to a user, in no order.
     pub fn of_user(&self, organisation: &Id, user: &UserId) -> impl Iterator<Item = &Room> {
         let rooms = self.by_user.get(&(organisation.clone(), user.clone()));
-        rooms.into_iter().flatten()
+        let rooms = rooms.into_iter().flatten();
+        rooms.filter_map(|(room, sources)| holds(sources).then_some(room))
     }
 
     /// Whether a request of one user, which names no room twice, would leave too many granted. What is granted already is not more by

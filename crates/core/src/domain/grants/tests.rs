@@ -38,9 +38,9 @@ fn single_rooms_of_ordinary_kinds_can_be_granted() {
 fn a_grant_is_of_one_user_one_room_and_one_organisation() {
     let mut all = Grants::default();
     let seven = good("u1", "channel:7");
-    assert!(all.grant(&seven));
-    assert!(!all.grant(&seven), "once");
-    assert!(all.grant(&good("u1", "channel:8")));
+    assert!(all.grant(&seven, 0));
+    assert!(!all.grant(&seven, 0), "once");
+    assert!(all.grant(&good("u1", "channel:8"), 0));
     let permits = |user: &str, organisation: &str, room: &str| {
         let asked = granted(organisation, user, room).expect("a room");
         all.permits(asked.user(), asked.room())
@@ -66,10 +66,70 @@ fn a_grant_is_of_one_user_one_room_and_one_organisation() {
         ),
         (2, 2)
     );
-    assert!(all.withdraw(&seven));
-    assert!(!all.withdraw(&seven), "once");
+    assert!(all.withdraw(&seven, 0));
+    assert!(!all.withdraw(&seven, 0), "once");
     assert!(all.contains(&good("u1", "channel:8")) && all.len() == 1);
-    assert!(all.withdraw(&good("u1", "channel:8")) && all.is_empty());
+    assert!(all.withdraw(&good("u1", "channel:8"), 0) && all.is_empty());
+}
+
+/// The log of partition 0 is lost. What it says once more stays, what it does not say any more ends, and what it said and took back long
+/// ago does not come back for a moment.
+#[test]
+fn h6_what_a_partition_says_once_more_takes_the_place_of_what_it_said() {
+    let mut all = Grants::default();
+    let [kept, cut, other, new, old] =
+        ["kept", "cut", "other", "new", "old"].map(|id| good("u1", &format!("channel:{id}")));
+    all.grant(&kept, 0);
+    all.grant(&cut, 0);
+    all.grant(&other, 1);
+    all.repeat(0);
+    assert!(
+        all.contains(&kept) && all.contains(&cut),
+        "nothing is known to be gone"
+    );
+    for _ in 0..2 {
+        assert!(!all.grant(&kept, 0) && !all.grant(&new, 0) && !all.grant(&old, 0));
+        assert!(!all.withdraw(&old, 0) && !all.withdraw(&kept, 0) && !all.grant(&kept, 0));
+        assert!(!all.contains(&new) && !all.contains(&old));
+        assert_eq!(all.len(), 3);
+        let rooms: Vec<_> = all.of_user(kept.organisation(), kept.user()).collect();
+        assert_eq!(rooms.len(), 3, "{rooms:?}");
+    }
+    let user = (kept.organisation().clone(), kept.user().clone());
+    let changed = RepeatedGrants {
+        granted: vec![new.clone()],
+        withdrawn: vec![user],
+    };
+    assert_eq!(all.repeated(0), changed);
+    assert!(all.contains(&kept) && all.contains(&new) && all.contains(&other));
+    assert!(!all.contains(&cut) && !all.contains(&old));
+    assert_eq!(all.len(), 3);
+    assert!(all.withdraw(&new, 0) && all.len() == 2);
+}
+
+/// Lost once more before it was read, with less in it.
+#[test]
+fn h6_what_was_said_once_more_counts_from_the_last_loss_on() {
+    let mut all = Grants::default();
+    let (kept, cut) = (good("u1", "channel:7"), good("u2", "channel:7"));
+    all.grant(&kept, 0);
+    all.grant(&cut, 0);
+    all.repeat(0);
+    all.grant(&cut, 0);
+    all.repeat(0);
+    all.grant(&kept, 0);
+    assert_eq!(all.repeated(0).withdrawn.len(), 1);
+    assert!(all.contains(&kept) && !all.contains(&cut));
+    assert_eq!(all.repeated(0), RepeatedGrants::default());
+}
+
+/// Its key belongs to another partition since the topic has more of them.
+#[test]
+fn h6_a_tombstone_withdraws_what_any_partition_has_granted() {
+    let mut all = Grants::default();
+    let seven = good("u1", "channel:7");
+    assert!(all.grant(&seven, 0) && !all.grant(&seven, 1));
+    assert!(all.withdraw(&seven, 1) && all.is_empty());
 }
 
 /// A user with the most rooms may exchange them, and is never kept from giving some back.
@@ -82,7 +142,7 @@ fn a_request_is_too_much_by_what_it_leaves_granted() {
     };
     let mut all = Grants::default();
     for one in rooms(0..MAX_ROOMS_OF_USER) {
-        all.grant(&one);
+        all.grant(&one, 0);
     }
     let most = MAX_ROOMS_OF_USER;
     for (grant, withdraw, expected) in [
@@ -97,11 +157,8 @@ fn a_request_is_too_much_by_what_it_leaves_granted() {
         assert_eq!(is_too_many, expected, "{grant:?} for {withdraw:?}");
     }
     assert!(!all.would_be_too_many(&[good("u2", "channel:1")], &[]));
-    all.grant(&good("u1", "channel:more"));
+    all.grant(&good("u1", "channel:more"), 0);
     assert!(!all.would_be_too_many(&rooms(0..1), &[]), "it has it");
-    let mut users: Vec<_> = all.into_users().map(|(_, user)| user.to_string()).collect();
-    users.sort();
-    assert_eq!(users, ["u1"]);
 }
 
 #[test]
@@ -160,7 +217,7 @@ proptest! {
         for (user, room, is_granted) in &changes {
             let target = good(&format!("u{user}"), &format!("channel:{room}"));
             let before = all.contains(&target);
-            let changed = if *is_granted { all.grant(&target) } else { all.withdraw(&target) };
+            let changed = if *is_granted { all.grant(&target, 0) } else { all.withdraw(&target, 0) };
             prop_assert_eq!(changed, before != *is_granted);
             newest.insert((user, room), *is_granted);
         }

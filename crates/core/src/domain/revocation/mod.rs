@@ -222,6 +222,10 @@ impl Revocations {
         self.by_target.get(target).copied()
     }
 
+    pub fn targets(&self) -> impl Iterator<Item = &RevocationTarget> {
+        self.by_target.keys()
+    }
+
     /// An operator has deleted it. False if there was none.
     pub fn remove(&mut self, target: &RevocationTarget) -> bool {
         let Some(removed) = self.by_target.remove(target) else {
