@@ -14,6 +14,8 @@ pub(super) struct Wire {
     stream: TcpStream,
     port: u16,
     unread: Vec<u8>,
+    /// Packets that came together with the one that connected the namespace.
+    early: Vec<Vec<u8>>,
 }
 
 /// How the opening of a session ended, if the connection did not break.
@@ -43,6 +45,7 @@ impl Wire {
             stream,
             port,
             unread: Vec::new(),
+            early: Vec::new(),
         })
     }
 
@@ -137,10 +140,14 @@ impl Wire {
                 Err(error) if !is_end(&error) => return Err(error),
                 Ok(false) | Err(_) => return Ok(Opening::Closed),
             }
-            for packet in seen {
+            let mut seen = seen.into_iter();
+            while let Some(packet) = seen.next() {
                 match packet.as_slice() {
                     [b'0', ..] => wire.send(connect)?,
-                    [b'4', b'0', ..] => return Ok(Opening::Connected(wire)),
+                    [b'4', b'0', ..] => {
+                        wire.early = seen.collect();
+                        return Ok(Opening::Connected(wire));
+                    }
                     [b'4', b'4', ..] => return Ok(Opening::Closed),
                     _ => {}
                 }
@@ -157,12 +164,15 @@ impl Wire {
     }
 
     /// Waits for something, and calls `each` with every packet that is whole. False: the server has sent a Close frame.
-    pub(super) fn packets(&mut self, each: impl FnMut(&[u8])) -> io::Result<bool> {
+    pub(super) fn packets(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+        if !self.early.is_empty() {
+            self.early.drain(..).for_each(|packet| each(&packet));
+            return Ok(true);
+        }
         if self.unread.is_empty() {
             self.read()?;
         }
         let mut before = 0;
-        let mut each = each;
         loop {
             let Some(taken) = take_frames(&mut self.unread, &mut each) else {
                 return Ok(false);
@@ -262,9 +272,16 @@ mod tests {
     fn a_session_is_connected_waits_is_closed_or_has_a_status() {
         const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching\r\n\r\n\x81\x020{";
         const CONNECTED: &[u8] = b"HTTP/1.1 101 Switching\r\n\r\n\x81\x020{\x81\x0440{}";
+        const WELCOMED: &[u8] = b"HTTP/1.1 101 Switching\r\n\r\n\x81\x020{\x81\x0440{}\x81\x0442[]";
         const CLOSED: &[u8] = b"HTTP/1.1 101 Switching\r\n\r\n\x88\x00";
         assert!(matches!(opening(UPGRADED), Opening::Waiting(_)));
         assert!(matches!(opening(CONNECTED), Opening::Connected(_)));
+        let Opening::Connected(mut wire) = opening(WELCOMED) else {
+            panic!("it is connected");
+        };
+        let mut packets = Vec::new();
+        let open = wire.packets(|packet| packets.extend_from_slice(packet));
+        assert!(open.expect("nothing is awaited") && packets == b"42[]");
         assert!(matches!(opening(CLOSED), Opening::Closed));
         let refused = opening(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
         assert!(matches!(refused, Opening::Status(503)));
