@@ -47,12 +47,15 @@ impl LostPartitions {
         self.0.contains_key(place)
     }
 
+    /// A partition may be lost once more before it was repeated: the reader opens all that a recreated topic had before, and ends those
+    /// again that the new one does not have. What is to be replaced is the log that was applied, so the first topic counts.
     pub(super) fn note(&mut self, open: OpenPartition) {
-        let lost = LostPartition {
+        let lost_ms = clock::monotonic_ms();
+        let first = LostPartition {
             topic_id: open.topic_id,
-            lost_ms: clock::monotonic_ms(),
+            lost_ms,
         };
-        self.0.insert(open.place, lost);
+        self.0.entry(open.place).or_insert(first).lost_ms = lost_ms;
     }
 
     /// Takes those of which everything has been read that there is in their place, and gives what that is.
@@ -177,6 +180,21 @@ mod tests {
         assert!(lost.take_repeated(&missing, &other).is_empty());
         assert_eq!(
             lost.take_repeated(&there, &other),
+            [((topic(), 1), ReplacingLog::Missing)]
+        );
+    }
+
+    /// The reader opens as many partitions of the new topic as the old one had, until the brokers have said that it has fewer.
+    #[test]
+    fn h6_a_partition_that_is_lost_again_is_replaced_by_the_topic_after_the_first() {
+        let mut lost = LostPartitions::default();
+        lost.note(open(1, Some(1)));
+        lost.note(open(1, Some(2)));
+        let other = HashMap::from([(7, open(0, Some(2)))]);
+        let before = status(9, 9, 0);
+        assert!(lost.take_repeated(&before, &other).is_empty());
+        assert_eq!(
+            lost.take_repeated(&status(9, 9, 5), &other),
             [((topic(), 1), ReplacingLog::Missing)]
         );
     }
