@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 /// The first elements, at most `MOST` and one more, which shows that there are too many. Those behind it are JSON and nothing else, and take
 /// no memory: 4 MiB hold a million.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AtMost<T, const MOST: usize>(pub(super) Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {

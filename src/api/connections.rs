@@ -202,7 +202,6 @@ struct CloseQuery {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DisconnectUser {
-    #[schema(value_type = String)]
     organization_id: WrittenId,
     /// `false` asks the clients not to come back. By default they may.
     reconnect: Option<bool>,

@@ -10,9 +10,10 @@ use axum::http::request::Parts;
 use fleetcast_core::domain::id::{Id, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
+use super::text_or_integer::TextOrInteger;
 use crate::problem::Problem;
 
 /// Bytes of a sentence about what was sent. It may quote it, so it is cut.
@@ -22,10 +23,12 @@ const LONGEST_DETAIL: usize = 200;
 /// machine, and this much less than one.
 const PARSED_HERE: usize = 16 * 1024;
 
-/// As many are parsed off it at a time. The others wait: there is a processor for the loop, too.
-static PARSERS: Semaphore = Semaphore::const_new(1);
+/// As many are parsed off it at a time, of each listener: what strangers send delays nothing that back-ends send. The others wait: there is
+/// a processor for the loop, too.
+static INTERNAL_PARSERS: Semaphore = Semaphore::const_new(1);
+static PUBLIC_PARSERS: Semaphore = Semaphore::const_new(1);
 
-/// A body of JSON. Its type refuses members that it does not know.
+/// A body of JSON. Its type refuses members that it does not know. As a parameter of a handler: of the internal listener.
 pub struct JsonBody<T>(pub T);
 
 /// What follows `?`. Parameters that its type does not describe are refused before (see [`Endpoints`](super::Endpoints)).
@@ -34,16 +37,15 @@ pub struct Query<T>(pub T);
 /// The parts of the path, percent-decoded.
 pub struct PathOf<T>(pub T);
 
-/// An id, wherever it stands: a string, or an integer, which is its decimal text, as in tokens and in names of rooms. What it may hold
-/// depends on what it is the id of.
-#[derive(Debug, Clone, Deserialize)]
+/// An id: a string, or an integer of 64 bits, which is its decimal text. What it may hold depends on what it is the id of.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(transparent)]
-pub struct WrittenId(Value);
+pub struct WrittenId(TextOrInteger);
 
 impl WrittenId {
     /// In the member or parameter `organization_id`.
     pub fn organisation(&self) -> Result<Id, Problem> {
-        Id::from_json(&self.0).map_err(|why| bad_request(&format_args!("organization_id: {why}")))
+        Id::from_json(&self.0.0).map_err(|why| bad_request(&format_args!("organization_id: {why}")))
     }
 
     /// In the member or parameter `user_id`.
@@ -56,20 +58,31 @@ impl WrittenId {
     }
 
     fn user_in(&self, place: &str) -> Result<UserId, Problem> {
-        UserId::from_json(&self.0).map_err(|why| bad_request(&format_args!("{place}: {why}")))
+        UserId::from_json(&self.0.0).map_err(|why| bad_request(&format_args!("{place}: {why}")))
     }
 }
 
 impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Self::read(request, &INTERNAL_PARSERS).await
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> JsonBody<T> {
+    /// One that came by the public listener.
+    pub(super) async fn of_public(request: Request) -> Result<Self, Problem> {
+        Self::read(request, &PUBLIC_PARSERS).await
+    }
+
+    async fn read(request: Request, parsers: &'static Semaphore) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, &()).await;
         let bytes = bytes.map_err(|rejection| unread(&rejection))?;
         if bytes.len() <= PARSED_HERE {
             return parse(&bytes).map(Self);
         }
-        let permit = PARSERS.acquire().await.expect("it is never closed");
+        let permit = parsers.acquire().await.expect("it is never closed");
         let parsed = tokio::task::spawn_blocking(move || {
             // Until it is done, also if the request is gone.
             let _permit = permit;
@@ -134,9 +147,12 @@ fn unread(rejection: &BytesRejection) -> Problem {
 #[cfg(test)]
 mod tests {
     use std::thread::{self, ThreadId};
+    use std::time::Duration;
 
     use axum::body::Body;
+    use futures_util::FutureExt as _;
     use serde::Deserializer;
+    use serde_json::Value;
 
     use super::*;
 
@@ -241,5 +257,18 @@ mod tests {
             let [small, large] = problems.map(|it| serde_json::to_value(it).unwrap());
             assert_eq!((&small["status"], &small), (&400.into(), &large));
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_one_listener_does_not_wait_for_those_of_the_other() {
+        let large = || Request::new(Body::from(format!("7{}", " ".repeat(PARSED_HERE))));
+        let soon = |body| tokio::time::timeout(Duration::from_secs(10), body);
+        let held = PUBLIC_PARSERS.acquire().await.unwrap();
+        let internal = soon(JsonBody::<u8>::from_request(large(), &()).boxed());
+        assert_eq!(internal.await.unwrap().unwrap().0, 7);
+        drop(held);
+        let _held = INTERNAL_PARSERS.acquire().await.unwrap();
+        let public = soon(JsonBody::<u8>::of_public(large()).boxed());
+        assert_eq!(public.await.unwrap().unwrap().0, 7);
     }
 }

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::Endpoints;
 use super::answers::RETRY_AFTER;
+use super::at_most::AtMost;
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, PathOf, WrittenId, bad_request};
 use crate::problem::Problem;
@@ -52,13 +53,14 @@ pub fn grants(granter: Arc<dyn RoomGranter>) -> Endpoints {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct GrantBody {
-    #[schema(value_type = String)]
     organization_id: WrittenId,
     /// Rooms of the organisation, such as `channel:7`.
     #[serde(default)]
-    grant: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    grant: AtMost<String, MAX_ROOMS>,
     #[serde(default)]
-    withdraw: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    withdraw: AtMost<String, MAX_ROOMS>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -121,12 +123,13 @@ async fn change(
 /// What is to be granted and what is to be withdrawn, each room once.
 fn rooms(user: &UserId, body: &GrantBody) -> Result<(Vec<GrantedRoom>, Vec<GrantedRoom>), Problem> {
     let organisation = body.organization_id.organisation()?;
-    let count = body.grant.len() + body.withdraw.len();
+    let (AtMost(grant), AtMost(withdraw)) = (&body.grant, &body.withdraw);
+    let count = grant.len() + withdraw.len();
     if count == 0 {
         return Err(bad_request("grant and withdraw name no room"));
     }
     if count > MAX_ROOMS {
-        let why = format_args!("grant and withdraw name {count} rooms, and 100 at most are taken");
+        let why = format_args!("grant and withdraw name more than {MAX_ROOMS} rooms");
         return Err(bad_request(&why));
     }
     let mut seen = BTreeSet::new();
@@ -142,7 +145,7 @@ fn rooms(user: &UserId, body: &GrantBody) -> Result<(Vec<GrantedRoom>, Vec<Grant
         }
         Ok(rooms)
     };
-    Ok((read(&body.grant)?, read(&body.withdraw)?))
+    Ok((read(grant)?, read(withdraw)?))
 }
 
 fn problem(failure: &GrantFailure) -> Problem {
@@ -177,6 +180,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::tests::hostile::{long_list, takes_little_memory};
 
     #[test]
     fn a_body_names_each_room_once_and_rooms_that_can_be_granted() {
@@ -207,5 +211,15 @@ mod tests {
             serde_json::from_value(json!({"organization_id": "o 1", "grant": ["channel:7"]}))
                 .expect("a body");
         assert!(rooms(&user, &wrong).is_err());
+    }
+
+    #[test]
+    fn a_hostile_body_takes_little_memory() {
+        for name in ["organization_id", "grant", "withdraw", "a"] {
+            for element in [r#"{"":0}"#, r#""""#] {
+                let body = long_list(&format!(r#"{{"{name}":"#), element, "}");
+                takes_little_memory::<GrantBody>(&body);
+            }
+        }
     }
 }

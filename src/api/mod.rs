@@ -23,6 +23,7 @@ pub mod rooms;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod text_or_integer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

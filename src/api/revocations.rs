@@ -16,6 +16,7 @@ use super::Endpoints;
 use super::answers::RETRY_AFTER;
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, WrittenId, bad_request};
+use super::text_or_integer::TextOrInteger;
 use crate::clock;
 use crate::problem::Problem;
 
@@ -64,17 +65,14 @@ pub fn revocations(revoker: Arc<dyn TokenRevoker>) -> Endpoints {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RevocationBody {
-    #[schema(value_type = Option<String>)]
     organization_id: Option<WrittenId>,
-    #[schema(value_type = Option<String>)]
     user_id: Option<WrittenId>,
     /// Of one token.
     jti: Option<String>,
     /// Whose token it is. Needed where several issuers are configured, unless `JWT_SHARED_USERS` is set.
     issuer: Option<String>,
     /// RFC 3339 or Unix seconds: from then on the tokens are accepted again, if they have not expired.
-    #[schema(value_type = Option<String>)]
-    until: Option<Value>,
+    until: Option<TextOrInteger>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -119,7 +117,10 @@ async fn revoke(
     State(revoker): State<Arc<dyn TokenRevoker>>,
     JsonBody(body): JsonBody<RevocationBody>,
 ) -> Result<Json<RevocationAnswer>, Problem> {
-    let until = until(body.until.as_ref(), clock::wall_ms() / 1000)?;
+    let until = until(
+        body.until.as_ref().map(|until| &until.0),
+        clock::wall_ms() / 1000,
+    )?;
     let target = target(&body)?;
     let done = revoker.revoke(target.clone(), until).await;
     let done = done.map_err(|failure| problem(&failure))?;
@@ -257,6 +258,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::tests::hostile::{long_list, takes_little_memory};
 
     #[test]
     fn until_is_a_time_to_come() {
@@ -318,6 +320,16 @@ mod tests {
             let parsed: RevocationBody = serde_json::from_value(body.clone()).expect("a body");
             let found = target(&parsed).ok().map(|target| target.to_string());
             assert_eq!(found.as_deref(), key, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_body_takes_little_memory() {
+        for name in ["user_id", "organization_id", "until", "jti", "issuer", "a"] {
+            for element in [r#"{"":0}"#, r#""""#] {
+                let body = long_list(&format!(r#"{{"{name}":"#), element, "}");
+                takes_little_memory::<RevocationBody>(&body);
+            }
         }
     }
 }

@@ -31,11 +31,9 @@ pub(super) struct PublishRequest {
     #[schema(value_type = Option<Vec<MessageRequest>>)]
     messages: Option<AtMost<MessageRequest, MAX_MESSAGES>>,
     event: Option<String>,
-    #[schema(value_type = Option<String>)]
     organization_id: Option<WrittenId>,
     #[schema(value_type = Option<Vec<String>>)]
     rooms: Option<RoomNames>,
-    #[schema(value_type = Option<String>)]
     user_id: Option<WrittenId>,
     all: Option<bool>,
     #[schema(value_type = Option<Object>)]
@@ -51,12 +49,10 @@ pub(super) struct MessageRequest {
     /// 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `:` and `-`.
     pub(super) event: String,
     /// Unless the profile serves a single one.
-    #[schema(value_type = Option<String>)]
     pub(super) organization_id: Option<WrittenId>,
     /// `channel:7`: one of `rooms`, `user_id` and `all` says who receives it.
     #[schema(value_type = Option<Vec<String>>)]
     pub(super) rooms: Option<RoomNames>,
-    #[schema(value_type = Option<String>)]
     pub(super) user_id: Option<WrittenId>,
     /// Every connection of the organisation.
     pub(super) all: Option<bool>,
@@ -230,5 +226,31 @@ impl PublishRequest {
             key: self.key,
             idempotency_key: self.idempotency_key,
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::hostile::{long_list, takes_little_memory};
+
+    #[test]
+    fn a_hostile_body_takes_little_memory() {
+        let check = |before: &str, element: &str, behind: &str| {
+            let body = long_list(before, element, behind);
+            takes_little_memory::<PublishRequest>(&body);
+        };
+        for (element, names) in [
+            (r#"{"":0}"#, ["user_id", "organization_id", "data"]),
+            (r#""""#, ["user_id", "rooms", "data"]),
+        ] {
+            for name in names {
+                check(&format!(r#"{{"event":"a","{name}":"#), element, "}");
+                let before = format!(r#"{{"messages":[{{"event":"a","data":{{}},"{name}":"#);
+                check(&before, element, "}]}");
+            }
+        }
+        check(r#"{"messages":"#, r#"{"event":"a","data":{}}"#, "}");
+        check(r#"{"event":"a","data":{},"user_id":{"a":"#, "{}", "}}");
     }
 }

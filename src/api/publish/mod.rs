@@ -164,7 +164,7 @@ async fn publish_with_token(
         return Err(forbidden(MayNotPublish::Scope));
     }
     let _permit = publishing.admit(request.headers())?;
-    let JsonBody(request) = JsonBody::<PublishRequest>::from_request(request, &()).await?;
+    let JsonBody(request) = JsonBody::<PublishRequest>::of_public(request).await?;
     let messages = request.messages()?;
     let rules = publisher.rules();
     let own = &claims.organisation;

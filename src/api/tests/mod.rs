@@ -1,5 +1,6 @@
-//! The document against what is served; `publishing`: what becomes of what is published.
+//! The document against what is served; `publishing`: what becomes of what is published; `hostile`: bodies that would take much memory.
 
+pub(in crate::api) mod hostile;
 mod publishing;
 
 use std::collections::BTreeSet;
@@ -231,6 +232,35 @@ async fn the_document_is_well_formed() {
     for reference in references {
         let pointer = reference.strip_prefix('#').expect("within the document");
         assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn ids_in_bodies_are_strings_or_integers() {
+    let document = document().await;
+    for (body, member) in [
+        ("PublishRequest", "organization_id"),
+        ("PublishRequest", "user_id"),
+        ("MessageRequest", "organization_id"),
+        ("MessageRequest", "user_id"),
+        ("RevocationBody", "organization_id"),
+        ("RevocationBody", "user_id"),
+        ("RevocationBody", "until"),
+        ("GrantBody", "organization_id"),
+        ("DisconnectUser", "organization_id"),
+    ] {
+        let schemas = &document["components"]["schemas"];
+        let mut schema = &schemas[body]["properties"][member];
+        // What may be left out is null, or what it refers to; and a reference may lead to another.
+        if let Some(either) = schema["oneOf"].as_array() {
+            assert_eq!(either[0]["type"], "null", "{body}.{member}");
+            schema = &either[1];
+        }
+        while let Some(reference) = schema["$ref"].as_str() {
+            schema = document.pointer(&reference[1..]).unwrap();
+        }
+        let types = &schema["type"];
+        assert_eq!(types, &json!(["string", "integer"]), "{body}.{member}");
     }
 }
 
