@@ -154,17 +154,15 @@ async fn publish_with_token(
     let publisher = publishing.publisher.clone();
     let token = bearer(request.headers());
     let client = publisher.client(request.headers(), request.extensions());
-    let claims = publisher.authenticate(token.as_ref(), client).await;
-    let claims = claims.map_err(refused)?;
+    // Before the body is read.
+    may_publish(publisher.authenticate(token.as_ref(), client).await)?;
     if has_other_body(request.headers()) {
         return Err(media_type());
     }
-    // Before the body is read.
-    if !claims.scopes.iter().any(|scope| scope == SCOPE) {
-        return Err(forbidden(MayNotPublish::Scope));
-    }
     let _permit = publishing.admit(request.headers())?;
     let JsonBody(request) = JsonBody::<PublishRequest>::of_public(request).await?;
+    // A body may take half a minute to come: the token may have expired or been revoked since.
+    let claims = may_publish(publisher.authenticate(token.as_ref(), client).await)?;
     let messages = request.messages()?;
     let rules = publisher.rules();
     let own = &claims.organisation;
@@ -185,6 +183,15 @@ async fn publish_with_token(
     })
     .await?;
     publishing.send(checked).await
+}
+
+/// What the token says, if it is good, and one that publishes.
+fn may_publish(shown: Result<Claims, RejectReason>) -> Result<Claims, Problem> {
+    let claims = shown.map_err(refused)?;
+    if !claims.scopes.iter().any(|scope| scope == SCOPE) {
+        return Err(forbidden(MayNotPublish::Scope));
+    }
+    Ok(claims)
 }
 
 fn forbidden(why: MayNotPublish) -> Problem {

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::publish::{accepted, kafka, start, until_marker};
 use super::{ask, assert_problem};
-use crate::harness::{Answer, Client, Kafka, TestApp, auth, eventually, request, token};
+use crate::harness::{
+    Answer, Client, Kafka, TestApp, auth, eventually, request, request_with_late_body, token,
+};
 
 async fn publish_as(app: &TestApp, token: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
     let bearer = format!("Bearer {token}");
@@ -218,4 +220,41 @@ async fn h5_a_token_publishes_to_a_room_that_is_granted() {
     assert_eq!(answer.status, 202, "{}", answer.body);
     change("withdraw").await;
     assert_problem(&publish().await, 403, "forbidden");
+}
+
+/// A body may take half a minute to come.
+#[tokio::test]
+async fn h6_a_token_that_is_revoked_before_its_body_has_come_publishes_nothing() {
+    let kafka = kafka().await;
+    let (_directory, profile) = profile("[publish]\nfield_unit = [\"note\"]\n");
+    let more = [
+        ("PUBLIC_API", "true"),
+        ("FLEETCAST_PROFILE", profile.as_str()),
+    ];
+    let app = start(&kafka, &more).await;
+    let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:*"])).await;
+    let bearer = format!("Bearer {}", unit("publish"));
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let publish = async |n: i32, revoked: Option<&Value>| {
+        let body = json!({ "event": "note", "rooms": ["channel:7"], "data": { "n": n } });
+        let between = async {
+            if let Some(revoked) = revoked {
+                let answer = ask(&app, "POST", "/api/revocations", Some(revoked)).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        };
+        let target = ("POST", "/api/publish");
+        request_with_late_body(app.public, target, &headers, &body.to_string(), between)
+            .await
+            .unwrap()
+    };
+    let other = json!({ "organization_id": "o1", "user_id": "another" });
+    assert_eq!(publish(1, None).await.status, 202);
+    assert_eq!(publish(2, Some(&other)).await.status, 202);
+    let own = json!({ "organization_id": "o1", "user_id": "phone" });
+    assert_problem(&publish(3, Some(&own)).await, 401, "token_revoked");
+    assert_eq!(until_marker(&app, &mut client, "o1").await, [1, 2]);
 }

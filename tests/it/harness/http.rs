@@ -43,6 +43,28 @@ pub(crate) async fn request(
     request_over(stream, method, target, headers, body).await
 }
 
+/// A request whose body is sent only after `between`, which begins when the server has said that it wants it.
+pub(crate) async fn request_with_late_body(
+    address: SocketAddr,
+    (method, target): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+    between: impl Future<Output = ()>,
+) -> std::io::Result<Answer> {
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let headers = [headers, &[("Expect", "100-continue")]].concat();
+    let mut stream = TcpStream::connect(address).await?;
+    let head = head_of(address, method, target, &headers, body);
+    stream.write_all(head.as_bytes()).await?;
+    let mut go_on = [0; GO_ON.len()];
+    timeout(PATIENCE, stream.read_exact(&mut go_on))
+        .await
+        .unwrap_or_else(|_| panic!("{method} {target}: its body is not asked for"))?;
+    assert_eq!(go_on.as_slice(), GO_ON);
+    between.await;
+    answer_to(stream, body.as_bytes(), &format!("{method} {target}")).await
+}
+
 /// A connection from this address of loopback.
 pub(crate) async fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -59,16 +81,32 @@ pub(crate) async fn request_over(
     body: &str,
 ) -> std::io::Result<Answer> {
     let address = stream.peer_addr()?;
+    let text = head_of(address, method, target, headers, body) + body;
+    answer_to(stream, text.as_bytes(), &format!("{method} {target}")).await
+}
+
+fn head_of(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let mut text =
         format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         text.extend([name, ": ", value, "\r\n"]);
     }
     let length = body.len().to_string();
-    text.extend(["Content-Length: ", &length, "\r\n\r\n", body]);
+    text.extend(["Content-Length: ", &length, "\r\n\r\n"]);
+    text
+}
+
+/// Sends `text` and reads all that comes.
+async fn answer_to(stream: TcpStream, text: &[u8], request: &str) -> std::io::Result<Answer> {
     let exchange = async {
         let mut stream = BufReader::new(stream);
-        stream.write_all(text.as_bytes()).await?;
+        stream.write_all(text).await?;
         let mut answer = Vec::new();
         // What follows a 101 is no HTTP.
         while !(answer.starts_with(b"HTTP/1.1 101") && answer.ends_with(b"\r\n\r\n")) {
@@ -82,7 +120,7 @@ pub(crate) async fn request_over(
     };
     let answer = timeout(PATIENCE, exchange)
         .await
-        .unwrap_or_else(|_| panic!("no answer to {method} {target}"))?;
+        .unwrap_or_else(|_| panic!("no answer to {request}"))?;
     parse(&String::from_utf8(answer).unwrap())
         .ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }

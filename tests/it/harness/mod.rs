@@ -21,7 +21,7 @@ pub(crate) use app::TestApp;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use cluster::Cluster;
 pub(crate) use haproxy::Haproxy;
-pub(crate) use http::{Answer, connect_from, request, request_over};
+pub(crate) use http::{Answer, connect_from, request, request_over, request_with_late_body};
 pub(crate) use kafka::Kafka;
 pub(crate) use packet::{Event, Packet};
 pub(crate) use polling::Polling;
