@@ -21,8 +21,10 @@ use crate::clock;
 use crate::problem::Problem;
 
 /// What a revocation came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationDone {
+    /// A token id has been given the issuer that it is taken for.
+    pub target: RevocationTarget,
     /// Unix seconds; `None`: for good.
     pub until: Option<u64>,
     /// Every instance reads it, and so does one that starts later.
@@ -77,6 +79,7 @@ struct RevocationBody {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct RevocationAnswer {
+    /// As it is kept. Where one issuer alone is configured by name, a token id is that one's.
     revoked: RevokedTarget,
     /// RFC 3339; null: for good.
     until: Option<String>,
@@ -122,10 +125,10 @@ async fn revoke(
         clock::wall_ms() / 1000,
     )?;
     let target = target(&body)?;
-    let done = revoker.revoke(target.clone(), until).await;
+    let done = revoker.revoke(target, until).await;
     let done = done.map_err(|failure| problem(&failure))?;
     Ok(Json(RevocationAnswer {
-        revoked: target.into(),
+        revoked: done.target.into(),
         until: done
             .until
             .map(|until| clock::rfc3339(until.saturating_mul(1000))),

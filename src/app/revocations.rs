@@ -106,6 +106,7 @@ impl TokenRevoker for RevocationRequests {
                 events::tokens_revoked(connections, false);
             }
             Ok(RevocationDone {
+                target,
                 until: merged.until,
                 everywhere,
                 connections,

@@ -116,6 +116,8 @@ pub enum TokenDefect {
     Expired,
     #[error("it is good for longer than JWT_MAX_LIFETIME")]
     Lifetime,
+    #[error("it has no iat, which JWT_MAX_LIFETIME needs")]
+    NoIssueTime,
     #[error("it is not valid yet (nbf)")]
     NotYet,
     #[error("it was issued in the future (iat): are the clocks right?")]

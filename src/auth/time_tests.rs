@@ -67,12 +67,9 @@ fn a_token_may_not_live_longer_than_the_longest_lifetime() {
         // It may be years old, and its revocation forgotten.
         (
             json!({"iat": null, "exp": NOW + 1}),
-            Err(TokenDefect::MissingClaim("iat")),
+            Err(TokenDefect::NoIssueTime),
         ),
-        (
-            json!({"exp": NOW + 1}),
-            Err(TokenDefect::MissingClaim("iat")),
-        ),
+        (json!({"exp": NOW + 1}), Err(TokenDefect::NoIssueTime)),
         (
             json!({"iat": 0, "exp": NOW + 1}),
             Err(TokenDefect::Lifetime),

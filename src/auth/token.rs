@@ -174,7 +174,7 @@ pub(super) fn check_times(
 /// longer left than that, so it has no bound, and a revocation that is kept for as long would miss it.
 pub(super) fn check_lifetime(claims: &Map<String, Value>, longest: u64) -> Result<(), TokenDefect> {
     let expires = time(claims, "exp")?.ok_or(TokenDefect::MissingClaim("exp"))?;
-    let issued = time(claims, "iat")?.ok_or(TokenDefect::MissingClaim("iat"))?;
+    let issued = time(claims, "iat")?.ok_or(TokenDefect::NoIssueTime)?;
     if expires.millis_since(issued) > longest.saturating_mul(1000) {
         return Err(TokenDefect::Lifetime);
     }
