@@ -43,9 +43,13 @@ impl TokenIssuer {
         if !self.audiences.is_empty() {
             token::check_audience(claims, &self.audiences)?;
         }
+        // Where the settings name no issuer, the token's own word counts, which is signed: another instance that has the name, in the middle
+        // of a roll-out, revokes the token by it.
+        let said = claims.get("iss").and_then(Value::as_str);
+        let issuer = self.name.clone().or_else(|| said.map(Arc::from));
         let mut claims =
             Claims::from_json(claims, &self.paths, rules).map_err(TokenDefect::Claims)?;
-        claims.issuer.clone_from(&self.name);
+        claims.issuer = issuer;
         let may_speak_for = |own: &BTreeSet<Id>| own.contains(&claims.organisation);
         if self.organisations.as_ref().is_none_or(may_speak_for) {
             Ok(claims)

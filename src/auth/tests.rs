@@ -99,8 +99,22 @@ fn a_good_token_gives_its_claims() {
     );
     assert!(claims.roles.contains("dispatcher"));
     assert_eq!((claims.expires, claims.issued_at), (NOW + 600, Some(NOW)));
-    assert_eq!(claims.issuer, None, "it has no name in the settings");
+    assert_eq!(claims.issuer, None, "neither the settings nor it name one");
     assert_eq!(claims.ids["channels"].len(), 2);
+}
+
+/// An instance whose settings name the issuer revokes its token ids by that name.
+#[test]
+fn h6_where_the_settings_name_no_issuer_the_tokens_own_word_counts() {
+    for (iss, expected) in [
+        (json!("https://a.test"), Some("https://a.test")),
+        (json!(null), None),
+        (json!(7), None),
+    ] {
+        let token = token(&json!({ "iss": iss }));
+        let claims = verifier().verify_now(&token, NOW).unwrap();
+        assert_eq!(claims.issuer.as_deref(), expected, "{iss}");
+    }
 }
 
 #[test]

@@ -303,6 +303,8 @@ async fn h1_a_revoked_token_id_is_one_of_the_issuer_that_there_was() {
     let body = json!({ "jti": "t1" });
     let answer = ask(&app, "POST", "/api/revocations", Some(&body)).await;
     assert_eq!(answer.json()["scope"], "fleet", "{answer:?}");
+    let revoked = json!({ "jti": "t1", "issuer": OWN });
+    assert_eq!(answer.json()["revoked"], revoked);
 
     let added = Issuer::new("1");
     let directory = tempfile::tempdir().unwrap();
@@ -332,7 +334,9 @@ async fn h1_a_revoked_token_id_is_one_of_the_issuer_that_there_was() {
         .await
         .cut();
     let own = json!({ "token": token(claims(OWN, "o1")) });
-    for app in [&app, &later] {
+    // In a roll-out of `JWT_ISSUER`.
+    let without_name = TestApp::start_with(&kafka, &alone[..1]).await;
+    for app in [&app, &later, &without_name] {
         assert_eq!(refused(app, &own).await.as_deref(), Some("token_revoked"));
     }
 }

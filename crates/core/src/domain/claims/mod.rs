@@ -56,7 +56,7 @@ pub struct Claims {
     pub roles: SortedSet<String>,
     pub name: Option<String>,
     pub jti: Option<String>,
-    /// By whose keys the token was verified, if its issuer has a name in the settings.
+    /// By whose keys the token was verified, if the settings name its issuer; otherwise what it says itself.
     pub issuer: Option<Arc<str>>,
     /// When the token was issued, in Unix seconds, rounded down; not every token says it.
     pub issued_at: Option<u64>,
