@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetcast_core::domain::client_json;
 use fleetcast_core::domain::protocol::{CloseReason, Reason};
@@ -64,6 +64,10 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(3);
 /// What is not known yet is looked at again so often, where another namespace is connected.
 const PENDING_PAUSE: Duration = Duration::from_secs(1);
 
+/// And for no longer than this: then the transport is closed after all. The client may have left the namespace meanwhile, which the library
+/// does not tell before CONNECT is answered, and its token gets older.
+const PENDING_LIMIT: Duration = Duration::from_secs(15);
+
 /// Said with a `connect_error` that no client sees: the transport is closed already.
 const CLOSED: &str = "closed";
 
@@ -87,6 +91,7 @@ impl Handshake {
         let mut auth = auth_fields(auth.as_deref());
         let meta = auth.get("meta").and_then(Json::as_bool).unwrap_or(false);
         let request = connect_request(&mut auth, &engine);
+        let mut waiting_since: Option<Instant> = None;
         let admitted = loop {
             let reason = match self.sessions.authenticate(&request).await {
                 Ok(admitted) => break admitted,
@@ -94,8 +99,15 @@ impl Handshake {
             };
             let pause = if reason.is_limit() {
                 Some(LIMIT_PAUSE)
+            } else if reason.is_pending() && engine.has_sockets() {
+                let since = *waiting_since.get_or_insert_with(Instant::now);
+                (since.elapsed() < PENDING_LIMIT).then_some(PENDING_PAUSE)
+            } else if reason == RejectReason::TokenExpired && waiting_since.is_some() {
+                // It was good when it came. The client has a fresh one for its next transport, and would not repeat a refused CONNECT.
+                engine.close(reason.close_reason());
+                return Err(CLOSED);
             } else {
-                (reason.is_pending() && engine.has_sockets()).then_some(PENDING_PAUSE)
+                None
             };
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;

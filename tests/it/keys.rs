@@ -1,7 +1,7 @@
 //! Keys that come from a key server or a file, as clients feel it: rotations, outages, a server that is away at the start.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::ask;
 use crate::harness::{
     Background, Client, Kafka, Packet, Polling, TestApp, auth, dispatcher, eventually, handshake,
-    open_websocket, token,
+    open_websocket, token, within,
 };
 
 const FAULTS: &str = "fleetcast_errors_total{component=\"keys\"}";
@@ -286,6 +286,43 @@ async fn a_second_namespace_waits_for_its_key_and_takes_nothing_from_the_first()
     let came = (welcome.namespace.as_str(), welcome.name.as_str());
     assert_eq!(came, ("/ws", "connection_established"));
     assert_eq!(welcome.args[0]["data"]["user_id"], "u2", "{welcome:?}");
+}
+
+/// A fresh token on another transport would be good, and a client that has left the namespace again must not be connected to it much later.
+#[tokio::test]
+async fn a_second_namespace_waits_for_a_while_and_never_for_a_refusal() {
+    let kafka = Kafka::mock(&[]).await;
+    let (first, second) = (Issuer::new("1"), Issuer::new("2"));
+    let server = KeyServer::start(Some(&[&first])).await;
+    let mut more = server.settings().to_vec();
+    more.push(("JWT_LEEWAY", "0"));
+    let app = TestApp::start_with(&kafka, &more).await;
+    let mut clients = [
+        Client::connect(app.public, &first.auth("u1")).await,
+        Client::connect(app.public, &first.auth("u2")).await,
+    ];
+    server.set(None);
+    let begin = Instant::now();
+    for (client, seconds) in clients.iter_mut().zip([3, 600]) {
+        let exp = clock::wall_ms() / 1000 + seconds;
+        let claims = json!({
+            "sub": "u3", "organization_id": "o1", "exp": exp,
+            "iss": "https://issuer.test", "aud": "fleetcast",
+        });
+        let connect = format!("40/ws,{}", second.sign(&claims));
+        client.send(&connect).await;
+    }
+    for (client, least) in clients.iter_mut().zip([2, 14]) {
+        within(Duration::from_secs(30), "it is closed", async || {
+            let packet = client.packet().await;
+            let refused = matches!(packet, Some(Packet::ConnectError { .. }));
+            assert!(!refused, "{packet:?}");
+            packet.is_none().then_some(())
+        })
+        .await;
+        let waited = begin.elapsed();
+        assert!(waited >= Duration::from_secs(least), "{waited:?}");
+    }
 }
 
 /// The issuer was the only one when the request was made.
