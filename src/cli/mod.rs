@@ -222,15 +222,50 @@ fn plain(text: &str) -> String {
     plain
 }
 
+/// JSON that says the same without such characters; its own line breaks stay.
+fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        if shows(c) || c == '\n' {
+            plain.push(c);
+            continue;
+        }
+        // Beyond the first 65,536, JSON writes a pair.
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            plain.extend(["\\u", format!("{unit:04x}").as_str()]);
+        }
+    }
+    plain
+}
+
 /// Everything but control characters, those that only format (Unicode's Cf, with the ones that change the direction), separators of lines,
-/// and what is no character. The standard library knows them, for `{:?}`.
+/// what is no character, and what is drawn as nothing. The standard library knows all but the last, for `{:?}`.
 fn shows(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }
+    if is_blank(c) {
+        return false;
+    }
     // Behind a letter, where accents are no less than what they stand on.
     let behind = String::from_iter(['a', c]);
     behind.escape_debug().nth(1) == Some(c)
+}
+
+/// Letters and marks that are drawn as nothing: fillers, selectors of variants, the grapheme joiner, Braille without a dot.
+fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 /// `name=value`; the value may be empty.
@@ -265,8 +300,26 @@ mod tests {
             ),
             ("a\u{ad}\u{61c}\u{2028}b", "a\\u{ad}\\u{61c}\\u{2028}b"),
             ("a\u{e0041}b", "a\\u{e0041}b"),
+            ("a\u{3164}\u{2800}b", "a\\u{3164}\\u{2800}b"),
+            ("\u{115f}\u{1160}\u{ffa0}", "\\u{115f}\\u{1160}\\u{ffa0}"),
+            ("a\u{34f}\u{fe0f}b", "a\\u{34f}\\u{fe0f}b"),
+            ("a\u{e01ef}\u{180b}b", "a\\u{e01ef}\\u{180b}b"),
         ] {
             assert_eq!(plain(text), shown);
+        }
+    }
+
+    #[test]
+    fn json_from_outside_says_the_same_without_steering_the_terminal() {
+        let text = "ann\u{9b}2J\u{202e}gro\u{2028}\u{7f}\u{e0041}\n\u{1b}é車😀\\u";
+        let value = serde_json::json!({ text: [text] });
+        for json in [value.to_string(), format!("{value:#}")] {
+            let plain = plain_json(&json);
+            assert!(plain.chars().all(|c| shows(c) || c == '\n'), "{plain:?}");
+            assert!(plain.contains("é車😀") && plain.contains("\\udb40\\udc41"));
+            assert_eq!(plain.lines().count(), json.lines().count());
+            let read: serde_json::Value = serde_json::from_str(&plain).unwrap();
+            assert_eq!(read, value);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use serde_json::{Value, json};
 
-use super::super::{complain, plain, print};
+use super::super::{complain, plain, plain_json, print};
 use super::packet::{EventMeta, ReceivedEvent};
 use crate::clock;
 use crate::settings::process_environment;
@@ -102,7 +102,7 @@ fn object(kind: &str, text: &str, fields: Value) -> anyhow::Result<()> {
 }
 
 fn line(object: &Value) -> anyhow::Result<()> {
-    print(&format!("{object}\n"))
+    print(&format!("{}\n", plain_json(&object.to_string())))
 }
 
 /// Time of day, UTC.

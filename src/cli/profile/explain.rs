@@ -117,10 +117,10 @@ impl Explained {
 
 fn write_way(text: &mut String, publication: &Publication) -> fmt::Result {
     let rooms = rooms(publication).join(", ");
-    write!(text, "  = {} to {rooms}", publication.event)?;
+    write!(text, "  = {} to {}", publication.event, plain(&rooms))?;
     write!(text, "; class {}", class(publication.class))?;
     if let Some(latest_of) = &publication.latest_of {
-        write!(text, " of {latest_of}")?;
+        write!(text, " of {}", plain(latest_of))?;
     }
     if publication.ack {
         text.push_str(", acknowledged");

@@ -6,9 +6,9 @@ mod sample;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, complain, print};
+use super::{Exit, complain, plain_json, print};
 use crate::settings::{Profile, values};
 use sample::SampleSource;
 
@@ -94,6 +94,10 @@ fn list() -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
+fn print_json(document: &Value) -> anyhow::Result<()> {
+    print(&format!("{}\n", plain_json(&format!("{document:#}"))))
+}
+
 fn show(name: &str) -> anyhow::Result<Exit> {
     let Some(text) = Profile::builtin_text(name) else {
         let names: Vec<_> = Profile::builtin_names().collect();
@@ -118,7 +122,7 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
     let profile = match loaded {
         Ok(profile) => profile,
         Err(errors) if arguments.json => {
-            print(&format!("{:#}\n", json!({"errors": errors.0})))?;
+            print_json(&json!({"errors": errors.0}))?;
             return Ok(Exit::BadConfiguration);
         }
         Err(errors) => {
@@ -150,7 +154,7 @@ fn check(arguments: Check) -> anyhow::Result<Exit> {
             "events": profile.routes.events().collect::<Vec<_>>(),
             "records": records,
         });
-        print(&format!("{document:#}\n"))?;
+        print_json(&document)?;
     } else {
         let mut text = format!("ok: profile {}: {}\n", profile.name, summary(&profile));
         for one in &explained {

@@ -23,7 +23,7 @@ async fn records_are_sent_by_hand_and_seen_by_a_client() {
     let following = run_beside(&following, &[]);
     let topic = kafka.topic("transmission");
     let values: Vec<String> = (0..3)
-        .map(|number| transmission("o1", "7", 0, number, "").to_string())
+        .map(|number| transmission("o1", "7", 0, number, "a\u{202e}\u{9b}b").to_string())
         .collect();
     let producing = async {
         eventually("the client is there", async || {
@@ -59,6 +59,10 @@ async fn records_are_sent_by_hand_and_seen_by_a_client() {
     assert_eq!(
         types,
         ["connected", "subscribe", "event", "event", "event", "end"]
+    );
+    assert!(
+        !out(&followed).contains(['\u{202e}', '\u{9b}']),
+        "the terminal is not steered"
     );
     assert_eq!(lines[2]["id"], json!(places[0]));
     assert_eq!(

@@ -5,6 +5,36 @@ use serde_json::{Value, json};
 use super::{code, contains, err, out, run};
 
 #[test]
+fn profile_check_steers_no_terminal_by_what_a_record_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("profile.toml");
+    let text = std::fs::read_to_string("profiles/dispatch.toml").unwrap();
+    let keyed = text.replace("latest_of = [\"asset_id\", \"id\"]", "key = { key = true }");
+    assert_ne!(keyed, text);
+    std::fs::write(&profile, keyed).unwrap();
+    let path = folder.path().join("record.json");
+    let task = json!({"event": "task.assigned", "assigned_to": "ann\u{202e}gro"});
+    let position = json!({"type": "AssetPositionUpdated", "asset_id": 9});
+    for (topic, mut value, shown) in [
+        ("task", task, "to org:o1, user:ann\\u{202e}gro:org:o1; "),
+        ("assets", position, "; class latest of 9\\u{2028}, "),
+    ] {
+        value["organization_id"] = "o1".into();
+        let record = json!({ "topic": topic, "key": "9\u{2028}", "value": value });
+        std::fs::write(&path, record.to_string()).unwrap();
+        let [profile, path] = [&profile, &path].map(|path| path.to_str().unwrap());
+        let check = ["profile", "check", profile, "--record", path];
+        let text = out(&run(&check, &[], ""));
+        contains(&text, &[shown]);
+        let json = out(&run(&[&check[..], &["--json"]].concat(), &[], ""));
+        let _: Value = serde_json::from_str(&json).unwrap();
+        for said in [text, json] {
+            assert!(!said.contains(['\u{202e}', '\u{2028}']), "{said:?}");
+        }
+    }
+}
+
+#[test]
 fn profile_check_explains_ten_records() {
     let position =
         json!({"type": "AssetPositionUpdated", "organization_id": "o1", "data": {"asset_id": 9}});
