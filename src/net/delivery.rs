@@ -264,9 +264,13 @@ mod tests {
         reason = "a thread that does not run is what is tested"
     )]
     async fn a_response_acknowledged_while_the_process_did_not_run_has_arrived() {
+        // Long enough for the first look to come before it, whoever else has the processor.
+        const LIMIT: Duration = Duration::from_millis(200);
+        const PAUSE: Duration = Duration::from_millis(300);
+
         let acknowledged = AtomicBool::new(false);
         let stands_still = async {
-            std::thread::sleep(LIMIT * 3);
+            std::thread::sleep(PAUSE);
             acknowledged.store(true, Ordering::Relaxed);
         };
         let (settled, ()) = tokio::join!(

@@ -313,7 +313,9 @@ async fn cursor_and_empty_instance() -> (Option<String>, Arc<Sessions>, Arc<Test
     let cursor = client.receive(2).await[1].cursor.clone();
     let (log, ready) = (Arc::<TestLog>::default(), Arc::new(AtomicBool::new(true)));
     let envelope = EventEnvelope::default();
-    let empty = sessions_with(envelope, 10, &ready, log.clone(), &server.lifecycle);
+    // Not the server's, which ends here.
+    let lifecycle = Lifecycle::new();
+    let empty = sessions_with(envelope, 10, &ready, log.clone(), &lifecycle);
     (cursor, empty, log)
 }
 
