@@ -114,7 +114,13 @@ impl App {
             stop: &over.token,
             lifecycle,
         })?;
-        let control = BuiltControlTopics::open(&settings.kafka, &metrics, &over.token, lifecycle)?;
+        let control = BuiltControlTopics::open(
+            &settings.kafka,
+            settings.auth.leeway,
+            &metrics,
+            &over.token,
+            lifecycle,
+        )?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
         verifier.set_claim_rules(settings.profile.claim_rules());
         let readiness = Readiness::new(

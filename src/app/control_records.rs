@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fleetcast_core::domain::control_record::BadControlRecord;
 use fleetcast_core::domain::grants::GrantChange;
-use fleetcast_core::domain::revocation::{Revocation, RevocationChange, RevocationTarget};
+use fleetcast_core::domain::revocation::{
+    LogNumber, Revocation, RevocationChange, RevocationTarget,
+};
 
 use super::control_topics::ControlTopics;
 use crate::clock;
@@ -17,37 +19,76 @@ use crate::session::Sessions;
 use crate::telemetry::events;
 use crate::telemetry::labels::{ControlKind, ControlOutcome};
 
-/// The newest record of each key in partitions that say once more what they hold. What was revoked and taken back long ago is not revoked
-/// for the moment in between.
+/// No clock that is ahead, and no leeway of another instance, explains more.
+const AHEAD_MS: u64 = 10 * 60 * 1000;
+
+/// The logs of the topic's partitions.
 #[derive(Default)]
-pub(super) struct RepeatedRevocations(Mutex<HashMap<i32, NewestRecords>>);
+pub(super) struct RevocationLogs(Mutex<KnownLogs>);
 
-type NewestRecords = HashMap<RevocationTarget, CompactedRecord>;
+#[derive(Default)]
+struct KnownLogs {
+    newest: LogNumber,
+    by_partition: HashMap<i32, LogNumber>,
+    /// Of partitions that say once more what they hold.
+    repeating: HashMap<i32, KeptRecords>,
+}
 
-impl RepeatedRevocations {
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, NewestRecords>> {
+/// In their order: those behind the newest tombstone, and it. A revocation adds to the one before it.
+type KeptRecords = HashMap<RevocationTarget, Vec<CompactedRecord>>;
+
+impl KnownLogs {
+    fn begin(&mut self, partition: i32) -> LogNumber {
+        self.newest += 1;
+        self.by_partition.insert(partition, self.newest);
+        self.newest
+    }
+}
+
+impl RevocationLogs {
+    fn lock(&self) -> MutexGuard<'_, KnownLogs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, partition: i32) {
-        self.lock().insert(partition, NewestRecords::new());
+    /// The log of a partition is lost.
+    fn repeat(&self, partition: i32) {
+        let mut logs = self.lock();
+        logs.begin(partition);
+        logs.repeating.insert(partition, KeptRecords::new());
     }
 
-    /// Keeps a record until its partition has said everything. Gives back one that is to be applied now.
+    /// Keeps a record until its partition has said everything: what was revoked and taken back long ago is not revoked for the moment in
+    /// between. Gives back one that is to be applied now.
     fn keep(&self, record: CompactedRecord) -> Option<CompactedRecord> {
-        let mut repeating = self.lock();
-        let Some(newest) = repeating.get_mut(&record.partition) else {
+        let mut logs = self.lock();
+        let Some(kept) = logs.repeating.get_mut(&record.partition) else {
             return Some(record);
         };
         let Ok(target) = RevocationChange::target(&record.key) else {
             return Some(record);
         };
-        newest.insert(target, record);
+        let of_target = kept.entry(target).or_default();
+        if record.value.is_none() {
+            of_target.clear();
+        }
+        of_target.push(record);
         None
     }
 
-    fn end(&self, partition: i32) -> NewestRecords {
-        self.lock().remove(&partition).unwrap_or_default()
+    fn repeated(&self, partition: i32) -> KeptRecords {
+        self.lock().repeating.remove(&partition).unwrap_or_default()
+    }
+
+    fn of(&self, partition: i32) -> LogNumber {
+        let mut logs = self.lock();
+        let known = logs.by_partition.get(&partition).copied();
+        known.unwrap_or_else(|| logs.begin(partition))
+    }
+
+    /// `None`: not all that they hold has been read.
+    fn all_read(&self) -> Option<Vec<LogNumber>> {
+        let logs = self.lock();
+        (logs.repeating.is_empty()).then(|| logs.by_partition.values().copied().collect())
     }
 }
 
@@ -58,7 +99,7 @@ impl ControlTopics {
                 self.apply_grant(sessions, &record);
             }
             CompactedItem::Record(record) => {
-                if let Some(record) = self.repeating.keep(record) {
+                if let Some(record) = self.logs.keep(record) {
                     self.apply_revocation(sessions, &record);
                 }
             }
@@ -69,7 +110,7 @@ impl ControlTopics {
             CompactedItem::Lost { topic, partition } => {
                 let kind = ControlKind::Revocation;
                 events::control_log_lost(self.metrics(), kind, &topic, partition);
-                self.repeating.begin(partition);
+                self.logs.repeat(partition);
             }
             CompactedItem::Repeated { topic, partition } if self.is_grants(&topic) => {
                 let (withdrawn, granted) = sessions.grants_repeated(partition);
@@ -124,16 +165,23 @@ impl ControlTopics {
                 target,
                 revocation: None,
             }) => {
-                sessions.restore(&target);
-                self.repairs.settle(&target);
-                ControlOutcome::Deleted
+                if self.takes_back(sessions.revocation(&target), record) {
+                    sessions.restore(&target);
+                    self.repairs.settle(&target);
+                    ControlOutcome::Deleted
+                } else {
+                    self.repairs.owe(target);
+                    ControlOutcome::Outdated
+                }
             }
             Ok(RevocationChange {
                 target,
                 revocation: Some(revocation),
             }) => {
                 // Compaction keeps this record alone, and another instance, which did not know of the wider one yet, may have written it.
-                if sessions.revoke(&target, revocation) == revocation {
+                let merged = sessions.revoke(&target, revocation);
+                sessions.revocation_read_in(&target, self.logs.of(record.partition));
+                if merged == revocation {
                     self.repairs.settle(&target);
                 } else {
                     self.repairs.owe(target);
@@ -142,6 +190,20 @@ impl ControlTopics {
             }
         };
         self.count(ControlKind::Revocation, outcome, record);
+    }
+
+    /// A tombstone takes back what was asked for before it. In a topic that was restored from a backup, or whose end was lost, it may be
+    /// older than what is known, and the record in between in no log any more.
+    fn takes_back(&self, known: Option<Revocation>, tombstone: &CompactedRecord) -> bool {
+        let leeway_ms = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
+        // What a request at that moment would have revoked.
+        let asked_at = |ms: u64| Revocation::requested(ms.saturating_add(leeway_ms), None);
+        let written = tombstone.timestamp.and_then(|ms| u64::try_from(ms).ok());
+        known.is_none_or(|known| {
+            // Somebody has written a time that is to come: it does not say when it was asked for.
+            let is_ahead = known.issued_until > asked_at(clock::wall_ms() + AHEAD_MS).issued_until;
+            is_ahead || written.is_some_and(|ms| known.issued_until <= asked_at(ms).issued_until)
+        })
     }
 
     /// Compaction drops what the records before this one said.
@@ -167,6 +229,7 @@ impl ControlTopics {
                 let written_ms = record.timestamp.and_then(|ms| u64::try_from(ms).ok());
                 let written_ms = written_ms.map_or(now_ms, |ms| ms.min(now_ms));
                 sessions.revoke(&target, Revocation::requested(written_ms, None));
+                sessions.revocation_read_in(&target, self.logs.of(record.partition));
                 self.repairs.settle(&target);
             }
         }
@@ -177,29 +240,19 @@ impl ControlTopics {
         events::control_record(self.metrics(), kind, outcome, at);
     }
 
-    /// A partition has said once more what it holds. Gives how many revocations it does not hold, and which are written again.
+    /// A partition has said once more what it holds. Gives how many revocations are in no log any more, and are written again: not before
+    /// all partitions have said it, since a key may be in another one than before.
     fn revocations_repeated(&self, sessions: &Arc<Sessions>, partition: i32) -> usize {
-        let newest = self.repeating.end(partition);
-        let mut owed = 0;
-        for (target, record) in &newest {
-            let known = sessions.revocation(target);
-            // It may have been read before, and its target been revoked again since, by what is in no log any more.
-            let written = record.timestamp.and_then(|ms| u64::try_from(ms).ok());
-            let is_older = |known: Revocation| {
-                written.is_none_or(|written_ms| written_ms / 1000 < known.issued_until)
-            };
-            if record.value.is_none() && known.is_some_and(is_older) {
-                self.repairs.owe(target.clone());
-                owed += 1;
-            } else {
-                self.apply_revocation(sessions, record);
-            }
+        for record in self.logs.repeated(partition).values().flatten() {
+            self.apply_revocation(sessions, record);
         }
-        for target in sessions.revoked_targets() {
-            if !newest.contains_key(&target) {
-                self.repairs.owe(target);
-                owed += 1;
-            }
+        let Some(logs) = self.logs.all_read() else {
+            return 0;
+        };
+        let missing = sessions.revoked_in_none_of(&logs);
+        let owed = missing.len();
+        for target in missing {
+            self.repairs.owe(target);
         }
         owed
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client_settings;
-use super::control_records::RepeatedRevocations;
+use super::control_records::RevocationLogs;
 use super::repairs::Repairs;
 use super::topic_keeper::{PolicyChecks, TopicKeeper};
 use crate::api::ComponentHealth;
@@ -38,7 +38,9 @@ pub(super) struct ControlTopics {
     /// Of the reader.
     threads: TaskTracker,
     pub(super) repairs: Repairs,
-    pub(super) repeating: RepeatedRevocations,
+    pub(super) logs: RevocationLogs,
+    /// How far ahead the issuers' clocks may be.
+    pub(super) leeway: Duration,
     metrics: Metrics,
 }
 
@@ -58,6 +60,7 @@ impl BuiltControlTopics {
     /// The topics are read from here on. `stop` ends the reading.
     pub(super) fn open(
         kafka: &KafkaSettings,
+        leeway: Duration,
         metrics: &Metrics,
         stop: &CancellationToken,
         lifecycle: &Lifecycle,
@@ -99,7 +102,8 @@ impl BuiltControlTopics {
             checks,
             threads,
             repairs: Repairs::default(),
-            repeating: RepeatedRevocations::default(),
+            logs: RevocationLogs::default(),
+            leeway,
             metrics: metrics.clone(),
         };
         Ok(Self {

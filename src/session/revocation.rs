@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::protocol::CloseReason;
-use fleetcast_core::domain::revocation::{Revocation, RevocationTarget, Revocations};
+use fleetcast_core::domain::revocation::{LogNumber, Revocation, RevocationTarget, Revocations};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -91,9 +91,14 @@ impl Sessions {
         self.revoked.known().get(target)
     }
 
-    /// Whom revocations are known of.
-    pub fn revoked_targets(&self) -> Vec<RevocationTarget> {
-        self.revoked.known().targets().cloned().collect()
+    /// What is known of the target, if anything, has been read in this log.
+    pub fn revocation_read_in(&self, target: &RevocationTarget, log: LogNumber) {
+        self.revoked.known().read_in(target, log);
+    }
+
+    /// Whom revocations are known of that none of these logs holds.
+    pub fn revoked_in_none_of(&self, logs: &[LogNumber]) -> Vec<RevocationTarget> {
+        self.revoked.known().in_none_of(logs).cloned().collect()
     }
 
     /// Whether a request for one more target must be refused.

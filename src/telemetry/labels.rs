@@ -251,6 +251,8 @@ labels! {
         Applied = "applied",
         /// A tombstone.
         Deleted = "deleted",
+        /// A tombstone that is older than what it names.
+        Outdated = "outdated",
         BadKey = "bad_key",
         BadValue = "bad_value",
         /// A later version wrote it.

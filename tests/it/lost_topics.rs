@@ -1,6 +1,8 @@
 //! Topics of grants and revocations whose log is gone: recreated, cut, or forgotten by brokers for a while. The brokers behind a proxy
 //! are exchanged for others, which have another log of the same topic, or none.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::api::ask;
@@ -111,6 +113,66 @@ async fn h6_when_a_log_has_lost_its_end_old_and_new_instances_agree() {
         assert!(subscribed(&mut ann, "channel:8").await);
         assert!(bob_is_refused(instance).await);
     }
+}
+
+const WIDE: &str = r#"{"v":1,"issued_until":9999999999,"until":null}"#;
+const NARROW: &str = r#"{"v":1,"issued_until":9999999999,"until":9999999999}"#;
+
+/// Both partitions are lost. Of what they held some is in the same one again, some in the other one, and some in none; and of one user the
+/// newest record says less than the one before it.
+#[tokio::test]
+async fn h6_what_no_partition_holds_any_more_is_written_again_and_nothing_else() {
+    const TOPICS: [(&str, i32); 3] = [("granted", 1), ("revoked", 2), ("transmission", 1)];
+    let before = Kafka::mock(&TOPICS).await;
+    let after = before.mock_beside(&TOPICS).await;
+    for (kafka, partition, records) in [
+        (
+            &before,
+            0,
+            vec![("bob", WIDE), ("cid", WIDE), ("cid", WIDE)],
+        ),
+        (
+            &before,
+            1,
+            vec![
+                ("dan", WIDE),
+                ("eve", WIDE),
+                ("eve", WIDE),
+                ("dan", WIDE),
+                ("dan", WIDE),
+                ("dan", WIDE),
+            ],
+        ),
+        (&after, 0, vec![("cid", WIDE)]),
+        (
+            &after,
+            1,
+            vec![("bob", WIDE), ("dan", WIDE), ("ann", WIDE), ("ann", NARROW)],
+        ),
+    ] {
+        for (user, value) in records {
+            let key = format!("user/o1/{user}");
+            kafka
+                .produce_keyed_to(("revoked", partition), &key, value)
+                .await;
+        }
+    }
+    let wire = Proxy::to_broker(&before.address).await;
+    let app = start(&before, &wire.address.to_string()).await;
+    let applied = async || {
+        let series = r#"fleetcast_control_records_total{kind="revocation",outcome="applied"}"#;
+        app.metrics().await.value(series)
+    };
+    assert_eq!(applied().await, 9);
+    wire.lead_to(&after.address);
+    eventually(
+        "those five, and eve and the merged one of ann",
+        async || (applied().await == 9 + 5 + 2).then_some(()),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(applied().await, 9 + 5 + 2);
+    assert!(bob_is_refused(&app).await);
 }
 
 /// Brokers that have just started, or do not have the topic any more: which it is is not known.

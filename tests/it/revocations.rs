@@ -235,6 +235,38 @@ async fn h6_a_record_that_says_less_is_written_again_by_an_instance_that_starts_
     assert_eq!(app.metrics().await.value(APPLIED), 5);
 }
 
+/// As in a topic that was restored from a backup.
+#[tokio::test]
+async fn h6_a_tombstone_takes_back_what_was_asked_for_before_it_alone() {
+    let kafka = Kafka::mock(&[("revoked", 1)]).await;
+    let topic = kafka.topic("revoked");
+    let app = TestApp::start_with(&kafka, &[("REVOCATIONS_TOPIC", &topic)]).await;
+    revoke(&app, json!({ "organization_id": "o1", "user_id": "ann" })).await;
+    let age = Duration::from_mins(1);
+    kafka
+        .produce_old_tombstone("revoked", "user/o1/ann", age)
+        .await;
+    eventually("it is written once more", async || {
+        (app.metrics().await.value(APPLIED) == 2).then_some(())
+    })
+    .await;
+    let outdated = r#"fleetcast_control_records_total{kind="revocation",outcome="outdated"}"#;
+    assert_eq!(app.metrics().await.value(outdated), 1);
+    let refused = connect(&app, &auth("ann", "o1", &[])).await;
+    assert_eq!(refused, Err("token_revoked".to_owned()));
+
+    // One of a time to come says nothing of when it was asked for: an operator has the last word.
+    kafka.produce_keyed("revoked", "user/o1/bob", WIDE).await;
+    for user in ["ann", "bob"] {
+        let key = format!("user/o1/{user}");
+        kafka.produce_tombstone("revoked", &key).await;
+        eventually("it is taken back", async || {
+            connect(&app, &auth(user, "o1", &[])).await.ok()
+        })
+        .await;
+    }
+}
+
 /// Compaction would keep it instead of what it hides.
 #[tokio::test]
 async fn h6_an_unreadable_record_of_a_known_target_is_written_over() {

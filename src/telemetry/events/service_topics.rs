@@ -68,7 +68,7 @@ pub fn control_record(
             partition,
             offset,
             suppressed,
-            "a revocation or grant cannot be read: not applied"
+            "a revocation or grant cannot be read, or is outdated: not applied"
         );
     }
 }

@@ -244,6 +244,27 @@ impl Kafka {
         sent.map_err(|(error, _)| error).unwrap();
     }
 
+    /// A tombstone that says to have been written so long ago.
+    pub(crate) async fn produce_old_tombstone(&self, name: &str, key: &str, age: Duration) {
+        let topic = self.topic(name);
+        let age_ms = i64::try_from(age.as_millis()).unwrap();
+        let now_ms = i64::try_from(clock::wall_ms()).unwrap();
+        let record = FutureRecord::<str, [u8]>::to(&topic)
+            .partition(0)
+            .key(key)
+            .timestamp(now_ms - age_ms);
+        let sent = self.producer.send(record, SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
+    }
+
+    /// One record with a key, to a partition whatever its key.
+    pub(crate) async fn produce_keyed_to(&self, to: (&str, i32), key: &str, value: &str) {
+        let topic = self.topic(to.0);
+        let record = FutureRecord::to(&topic).partition(to.1).key(key);
+        let sent = self.producer.send(record.payload(value), SOON).await;
+        sent.map_err(|(error, _)| error).unwrap();
+    }
+
     /// One record with a key, to the key's partition.
     pub(crate) async fn produce_keyed(&self, name: &str, key: &str, value: &str) {
         let topic = self.topic(name);

@@ -141,10 +141,20 @@ impl Revocation {
     }
 }
 
+/// A log of records: one that is lost and what comes in its place are two. 0: none.
+pub type LogNumber = u32;
+
+#[derive(Debug, Clone, Copy)]
+struct KnownRevocation {
+    revocation: Revocation,
+    /// Where it was read last.
+    log: LogNumber,
+}
+
 /// All that are known.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    by_target: HashMap<RevocationTarget, Revocation>,
+    by_target: HashMap<RevocationTarget, KnownRevocation>,
     /// When each is dropped, of those that are.
     ends: BTreeSet<(u64, RevocationTarget)>,
     /// So many seconds after its `issued_until` no token can be left that a revocation concerns. `None`: there may always be one.
@@ -166,8 +176,8 @@ impl Revocations {
             return false;
         }
         let concerned = |target: RevocationTarget| {
-            let revocation = self.by_target.get(&target);
-            revocation.is_some_and(|found| found.concerns(&target, claims.issued_at, now))
+            let known = self.by_target.get(&target);
+            known.is_some_and(|known| (known.revocation).concerns(&target, claims.issued_at, now))
         };
         let organisation = claims.organisation.clone();
         let token = |issuer: Option<Arc<str>>, jti: &String| RevocationTarget::Token {
@@ -186,6 +196,8 @@ impl Revocations {
     /// Adds to what is known of the target, and says what it comes to.
     pub fn add(&mut self, target: RevocationTarget, revocation: Revocation) -> Revocation {
         let before = self.by_target.get(&target).copied();
+        let log = before.map_or(0, |known| known.log);
+        let before = before.map(|known| known.revocation);
         let merged = before.map_or(revocation, |known| known.merged(revocation));
         if before == Some(merged) {
             return merged;
@@ -196,8 +208,28 @@ impl Revocations {
         if let Some(end) = self.end_of(merged) {
             self.ends.insert((end, target.clone()));
         }
-        self.by_target.insert(target, merged);
+        let known = KnownRevocation {
+            revocation: merged,
+            log,
+        };
+        self.by_target.insert(target, known);
         merged
+    }
+
+    /// What is known of the target, if anything, has been read in this log.
+    pub fn read_in(&mut self, target: &RevocationTarget, log: LogNumber) {
+        if let Some(known) = self.by_target.get_mut(target) {
+            known.log = log;
+        }
+    }
+
+    /// Those that none of these logs holds.
+    pub fn in_none_of(&self, logs: &[LogNumber]) -> impl Iterator<Item = &RevocationTarget> {
+        let missing = self
+            .by_target
+            .iter()
+            .filter(|(_, known)| !logs.contains(&known.log));
+        missing.map(|(target, _)| target)
     }
 
     /// From then on it need not be known.
@@ -219,11 +251,7 @@ impl Revocations {
     }
 
     pub fn get(&self, target: &RevocationTarget) -> Option<Revocation> {
-        self.by_target.get(target).copied()
-    }
-
-    pub fn targets(&self) -> impl Iterator<Item = &RevocationTarget> {
-        self.by_target.keys()
+        self.by_target.get(target).map(|known| known.revocation)
     }
 
     /// An operator has deleted it. False if there was none.
@@ -231,7 +259,7 @@ impl Revocations {
         let Some(removed) = self.by_target.remove(target) else {
             return false;
         };
-        self.forget_end(target, removed);
+        self.forget_end(target, removed.revocation);
         true
     }
 
