@@ -31,6 +31,7 @@ mod record;
 mod report;
 mod run;
 mod scrape;
+mod serve;
 mod socket;
 mod temper;
 

@@ -1,10 +1,9 @@
 //! The servers under test as child processes, and haproxy in front of them.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::http;
+use crate::serve::{self, Launch};
 
 use super::leftovers::{self, Leftover};
 use super::proxy;
@@ -117,27 +117,11 @@ impl Fleet {
     }
 
     pub(crate) fn await_ready(&mut self, number: usize) -> Result<Duration> {
-        let begin = Instant::now();
         let instance = &mut self.instances[number];
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, instance.port));
-        loop {
-            if let Some(status) = instance.ended()? {
-                bail!(
-                    "server {number} ended at once with {status}: see {}",
-                    instance.log(&self.recipe).display()
-                );
-            }
-            if let Ok((200, _)) = http::get(address, "/ready", Duration::from_secs(2)) {
-                return Ok(begin.elapsed());
-            }
-            if begin.elapsed() > START_TIMEOUT {
-                bail!(
-                    "server {number} is not ready after {START_TIMEOUT:?}: see {}",
-                    instance.log(&self.recipe).display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let (name, port) = (format!("server {number}"), instance.port);
+        let log = instance.log(&self.recipe);
+        let ended = || instance.ended();
+        serve::await_ready(&name, port, &log, START_TIMEOUT, ended)
     }
 
     pub(crate) fn signal(&self, number: usize, signal: &str) -> Result<()> {
@@ -272,33 +256,17 @@ impl Instance {
     }
 
     fn launch(&mut self, recipe: &Recipe) -> Result<()> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log(recipe))?;
-        let mut command = Command::new(&recipe.binary);
-        command
-            .arg("serve")
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOST", "127.0.0.1")
-            .env("PORT", self.port.to_string())
-            .env("INTERNAL_PORT", self.internal_port.to_string())
-            .env("JWT_SECRET", &recipe.secret)
-            // All clients come from here, and faults make them reconnect all at once.
-            .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
-            .env("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")
-            .env("MAX_CONNECTIONS_PER_USER", "0")
-            .env("COMMANDS_PER_SECOND", "0")
-            .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", recipe.binary.display()))?;
-        leftovers::add(Leftover::Process(child.id()));
-        self.child = Some(child);
+        // Faults make all clients reconnect at once.
+        let unlimited = ["MAX_CONNECTIONS_PER_USER", "COMMANDS_PER_SECOND"];
+        let unlimited = unlimited.map(|name| (name.to_owned(), "0".to_owned()));
+        let launch = Launch {
+            port: self.port,
+            internal_port: self.internal_port,
+            secret: &recipe.secret,
+            environment: &[&unlimited[..], &recipe.environment].concat(),
+            log: &self.log(recipe),
+        };
+        self.child = Some(launch.start(Command::new(&recipe.binary))?);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::bench::BrokenPromise;
+use crate::bench::{BrokenPromise, note, show};
 use crate::chaos::cluster::Cluster;
 use crate::chaos::leftovers;
 use crate::clock::Clock;
@@ -256,17 +256,4 @@ fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
     let all: Vec<_> = outcomes.iter().map(Outcome::json).collect();
     let json = serde_json::to_string_pretty(&all)?;
     std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "progress for the person who waits; the table goes to stdout"
-)]
-fn note(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "the table is what this command is for")]
-fn show(text: &str) {
-    println!("{text}");
 }

@@ -1,10 +1,9 @@
 //! A server under test: started with the topics of its case, killed, started again.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +15,7 @@ use crate::chaos::leftovers::{self, Leftover};
 use crate::http;
 use crate::process::{Usage, usage};
 use crate::scrape::Scrape;
+use crate::serve::{self, Launch};
 use crate::socket::Endpoint;
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -109,55 +109,26 @@ impl ControlServer {
 
     /// Starts it, for the first time or after it was killed, on the same ports.
     pub(super) fn launch(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = match &self.group {
+        let command = match &self.group {
             Some(group) => group.command(&self.program),
             None => Command::new(&self.program),
         };
-        command
-            .arg("serve")
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOST", "127.0.0.1")
-            .env("PORT", self.port.to_string())
-            .env("INTERNAL_PORT", self.internal_port.to_string())
-            .env("JWT_SECRET", SECRET)
-            // What is measured is not these limits.
-            .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
-            .env("HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
-        leftovers::add(Leftover::Process(child.id()));
-        self.child = Some(child);
+        let launch = Launch {
+            port: self.port,
+            internal_port: self.internal_port,
+            secret: SECRET,
+            environment: &self.environment,
+            log: &self.log,
+        };
+        self.child = Some(launch.start(command)?);
         Ok(())
     }
 
     /// Gives how long it took.
     pub(super) fn await_ready(&mut self) -> Result<Duration> {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.ended()? {
-                bail!(
-                    "the server ended at once with {status}: see {}",
-                    self.log.display()
-                );
-            }
-            if let Ok((200, _)) = http::get(self.public(), "/ready", Duration::from_secs(2)) {
-                return Ok(begin.elapsed());
-            }
-            if begin.elapsed() > START_TIMEOUT {
-                bail!(
-                    "the server is not ready after {START_TIMEOUT:?}: see {}",
-                    self.log.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (port, log) = (self.port, self.log.clone());
+        let ended = || self.ended();
+        serve::await_ready("the server", port, &log, START_TIMEOUT, ended)
     }
 
     fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
