@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lost_partitions::{LostPartitions, OpenPartition, ReplacingLog};
 use super::{
-    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, Router, StartError,
-    StartThread, TopicSelection,
+    ConsumerRole, ConsumerSettings, ConsumerStatus, Handle, LogConsumer, PartitionStatus, Router,
+    StartError, StartThread, TopicSelection,
 };
 use crate::clock;
 use crate::telemetry::Metrics;
@@ -319,6 +319,25 @@ impl Applied {
         // A look that was not answered wholly may have left out a partition.
         status.complete && status.caught_up && self.topics.iter().all(is_read)
     }
+
+    /// How far to read each partition. `None`: the brokers have not said since then, or one that was lost is not there again yet.
+    fn ends(
+        &self,
+        status: &ConsumerStatus,
+        topic: &str,
+        asked_ms: u64,
+    ) -> Option<Vec<(TopicPartition, i64)>> {
+        let of_topic = status.partitions.iter().filter(|one| &*one.topic == topic);
+        let partitions: Vec<_> = of_topic.collect();
+        let is_there = |place: &TopicPartition| partitions.iter().any(|one| one.number == place.1);
+        let lost = self.lost();
+        let mut lost = lost.iter().filter(|(lost, _)| **lost == *topic);
+        let said = !partitions.is_empty()
+            && partitions.iter().all(|one| one.asked_ms >= asked_ms)
+            && lost.all(is_there);
+        let end = |one: &PartitionStatus| ((one.topic.clone(), one.number), one.high);
+        said.then(|| partitions.iter().map(|one| end(one)).collect())
+    }
 }
 
 impl CompactedHandle {
@@ -360,15 +379,9 @@ impl CompactedHandle {
                 return false;
             }
             let status = self.consumer.status();
-            let partitions = status.partitions.iter();
-            let partitions: Vec<_> = partitions.filter(|one| &*one.topic == topic).collect();
-            if partitions.is_empty() || partitions.iter().any(|one| one.asked_ms < asked_ms) {
+            let Some(goals) = self.shared.ends(&status, topic, asked_ms) else {
                 return false;
-            }
-            let goals = partitions.iter();
-            let goals: Vec<_> = goals
-                .map(|one| ((one.topic.clone(), one.number), one.high))
-                .collect();
+            };
             self.reached(&goals).await;
             true
         };
@@ -395,7 +408,6 @@ impl CompactedHandle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PartitionStatus;
     use super::*;
 
     /// A topic that is just being made is shown with some of its partitions, and a broker that leads others may not answer.
@@ -433,5 +445,14 @@ mod tests {
             ..status(true, 9)
         };
         assert!(!applied.is_read(&missing));
+
+        // Of a recreated topic one partition is there, and the other may come, and grant what is asked for.
+        let ends = |topic, asked_ms| applied.ends(&status(true, 9), topic, asked_ms);
+        assert_eq!(ends("revoked", 1), None, "not asked since");
+        applied.lost().insert((topic.clone(), 0));
+        applied.lost().insert(("granted".into(), 1));
+        assert_eq!(ends("revoked", 0), Some(vec![((topic.clone(), 0), 9)]));
+        applied.lost().insert((topic.clone(), 1));
+        assert_eq!(ends("revoked", 0), None);
     }
 }
