@@ -264,7 +264,7 @@ mod tests {
         reason = "a thread that does not run is what is tested"
     )]
     async fn a_response_acknowledged_while_the_process_did_not_run_has_arrived() {
-        // Long enough for the first look to come before it, whoever else has the processor.
+        // Long enough for the first look to come before it on a busy machine.
         const LIMIT: Duration = Duration::from_millis(200);
         const PAUSE: Duration = Duration::from_millis(300);
 
