@@ -162,7 +162,8 @@ struct ConnectionQuery {
     /// What the page before gave as `after`.
     after: Option<String>,
     /// 1 to 1000; 100 if it is not given.
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>)]
+    limit: Option<String>,
 }
 
 /// What a connection must be like.
@@ -234,7 +235,7 @@ async fn list_connections(
     State(connections): State<Arc<dyn Connections>>,
     Query(query): Query<ConnectionQuery>,
 ) -> Result<Json<ConnectionPage>, Problem> {
-    let limit = limit(query.limit)?;
+    let limit = limit(query.limit.as_deref())?;
     let mut place = (query.after.as_deref())
         .map(ConnectionPlace::read)
         .transpose()?;

@@ -10,14 +10,19 @@ use axum::http::request::Parts;
 use fleetcast_core::domain::id::{Id, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
+use super::json_object::JsonObject;
 use super::text_or_integer::TextOrInteger;
 use crate::problem::Problem;
 
 /// Bytes of a sentence about what was sent. It may quote it, so it is cut.
 const LONGEST_DETAIL: usize = 200;
+
+/// Bytes of the place in a body that such a sentence begins with.
+const LONGEST_PLACE: usize = 100;
 
 /// A larger body is parsed off the event loop, where all clients of the process would wait for it: 4 MiB take up to 200 ms on a busy
 /// machine, and this much less than one.
@@ -28,8 +33,11 @@ const PARSED_HERE: usize = 16 * 1024;
 static INTERNAL_PARSERS: Semaphore = Semaphore::const_new(1);
 static PUBLIC_PARSERS: Semaphore = Semaphore::const_new(1);
 
-/// A body of JSON. Its type refuses members that it does not know. As a parameter of a handler: of the internal listener.
+/// A body that is a JSON object. Its type refuses members that it does not know. As a parameter of a handler: of the internal listener.
 pub struct JsonBody<T>(pub T);
+
+/// A body of any JSON, as it was written. Of the internal listener.
+pub(super) struct RawBody(pub(super) Box<RawValue>);
 
 /// What follows `?`. Parameters that its type does not describe are refused before (see [`Endpoints`](super::Endpoints)).
 pub struct Query<T>(pub T);
@@ -66,41 +74,70 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Js
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Self::read(request, &INTERNAL_PARSERS).await
+        read(request, &INTERNAL_PARSERS, parse).await.map(Self)
     }
 }
 
 impl<T: DeserializeOwned + Send + 'static> JsonBody<T> {
     /// One that came by the public listener.
     pub(super) async fn of_public(request: Request) -> Result<Self, Problem> {
-        Self::read(request, &PUBLIC_PARSERS).await
-    }
-
-    async fn read(request: Request, parsers: &'static Semaphore) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, &()).await;
-        let bytes = bytes.map_err(|rejection| unread(&rejection))?;
-        if bytes.len() <= PARSED_HERE {
-            return parse(&bytes).map(Self);
-        }
-        let permit = parsers.acquire().await.expect("it is never closed");
-        let parsed = tokio::task::spawn_blocking(move || {
-            // Until it is done, also if the request is gone.
-            let _permit = permit;
-            parse(&bytes)
-        });
-        parsed.await.expect("parsing does not panic").map(Self)
+        read(request, &PUBLIC_PARSERS, parse).await.map(Self)
     }
 }
 
-/// JSON as `T` wants it.
+impl RawBody {
+    pub(super) async fn read(request: Request) -> Result<Self, Problem> {
+        read(request, &INTERNAL_PARSERS, parse_any).await.map(Self)
+    }
+}
+
+async fn read<T: Send + 'static>(
+    request: Request,
+    parsers: &'static Semaphore,
+    parse: fn(&[u8]) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let bytes = Bytes::from_request(request, &()).await;
+    let bytes = bytes.map_err(|rejection| unread(&rejection))?;
+    if bytes.len() <= PARSED_HERE {
+        return parse(&bytes);
+    }
+    let permit = parsers.acquire().await.expect("it is never closed");
+    let parsed = tokio::task::spawn_blocking(move || {
+        // Until it is done, also if the request is gone.
+        let _permit = permit;
+        parse(&bytes)
+    });
+    parsed.await.expect("parsing does not panic")
+}
+
+/// A JSON object as `T` wants it.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() {
-            bad_request(&error)
-        } else {
-            bad_request(&format_args!("the body is not JSON: {error}"))
+    parse_any::<JsonObject<T>>(bytes).map(|JsonObject(parsed)| parsed)
+}
+
+fn parse_any<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let place = error.path().to_string();
+        let error = error.into_inner();
+        if !error.is_data() {
+            return not_json(&error);
         }
-    })
+        match place.as_str() {
+            "." if !bytes.trim_ascii_start().starts_with(b"{") => {
+                bad_request("the body is a JSON object")
+            }
+            // The place of an unknown member is its name, which the error says as well.
+            place if place == "." || place.len() > LONGEST_PLACE => bad_request(&error),
+            place => bad_request(&format_args!("{place}: {error}")),
+        }
+    })?;
+    json.end().map_err(|error| not_json(&error))?;
+    Ok(parsed)
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    bad_request(&format_args!("the body is not JSON: {error}"))
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -179,7 +216,13 @@ mod tests {
             (r#"{"event":"a","evnt":1}"#, "unknown field `evnt`"),
             (r#"{"event":"a","event":"b"}"#, "duplicate field `event`"),
             ("{}", "missing field `event`"),
-            (r#"{"event":1}"#, "expected a string"),
+            (
+                r#"{"event":1}"#,
+                "event: invalid type: integer `1`, expected a string",
+            ),
+            (r#" ["a"]"#, "the body is a JSON object"),
+            ("null", "the body is a JSON object"),
+            (r#""event""#, "the body is a JSON object"),
             ("event=a", "the body is not JSON"),
             ("", "the body is not JSON"),
             (r#"{"event":"a"} {}"#, "the body is not JSON"),
@@ -261,14 +304,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_of_one_listener_does_not_wait_for_those_of_the_other() {
-        let large = || Request::new(Body::from(format!("7{}", " ".repeat(PARSED_HERE))));
+        let large = || {
+            Request::new(Body::from(format!(
+                r#"{{"event":"a"}}{}"#,
+                " ".repeat(PARSED_HERE)
+            )))
+        };
         let soon = |body| tokio::time::timeout(Duration::from_secs(10), body);
         let held = PUBLIC_PARSERS.acquire().await.unwrap();
-        let internal = soon(JsonBody::<u8>::from_request(large(), &()).boxed());
-        assert_eq!(internal.await.unwrap().unwrap().0, 7);
+        let internal = soon(JsonBody::<OneMember>::from_request(large(), &()).boxed());
+        assert!(internal.await.unwrap().is_ok());
         drop(held);
         let _held = INTERNAL_PARSERS.acquire().await.unwrap();
-        let public = soon(JsonBody::<u8>::of_public(large()).boxed());
-        assert_eq!(public.await.unwrap().unwrap().0, 7);
+        let public = soon(JsonBody::<OneMember>::of_public(large()).boxed());
+        assert!(public.await.unwrap().is_ok());
+        let list = Request::new(Body::from(r#"["a"]"#));
+        assert!(JsonBody::<OneMember>::of_public(list).await.is_err());
     }
 }

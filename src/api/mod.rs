@@ -16,6 +16,7 @@ pub mod connections;
 mod endpoints;
 pub mod extract;
 mod grants;
+mod json_object;
 mod page;
 pub mod publish;
 mod revocations;

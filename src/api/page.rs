@@ -15,9 +15,10 @@ const DEFAULT_LIMIT: usize = 100;
 /// Items of the largest page.
 const MAX_LIMIT: usize = 1_000;
 
-pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    match asked.unwrap_or(DEFAULT_LIMIT) {
-        limit @ 1..=MAX_LIMIT => Ok(limit),
+/// As it stands in the query.
+pub(super) fn limit(asked: Option<&str>) -> Result<usize, Problem> {
+    match asked.map_or(Ok(DEFAULT_LIMIT), str::parse) {
+        Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
         _ => Err(bad_request("limit is a number from 1 to 1000")),
     }
 }

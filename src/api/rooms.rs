@@ -30,7 +30,8 @@ struct RoomQuery {
     /// What the page before gave as `after`.
     after: Option<String>,
     /// 1 to 1000; 100 if it is not given.
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>)]
+    limit: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,7 +73,7 @@ async fn list_rooms(
     let organisation = organisation.map(WrittenId::organisation).transpose()?;
     let mut first = FirstRooms {
         after: query.after.as_deref().map(read_room).transpose()?,
-        limit: limit(query.limit)?,
+        limit: limit(query.limit.as_deref())?,
         members: BTreeMap::new(),
     };
     let wanted = ConnectionsWanted {

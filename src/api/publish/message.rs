@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::PublishRules;
 use crate::api::at_most::AtMost;
 use crate::api::extract::{WrittenId, bad_request};
+use crate::api::json_object::JsonObject;
 use crate::problem::Problem;
 
 /// Messages of one request.
@@ -29,7 +30,7 @@ pub(super) type RoomNames = AtMost<String, { published::MAX_ROOMS }>;
 pub(super) struct PublishRequest {
     /// At most 500, instead of everything else. All are checked before the first is written.
     #[schema(value_type = Option<Vec<MessageRequest>>)]
-    messages: Option<AtMost<MessageRequest, MAX_MESSAGES>>,
+    messages: Option<AtMost<JsonObject<MessageRequest>, MAX_MESSAGES>>,
     event: Option<String>,
     organization_id: Option<WrittenId>,
     #[schema(value_type = Option<Vec<String>>)]
@@ -212,7 +213,8 @@ impl PublishRequest {
                 let why = format_args!("messages holds 1 to {MAX_MESSAGES} messages");
                 return Err(bad_request(&why));
             }
-            return Ok(messages);
+            let members = |JsonObject(message)| message;
+            return Ok(messages.into_iter().map(members).collect());
         }
         let missing = |name| bad_request(&format_args!("missing field `{name}`"));
         Ok(vec![MessageRequest {

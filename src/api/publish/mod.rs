@@ -28,14 +28,13 @@ use fleetcast_core::domain::published::Message;
 use fleetcast_core::domain::room::Room;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
 use super::access::{has_other_body, media_type};
 use super::answers::{LIMIT_RETRY_AFTER, answer};
 use super::at_most::AtMost;
 use super::endpoints::ProblemDocument;
-use super::extract::{JsonBody, Query, WrittenId, bad_request};
+use super::extract::{JsonBody, Query, RawBody, WrittenId, bad_request};
 use super::{Endpoints, MAX_BODY};
 use crate::auth::bearer;
 use crate::problem::Problem;
@@ -253,7 +252,7 @@ async fn broadcast(
     request: Request,
 ) -> Result<Response, Problem> {
     let _permit = publishing.admit(request.headers())?;
-    let JsonBody(data) = JsonBody::<Box<RawValue>>::from_request(request, &()).await?;
+    let RawBody(data) = RawBody::read(request).await?;
     let message = MessageRequest {
         event: query.event_type,
         organization_id: query.organization_id,

@@ -1,5 +1,6 @@
-//! The document against what is served; `publishing`: what becomes of what is published; `hostile`: bodies that would take much memory.
+//! The document against what is served; `bodies`: those that are refused; `publishing`: what becomes of what is published; `hostile`: bodies that would take much memory.
 
+mod bodies;
 pub(in crate::api) mod hostile;
 mod publishing;
 
