@@ -20,10 +20,17 @@ use crate::kafka::{
 use crate::lifecycle::Lifecycle;
 use crate::session::{GrantSource, Sessions};
 use crate::settings::KafkaSettings;
-use crate::telemetry::Metrics;
+use crate::telemetry::throttle::Throttle;
+use crate::telemetry::{Metrics, events};
 
 /// All replicas must have a record within this time.
 const DELIVERY: Duration = Duration::from_secs(5);
+
+/// A topic that the start makes may be missing for this time without a line in the log.
+const MAKING: Duration = Duration::from_secs(5);
+
+/// Between two lines that say that a topic is missing.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
 
 /// What becomes of a record.
 pub(super) type ControlWrite = Pin<Box<dyn Future<Output = Result<WrittenAt, WriteError>> + Send>>;
@@ -35,6 +42,9 @@ pub(super) struct ControlTopics {
     /// `None`: neither topic is set.
     open: Option<OpenTopics>,
     checks: Arc<PolicyChecks>,
+    /// Whether the start makes those that do not exist.
+    makes: bool,
+    told_missing: Throttle<String>,
     /// Of the reader.
     threads: TaskTracker,
     pub(super) repairs: Repairs,
@@ -47,6 +57,23 @@ pub(super) struct ControlTopics {
 struct OpenTopics {
     handle: CompactedHandle,
     producer: Producer,
+}
+
+impl OpenTopics {
+    /// `None`: as far as is known, the topic is there.
+    fn missing(&self, topic: &Arc<str>) -> Option<String> {
+        if !self.handle.status().missing.contains(topic) {
+            return None;
+        }
+        let known = if self.handle.is_lost(topic) {
+            ". What it said before holds until it is there and has been read"
+        } else {
+            ""
+        };
+        Some(format!(
+            "there is no topic {topic}: KAFKA_CREATE_TOPICS=true or `fleetcast topics apply` makes it{known}"
+        ))
+    }
 }
 
 /// What is started with the process.
@@ -100,6 +127,8 @@ impl BuiltControlTopics {
             grants,
             open,
             checks,
+            makes: kafka.create_topics,
+            told_missing: Throttle::new(TOLD_AGAIN),
             threads,
             repairs: Repairs::default(),
             logs: RevocationLogs::default(),
@@ -197,6 +226,18 @@ impl ControlTopics {
         open.is_none_or(|open| open.handle.is_loaded())
     }
 
+    /// Logs which topics the start waits for, `waited` so long by now.
+    pub(super) fn tell_missing(&self, waited: Duration) {
+        if self.makes && waited < MAKING {
+            return;
+        }
+        for topic in self.revocations.iter().chain(&self.grants) {
+            if let Some(why) = self.open.as_ref().and_then(|open| open.missing(topic)) {
+                events::topic_missing(&self.told_missing, &why);
+            }
+        }
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -213,17 +254,10 @@ impl ControlTopics {
         let Some(open) = &self.open else {
             return ComponentHealth::healthy(None);
         };
-        let status = open.handle.status();
-        if status.missing.contains(topic) {
-            let known = if open.handle.is_lost(topic) {
-                ". What it said before holds until it is there and has been read"
-            } else {
-                ""
-            };
-            return ComponentHealth::unhealthy(format!(
-                "there is no topic {topic}: KAFKA_CREATE_TOPICS=true or `fleetcast topics apply` makes it{known}"
-            ));
+        if let Some(missing) = open.missing(topic) {
+            return ComponentHealth::unhealthy(missing);
         }
+        let status = open.handle.status();
         if !status.contact {
             let error = status.last_error.as_deref();
             let error = error.unwrap_or("no broker has answered yet");

@@ -75,9 +75,10 @@ impl Readiness {
         drop(self.started.subscribe().wait_for(|started| *started).await);
     }
 
-    /// Waits for the end of the start, then logs each change.
+    /// Waits for the end of the start and logs which topics it waits for, then logs each change.
     pub(super) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
         let start = clock::monotonic_ms();
+        let waited = || Duration::from_millis(clock::monotonic_ms().saturating_sub(start));
         let mut logged = ReadyStatus::Starting;
         let mut ticks = tokio::time::interval(LOOK);
         loop {
@@ -88,9 +89,11 @@ impl Readiness {
             if !*self.started.borrow() && self.is_loaded() {
                 self.hub.with(|hub, _| hub.loaded());
                 self.started.send_replace(true);
-                let took = Duration::from_millis(clock::monotonic_ms().saturating_sub(start));
-                events::caught_up(self.log.status().partitions.len(), took);
+                events::caught_up(self.log.status().partitions.len(), waited());
                 ticks = tokio::time::interval(Duration::from_millis(250));
+            }
+            if !*self.started.borrow() {
+                self.control.tell_missing(waited());
             }
             let report = self.report();
             if report.status != logged {

@@ -1,5 +1,7 @@
 //! Topics of our own that must be there and be compacted, or the server does not serve.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::{Kafka, SECRET, TestApp, eventually};
@@ -19,6 +21,17 @@ async fn h6_a_topic_that_is_not_there_keeps_the_instance_from_being_ready() {
         (named && ready.status == 503).then_some(())
     })
     .await;
+    let reason = format!("there is no topic {topic}: ");
+    let told = || {
+        let log = app.log();
+        let lines = log.iter().filter(|line| {
+            line.contains("a compacted topic does not exist") && line.contains(&reason)
+        });
+        lines.count()
+    };
+    eventually("the log says why", async || (told() > 0).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(told(), 1, "not with each look");
     kafka.create_topic("revoked", 1).await;
     app.ready().await;
 }

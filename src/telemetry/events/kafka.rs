@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::clock;
 use crate::telemetry::labels::{Component, Label, RecordOutcome};
@@ -106,7 +106,7 @@ pub fn gap(metrics: &Metrics, topic: &str, partition: i32, next: i64, lost: i64)
     );
 }
 
-/// A record reaches no client. Throttled by outcome.
+/// A record reaches no client. Throttled by outcome. A publisher that retries does what it should, so that is worth no warning.
 pub fn record_skipped(
     metrics: &Metrics,
     counters: &TopicMetrics,
@@ -116,7 +116,9 @@ pub fn record_skipped(
     offset: i64,
 ) {
     counters.increment(outcome);
-    if let Some(suppressed) = metrics.may_log("record", outcome.as_str()) {
+    if outcome == RecordOutcome::Duplicate {
+        debug!(topic, partition, offset, "a retry: delivered already");
+    } else if let Some(suppressed) = metrics.may_log("record", outcome.as_str()) {
         warn!(
             reason = outcome.as_str(),
             topic, partition, offset, suppressed, "record skipped: it reaches no client"

@@ -31,6 +31,7 @@ pub use service_topics::{
     connection_event_kept, connection_event_lost, control_log_lost, control_record,
     grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,
     records_on_their_way, revocations_repeated, rooms_granted, tokens_revoked, topic_made,
+    topic_missing,
 };
 
 /// The process has its settings and begins to build.

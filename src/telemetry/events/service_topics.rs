@@ -4,10 +4,12 @@ use std::fmt::Display;
 
 use tracing::{debug, error, info, warn};
 
+use crate::clock;
 use crate::telemetry::labels::{
     Component, ConnectionEventOutcome, ControlKind, ControlOutcome, Label, ReceiptOutcome,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::throttle::Throttle;
 
 /// A receipt is with the brokers.
 pub fn receipt_kept(metrics: &Metrics) {
@@ -120,6 +122,16 @@ pub fn rooms_granted(granted: usize, withdrawn: usize, written: bool) {
 /// A service topic was made.
 pub fn topic_made(topic: &str, notes: &str) {
     info!(topic, notes, "service topic created");
+}
+
+/// The start waits for a compacted topic that does not exist. Throttled by what is said, by the one who waits.
+pub fn topic_missing(throttle: &Throttle<String>, why: &str) {
+    if throttle.allow(why, clock::monotonic_ms()).is_some() {
+        warn!(
+            why,
+            "a compacted topic does not exist: no client is admitted until it does"
+        );
+    }
 }
 
 /// A topic that was compacted at the start is not any more: made again by others, or changed.

@@ -13,7 +13,8 @@ use crate::harness::{Background, Client, auth, eventually, request};
 async fn h20_a_retry_is_delivered_once_on_every_instance() {
     const COUNT: usize = 60;
     let kafka = kafka().await;
-    let app = start(&kafka, &[]).await;
+    let logged = [("LOG_LEVEL", "info,fleetcast::telemetry=debug")];
+    let app = start(&kafka, &logged).await;
     let mut client = Client::connect(app.public, &auth("u1", "o1", &["channel:7"])).await;
     let message = |n: usize| {
         json!({
@@ -52,6 +53,18 @@ async fn h20_a_retry_is_delivered_once_on_every_instance() {
         let series = format!("fleetcast_records_total{{topic=\"{topic}\",outcome=\"duplicate\"}}");
         assert_eq!(app.metrics().await.value(&series), 80);
     }
+    // It is no fault, so nobody is warned of it.
+    let lines = |texts: &[&str]| {
+        let log = app.log();
+        let all = |line: &&String| texts.iter().all(|text| line.contains(text));
+        log.iter().filter(all).count()
+    };
+    let retries = ["a retry: delivered already", "\"level\":\"DEBUG\""];
+    eventually("a line of each", async || {
+        (lines(&retries) == 80).then_some(())
+    })
+    .await;
+    assert_eq!(lines(&["record skipped"]), 0);
 }
 
 #[tokio::test]
