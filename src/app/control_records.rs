@@ -200,7 +200,7 @@ impl ControlTopics {
         let asked_at = |ms: u64| Revocation::requested(ms.saturating_add(leeway_ms), None);
         let written = tombstone.timestamp.and_then(|ms| u64::try_from(ms).ok());
         known.is_none_or(|known| {
-            // Somebody has written a time that is to come: it does not say when it was asked for.
+            // An operator has written a time that is to come, which does not say when it was asked for.
             let is_ahead = known.issued_until > asked_at(clock::wall_ms() + AHEAD_MS).issued_until;
             is_ahead || written.is_some_and(|ms| known.issued_until <= asked_at(ms).issued_until)
         })
