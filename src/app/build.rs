@@ -8,7 +8,7 @@ use fleetcast_core::hub::feed::{Feed, PartitionIndices};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::control_topics::BuiltControlTopics;
+use super::control::BuiltControlTopics;
 use super::demo_people::DemoPeople;
 use super::listener::{Listener, PeerCounts};
 use super::log_reader::{LogReader, LogReaderParts};

@@ -1,12 +1,10 @@
 //! The only place where the parts meet: what is built (`build`), in which order it starts (`start`), and how it stops (`drain`).
 
 mod build;
-mod control_records;
-mod control_topics;
+mod control;
 mod demo_people;
 mod directory;
 mod drain;
-mod grants;
 mod listener;
 mod log_reader;
 mod memory;
@@ -18,8 +16,6 @@ mod published_topic;
 mod publisher;
 mod ready;
 mod reload;
-mod repairs;
-mod revocations;
 mod service_topics;
 mod start;
 mod stats;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::control_topics::ControlTopics;
+use super::control::ControlTopics;
 use super::log_reader::LogReader;
 use super::memory::MemoryWatch;
 use crate::api::{ComponentHealth, ReadyReport, ReadyStatus};

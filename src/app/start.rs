@@ -10,14 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::build::{App, BuiltDemo, Over};
-use super::control_topics::ControlTopics;
+use super::control::{ControlTopics, GrantRequests, RevocationRequests};
 use super::directory::Directory;
-use super::grants::GrantRequests;
 use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
 use super::reload::{Reload, Reread};
-use super::revocations::RevocationRequests;
 use super::service_topics::{ReportedConnections, ServiceTopic};
 use super::stats::{Scrape, ScrapeSources};
 use crate::api::{self, Access, Endpoints, Probes};

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::control_topics::ControlTopics;
+use super::topics::ControlTopics;
 use crate::session::Sessions;
 use crate::telemetry::events;
 use crate::telemetry::labels::Component;
@@ -23,24 +23,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Those that wait for it. No more than there are revocations.
 #[derive(Default)]
-pub(super) struct Repairs {
+pub(in crate::app) struct Repairs {
     owed: Mutex<BTreeSet<RevocationTarget>>,
     woken: Notify,
 }
 
 impl Repairs {
     /// The newest record of this one says too little.
-    pub(super) fn owe(&self, target: RevocationTarget) {
+    pub(in crate::app) fn owe(&self, target: RevocationTarget) {
         self.owed().insert(target);
         self.wake();
     }
 
     /// The newest record of this one says everything.
-    pub(super) fn settle(&self, target: &RevocationTarget) {
+    pub(in crate::app) fn settle(&self, target: &RevocationTarget) {
         self.owed().remove(target);
     }
 
-    pub(super) fn wake(&self) {
+    pub(in crate::app) fn wake(&self) {
         self.woken.notify_one();
     }
 
@@ -59,7 +59,7 @@ impl Repairs {
 impl ControlTopics {
     /// Writes what is owed, until `stop`, and again what could not be written. Each instance that notices writes the same. Not before the
     /// topic is read: later records may say the rest.
-    pub(super) async fn repair(
+    pub(in crate::app) async fn repair(
         self: Arc<Self>,
         sessions: Arc<Sessions>,
         topic: Arc<str>,

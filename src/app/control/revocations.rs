@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 
-use super::control_topics::ControlTopics;
+use super::topics::ControlTopics;
 use crate::api::{RevocationDone, RevocationFailure, TokenRevoker};
 use crate::auth::AuthSettings;
 use crate::clock;
 use crate::session::Sessions;
 use crate::telemetry::events;
 
-pub(super) struct RevocationRequests {
+pub(in crate::app) struct RevocationRequests {
     sessions: Arc<Sessions>,
     topics: Arc<ControlTopics>,
     /// The names of the issuers.
@@ -26,7 +26,7 @@ pub(super) struct RevocationRequests {
 }
 
 impl RevocationRequests {
-    pub(super) fn new(
+    pub(in crate::app) fn new(
         sessions: &Arc<Sessions>,
         topics: &Arc<ControlTopics>,
         auth: &AuthSettings,

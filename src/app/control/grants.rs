@@ -8,7 +8,7 @@ use fleetcast_core::domain::grants::{GrantChange, GrantedRoom};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::control_topics::ControlTopics;
+use super::topics::ControlTopics;
 use crate::api::{GrantFailure, RoomGranter};
 use crate::session::Sessions;
 use crate::telemetry::events;
@@ -16,9 +16,9 @@ use crate::telemetry::events;
 /// The answer waits so long for this instance to read what it has written.
 const READ_BACK: Duration = Duration::from_secs(2);
 
-pub(super) struct GrantRequests {
-    pub(super) sessions: Arc<Sessions>,
-    pub(super) topics: Arc<ControlTopics>,
+pub(in crate::app) struct GrantRequests {
+    pub(in crate::app) sessions: Arc<Sessions>,
+    pub(in crate::app) topics: Arc<ControlTopics>,
 }
 
 impl GrantRequests {

@@ -9,11 +9,11 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client_settings;
-use super::control_records::RevocationLogs;
+use super::records::RevocationLogs;
 use super::repairs::Repairs;
-use super::topic_keeper::{PolicyChecks, TopicKeeper};
 use crate::api::ComponentHealth;
+use crate::app::client_settings;
+use crate::app::topic_keeper::{PolicyChecks, TopicKeeper};
 use crate::kafka::{
     CompactedHandle, CompactedReader, OutgoingRecord, Producer, WriteError, WrittenAt,
 };
@@ -33,10 +33,11 @@ const MAKING: Duration = Duration::from_secs(5);
 const TOLD_AGAIN: Duration = Duration::from_secs(30);
 
 /// What becomes of a record.
-pub(super) type ControlWrite = Pin<Box<dyn Future<Output = Result<WrittenAt, WriteError>> + Send>>;
+pub(in crate::app) type ControlWrite =
+    Pin<Box<dyn Future<Output = Result<WrittenAt, WriteError>> + Send>>;
 
 /// What is known of them, and the way to write to them.
-pub(super) struct ControlTopics {
+pub(in crate::app) struct ControlTopics {
     revocations: Option<Arc<str>>,
     grants: Option<Arc<str>>,
     /// `None`: neither topic is set.
@@ -47,10 +48,10 @@ pub(super) struct ControlTopics {
     told_missing: Throttle<String>,
     /// Of the reader.
     threads: TaskTracker,
-    pub(super) repairs: Repairs,
-    pub(super) logs: RevocationLogs,
+    pub(in crate::app) repairs: Repairs,
+    pub(in crate::app) logs: RevocationLogs,
     /// How far ahead the issuers' clocks may be.
-    pub(super) leeway: Duration,
+    pub(in crate::app) leeway: Duration,
     metrics: Metrics,
 }
 
@@ -77,15 +78,15 @@ impl OpenTopics {
 }
 
 /// What is started with the process.
-pub(super) struct BuiltControlTopics {
-    pub(super) topics: Arc<ControlTopics>,
+pub(in crate::app) struct BuiltControlTopics {
+    pub(in crate::app) topics: Arc<ControlTopics>,
     reader: Option<CompactedReader>,
     keeper: Option<TopicKeeper>,
 }
 
 impl BuiltControlTopics {
     /// The topics are read from here on. `stop` ends the reading.
-    pub(super) fn open(
+    pub(in crate::app) fn open(
         kafka: &KafkaSettings,
         leeway: Duration,
         metrics: &Metrics,
@@ -143,7 +144,7 @@ impl BuiltControlTopics {
     }
 
     /// Applies what the topics say until `stop`, and keeps the topics themselves in order.
-    pub(super) fn start(
+    pub(in crate::app) fn start(
         self,
         sessions: &Arc<Sessions>,
         stop: &CancellationToken,
@@ -180,12 +181,12 @@ impl BuiltControlTopics {
 
 impl ControlTopics {
     /// The topic of revocations, if there is one.
-    pub(super) fn revocations(&self) -> Option<&Arc<str>> {
+    pub(in crate::app) fn revocations(&self) -> Option<&Arc<str>> {
         self.revocations.as_ref()
     }
 
     /// The topic of grants, if there is one.
-    pub(super) fn grants(&self) -> Option<&Arc<str>> {
+    pub(in crate::app) fn grants(&self) -> Option<&Arc<str>> {
         self.grants.as_ref()
     }
 
@@ -196,7 +197,7 @@ impl ControlTopics {
     }
 
     /// Waits until this record of a topic is applied here. False when that took longer than `at_most`.
-    pub(super) async fn applied(
+    pub(in crate::app) async fn applied(
         &self,
         topic: &Arc<str>,
         written: WrittenAt,
@@ -208,26 +209,26 @@ impl ControlTopics {
     }
 
     /// Waits until nothing of the reader talks to a broker any more, at most a few seconds after its `stop`.
-    pub(super) async fn stopped(&self) {
+    pub(in crate::app) async fn stopped(&self) {
         self.threads.close();
         self.threads.wait().await;
     }
 
     /// Everything that the topics held at the start is applied, and they are what they have to be, as far as the brokers say.
-    pub(super) fn is_loaded(&self) -> bool {
+    pub(in crate::app) fn is_loaded(&self) -> bool {
         let settled = |topic: &Arc<str>| self.checks.is_settled(topic);
         let mut topics = self.revocations.iter().chain(&self.grants);
         self.is_read() && topics.all(settled)
     }
 
     /// Everything that the topics held at the start is applied.
-    pub(super) fn is_read(&self) -> bool {
+    pub(in crate::app) fn is_read(&self) -> bool {
         let open = self.open.as_ref();
         open.is_none_or(|open| open.handle.is_loaded())
     }
 
     /// Logs which topics the start waits for, `waited` so long by now.
-    pub(super) fn tell_missing(&self, waited: Duration) {
+    pub(in crate::app) fn tell_missing(&self, waited: Duration) {
         if self.makes && waited < MAKING {
             return;
         }
@@ -238,12 +239,12 @@ impl ControlTopics {
         }
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(in crate::app) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
     /// What `/ready` says of each topic that is set.
-    pub(super) fn health(&self) -> Vec<(&'static str, ComponentHealth)> {
+    pub(in crate::app) fn health(&self) -> Vec<(&'static str, ComponentHealth)> {
         let named = [("revocations", &self.revocations), ("grants", &self.grants)];
         let set = named.into_iter();
         set.filter_map(|(name, topic)| Some((name, self.health_of(topic.as_ref()?))))
@@ -284,7 +285,12 @@ impl ControlTopics {
 
     /// Writes a record to one of the topics, which is set. `None` as its value is a tombstone. The record is in the queue when this
     /// returns.
-    pub(super) fn write(&self, topic: &str, key: &str, value: Option<&str>) -> ControlWrite {
+    pub(in crate::app) fn write(
+        &self,
+        topic: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> ControlWrite {
         let Some(open) = &self.open else {
             return Box::pin(std::future::ready(Err(WriteError::Stopped)));
         };

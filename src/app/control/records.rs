@@ -12,7 +12,7 @@ use fleetcast_core::domain::revocation::{
     LogNumber, Revocation, RevocationChange, RevocationTarget,
 };
 
-use super::control_topics::ControlTopics;
+use super::topics::ControlTopics;
 use crate::clock;
 use crate::kafka::{CompactedItem, CompactedRecord};
 use crate::session::Sessions;
@@ -24,7 +24,7 @@ const AHEAD_MS: u64 = 10 * 60 * 1000;
 
 /// The logs of the topic's partitions.
 #[derive(Default)]
-pub(super) struct RevocationLogs(Mutex<KnownLogs>);
+pub(in crate::app) struct RevocationLogs(Mutex<KnownLogs>);
 
 #[derive(Default)]
 struct KnownLogs {
@@ -93,7 +93,7 @@ impl RevocationLogs {
 }
 
 impl ControlTopics {
-    pub(super) fn apply(&self, sessions: &Arc<Sessions>, item: CompactedItem) {
+    pub(in crate::app) fn apply(&self, sessions: &Arc<Sessions>, item: CompactedItem) {
         match item {
             CompactedItem::Record(record) if self.is_grants(&record.topic) => {
                 self.apply_grant(sessions, &record);
