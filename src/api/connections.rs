@@ -37,6 +37,9 @@ pub trait Connections: Send + Sync {
     /// False: there is no such connection.
     fn close(&self, connection_id: &str, ending: Ending) -> bool;
 
+    /// Whether the profile has rooms of this kind.
+    fn knows_kind(&self, room: &Room) -> bool;
+
     /// The ids of all connections of a user.
     fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String>;
 }
@@ -240,6 +243,9 @@ async fn list_connections(
         .map(ConnectionPlace::read)
         .transpose()?;
     let filter = ConnectionFilter::of(&query)?;
+    if (filter.room.as_ref()).is_some_and(|room| !connections.knows_kind(room)) {
+        return Err(bad_request("room: the profile has no rooms of this kind"));
+    }
     let mut items = Vec::new();
     loop {
         let slice = connections.following(filter.wanted(), place.as_ref());

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
+use super::MAX_BODY;
 use super::json_object::JsonObject;
 use super::text_or_integer::TextOrInteger;
 use crate::problem::Problem;
@@ -174,7 +175,10 @@ pub fn bad_request(why: &(impl Display + ?Sized)) -> Problem {
 
 fn unread(rejection: &BytesRejection) -> Problem {
     if let BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) = rejection {
-        let detail = "the body is larger than the API takes";
+        let detail = format!(
+            "the body is larger than the {} MiB that the API takes",
+            MAX_BODY >> 20
+        );
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
     }
     let detail = "the body did not come in time, or not to its end";

@@ -27,6 +27,8 @@ const MAX_ROOMS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GrantFailure {
     NoTopic,
+    /// What is granted already is not known yet; why.
+    Starting(String),
     /// The profile has no rooms of this kind; the room as it was written.
     UnknownKind(String),
     /// So many rooms are granted, to the user or to all, that no more are taken.
@@ -87,7 +89,7 @@ struct GrantAnswer {
         (status = 202, description = "It is written, and not in force here yet", body = GrantAnswer),
         (status = 400, description = "`bad_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "`no_grants_topic`: GRANTS_TOPIC is not set", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`not_written`: the brokers have not confirmed all of it. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`not_written`: the brokers have not confirmed all of it. `starting`: the topic is not read yet, and nothing was changed. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 507, description = "`full`: so many rooms are granted that no more are taken", body = ProblemDocument, content_type = "application/problem+json")
     )
 )]
@@ -155,6 +157,11 @@ fn problem(failure: &GrantFailure) -> Problem {
             "no_grants_topic",
             "grants are kept in a topic, and GRANTS_TOPIC is not set: nothing was changed",
         ),
+        GrantFailure::Starting(why) => {
+            let detail = format!("{why}: nothing was changed, ask again");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail)
+                .retry_after(RETRY_AFTER)
+        }
         GrantFailure::UnknownKind(room) => bad_request(&format_args!(
             "{room}: the profile has no rooms of this kind"
         )),

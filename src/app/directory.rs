@@ -7,6 +7,7 @@ use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
+use super::log_reader::LogReader;
 use crate::api::connections::{
     ConnectionHealth, ConnectionItem, ConnectionPlace, ConnectionSlice, Connections,
     ConnectionsWanted, Ending, FoundConnection,
@@ -18,14 +19,11 @@ use crate::session::{Session, SessionPosition, SessionRange, Sessions};
 const SLICE: usize = 64;
 
 pub(super) struct Directory {
-    sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) log: Arc<LogReader>,
 }
 
 impl Directory {
-    pub(super) fn new(sessions: Arc<Sessions>) -> Arc<Self> {
-        Arc::new(Self { sessions })
-    }
-
     /// Without those that have ended meanwhile, or do not hold the room that is wanted.
     fn found(
         &self,
@@ -130,6 +128,14 @@ impl Connections for Directory {
             Ending::MustNotReturn => session.dismiss(),
         }
         true
+    }
+
+    /// As for what is published.
+    fn knows_kind(&self, room: &Room) -> bool {
+        room.kind.is_organisation()
+            || room.kind.is_user()
+            || self.sessions.knows_kind(room)
+            || self.log.routes().kinds().contains(room.kind.as_str())
     }
 
     fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String> {

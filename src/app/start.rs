@@ -156,7 +156,10 @@ impl App {
 
     /// What the internal API has, one resource after the other.
     fn endpoints(&self) -> Endpoints {
-        let directory = Directory::new(self.sessions.clone());
+        let directory = Arc::new(Directory {
+            sessions: self.sessions.clone(),
+            log: self.log.clone(),
+        });
         let topics = &self.control.topics;
         let granter = GrantRequests {
             sessions: self.sessions.clone(),

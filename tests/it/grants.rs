@@ -42,6 +42,28 @@ async fn s4_06_without_the_topic_grants_are_refused() {
     assert!(!subscribed(&mut client, "channel:7").await);
 }
 
+/// At once: nothing waits for the brokers.
+#[tokio::test]
+async fn before_the_topic_is_read_nothing_is_granted() {
+    let kafka = Kafka::mock(&[]).await;
+    let topic = kafka.topic("granted");
+    let app = TestApp::launch(&kafka, &[("GRANTS_TOPIC", &topic)]).await;
+    let body = json!({ "organization_id": "o1", "grant": ["channel:7"] });
+    eventually("the reason is known", async || {
+        let answer = ask(&app, "POST", PATH, Some(&body)).await;
+        assert_problem(&answer, 503, "starting");
+        let detail = answer.json()["detail"].to_string();
+        let known = detail.contains(&format!("there is no topic {topic}"));
+        known.then_some(())
+    })
+    .await;
+    let said = |line: &String| line.contains("granted or withdrawn");
+    assert!(!app.log().iter().any(said));
+    kafka.create_topic("granted", 1).await;
+    app.ready().await;
+    change(&app, &["channel:7"], &[]).await;
+}
+
 async fn carried_by_the_topic(kafka: Kafka) {
     let topic = kafka.topic("granted");
     let settings = [("GRANTS_TOPIC", topic.as_str())];

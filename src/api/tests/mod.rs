@@ -47,6 +47,10 @@ impl Connections for NoConnections {
         false
     }
 
+    fn knows_kind(&self, _: &Room) -> bool {
+        false
+    }
+
     fn of_user(&self, _: &Id, _: &UserId) -> Vec<String> {
         Vec::new()
     }

@@ -45,6 +45,10 @@ impl RoomGranter for GrantRequests {
     ) -> Pin<Box<dyn Future<Output = Result<bool, GrantFailure>> + Send + '_>> {
         Box::pin(async move {
             let topic = self.topics.grants().ok_or(GrantFailure::NoTopic)?;
+            // What is granted already decides what may be, so it has to be known.
+            if let Some(why) = self.topics.why_unread(topic) {
+                return Err(GrantFailure::Starting(why));
+            }
             self.check(&grant, &withdraw)?;
             let value = GrantChange::value();
             let granted = grant.iter().map(|one| (one, Some(value.as_str())));
@@ -54,8 +58,12 @@ impl RoomGranter for GrantRequests {
                 .map(|(one, value)| self.topics.write(topic, &one.to_string(), value));
             let writes: Vec<_> = writes.collect();
             let written: Result<Vec<_>, _> = join_all(writes).await.into_iter().collect();
-            events::rooms_granted(grant.len(), withdraw.len(), written.is_ok());
-            let written = written.map_err(|error| GrantFailure::NotWritten(error.to_string()))?;
+            let written = written.map_err(|error| {
+                let why = error.to_string();
+                events::grants_not_written(grant.len(), withdraw.len(), &why);
+                GrantFailure::NotWritten(why)
+            })?;
+            events::rooms_granted(grant.len(), withdraw.len());
             let deadline = Instant::now() + READ_BACK;
             for at in written {
                 let left = deadline.saturating_duration_since(Instant::now());

@@ -252,35 +252,46 @@ impl ControlTopics {
     }
 
     fn health_of(&self, topic: &Arc<str>) -> ComponentHealth {
-        let Some(open) = &self.open else {
-            return ComponentHealth::healthy(None);
-        };
+        match self.problem_of(topic) {
+            Some(problem) => ComponentHealth::unhealthy(problem),
+            None => ComponentHealth::healthy(self.checks.remark(topic)),
+        }
+    }
+
+    /// Why what the topics held at the start is not applied, as this one of them says.
+    pub(super) fn why_unread(&self, topic: &Arc<str>) -> Option<String> {
+        if self.is_read() {
+            return None;
+        }
+        let problem = self.problem_of(topic);
+        Some(problem.unwrap_or_else(|| format!("{topic} is being read")))
+    }
+
+    fn problem_of(&self, topic: &Arc<str>) -> Option<String> {
+        let open = self.open.as_ref()?;
         if let Some(missing) = open.missing(topic) {
-            return ComponentHealth::unhealthy(missing);
+            return Some(missing);
         }
         let status = open.handle.status();
         if !status.contact {
             let error = status.last_error.as_deref();
             let error = error.unwrap_or("no broker has answered yet");
-            return ComponentHealth::unhealthy(format!("cannot read {topic}: {error}"));
+            return Some(format!("cannot read {topic}: {error}"));
         }
         if !open.handle.is_loaded() {
-            return ComponentHealth::unhealthy(format!("{topic} is being read"));
+            return Some(format!("{topic} is being read"));
         }
         if open.handle.is_lost(topic) {
-            return ComponentHealth::unhealthy(format!(
+            return Some(format!(
                 "{topic} was deleted, recreated or truncated, and is read once more: what it said before holds until then"
             ));
         }
         if !self.checks.is_settled(topic) {
-            return ComponentHealth::unhealthy(format!(
+            return Some(format!(
                 "the brokers are asked whether {topic} is compacted"
             ));
         }
-        if let Some(problem) = self.checks.problem(topic) {
-            return ComponentHealth::unhealthy(problem);
-        }
-        ComponentHealth::healthy(self.checks.remark(topic))
+        self.checks.problem(topic)
     }
 
     /// Writes a record to one of the topics, which is set. `None` as its value is a tombstone. The record is in the queue when this

@@ -29,7 +29,7 @@ pub use kafka::{
 };
 pub use service_topics::{
     connection_event_kept, connection_event_lost, control_log_lost, control_record,
-    grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,
+    grants_not_written, grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,
     records_on_their_way, revocations_repeated, rooms_granted, tokens_revoked, topic_made,
     topic_missing,
 };

@@ -112,10 +112,15 @@ pub fn tokens_revoked(connections: usize, written: bool) {
 }
 
 /// Grants were changed by a request: how many rooms.
-pub fn rooms_granted(granted: usize, withdrawn: usize, written: bool) {
-    info!(
+pub fn rooms_granted(granted: usize, withdrawn: usize) {
+    info!(granted, withdrawn, "rooms granted or withdrawn by the API");
+}
+
+/// The brokers have not confirmed what a request was to change: some of it may hold.
+pub fn grants_not_written(granted: usize, withdrawn: usize, why: &str) {
+    warn!(
         granted,
-        withdrawn, written, "rooms granted or withdrawn by the API"
+        withdrawn, why, "rooms were not granted or withdrawn, or not all: not written"
     );
 }
 

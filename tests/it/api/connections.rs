@@ -102,6 +102,8 @@ async fn connections_are_listed_filtered_and_paged() {
         "?organization_id=o%201",
         "?room=channel:7",
         "?organization_id=o1&room=channel",
+        "?organization_id=o1&room=planet:1",
+        "?organization_id=o1&room=planet:*",
         "?organization_id=o1&organization_id=o2",
         "?transport=tcp",
         "?address=here",
