@@ -53,7 +53,7 @@ async fn h20_a_retry_is_delivered_once_on_every_instance() {
         let series = format!("fleetcast_records_total{{topic=\"{topic}\",outcome=\"duplicate\"}}");
         assert_eq!(app.metrics().await.value(&series), 80);
     }
-    // It is no fault, so nobody is warned of it.
+    // It is expected: there is no warning.
     let lines = |texts: &[&str]| {
         let log = app.log();
         let all = |line: &&String| texts.iter().all(|text| line.contains(text));
