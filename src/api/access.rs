@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -84,7 +84,8 @@ impl Access {
     /// Lets a request through, or answers it.
     pub(super) async fn guard(self: Arc<Self>, request: Request, next: Next) -> Response {
         if let Err(rejection) = self.admit(request.uri(), request.headers()) {
-            return self.reject(rejection);
+            let path = request.extensions().get::<MatchedPath>();
+            return self.reject(rejection, path.map(MatchedPath::as_str));
         }
         answer(&self.metrics, request, next).await
     }
@@ -137,8 +138,14 @@ impl Access {
         verify_slices_are_equal(given.as_bytes(), token.as_bytes()).map_err(|_| TOKEN_INVALID)
     }
 
-    fn reject(&self, rejection: AccessRefusal) -> Response {
-        events::refused(&self.metrics, rejection.reason, rejection.detail);
+    fn reject(&self, rejection: AccessRefusal, path: Option<&str>) -> Response {
+        let AccessRefusal {
+            reason,
+            detail,
+            code,
+            ..
+        } = rejection;
+        events::refused_at(&self.metrics, reason, detail, path, Some(code));
         let mut response =
             Problem::new(rejection.status, rejection.code, rejection.detail).into_response();
         if rejection.status == StatusCode::UNAUTHORIZED {

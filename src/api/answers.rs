@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemCode};
 use crate::telemetry::labels::RejectReason;
 use crate::telemetry::{Metrics, events};
 
@@ -23,6 +23,7 @@ pub(super) const LIMIT_RETRY_AFTER: u32 = 10;
 
 /// Has a request answered in time, and counts what the API could not make sense of or could not do.
 pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
     let answered = tokio::time::timeout(ANSWER, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| {
         let detail = "no answer within 60 s; the request may have taken effect";
@@ -30,27 +31,10 @@ pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next
             .retry_after(RETRY_AFTER)
             .into_response()
     });
-    match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::INSUFFICIENT_STORAGE => {
-            let why = "a request to the API could not be done now";
-            events::refused(metrics, RejectReason::ApiUnavailable, why);
-        }
-        // What does not exist (any more) is an answer, not a refusal; tokens were counted where they were looked at.
-        StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED
-        | StatusCode::UNAUTHORIZED
-        | StatusCode::TOO_MANY_REQUESTS => {}
-        StatusCode::FORBIDDEN => {
-            let why = "a token may not do what it was used for";
-            events::refused(metrics, RejectReason::ApiToken, why);
-        }
-        status if status.is_client_error() => {
-            let why = "a request to the API is not as the document says";
-            events::refused(metrics, RejectReason::ApiRequest, why);
-        }
-        _ => {}
+    if let Some((reason, why)) = refusal(response.status()) {
+        let path = path.as_ref().map(MatchedPath::as_str);
+        let code = response.extensions().get::<ProblemCode>();
+        events::refused_at(metrics, reason, why, path, code.map(|code| code.0));
     }
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -59,4 +43,30 @@ pub(super) async fn answer(metrics: &Metrics, request: Request<Body>, next: Next
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// What an answer of this status counts as, and what the log says of it.
+fn refusal(status: StatusCode) -> Option<(RejectReason, &'static str)> {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::INSUFFICIENT_STORAGE => Some((
+            RejectReason::ApiUnavailable,
+            "a request to the API could not be done now",
+        )),
+        // What does not exist (any more) is an answer, not a refusal; tokens were counted where they were looked at.
+        StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::UNAUTHORIZED
+        | StatusCode::TOO_MANY_REQUESTS => None,
+        StatusCode::FORBIDDEN => Some((
+            RejectReason::ApiToken,
+            "a token may not do what it was used for",
+        )),
+        status if status.is_client_error() => Some((
+            RejectReason::ApiRequest,
+            "a request to the API is not as the document says",
+        )),
+        _ => None,
+    }
 }

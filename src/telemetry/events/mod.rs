@@ -54,9 +54,21 @@ pub fn readiness(status: &'static str, why: &str) {
 
 /// A connection or a handshake was refused; `why` is for the log only and holds nothing of what was sent. Throttled by reason.
 pub fn refused(metrics: &Metrics, reason: RejectReason, why: &str) {
+    refused_at(metrics, reason, why, None, None);
+}
+
+/// The same of a request to the API: its `path` as the document has it, without ids, and the `code` of the answer.
+pub fn refused_at(
+    metrics: &Metrics,
+    reason: RejectReason,
+    why: &str,
+    path: Option<&str>,
+    code: Option<&str>,
+) {
     metrics.refused.increment(reason);
     if let Some(suppressed) = metrics.may_log("refused", reason.as_str()) {
-        info!(reason = reason.as_str(), why, suppressed, "refused");
+        let reason = reason.as_str();
+        info!(reason, why, path, code, suppressed, "refused");
     }
 }
 

@@ -1,5 +1,7 @@
 //! H4: web pages drive no internal API, and other machines need the token.
 
+use serde_json::json;
+
 use super::{ask, assert_problem};
 use crate::harness::{Kafka, TestApp, request};
 
@@ -65,7 +67,21 @@ async fn h4_pages_rebound_names_and_forms_are_refused_and_counted() {
         let series = format!("fleetcast_refused_total{{reason=\"{reason}\"}}");
         assert_eq!(metrics.value(&series), count, "{reason}");
     }
-    assert!(app.log().iter().any(|line| line.contains("api_host")));
+    let told = |all: &[&str]| {
+        let log = app.log();
+        let mut lines = log.iter().filter(|line| line.contains("refused"));
+        lines.any(|line| all.iter().all(|part| line.contains(part)))
+    };
+    assert!(told(&["api_host", DOCUMENT, "code"]));
+    let body = json!([]);
+    let answer = ask(&app, "POST", "/api/users/ann/grants", Some(&body)).await;
+    assert_problem(&answer, 400, "bad_request");
+    assert!(told(&[
+        "api_request",
+        "/api/users/{id}/grants",
+        "bad_request"
+    ]));
+    assert!(!app.log().iter().any(|line| line.contains("/ann/")));
 }
 
 /// The status of an answer to these bytes.
