@@ -1,5 +1,6 @@
 //! `check`: what a start would say about the settings, and what Kafka and Redis answer.
 
+mod service;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -33,9 +34,9 @@ Redis, if REDIS_URL is set, has 1 s to answer. What is wrong with it is a
 warning: the server does not use Redis in this version.
 
 Exit codes: 0 the settings are good and Kafka answers; 1 the settings are
-good, but Kafka does not answer within 5 s; 2 wrong usage; 78 the settings
-are wrong, or credentials and certificates are that Kafka and we show each
-other.";
+good, but Kafka does not answer within 5 s, or it has no topic for grants or
+revocations that is set; 2 wrong usage; 78 the settings are wrong, or
+credentials and certificates are that Kafka and we show each other.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
@@ -75,7 +76,13 @@ pub(super) fn run(
     let kafka = match answer {
         Ok(cluster) => {
             print(&topics::report(&settings.profile.routes, &cluster))?;
-            Exit::Clean
+            let (text, is_complete) = service::report(&settings.kafka, &cluster);
+            print(&text)?;
+            if is_complete {
+                Exit::Clean
+            } else {
+                Exit::Failed
+            }
         }
         Err(error) => {
             let why = plain(&error.to_string());

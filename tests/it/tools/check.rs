@@ -116,3 +116,48 @@ async fn check_reports_which_topics_of_the_profile_kafka_has() {
         ],
     );
 }
+
+#[tokio::test]
+async fn check_fails_where_the_server_would_wait_for_a_topic_of_its_own() {
+    let kafka = Kafka::mock(&[("incident", 1), ("revoked", 1)]).await;
+    let topics = ["granted", "revoked", "publish", "receipts"].map(|name| kafka.topic(name));
+    let [granted, revoked, publish, receipts] = &topics;
+    let check = async |more: &[(&str, &str)]| {
+        let mut variables = vec![
+            ("JWT_SECRET", SECRET),
+            ("KAFKA_BOOTSTRAP_SERVERS", kafka.address.as_str()),
+            ("KAFKA_TOPIC_PREFIX", kafka.prefix()),
+            ("REVOCATIONS_TOPIC", revoked.as_str()),
+            ("PUBLISH_TOPIC", publish.as_str()),
+            ("RECEIPTS_TOPIC", receipts.as_str()),
+        ];
+        variables.extend(more);
+        run_beside(&["check".to_owned()], &variables).await
+    };
+    let output = check(&[]).await;
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    contains(
+        &out(&output),
+        &[
+            &format!("service topic: {revoked} (REVOCATIONS_TOPIC, 1 partitions)"),
+            &format!("warning: no topic is called {publish} (PUBLISH_TOPIC): nothing can be"),
+            &format!("warning: no topic is called {receipts} (RECEIPTS_TOPIC): its records are"),
+        ],
+    );
+
+    let grants = ("GRANTS_TOPIC", granted.as_str());
+    let output = check(&[grants]).await;
+    assert_eq!(code(&output), 1, "{}", out(&output));
+    contains(
+        &out(&output),
+        &[
+            &format!("missing: no topic is called {granted} (GRANTS_TOPIC): the server admits no"),
+            "`fleetcast topics apply` or KAFKA_CREATE_TOPICS=true makes it",
+        ],
+    );
+
+    let output = check(&[grants, ("KAFKA_CREATE_TOPICS", "true")]).await;
+    assert_eq!(code(&output), 0, "{}", out(&output));
+    let made = format!("{granted} (GRANTS_TOPIC) does not exist: the start makes it");
+    contains(&out(&output), &[&made]);
+}
