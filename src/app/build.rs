@@ -95,7 +95,10 @@ impl App {
         // First the demo's broker: the settings name it from here on.
         let demo = match mode {
             Mode::Serve => None,
-            Mode::Demo => Some(embedded_broker(&mut settings)?),
+            Mode::Demo { secret_file } => {
+                let (demo, driver) = embedded_broker(&mut settings)?;
+                Some((demo, driver, secret_file))
+            }
         };
 
         let over = Over::new(lifecycle);
@@ -167,8 +170,8 @@ impl App {
 
         let (public, internal) = listeners(&settings, descriptors, shared_limits, &metrics)?;
         let demo = match demo {
-            Some((demo, driver)) => Some(BuiltDemo {
-                people: Arc::new(DemoPeople::new(&demo, &settings.auth)?),
+            Some((demo, driver, secret_file)) => Some(BuiltDemo {
+                people: Arc::new(DemoPeople::new(&demo, &settings.auth, secret_file)?),
                 demo,
                 driver,
             }),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -22,15 +23,22 @@ pub(super) struct DemoPeople {
     auth: AuthSettings,
     /// Where records can be sent to.
     brokers: String,
+    /// What tokens can be signed with outside of this process.
+    secret_file: Option<PathBuf>,
 }
 
 impl DemoPeople {
     /// Fails if tokens cannot be signed with these settings.
-    pub(super) fn new(demo: &Demo, auth: &AuthSettings) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        demo: &Demo,
+        auth: &AuthSettings,
+        secret_file: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let people = Self {
             people: demo.people.clone(),
             auth: auth.clone(),
             brokers: demo.bootstrap.clone(),
+            secret_file,
         };
         people.tokens()?;
         Ok(people)
@@ -63,9 +71,9 @@ impl DemoPeople {
             brokers,
             " -t incident --value \\\n    '",
             SAMPLE,
-            "'\n  Tokens of your own: set JWT_SECRET, for the demo and for ",
-            &program,
-            " token mint\n\n",
+            "'\n  Tokens of your own: ",
+            &mint_command(&program, self.secret_file.as_deref()),
+            "\n\n",
         ]);
         // The output may be closed.
         drop(std::io::stdout().write_all(text.as_bytes()));
@@ -96,6 +104,17 @@ fn tokens(people: &[Person], auth: &AuthSettings) -> anyhow::Result<Vec<String>>
     };
     let tokens = people.iter().map(of_one).collect::<Result<_, _>>();
     tokens.context("cannot mint the demo's tokens")
+}
+
+/// How another token that the demo accepts is made.
+fn mint_command(program: &str, secret_file: Option<&Path>) -> String {
+    match secret_file {
+        Some(file) => format!(
+            "JWT_SECRET_FILE={} \\\n    {program} token mint --sub u1 --org metro --role dispatcher",
+            quoted(&file.to_string_lossy())
+        ),
+        None => format!("set JWT_SECRET, for the demo and for {program} token mint"),
+    }
 }
 
 /// This program as it was started, for a shell: it need not be on the PATH.
@@ -161,6 +180,17 @@ mod tests {
                 assert!(claims.roles.iter().eq([person.role]));
             }
         }
+    }
+
+    #[test]
+    fn tokens_are_made_with_the_secret_that_the_demo_keeps() {
+        let made = mint_command("fleetcast", Some(Path::new("/my home/secret")));
+        assert_eq!(
+            made,
+            "JWT_SECRET_FILE='/my home/secret' \\\n    fleetcast token mint --sub u1 --org metro --role dispatcher"
+        );
+        let unknown = mint_command("fleetcast", None);
+        assert!(unknown.starts_with("set JWT_SECRET, "), "{unknown}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod stats;
 mod topic_counters;
 mod topic_keeper;
 
+use std::path::PathBuf;
+
 use fleetcast_core::hub::{HubSettings, NAMED_PARTITIONS};
 
 use crate::kafka;
@@ -37,12 +39,15 @@ pub use topic_keeper::{new_topic, service_topics, when_made};
 use build::App;
 
 /// Whose records are carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Those of the brokers in the settings.
     Serve,
     /// Those of the simulated city, through the embedded broker.
-    Demo,
+    Demo {
+        /// Where its secret is kept: `None` if in no file, or in the operator's hands.
+        secret_file: Option<PathBuf>,
+    },
 }
 
 /// Builds the parts, starts them through `lifecycle`, and returns once the process is stopping and the connections are drained.

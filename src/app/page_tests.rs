@@ -104,7 +104,13 @@ fn app(lifecycle: &Lifecycle) -> App {
         .collect();
     let mut settings = Settings::from_map(&environment, &Presets::new()).expect("good settings");
     settings.use_embedded_broker();
-    App::build(settings, Mode::Demo, Metrics::new(), lifecycle).expect("an app")
+    App::build(
+        settings,
+        Mode::Demo { secret_file: None },
+        Metrics::new(),
+        lifecycle,
+    )
+    .expect("an app")
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `serve` and `demo`: settings, log, runtime, parts, and the wait for the end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,13 +33,17 @@ pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exi
 }
 
 pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit> {
-    let (presets, notice) = demo_presets(&environment);
+    let DemoPresets {
+        presets,
+        secret_file,
+        notice,
+    } = demo_presets(&environment);
     match Settings::from_map(&environment, &presets) {
         Ok(mut settings) => {
             settings.use_embedded_broker();
             settings.notices.extend(notice);
             let again = move |running: &Settings| running.again(&environment, &presets);
-            live(settings, Mode::Demo, Arc::new(again))
+            live(settings, Mode::Demo { secret_file }, Arc::new(again))
         }
         Err(problems) => Ok(bad_configuration(&problems)),
     }
@@ -48,12 +53,23 @@ fn checked(settings: Settings) -> Result<Settings, Problems> {
     app::check(&settings).map(|()| settings)
 }
 
-/// What the demo has instead of the operator's settings, and what to say about it. The brokers' address is put in when they run.
-fn demo_presets(environment: &BTreeMap<String, String>) -> (Presets, Option<Notice>) {
+/// What the demo has instead of the operator's settings.
+struct DemoPresets {
+    presets: Presets,
+    /// Where its secret is kept, for tokens that are made beside it.
+    secret_file: Option<PathBuf>,
+    /// What to say about it.
+    notice: Option<Notice>,
+}
+
+/// The brokers' address is put in when they run.
+fn demo_presets(environment: &BTreeMap<String, String>) -> DemoPresets {
     let mut presets = Presets::from([
         ("HOST", "127.0.0.1".to_owned()),
         ("QA_PAGE", "true".to_owned()),
         ("KAFKA_CREATE_TOPICS", "true".to_owned()),
+        ("GRANTS_TOPIC", "fleetcast.grants".to_owned()),
+        ("REVOCATIONS_TOPIC", "fleetcast.revocations".to_owned()),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
     ]);
     // A secret that is set wins, and then no file is read or written.
@@ -61,10 +77,15 @@ fn demo_presets(environment: &BTreeMap<String, String>) -> (Presets, Option<Noti
         .iter()
         .any(|shown| shown.name == JWT_SECRET && shown.is_set())
     {
-        return (presets, None);
+        return DemoPresets {
+            presets,
+            secret_file: None,
+            notice: None,
+        };
     }
     let DemoSecret {
         hexadecimal,
+        file: secret_file,
         warning,
     } = secret(environment);
     presets.insert(JWT_SECRET, hexadecimal);
@@ -72,7 +93,11 @@ fn demo_presets(environment: &BTreeMap<String, String>) -> (Presets, Option<Noti
         name: JWT_SECRET.to_owned(),
         what: NoticeKind::Warning(warning),
     });
-    (presets, notice)
+    DemoPresets {
+        presets,
+        secret_file,
+        notice,
+    }
 }
 
 /// From good settings to the end of the process.
@@ -91,9 +116,9 @@ fn live(settings: Settings, mode: Mode, reread: Reread) -> anyhow::Result<Exit> 
     let deadline = settings.sockets.drain + AFTER_DRAIN;
     let outcome = runtime.block_on(async {
         let signals = Signals::install().context("cannot catch signals")?;
-        let brokers = match mode {
+        let brokers = match &mode {
             Mode::Serve => settings.kafka.bootstrap_servers.as_str(),
-            Mode::Demo => "embedded",
+            Mode::Demo { .. } => "embedded",
         };
         events::starting(&settings.profile.name, brokers);
         let lifecycle = Lifecycle::new();
@@ -111,4 +136,32 @@ fn live(settings: Settings, mode: Mode, reread: Reread) -> anyhow::Result<Exit> 
         // The log has said why.
         Err(_) => Exit::Failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_has_topics_for_grants_and_revocations_and_makes_them() {
+        let secret = (
+            "JWT_SECRET".to_owned(),
+            "demo-tests-only-3kYbqzT0pW9sVn5x".to_owned(),
+        );
+        let environment = BTreeMap::from([secret]);
+        let DemoPresets {
+            presets,
+            secret_file,
+            ..
+        } = demo_presets(&environment);
+        assert_eq!(secret_file, None, "a secret that is set needs no file");
+        let settings = Settings::from_map(&environment, &presets).unwrap_or_else(|problems| {
+            panic!("{problems:?}");
+        });
+        assert!(settings.kafka.create_topics);
+        let named = |variable| settings.kafka.service_topics.get(variable).cloned();
+        assert_eq!(named("GRANTS_TOPIC").as_deref(), Some("fleetcast.grants"));
+        let revocations = named("REVOCATIONS_TOPIC");
+        assert_eq!(revocations.as_deref(), Some("fleetcast.revocations"));
+    }
 }

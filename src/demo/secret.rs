@@ -14,6 +14,8 @@ const BYTES: usize = 32;
 /// For the demo's settings.
 pub struct DemoSecret {
     pub hexadecimal: String,
+    /// Where it is kept, as `JWT_SECRET_FILE` takes it. `None`: it ends with this run.
+    pub file: Option<PathBuf>,
     /// What the user should know: the file could not be used, or was replaced.
     pub warning: Option<String>,
 }
@@ -33,6 +35,7 @@ pub fn secret(environment: &BTreeMap<String, String>) -> DemoSecret {
         let warning = not_kept("neither XDG_STATE_HOME nor HOME is an absolute path");
         return DemoSecret {
             hexadecimal,
+            file: None,
             warning: Some(warning),
         };
     };
@@ -55,6 +58,7 @@ fn read_or_make(path: &Path) -> DemoSecret {
         Stored::Good(hexadecimal) => {
             return DemoSecret {
                 hexadecimal,
+                file: Some(path.to_owned()),
                 warning: None,
             };
         }
@@ -67,10 +71,12 @@ fn read_or_make(path: &Path) -> DemoSecret {
     match keep(path, &hexadecimal, replaced.is_some()) {
         Ok(hexadecimal) => DemoSecret {
             hexadecimal,
+            file: Some(path.to_owned()),
             warning: replaced,
         },
         Err(error) => DemoSecret {
             hexadecimal,
+            file: None,
             warning: Some(not_kept(&format!("cannot write {shown}: {error}"))),
         },
     }
@@ -192,6 +198,8 @@ mod tests {
             (first.hexadecimal, None)
         );
         let file = folder.path().join(".local/state/fleetcast/demo-secret");
+        assert_eq!(first.file.as_ref(), Some(&file));
+        assert_eq!(again.file.as_ref(), Some(&file));
         assert_eq!(mode(&file), 0o600);
         assert_eq!(mode(file.parent().unwrap()), 0o700);
         let beside = fs::read_dir(file.parent().unwrap()).unwrap().count();
