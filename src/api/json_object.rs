@@ -40,14 +40,14 @@ mod tests {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Written {
+    struct TestBody {
         name: Option<String>,
         data: Box<RawValue>,
     }
 
     #[test]
     fn the_members_of_an_object_are_read_as_they_are_and_a_list_is_none() {
-        let parse = |text: &str| serde_json::from_str::<JsonObject<Written>>(text);
+        let parse = |text: &str| serde_json::from_str::<JsonObject<TestBody>>(text);
         let JsonObject(read) = parse(r#"{"data":{"a": [1.50]},"name":"b"}"#).unwrap();
         assert_eq!(read.name.as_deref(), Some("b"));
         assert_eq!(read.data.get(), r#"{"a": [1.50]}"#);
