@@ -34,6 +34,7 @@ mod scrape;
 mod serve;
 mod socket;
 mod temper;
+mod test_bed;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -22,10 +22,8 @@ use anyhow::{Context, Result};
 
 use crate::bench::server::{Contestant, ServerKind, Surroundings};
 use crate::bench::{heading, note, prepare, show};
-use crate::chaos::cluster::Cluster;
-use crate::chaos::leftovers;
-use crate::clock::Clock;
 use crate::page;
+use crate::test_bed::{KafkaArgs, TestBed, fleetcast, write_json};
 use kind::Attack;
 use report::Outcome;
 use trial::Times;
@@ -50,55 +48,29 @@ pub(crate) struct Args {
     /// Write the tables between the markers of this page, if all attacks were run
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
-    /// Starts and stops Kafka
-    #[arg(long, value_name = "FILE", default_value = "scripts/kafka.sh")]
-    kafka_script: PathBuf,
-    /// A Kafka that runs already; it should not run on the first core
-    #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
-    brokers: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 /// `Ok(false)`: neighbours have lost something or were cut, or a limit has refused nothing. Times are only shown.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
     prepare()?;
-    let run = format!("attacks-{:x}", Clock::start().now_ns() / 1_000_000);
-    let directory = std::env::temp_dir().join(format!("fleetcast-{run}"));
-    std::fs::create_dir_all(&directory)?;
-    leftovers::watch()?;
-    let cluster = match &args.brokers {
-        Some(addresses) => Cluster::given(&args.kafka_script, addresses),
-        None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
-    };
-    let around = Surroundings {
-        cluster: &cluster,
-        directory: &directory,
-        run,
-    };
-    let logs = || format!("logs are in {}", directory.display());
-    let outcomes = measure(args, &around).with_context(logs)?;
+    let bed = TestBed::start("attacks", &args.kafka)?;
+    let around = Surroundings::of(&bed);
+    let outcomes = measure(args, &around).with_context(|| bed.logs())?;
     let objections: Vec<String> = outcomes.iter().flat_map(Outcome::objections).collect();
     report(args, &outcomes)?;
     for objection in &objections {
         note(objection);
     }
-    drop(cluster);
-    if objections.is_empty() {
-        std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
-    } else {
-        note(&logs());
-    }
+    bed.clear(objections.is_empty())?;
     note(&format!("took {} s", begin.elapsed().as_secs()));
     Ok(objections.is_empty())
 }
 
 fn measure(args: &Args, around: &Surroundings<'_>) -> Result<Vec<Outcome>> {
-    let program = match &args.server {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("fleetcast"),
-    };
-    let missing = || format!("there is no {}: make build", program.display());
-    let program = program.canonicalize().with_context(missing)?;
+    let program = fleetcast(args.server.as_deref())?;
     let contestant = |label: &str, limited| Contestant {
         label: label.to_owned(),
         kind: ServerKind::Fleetcast,
@@ -132,9 +104,7 @@ fn measure(args: &Args, around: &Surroundings<'_>) -> Result<Vec<Outcome>> {
         ));
         // After each, so that a run that is cut short leaves what it has.
         if let Some(path) = &args.json {
-            let json = serde_json::to_string_pretty(&outcomes)? + "\n";
-            std::fs::write(path, json)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            write_json(path, &outcomes)?;
         }
     }
     Ok(outcomes)

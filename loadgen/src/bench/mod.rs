@@ -23,11 +23,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::chaos::cluster::Cluster;
-use crate::chaos::leftovers;
-use crate::clock::Clock;
 use crate::page;
 use crate::process::raise_open_files;
+use crate::test_bed::{KafkaArgs, TestBed, write_json};
 
 use cases::{Case, CaseContext};
 use figures::{Figures, Results};
@@ -64,12 +62,8 @@ pub(crate) struct Args {
     /// Write the table between the markers of this page, if all cases were run, with the peers
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
-    /// Starts and stops Kafka
-    #[arg(long, value_name = "FILE", default_value = "scripts/kafka.sh")]
-    kafka_script: PathBuf,
-    /// A Kafka that runs already; it should not run on the first core
-    #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
-    brokers: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 /// What Fleetcast promises did not hold: exit code 1. Any other error of a run is exit code 2.
@@ -83,43 +77,29 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if !args.check {
         prepare()?;
     }
-    let run = format!("bench-{:x}", Clock::start().now_ns() / 1_000_000);
-    let directory = std::env::temp_dir().join(format!("fleetcast-{run}"));
-    std::fs::create_dir_all(&directory)?;
-    leftovers::watch()?;
-    let cluster = match &args.brokers {
-        Some(addresses) => Cluster::given(&args.kafka_script, addresses),
-        None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
-    };
-    let around = Surroundings {
-        cluster: &cluster,
-        directory: &directory,
-        run,
-    };
+    let bed = TestBed::start("bench", &args.kafka)?;
+    let around = Surroundings::of(&bed);
     let contestants = contestants(args)?;
     let outcome = if args.check {
         check::run(&contestants, &around)
     } else {
         measure(args, &contestants, &around)
     };
-    let clean = is_clean(outcome, &directory)?;
-    drop(cluster);
-    if clean {
-        std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
-    }
+    let clean = is_clean(outcome, &bed.logs())?;
+    bed.clear(clean)?;
     note(&format!("took {} s", begin.elapsed().as_secs()));
     Ok(clean)
 }
 
 /// `Ok(false)`: a promise was broken, which is said here.
-fn is_clean(outcome: Result<()>, logs: &Path) -> Result<bool> {
-    match outcome.with_context(|| format!("logs are in {}", logs.display())) {
+fn is_clean(outcome: Result<()>, logs: &str) -> Result<bool> {
+    match outcome {
         Ok(()) => Ok(true),
         Err(error) if error.is::<BrokenPromise>() => {
             note(&format!("{error:#}"));
             Ok(false)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.context(logs.to_owned())),
     }
 }
 
@@ -188,7 +168,7 @@ fn measure(args: &Args, contestants: &[Contestant], around: &Surroundings<'_>) -
                 results.add(&contestant.label, contestant.kind, &figures);
                 // After each, so that a run that is cut short leaves what it has.
                 if let Some(path) = &args.json {
-                    write_json(path, &results)?;
+                    write_json(path, &results.json())?;
                 }
             }
         }
@@ -259,11 +239,6 @@ fn report(args: &Args, results: &Results) -> Result<()> {
     Ok(())
 }
 
-fn write_json(path: &Path, results: &Results) -> Result<()> {
-    let json = serde_json::to_string_pretty(&results.json())?;
-    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[expect(
     clippy::print_stderr,
     reason = "progress for the person who waits; the table goes to stdout"
@@ -291,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_broken_promise_is_told_from_a_run_that_could_not_be_made() {
-        let logs = Path::new("logs");
+        let logs = "logs are in logs";
         let lost = Err(BrokenPromise("lost: 1".to_owned()));
         let lost = lost.context("client 7").context("fleetcast-rooms-1");
         assert_eq!(is_clean(lost, logs).ok(), Some(false));

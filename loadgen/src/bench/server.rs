@@ -14,6 +14,7 @@ use crate::chaos::fleet::free_ports;
 use crate::chaos::leftovers::{self, Leftover};
 use crate::http;
 use crate::process::{Usage, threads_cpu, usage};
+use crate::test_bed::TestBed;
 
 /// What is compared is not the limits.
 const WITHOUT_LIMITS: &[(&str, &str)] = &[
@@ -95,6 +96,16 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) directory: &'a Path,
     /// Tells the topics of this run from those of others.
     pub(crate) run: String,
+}
+
+impl<'a> Surroundings<'a> {
+    pub(crate) fn of(bed: &'a TestBed) -> Self {
+        Self {
+            cluster: &bed.cluster,
+            directory: &bed.directory,
+            run: bed.run.clone(),
+        }
+    }
 }
 
 fn create_topics(cluster: &Cluster, prefix: &str) -> Result<()> {

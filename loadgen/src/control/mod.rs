@@ -20,12 +20,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::bench::{BrokenPromise, note, show};
-use crate::chaos::cluster::Cluster;
-use crate::chaos::leftovers;
 use crate::clock::Clock;
 use crate::page;
 use crate::process::raise_open_files;
 use crate::socket::Endpoint;
+use crate::test_bed::{KafkaArgs, TestBed, fleetcast, write_json};
 
 use audience::{Audience, SeatPlan};
 use group::MemoryGroup;
@@ -55,12 +54,8 @@ pub(crate) struct Args {
     /// Write the table between the markers of this page, if all cases were run in their long form
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
-    /// Starts and stops Kafka
-    #[arg(long, value_name = "FILE", default_value = "scripts/kafka.sh")]
-    kafka_script: PathBuf,
-    /// A Kafka that runs already
-    #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
-    brokers: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +107,8 @@ impl ControlCase {
 
 /// What all cases of a run share.
 struct ControlRun<'a> {
-    cluster: &'a Cluster,
-    /// Where logs are written.
-    directory: &'a Path,
+    bed: &'a TestBed,
     program: &'a Path,
-    /// Tells the topics and records of this run from those of others.
-    name: String,
     clock: Clock,
     short: bool,
     seconds: Option<u64>,
@@ -133,7 +124,7 @@ impl ControlRun<'_> {
     }
 
     fn topics(&self, case: &str) -> Result<Topics<'_>> {
-        Topics::create(self.cluster, format!("{}-{case}.", self.name))
+        Topics::create(&self.bed.cluster, format!("{}-{case}.", self.bed.run))
     }
 
     fn server(
@@ -143,12 +134,12 @@ impl ControlRun<'_> {
         environment: &[(&str, &str)],
         group: Option<MemoryGroup>,
     ) -> Result<ControlServer> {
-        let log = self.directory.join(format!("{name}.log"));
+        let log = self.bed.directory.join(format!("{name}.log"));
         ControlServer::start(self.program, log, topics, environment, group)
     }
 
     fn audience(&self, lists: Vec<(Endpoint, Vec<SeatPlan>)>, bound: u32) -> Result<Audience> {
-        Audience::gather(lists, &self.name, self.clock, bound)
+        Audience::gather(lists, &self.bed.run, self.clock, bound)
     }
 }
 
@@ -156,41 +147,19 @@ impl ControlRun<'_> {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
     raise_open_files(OPEN_FILES)?;
-    let clock = Clock::start();
-    let name = format!("control-{:x}", clock.now_ns() / 1_000_000);
-    let directory = std::env::temp_dir().join(format!("fleetcast-{name}"));
-    std::fs::create_dir_all(&directory)?;
-    let program = match &args.server {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.with_file_name("fleetcast"),
-    };
-    let program = program
-        .canonicalize()
-        .with_context(|| format!("there is no {}: make build", program.display()))?;
-    leftovers::watch()?;
-    let cluster = match &args.brokers {
-        Some(addresses) => Cluster::given(&args.kafka_script, addresses),
-        None => Cluster::start(&args.kafka_script, &directory.join("kafka"), 1)?,
-    };
+    let program = fleetcast(args.server.as_deref())?;
+    let bed = TestBed::start("control", &args.kafka)?;
     let run = ControlRun {
-        cluster: &cluster,
-        directory: &directory,
+        bed: &bed,
         program: &program,
-        name,
-        clock,
+        clock: Clock::start(),
         short: args.short,
         seconds: args.seconds,
     };
-    let logs = || format!("logs are in {}", directory.display());
-    let outcomes = run_cases(args, &run).with_context(logs)?;
-    drop(cluster);
+    let outcomes = run_cases(args, &run).with_context(|| bed.logs())?;
     report(args, &outcomes)?;
     let clean = outcomes.iter().all(Outcome::is_clean);
-    if clean {
-        std::fs::remove_dir_all(&directory).context("cannot remove the logs")?;
-    } else {
-        note(&logs());
-    }
+    bed.clear(clean)?;
     note(&format!("took {} s", begin.elapsed().as_secs()));
     Ok(clean)
 }
@@ -226,7 +195,8 @@ fn run_cases(args: &Args, run: &ControlRun<'_>) -> Result<Vec<Outcome>> {
         outcomes.push(outcome);
         // After each, so that a run that is cut short leaves what it has.
         if let Some(path) = &args.json {
-            write_json(path, &outcomes)?;
+            let all: Vec<_> = outcomes.iter().map(Outcome::json).collect();
+            write_json(path, &all)?;
         }
     }
     Ok(outcomes)
@@ -250,10 +220,4 @@ fn report(args: &Args, outcomes: &[Outcome]) -> Result<()> {
         path.display()
     ));
     Ok(())
-}
-
-fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let all: Vec<_> = outcomes.iter().map(Outcome::json).collect();
-    let json = serde_json::to_string_pretty(&all)?;
-    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

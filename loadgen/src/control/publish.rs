@@ -117,7 +117,7 @@ fn plan(run: &ControlRun<'_>, server: &ControlServer, rate: u32, lasts: Duration
         lasts,
         rooms: ROOMS,
         workers: WORKERS,
-        run: run.name.clone(),
+        run: run.bed.run.clone(),
         clock: run.clock,
     }
 }

@@ -52,9 +52,9 @@ impl Stream {
         let bound = u32::try_from(records / rooms.len() as u64 + 1)
             .context("too many records for a room")?;
         let acks = Arc::new(AckTimes::new(rooms.len(), bound));
-        let mut config = client_config(&run.cluster.addresses);
+        let mut config = client_config(&run.bed.cluster.addresses);
         config.set("linger.ms", "1");
-        let writer = RecordWriter::new(&run.name, run.clock.rfc3339(), bytes);
+        let writer = RecordWriter::new(&run.bed.run, run.clock.rfc3339(), bytes);
         let producer =
             PacedProducer::connect(&config, topic, rooms, Arc::clone(&acks), run.clock, writer)?;
         Ok(Self {
