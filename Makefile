@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # Each target may rely on what stands before it in a list.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
+# Where Debian puts haproxy and nginx; on the path of root alone.
+export PATH := $(PATH):/usr/sbin
 
 # Where cargo puts what it builds: CARGO_TARGET_DIR, or build.target-dir of a cargo configuration. Asked only by what needs it.
 TARGET = $(shell scripts/target.sh)

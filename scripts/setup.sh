@@ -16,7 +16,7 @@ die() {
 
 # cargo builds librdkafka from source, which links OpenSSL and zlib; the cryptography of tokens comes with its own source.
 build=(gcc g++ make pkg-config zlib1g-dev libssl-dev python3)
-full=("${build[@]}" curl git haproxy shellcheck openssl)
+full=("${build[@]}" curl git haproxy redis-server shellcheck openssl)
 
 part="${1:-all}"
 case "$part" in
@@ -27,6 +27,8 @@ esac
 if [[ $part != build ]]; then
   # For scripts/python.sh. A python3 from elsewhere has it already.
   python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
+  # The smallest package of several that bring the command.
+  command -v nginx >/dev/null || wanted+=(nginx-light)
 fi
 if [[ $part == all ]]; then
   # By command, for these may well have come by another way than Debian's packages.
@@ -58,6 +60,25 @@ if ((EUID != 0)); then
   command -v sudo >/dev/null || die "run as root, or install these: ${missing[*]}"
   as_root=(sudo)
 fi
+
+services=()
+for package in "${missing[@]}"; do
+  case "$package" in
+    haproxy | redis-server) services+=("$package") ;;
+    nginx-light) services+=(nginx) ;;
+  esac
+done
+# Debian starts a service when it is installed, and at each boot. The tests start their own, on free ports, so what they
+# need must not stay behind as running servers. If the machine has such a policy already, its administrator's counts.
+policy=/usr/sbin/policy-rc.d
+no_services=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/no-services.sh
+if ((${#services[@]} > 0)) && "${as_root[@]}" ln -s "$no_services" "$policy" 2>/dev/null; then
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
+
 say "installing ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+for service in "${services[@]}"; do
+  "${as_root[@]}" update-rc.d "$service" disable
+done

@@ -27,10 +27,12 @@ impl BareSystem {
         system.stand_in("node", "echo v20.1.0");
         system.stand_in("sudo", "exec \"$@\"");
         system.stand_in("dpkg-query", "exit 1");
-        system.stand_in(
-            "apt-get",
-            &format!("echo \"$@\" >>{}", system.path("log").display()),
-        );
+        let log = system.path("log");
+        system.stand_in("apt-get", &format!("echo \"$@\" >>{}", log.display()));
+        for tool in ["ln", "rm", "update-rc.d"] {
+            let body = format!("echo {tool} \"$@\" >>{}", log.display());
+            system.stand_in(tool, &body);
+        }
         // What comes after the installation is not for this test.
         system.stand_in("make", "exit 3");
         system
@@ -46,8 +48,8 @@ impl BareSystem {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect(name);
     }
 
-    /// The packages that a script asks `apt-get` for.
-    fn installs(&self, script: &str, arguments: &[&str]) -> Vec<String> {
+    /// What a script runs that would change the machine, a line each.
+    fn log(&self, script: &str, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let output = Command::new("/bin/bash")
             .arg(&script)
@@ -55,8 +57,13 @@ impl BareSystem {
             .env("PATH", self.folder.path())
             .output()
             .expect("bash");
-        let log = fs::read_to_string(self.path("log"))
-            .unwrap_or_else(|_| panic!("nothing was installed: {output:?}"));
+        fs::read_to_string(self.path("log"))
+            .unwrap_or_else(|_| panic!("nothing was installed: {output:?}"))
+    }
+
+    /// The packages that a script asks `apt-get` for.
+    fn installs(&self, script: &str, arguments: &[&str]) -> Vec<String> {
+        let log = self.log(script, arguments);
         let line = log.lines().find(|line| line.starts_with("install "));
         line.unwrap_or_else(|| panic!("no installation: {log}"))
             .split(' ')
@@ -76,19 +83,50 @@ fn fast_tests_install_all_that_tests_need_but_java() {
     assert!(JAVA.iter().all(|package| all.contains(&(*package).into())));
     all.retain(|package| !JAVA.contains(&package.as_str()));
     assert_eq!(all, fast);
-    for package in ["gcc", "haproxy", "shellcheck", "chromium", "python3-venv"] {
-        assert!(fast.contains(&package.to_owned()), "{package}: {fast:?}");
+    let servers = ["haproxy", "nginx-light", "redis-server"];
+    for package in ["gcc", "shellcheck", "chromium", "python3-venv"]
+        .iter()
+        .chain(&servers)
+    {
+        assert!(fast.contains(&(*package).into()), "{package}: {fast:?}");
     }
+}
+
+#[test]
+fn servers_that_are_installed_for_tests_do_not_run_as_services() {
+    let log = BareSystem::new().log("scripts/setup.sh", &[]);
+    let steps: Vec<&str> = log.lines().collect();
+    let [policy, _update, install, disabled @ .., removed] = &steps[..] else {
+        panic!("{log}");
+    };
+    assert!(policy.starts_with("ln -s /") && policy.ends_with("/policy-rc.d"));
+    let linked = policy.split(' ').nth(2).expect("what it links to");
+    let code = Command::new(linked).status().expect("it is executable");
+    assert_eq!(code.code(), Some(101), "the answer for: do not start it");
+    assert!(install.starts_with("install "), "{log}");
+    let services = ["haproxy", "redis-server", "nginx"];
+    assert_eq!(
+        disabled,
+        services.map(|it| format!("update-rc.d {it} disable"))
+    );
+    assert_eq!(*removed, "rm -f /usr/sbin/policy-rc.d");
+
+    // The machine's own policy stays.
+    let system = BareSystem::new();
+    system.stand_in("ln", "exit 1");
+    let log = system.log("scripts/setup.sh", &[]);
+    assert!(log.contains("install ") && !log.contains("rm "), "{log}");
+    let log = BareSystem::new().log("scripts/setup.sh", &["build"]);
+    assert!(log.contains("install ") && !log.contains("policy"), "{log}");
 }
 
 #[test]
 fn a_build_installs_nothing_that_only_tests_need() {
     let build = BareSystem::new().installs("scripts/setup.sh", &["build"]);
     assert!(build.contains(&"gcc".to_owned()));
-    for package in ["haproxy", "shellcheck", "chromium", "curl", "python3-venv"]
-        .iter()
-        .chain(&JAVA)
-    {
+    let tests = ["haproxy", "nginx-light", "redis-server", "shellcheck"];
+    let more = ["chromium", "curl", "python3-venv"];
+    for package in tests.iter().chain(&more).chain(&JAVA) {
         assert!(!build.contains(&(*package).to_owned()), "{package}");
     }
 }
