@@ -266,6 +266,12 @@ pub(super) const REDIS_COMMANDS: Declared = declare(
     &["outcome"],
     "Commands sent to Redis, by outcome; absent where no Redis is used.",
 );
+pub(super) const BUS_MESSAGES: Declared = declare(
+    "fleetcast_bus_messages_total",
+    C,
+    &["outcome"],
+    "Messages by Redis, sent and received, by outcome; absent where no Redis is used.",
+);
 
 /// All of them, for docs/operations.md and the test that holds it.
 pub const DECLARED: &[Declared] = &[
@@ -308,4 +314,5 @@ pub const DECLARED: &[Declared] = &[
     PANICS,
     REDIS_UP,
     REDIS_COMMANDS,
+    BUS_MESSAGES,
 ];

@@ -46,6 +46,8 @@ macro_rules! labels {
     };
 }
 
+pub use super::redis::{BusOutcome, RedisOutcome};
+
 /// What a connection is counted under. Each transport declares its own: see [`Metrics::declare_connections`].
 ///
 /// [`Metrics::declare_connections`]: super::Metrics::declare_connections
@@ -56,6 +58,8 @@ pub struct ConnectionLabels {
     /// Where the transport has namespaces, the one that was connected to.
     pub namespace: &'static str,
 }
+
+pub(super) use labels;
 
 labels! {
     /// What became of a record: routed, or why it reaches no client.
@@ -332,6 +336,7 @@ labels! {
         Keys = "keys",
         SocketIo = "socketio",
         Memory = "memory",
+        Redis = "redis",
         /// The simulated city of the demo.
         Demo = "demo",
     }
@@ -388,6 +393,8 @@ mod tests {
         check::<ControlOutcome>();
         check::<CloseReason>();
         check::<Component>();
+        check::<BusOutcome>();
+        check::<RedisOutcome>();
         assert_eq!(RejectReason::parse("anything"), None);
     }
 }

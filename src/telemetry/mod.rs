@@ -10,6 +10,7 @@ mod lag;
 pub mod log;
 mod loop_pauses;
 pub mod metrics;
+mod redis;
 pub mod throttle;
 
 pub use catalogue::{DECLARED, Declared, MetricKind};
@@ -18,3 +19,4 @@ pub use lag::render_lag;
 pub use log::{LogFilter, LogFormat, LogSettings, init};
 pub use loop_pauses::watch_loop;
 pub use metrics::Metrics;
+pub use redis::RedisMetrics;

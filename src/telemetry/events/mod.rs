@@ -4,6 +4,7 @@
 //! `error`: a person should act. `warn`: degraded, going on. `info`: state changed. No tokens, no payloads.
 
 mod kafka;
+mod redis;
 mod service_topics;
 
 use std::fmt::Display;
@@ -27,6 +28,7 @@ pub use kafka::{
     partition_ended, partition_permitted, partition_unwanted, producer_renewed, record_skipped,
     topic_recreated, topic_refused,
 };
+pub use redis::{redis_down, redis_up};
 pub use service_topics::{
     connection_event_kept, connection_event_lost, control_log_lost, control_record,
     grants_not_written, grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,

@@ -1,0 +1,421 @@
+//! The connection to Redis: one, for commands and messages alike, made again whenever it is lost.
+//!
+//! It is not the library's own reconnecting connection: that one does not notice a server which has gone silent, as behind a cut
+//! cable; commands wait while it reconnects; and it does not tell when it has subscribed again, which is when whatever this instance
+//! keeps in Redis has to be written once more.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::Rng;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
+    Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, ScriptInvocation, Value,
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::RedisFault;
+use crate::telemetry::labels::{BusOutcome, RedisOutcome};
+use crate::telemetry::{Metrics, RedisMetrics, events};
+
+/// A command that is not answered within it has failed.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How often it is asked whether Redis is there.
+const PROBE: Duration = Duration::from_secs(1);
+/// After so many probes in a row without an answer the connection is given up. One alone may be the fault of a busy machine.
+const SILENT_PROBES: u32 = 2;
+/// Between two attempts to connect. Each is half as long again as the one before it, and up to a half longer by chance.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that lived so long was a good one: what follows begins with the first pause.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// Messages that have come and were not looked at yet: beyond that they are dropped and counted.
+const WAITING: usize = 4_096;
+const WAITING_KIB: usize = 32 * 1024;
+/// A message of more bytes is dropped unseen: several times the largest event with its rooms.
+const LARGEST: usize = 1024 * 1024;
+/// Channels that are named in one command.
+const AT_ONCE: usize = 256;
+
+/// What messages are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subscription {
+    Channel(Box<str>),
+    /// As of Redis: `*`, `?` and `[…]` stand for others.
+    Pattern(Box<str>),
+}
+
+/// A message as it came.
+#[derive(Debug)]
+pub struct Incoming {
+    pub channel: Vec<u8>,
+    pub payload: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// All subscriptions are made. The number is another one for each connection: what was kept in Redis before may be gone.
+    Up(u64),
+    Down(RedisFault),
+}
+
+impl LinkState {
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
+}
+
+pub struct Link {
+    info: ConnectionInfo,
+    /// Not to be quoted.
+    password: Option<String>,
+    state: watch::Sender<LinkState>,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    wanted: Mutex<BTreeSet<Subscription>>,
+    wanted_changed: Notify,
+    given_up: Notify,
+    incoming: mpsc::Sender<Incoming>,
+    room: Arc<Semaphore>,
+    metrics: Metrics,
+    counts: RedisMetrics,
+}
+
+impl Link {
+    /// Nothing is connected before [`keep`](Self::keep) runs.
+    ///
+    /// # Errors
+    ///
+    /// The URL is none of Redis.
+    pub fn new(
+        url: &str,
+        metrics: &Metrics,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Incoming>), RedisFault> {
+        let info = url
+            .into_connection_info()
+            .map_err(|_| RedisFault::Url)?
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let settings = info.redis_settings().clone();
+        let settings = settings.set_protocol(ProtocolVersion::RESP3);
+        let password = settings.password().map(str::to_owned);
+        let (incoming, receiver) = mpsc::channel(WAITING);
+        let link = Self {
+            info: info.set_redis_settings(settings),
+            password,
+            state: watch::Sender::new(LinkState::Down(RedisFault::NotYet)),
+            connection: Mutex::default(),
+            wanted: Mutex::default(),
+            wanted_changed: Notify::new(),
+            given_up: Notify::new(),
+            incoming,
+            room: Arc::new(Semaphore::new(WAITING_KIB)),
+            metrics: metrics.clone(),
+            counts: metrics.redis(),
+        };
+        Ok((Arc::new(link), receiver))
+    }
+
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.state.borrow().is_up()
+    }
+
+    /// From soon on, and again after each time that the connection is made.
+    pub fn subscribe(&self, to: Subscription) {
+        if lock(&self.wanted).insert(to) {
+            self.wanted_changed.notify_one();
+        }
+    }
+
+    pub fn unsubscribe(&self, from: &Subscription) {
+        if lock(&self.wanted).remove(from) {
+            self.wanted_changed.notify_one();
+        }
+    }
+
+    /// Has the connection made anew: this one leads to a server that takes no writes, such as one that has become a replica.
+    pub fn give_up(&self) {
+        self.given_up.notify_one();
+    }
+
+    /// Sends a command.
+    ///
+    /// # Errors
+    ///
+    /// At once while Redis is away; else within a second.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisFault> {
+        let mut connection = self.connection()?;
+        self.answered(command.query_async(&mut connection)).await
+    }
+
+    /// Sends several commands in one piece; as [`ask`](Self::ask). The first error stands for all.
+    pub async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, RedisFault> {
+        let mut connection = self.connection()?;
+        self.answered(commands.query_async(&mut connection)).await
+    }
+
+    /// Runs a script; as [`ask`](Self::ask).
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisFault> {
+        let mut connection = self.connection()?;
+        self.answered(script.invoke_async(&mut connection)).await
+    }
+
+    fn connection(&self) -> Result<MultiplexedConnection, RedisFault> {
+        if let Some(connection) = &*lock(&self.connection) {
+            return Ok(connection.clone());
+        }
+        self.counts.commands.increment(RedisOutcome::NotConnected);
+        match &*self.state.borrow() {
+            LinkState::Down(fault) => Err(fault.clone()),
+            LinkState::Up(_) => Err(RedisFault::Lost),
+        }
+    }
+
+    async fn answered<T>(
+        &self,
+        asked: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisFault> {
+        let answer = self.within_time(asked).await;
+        self.counts.commands.increment(match &answer {
+            Ok(_) => RedisOutcome::Ok,
+            Err(RedisFault::TimedOut(_)) => RedisOutcome::TimedOut,
+            Err(RedisFault::Lost | RedisFault::Unreachable(_)) => RedisOutcome::Lost,
+            Err(_) => RedisOutcome::Refused,
+        });
+        answer
+    }
+
+    async fn within_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisFault> {
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(RedisFault::of(&error, self.password.as_deref(), ANSWER)),
+            Err(_) => Err(RedisFault::TimedOut(ANSWER)),
+        }
+    }
+
+    /// Connects, and connects again, until `stop`.
+    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        for epoch in 1.. {
+            let begin = tokio::time::Instant::now();
+            let served = stop.run_until_cancelled(self.serve(epoch)).await;
+            lock(&self.connection).take();
+            let Some(fault) = served else {
+                return;
+            };
+            self.is_down(&fault);
+            if begin.elapsed() > GOOD {
+                pause = FIRST_PAUSE;
+            }
+            let by_chance = rand::rng().random_range(1.0..1.5);
+            let wait = tokio::time::sleep(pause.mul_f64(by_chance));
+            if stop.run_until_cancelled(wait).await.is_none() {
+                return;
+            }
+            pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One connection, from its beginning to its end. Gives what ended it.
+    async fn serve(&self, epoch: u64) -> RedisFault {
+        let lost = Arc::new(Notify::new());
+        let mut connection = match self.connect(&lost).await {
+            Ok(connection) => connection,
+            Err(fault) => return fault,
+        };
+        let mut subscribed = BTreeSet::new();
+        if let Err(fault) = self.subscribe_all(&mut connection, &mut subscribed).await {
+            return fault;
+        }
+        *lock(&self.connection) = Some(connection.clone());
+        self.is_up_again(epoch);
+        let mut probes = tokio::time::interval(PROBE);
+        let mut silent = 0;
+        loop {
+            let fault = tokio::select! {
+                () = lost.notified() => return RedisFault::Lost,
+                () = self.given_up.notified() => return RedisFault::GivenUp,
+                () = self.wanted_changed.notified() => {
+                    self.subscribe_all(&mut connection, &mut subscribed).await.err()
+                }
+                _ = probes.tick() => {
+                    let ping = redis::cmd("PING");
+                    self.within_time(ping.query_async::<Value>(&mut connection)).await.err()
+                }
+            };
+            match fault {
+                None => silent = 0,
+                // Subscriptions that were not answered are made again with the next connection.
+                Some(RedisFault::TimedOut(_)) if silent + 1 < SILENT_PROBES => {
+                    silent += 1;
+                    self.wanted_changed.notify_one();
+                }
+                Some(fault) => return fault,
+            }
+        }
+    }
+
+    async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, RedisFault> {
+        let client = Client::open(self.info.clone()).map_err(|_| RedisFault::Url)?;
+        let (incoming, room) = (self.incoming.clone(), self.room.clone());
+        let (counts, lost) = (self.counts.clone(), lost.clone());
+        let pushed = move |push: PushInfo| -> Result<(), RedisFault> {
+            if push.kind == PushKind::Disconnection {
+                lost.notify_one();
+            } else if let Some((channel, payload)) = message(push)
+                && let Err(outcome) = take_in(&incoming, &room, channel, payload)
+            {
+                counts.messages.increment(outcome);
+            }
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER))
+            .set_response_timeout(Some(ANSWER))
+            .set_push_sender(pushed);
+        let connected = client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = self.within_time(connected).await?;
+        let hello = redis::cmd("HELLO");
+        let hello: Value = self.within_time(hello.query_async(&mut connection)).await?;
+        match mode(&hello) {
+            Some(mode @ ("cluster" | "sentinel")) => Err(RedisFault::mode(mode)),
+            _ => Ok(connection),
+        }
+    }
+
+    /// Makes `subscribed` what is wanted.
+    async fn subscribe_all(
+        &self,
+        connection: &mut MultiplexedConnection,
+        subscribed: &mut BTreeSet<Subscription>,
+    ) -> Result<(), RedisFault> {
+        let wanted = lock(&self.wanted).clone();
+        let differences = [
+            ("SUBSCRIBE", channels(wanted.difference(subscribed))),
+            ("PSUBSCRIBE", patterns(wanted.difference(subscribed))),
+            ("UNSUBSCRIBE", channels(subscribed.difference(&wanted))),
+            ("PUNSUBSCRIBE", patterns(subscribed.difference(&wanted))),
+        ];
+        for (command, names) in differences {
+            for names in names.chunks(AT_ONCE) {
+                let asked = async {
+                    match command {
+                        "SUBSCRIBE" => connection.subscribe(names).await,
+                        "PSUBSCRIBE" => connection.psubscribe(names).await,
+                        "UNSUBSCRIBE" => connection.unsubscribe(names).await,
+                        _ => connection.punsubscribe(names).await,
+                    }
+                };
+                self.within_time(asked).await?;
+            }
+        }
+        *subscribed = wanted;
+        Ok(())
+    }
+
+    fn is_up_again(&self, epoch: u64) {
+        self.state.send_replace(LinkState::Up(epoch));
+        self.counts.up.set(1.0);
+        events::redis_up(&self.info.addr().to_string());
+    }
+
+    fn is_down(&self, fault: &RedisFault) {
+        self.counts.up.set(0.0);
+        let before = self.state.send_replace(LinkState::Down(fault.clone()));
+        let is_news = match &before {
+            LinkState::Up(_) => true,
+            LinkState::Down(before) => *before == RedisFault::NotYet,
+        };
+        if is_news {
+            events::redis_down(&self.metrics, &self.info.addr().to_string(), fault);
+        }
+    }
+}
+
+/// Channel and payload, if it is a message.
+fn message(push: PushInfo) -> Option<(Vec<u8>, Vec<u8>)> {
+    let skipped = match push.kind {
+        PushKind::Message => 0,
+        // The pattern comes first.
+        PushKind::PMessage => 1,
+        _ => return None,
+    };
+    let mut values = push.data.into_iter().skip(skipped);
+    match (values.next()?, values.next()?) {
+        (Value::BulkString(channel), Value::BulkString(payload)) => Some((channel, payload)),
+        _ => None,
+    }
+}
+
+fn take_in(
+    incoming: &mpsc::Sender<Incoming>,
+    room: &Arc<Semaphore>,
+    channel: Vec<u8>,
+    payload: Vec<u8>,
+) -> Result<(), BusOutcome> {
+    let bytes = channel.len() + payload.len();
+    if bytes > LARGEST {
+        return Err(BusOutcome::TooLarge);
+    }
+    let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+    let permit = room.clone().try_acquire_many_owned(kib);
+    let sent = incoming.try_send(Incoming {
+        channel,
+        payload,
+        _room: permit.map_err(|_| BusOutcome::Overflow)?,
+    });
+    sent.map_err(|_| BusOutcome::Overflow)
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// `standalone`, `cluster` or `sentinel`, as the answer to HELLO says it.
+fn mode(hello: &Value) -> Option<&str> {
+    let Value::Map(fields) = hello else {
+        return None;
+    };
+    let mut fields = fields.iter();
+    let (_, mode) = fields.find(|(name, _)| text(name) == Some("mode"))?;
+    text(mode)
+}
+
+fn channels<'a>(all: impl Iterator<Item = &'a Subscription>) -> Vec<&'a str> {
+    let named = |one: &'a Subscription| match one {
+        Subscription::Channel(name) => Some(&**name),
+        Subscription::Pattern(_) => None,
+    };
+    all.filter_map(named).collect()
+}
+
+fn patterns<'a>(all: impl Iterator<Item = &'a Subscription>) -> Vec<&'a str> {
+    let named = |one: &'a Subscription| match one {
+        Subscription::Pattern(pattern) => Some(&**pattern),
+        Subscription::Channel(_) => None,
+    };
+    all.filter_map(named).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

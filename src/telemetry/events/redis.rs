@@ -1,0 +1,23 @@
+//! Redis: what instances tell each other.
+
+use std::fmt::Display;
+
+use tracing::{info, warn};
+
+use crate::telemetry::labels::Component;
+use crate::telemetry::metrics::Metrics;
+
+/// Redis answers, and all subscriptions are made.
+pub fn redis_up(address: &str) {
+    info!(address, "Redis is there");
+}
+
+/// Redis is away: from now on until `redis_up`.
+pub fn redis_down(metrics: &Metrics, address: &str, why: &(impl Display + ?Sized)) {
+    metrics.errors.increment(Component::Redis);
+    warn!(
+        address,
+        why = %why,
+        "Redis is away: events of Kafka are delivered as before, what instances tell each other is not"
+    );
+}

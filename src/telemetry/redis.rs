@@ -1,0 +1,49 @@
+//! The metrics of Redis, which exist only where one is used, and their labels.
+
+use metrics::Gauge;
+
+use super::families::Counters;
+use super::labels::{Label, labels};
+
+/// Handles on them. Clones share them.
+#[derive(Clone)]
+pub struct RedisMetrics {
+    pub up: Gauge,
+    pub commands: Counters<RedisOutcome>,
+    pub messages: Counters<BusOutcome>,
+}
+
+labels! {
+    /// What became of a command to Redis.
+    RedisOutcome as "outcome" {
+        Ok = "ok",
+        /// Redis answered with an error.
+        Refused = "refused",
+        TimedOut = "timed_out",
+        /// The connection ended before the answer.
+        Lost = "lost",
+        /// There was no connection.
+        NotConnected = "not_connected",
+    }
+}
+
+labels! {
+    /// What became of a message that instances or emitters send by Redis.
+    BusOutcome as "outcome" {
+        Sent = "sent",
+        /// Redis was away, or too many were waiting.
+        NotSent = "not_sent",
+        Applied = "applied",
+        /// It came back to the instance that sent it.
+        Own = "own",
+        TooLarge = "too_large",
+        /// More came than could be looked at.
+        Overflow = "overflow",
+        Malformed = "malformed",
+        UnknownVersion = "unknown_version",
+        UnknownKind = "unknown_kind",
+        BadSignature = "bad_signature",
+        /// It was sent once more: by somebody who has recorded it.
+        Repeated = "repeated",
+    }
+}
