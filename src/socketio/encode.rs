@@ -5,8 +5,8 @@
 
 use fleetcast_core::domain::publication::Publication;
 use fleetcast_core::hub::outlet::Item;
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
 use serde_json::value::RawValue;
 use socketioxide::SendError;
 use socketioxide::ack::AckStream;
@@ -45,6 +45,8 @@ enum LastArgument<'a> {
 enum Body<'a> {
     /// The record as its producer wrote it.
     Record(&'a RawValue),
+    /// Of an ephemeral event: any number of arguments.
+    Several(&'a [Box<RawValue>]),
     /// Of the server's own event.
     Server(Box<RawValue>),
     /// The cursor is the only argument.
@@ -52,13 +54,28 @@ enum Body<'a> {
 }
 
 /// What follows the event's name. Tuples, because the library takes those, and nothing else, for several arguments.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Arguments<'a> {
     Cursor((Option<&'a str>,)),
     Body((&'a RawValue,)),
     BodyCursor((&'a RawValue, Option<&'a str>)),
     BodyMetaCursor((&'a RawValue, &'a RawValue, Option<&'a str>)),
+    SeveralNull(SeveralNull<'a>),
+}
+
+/// These, and `null` behind them: a tuple of as many elements as there are.
+struct SeveralNull<'a>(&'a [Box<RawValue>]);
+
+impl Serialize for SeveralNull<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len() + 1)?;
+        for argument in self.0 {
+            tuple.serialize_element(argument)?;
+        }
+        tuple.serialize_element(&())?;
+        tuple.end()
+    }
 }
 
 impl<'a> Outgoing<'a> {
@@ -74,7 +91,7 @@ impl<'a> Outgoing<'a> {
             } => Self::record(publication, cursor, meta),
             Item::Ephemeral(ephemeral) => Self {
                 event: &ephemeral.event,
-                body: Body::Record(&ephemeral.payload),
+                body: Body::Several(&ephemeral.arguments),
                 meta: None,
                 last: LastArgument::Null,
             },
@@ -104,7 +121,11 @@ impl<'a> Outgoing<'a> {
 
     /// Bytes on the wire, within [`FRAMING`].
     pub(super) fn size(&self) -> usize {
-        let body = self.body().map_or(0, |body| body.get().len());
+        let body = match &self.body {
+            // A comma behind each.
+            Body::Several(all) => all.iter().map(|one| one.get().len() + 1).sum(),
+            _ => self.body().map_or(0, |body| body.get().len()),
+        };
         let meta = self.meta.as_ref().map_or(0, |meta| meta.get().len());
         let last = match self.last {
             LastArgument::Cursor(cursor) => cursor.len(),
@@ -152,6 +173,9 @@ impl<'a> Outgoing<'a> {
             LastArgument::Cursor(cursor) => Some(cursor),
             LastArgument::Null | LastArgument::Body => None,
         };
+        if let Body::Several(all) = self.body {
+            return Arguments::SeveralNull(SeveralNull(all));
+        }
         match (self.body(), &self.meta, self.last) {
             (None, ..) => Arguments::Cursor((cursor,)),
             (Some(body), Some(meta), _) => Arguments::BodyMetaCursor((body, meta, cursor)),
@@ -164,7 +188,7 @@ impl<'a> Outgoing<'a> {
         match &self.body {
             Body::Record(body) => Some(body),
             Body::Server(body) => Some(body),
-            Body::None => None,
+            Body::Several(_) | Body::None => None,
         }
     }
 }
@@ -347,18 +371,28 @@ mod tests {
     #[test]
     fn an_ephemeral_event_ends_with_null_and_has_no_origin() {
         let session = session();
-        for payload in ["{\"a\": \"v1.x\"}", "[\"v1.x\", \"v1.y\"]", "{}"] {
+        for arguments in [
+            &["{\"a\": \"v1.x\"}"][..],
+            &["[\"v1.x\", \"v1.y\"]"],
+            &["{}", "[\"v1.x\"]"],
+            &["{}"; 40],
+            &[],
+        ] {
+            let texts = arguments.iter().map(|text| (*text).to_owned());
             let organisation = Id::parse("o1").unwrap();
             let ephemeral = Arc::new(Ephemeral {
                 event: "presence".into(),
                 rooms: vec![Room::organisation(&organisation)],
                 organisation,
-                payload: RawValue::from_string(payload.to_owned()).unwrap(),
+                arguments: texts
+                    .map(|text| RawValue::from_string(text).unwrap())
+                    .collect(),
             });
             for meta in [false, true] {
                 let outgoing = Outgoing::item(Item::Ephemeral(&ephemeral), &session, meta);
                 let (packet, last) = packet(&outgoing);
-                assert_eq!(packet, format!("42/ws,[\"presence\",{payload},null]"));
+                let expected = [&["\"presence\""], arguments, &["null"]].concat().join(",");
+                assert_eq!(packet, format!("42/ws,[{expected}]"));
                 assert_eq!(last, Value::Null);
                 assert!(packet.len() <= outgoing.size());
                 assert!(packet.len() + FRAMING >= outgoing.size(), "not far above");

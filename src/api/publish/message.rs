@@ -141,7 +141,7 @@ pub(super) fn check(
             event,
             organisation,
             rooms,
-            payload: message.data.clone(),
+            arguments: vec![message.data.clone()],
         }));
     }
     let first = rooms.first().map(Room::name).unwrap_or_default();

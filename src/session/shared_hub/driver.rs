@@ -211,7 +211,7 @@ impl SharedHub {
 fn payload_len(feed: &Feed) -> Option<usize> {
     match feed {
         Feed::Publication { publication, .. } => Some(publication.payload.get().len()),
-        Feed::Ephemeral(ephemeral) => Some(ephemeral.payload.get().len()),
+        Feed::Ephemeral(ephemeral) => Some(ephemeral.size()),
         _ => None,
     }
 }
@@ -235,7 +235,7 @@ mod tests {
             event: "presence".into(),
             organisation: Id::parse("o1").expect("an id"),
             rooms: Vec::new(),
-            payload: RawValue::from_string(payload).expect("a string"),
+            arguments: vec![RawValue::from_string(payload).expect("a string")],
         })
     }
 

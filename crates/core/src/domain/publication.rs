@@ -77,11 +77,17 @@ pub struct Ephemeral {
     pub organisation: Id,
     /// All of `organisation`, each once, at least one.
     pub rooms: Vec<Room>,
-    /// JSON text of an object or a list: a client that looks for a cursor among the arguments must not find one here.
-    pub payload: Box<RawValue>,
+    /// What clients receive before the `null` at the end; may be empty. JSON texts of objects and lists: a client that looks for a
+    /// cursor among the arguments must not find one here.
+    pub arguments: Vec<Box<RawValue>>,
 }
 
 impl Ephemeral {
+    /// Bytes of all arguments together.
+    pub fn size(&self) -> usize {
+        self.arguments.iter().map(|one| one.get().len()).sum()
+    }
+
     /// As for a [`Publication`].
     pub fn audience(&self) -> impl Iterator<Item = Cow<'_, Room>> {
         audience(&self.rooms)

@@ -345,7 +345,7 @@ impl Rig {
             event: "presence".into(),
             organisation: id(organisation),
             rooms: rooms.iter().map(|name| room(organisation, name)).collect(),
-            payload: RawValue::from_string("{}".to_owned()).unwrap(),
+            arguments: vec![RawValue::from_string("{}".to_owned()).unwrap()],
         }))
     }
 
