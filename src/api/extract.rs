@@ -40,6 +40,9 @@ pub struct JsonBody<T>(pub T);
 /// A body of any JSON, as it was written. Of the internal listener.
 pub(super) struct RawBody(pub(super) Box<RawValue>);
 
+/// Nothing: what is asked for stands in the query. A body would be ignored otherwise, and defaults taken for what it says.
+pub(super) struct EmptyBody;
+
 /// What follows `?`. Parameters that its type does not describe are refused before (see [`Endpoints`](super::Endpoints)).
 pub struct Query<T>(pub T);
 
@@ -89,6 +92,21 @@ impl<T: DeserializeOwned + Send + 'static> JsonBody<T> {
 impl RawBody {
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         read(request, &INTERNAL_PARSERS, parse_any).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for EmptyBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, &()).await;
+        let bytes = bytes.map_err(|rejection| unread(&rejection))?;
+        if bytes.is_empty() {
+            Ok(Self)
+        } else {
+            let why = "there is no body here: the parameters stand in the query";
+            Err(bad_request(why))
+        }
     }
 }
 

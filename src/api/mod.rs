@@ -4,6 +4,7 @@
 //! - `connections`, `publish`, `rooms`: the resources, one file each: add another with its own `endpoints`, and mount it in `app/start.rs`
 //! - `access`: what the internal API refuses to answer
 //! - `answers`: how all requests are answered
+//! - `drain`: a share of the connections is closed
 //! - `endpoints`: handlers with their OpenAPI document
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
 //! - `grants`, `revocations`: rooms beyond the token, and tokens that are good no more
@@ -13,6 +14,7 @@ mod access;
 mod answers;
 mod at_most;
 pub mod connections;
+mod drain;
 mod endpoints;
 pub mod extract;
 mod grants;
@@ -40,6 +42,7 @@ use serde_json::json;
 
 use crate::problem::Problem;
 pub use access::Access;
+pub use drain::{ShareDrainer, drain};
 pub use endpoints::Endpoints;
 pub use grants::{GrantFailure, RoomGranter, grants};
 pub use revocations::{RevocationDone, RevocationFailure, TokenRevoker, revocations};

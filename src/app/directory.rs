@@ -1,19 +1,22 @@
-//! What the API asks about open connections, of the sessions and the hub.
+//! What the API asks about open connections and has closed, of the sessions and the hub.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use fleetcast_core::domain::drain::DrainShare;
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
 use super::log_reader::LogReader;
+use crate::api::ShareDrainer;
 use crate::api::connections::{
     ConnectionHealth, ConnectionItem, ConnectionPlace, ConnectionSlice, Connections,
     ConnectionsWanted, Ending, FoundConnection,
 };
 use crate::clock;
-use crate::session::{Session, SessionPosition, SessionRange, Sessions};
+use crate::session::{DrainRefusal, Session, SessionPosition, SessionRange, Sessions};
 
 /// So many connections are looked at under one lock: each may hold some hundred rooms, which are compared or cloned if they matter.
 const SLICE: usize = 64;
@@ -143,5 +146,11 @@ impl Connections for Directory {
         sessions
             .map(|session| session.connection_id().to_owned())
             .collect()
+    }
+}
+
+impl ShareDrainer for Directory {
+    fn drain(&self, share: DrainShare, spread: Duration) -> Result<usize, DrainRefusal> {
+        self.sessions.drain_share(share, spread)
     }
 }

@@ -168,6 +168,7 @@ impl App {
         let revoker = RevocationRequests::new(&self.sessions, topics, &self.settings.auth);
         Endpoints::new()
             .merge(api::connections::endpoints(directory.clone()))
+            .merge(api::drain(directory.clone()))
             .merge(api::rooms::endpoints(directory))
             .merge(api::revocations(Arc::new(revoker)))
             .merge(api::publish::endpoints(self.publishing.clone()))

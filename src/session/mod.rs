@@ -5,6 +5,7 @@
 //! - `registry`, `rules`, `revocation`, `grants`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
+//! - `drain`: connections that are closed over some time
 //! - `connection_reports`: who connects and disconnects, for back-ends
 //! - `asks`: events that ask clients for an acknowledgement, by a number of ours
 //! - `server_event`: what the server says by itself
@@ -18,6 +19,7 @@ mod carrier;
 mod commands;
 mod connect;
 mod connection_reports;
+mod drain;
 mod expiry;
 mod grants;
 mod handshake_rooms;
@@ -42,12 +44,14 @@ use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::{Caller, Room};
 use fleetcast_core::hub::ConnectionKey;
+use tokio::sync::Semaphore;
 
 pub use admission::{AdmissionSlot, ReadinessCheck};
 pub use carrier::{CarriedBy, TransportHandle};
 pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
 pub use connection_reports::{ConnectionReports, ConnectionSink};
+pub use drain::DrainRefusal;
 pub use fleetcast_core::hub::resume::Resumption;
 pub use grants::GrantSource;
 pub use handshake_rooms::RejectedRoom;
@@ -92,6 +96,8 @@ pub struct Sessions {
     outstanding: Outstanding,
     asking: AskingSessions,
     next_ask: AtomicU32,
+    /// One drain of a share runs at a time.
+    share_drain: Arc<Semaphore>,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -143,6 +149,7 @@ impl Sessions {
             outstanding: Outstanding::default(),
             asking: AskingSessions::default(),
             next_ask: AtomicU32::new(0),
+            share_drain: Arc::new(Semaphore::new(1)),
             metrics: parts.metrics,
             lifecycle: parts.lifecycle,
         })

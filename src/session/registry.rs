@@ -1,19 +1,14 @@
-//! The sessions that are open, by connection, user and organisation; and what ends several of them.
+//! The sessions that are open, by connection, user and organisation.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::hub::ConnectionKey;
-use rand::seq::SliceRandom;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use super::Session;
 use super::expiry::TokenEnd;
-use super::{Session, Sessions, TransportHandle};
 
 /// After so many sessions other tasks get the thread.
 pub(super) const SLICE: usize = 64;
@@ -207,36 +202,5 @@ impl OpenSessions {
 impl SessionIndex {
     fn session(&self, key: ConnectionKey) -> Option<Arc<Session>> {
         self.sessions.get(&key)?.session.upgrade()
-    }
-}
-
-impl Sessions {
-    /// Closes the transport of every session, in random order and evenly over `spread`, so that the clients do not all reconnect
-    /// to the other instances at once. `cut_short` ends the spreading.
-    pub async fn drain(&self, spread: Duration, cut_short: &CancellationToken) {
-        let mut transports = self.transports();
-        transports.shuffle(&mut rand::rng());
-        let count = u32::try_from(transports.len()).unwrap_or(u32::MAX);
-        let start = Instant::now();
-        for (transport, nth) in transports.into_iter().zip(0_u32..) {
-            let due = start + spread.mul_f64(f64::from(nth) / f64::from(count));
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = cut_short.cancelled() => {}
-            }
-            transport.close(CloseReason::Draining);
-        }
-    }
-
-    /// What carries the open sessions, each once: two namespaces of a client share a transport.
-    fn transports(&self) -> Vec<Arc<dyn TransportHandle>> {
-        let sessions = self.open.keyed().into_iter();
-        let mut transports: Vec<_> = sessions
-            .filter_map(|(_, session)| session.transport())
-            .collect();
-        let address = |transport: &Arc<dyn TransportHandle>| Arc::as_ptr(transport).cast::<()>();
-        transports.sort_by_key(address);
-        transports.dedup_by_key(|transport| address(transport));
-        transports
     }
 }

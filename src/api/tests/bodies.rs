@@ -30,8 +30,8 @@ async fn a_list_is_no_body() {
         ("/api/users/{id}/grants", r#"["o1",["channel:7"],[]]"#),
     ];
     for (method, path, _) in operations(&document().await) {
-        // Of that one the body is the data, which may be a list.
-        if method != "post" || path == "/ws/broadcast" {
+        // Of the first the body is the data, which may be a list; the second has none.
+        if method != "post" || ["/ws/broadcast", "/api/drain"].contains(&path.as_str()) {
             continue;
         }
         let (_, list) = (bodies.iter().find(|(known, _)| *known == path)).expect(&path);
@@ -46,6 +46,18 @@ async fn a_list_is_no_body() {
     }
     let (status, _) = send("/ws/broadcast?event_type=a", "[1]").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "there is no log");
+}
+
+/// It would be ignored, and the defaults taken for what it says.
+#[tokio::test]
+async fn a_drain_refuses_every_body() {
+    for body in [r#"{"share":0.1}"#, "{}", "[]", "share=0.1", " "] {
+        let (status, detail) = send("/api/drain", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}");
+        assert!(detail.starts_with("there is no body here"), "{detail}");
+    }
+    let (status, _) = send("/api/drain", "").await;
+    assert_eq!(status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

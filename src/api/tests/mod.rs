@@ -6,11 +6,13 @@ mod publishing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Extensions, HeaderMap, Request};
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::client_address::AddressBlock;
+use fleetcast_core::domain::drain::DrainShare;
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::publish_rights::MayNotPublish;
@@ -27,6 +29,7 @@ use super::publish::{
     Authenticated, PublishRules, Publisher, Publishing, Unavailable, WriteReports,
 };
 use super::*;
+use crate::session::DrainRefusal;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::RejectReason;
 use publishing::ScriptedLog;
@@ -56,10 +59,17 @@ impl Connections for NoConnections {
     }
 }
 
+impl ShareDrainer for NoConnections {
+    fn drain(&self, _: DrainShare, _: Duration) -> Result<usize, DrainRefusal> {
+        Ok(0)
+    }
+}
+
 /// Everything that the application mounts, over parts that know nothing.
 fn everything() -> Endpoints {
     Endpoints::new()
         .merge(connections::endpoints(Arc::new(NoConnections)))
+        .merge(drain(Arc::new(NoConnections)))
         .merge(rooms::endpoints(Arc::new(NoConnections)))
         .merge(publish::endpoints(Publishing::new(Arc::new(
             ScriptedLog::none(),
@@ -100,6 +110,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("get", "/api/connections/{id}"),
     ("delete", "/api/connections/{id}"),
     ("post", "/api/users/{id}/disconnect"),
+    ("post", "/api/drain"),
     ("get", "/api/rooms"),
     ("post", "/api/revocations"),
     ("post", "/api/publish"),

@@ -3,6 +3,7 @@
 mod asks;
 mod closing;
 mod connecting;
+mod draining;
 mod driving;
 mod grants;
 mod memory;

@@ -118,6 +118,23 @@ pub fn answer_lost(metrics: &Metrics, why: &'static str) {
     }
 }
 
+/// A share of the connections is being closed, so that other instances get them.
+pub fn share_drain_started(connections: usize, spread: Duration) {
+    let seconds = spread.as_secs();
+    info!(
+        connections,
+        seconds, "draining a share of the connections, as the API asks"
+    );
+}
+
+/// That has ended. Fewer `closed` than `connections`: the others had ended by themselves, or the process is stopping.
+pub fn share_drain_ended(closed: usize, connections: usize) {
+    info!(
+        closed,
+        connections, "the drain of a share of the connections has ended"
+    );
+}
+
 /// A command was answered.
 pub fn command(metrics: &Metrics, command: Command, outcome: CommandOutcome) {
     metrics.commands.increment(command, outcome);

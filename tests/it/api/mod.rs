@@ -2,6 +2,7 @@
 
 mod connections;
 mod dismissal;
+mod drain;
 mod guards;
 mod public;
 mod publish;

@@ -7,6 +7,7 @@ pub mod connection_events;
 pub mod control_record;
 pub mod cursor;
 pub mod decode;
+pub mod drain;
 pub mod envelope;
 pub mod explain;
 pub mod grants;

@@ -105,6 +105,8 @@ codes! {
         Internal = 411, "internal", "the server failed";
         /// An answer to a poll did not arrive and cannot be repeated. The client resumes from its cursor.
         AnswerLost = 412, "answer_lost", "an answer to a poll was lost";
+        /// One of the share that was drained for other instances.
+        Rebalanced = 413, "rebalanced", "moved to share the load";
         TokenRevoked = 501, "token_revoked", "the token was revoked";
         /// An operator closed the connection for good.
         Dismissed = 502, "dismissed", "closed by an operator, not to return";
