@@ -8,6 +8,7 @@ mod brokers;
 mod check;
 mod client;
 mod config;
+mod drain;
 mod healthcheck;
 mod lines;
 mod produce;
@@ -127,6 +128,12 @@ enum CliCommand {
     /// Made for container health checks, where no curl is at hand, and for scripts that start a server: `healthcheck --ready
     /// --wait 30s` returns once it accepts clients. Asks 127.0.0.1 (or HOST) on PORT.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Have a running server close a share of its connections, which come back through the balancer
+    ///
+    /// For a scale-out: new instances have no connections, and the old ones keep theirs. Asks POST /api/drain of the internal
+    /// listener, with INTERNAL_TOKEN if it is set, and does not wait for the end.
+    #[command(after_help = drain::HELP)]
+    Drain(drain::DrainArguments),
     /// Print a script that completes this program's arguments
     #[command(after_help = "bash: eval \"$(fleetcast completion bash)\" in ~/.bashrc
 zsh:  fleetcast completion zsh > \"${fpath[1]}/_fleetcast\"
@@ -157,6 +164,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         CliCommand::Client(arguments) => client::run(*arguments, &environment),
         CliCommand::Completion { shell } => config::completion(shell),
         CliCommand::Token(command) => token::run(command, &environment),
+        CliCommand::Drain(arguments) => drain::run(&arguments, &environment),
         CliCommand::Healthcheck(arguments) => healthcheck::run(&arguments, &environment),
         CliCommand::Version => print(&Cli::command().render_version()).map(|()| Exit::Clean),
     };

@@ -1,5 +1,6 @@
 //! A share of the connections is drained, as after a scale-out.
 
+use std::process::Output;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{ask, assert_problem};
 use crate::harness::{Answer, Client, Kafka, Stream, Tally, TestApp, auth, eventually, request};
+use crate::tools::{err, out, run_beside};
 
 const ROOM: &[&str] = &["channel:7"];
 
@@ -237,4 +239,94 @@ async fn s4_25_a_stop_during_the_drain_of_a_share_closes_all_in_time() {
         (&ended["closed"], &ended["connections"]),
         (&1.into(), &10.into())
     );
+}
+
+#[tokio::test]
+async fn s4_25_the_command_drains_the_running_server() {
+    const TOKEN: &str = "kq3vN8xW0pZr5tYb-of-tests";
+    let kafka = Kafka::mock(&[("transmission", 1)]).await;
+    let app = TestApp::start_with(&kafka, &[("INTERNAL_TOKEN", TOKEN)]).await;
+    let mut clients = clients(&app, 8).await;
+    let (url, port) = (
+        format!("http://{}", app.internal),
+        app.internal.port().to_string(),
+    );
+    let command = async |arguments: &[&str], variables: &[(&str, &str)]| -> (Option<i32>, Output) {
+        let mut all = vec!["drain".to_owned()];
+        all.extend(arguments.iter().map(ToString::to_string));
+        let output = run_beside(&all, variables).await;
+        (output.status.code(), output)
+    };
+    let token = ("INTERNAL_TOKEN", TOKEN);
+    for wrong in [
+        ["--share", "0"],
+        ["--share", "1.5"],
+        ["--share", "nan"],
+        ["--share", "1e400"],
+        ["--seconds", "3601"],
+        ["--seconds", "1.5"],
+        ["--url", "ftp://127.0.0.1"],
+    ] {
+        let (code, output) = command(&wrong, &[token]).await;
+        assert_eq!(code, Some(2), "{wrong:?}: {}", err(&output));
+    }
+    for (arguments, variables, expected) in [
+        // Without the token, with another one, and where nothing listens.
+        (&["--url", &url][..], &[][..], "401 Unauthorized: send"),
+        (
+            &["--url", &url],
+            &[("INTERNAL_TOKEN", "another-token-of-tests")],
+            "401 Unauthorized: this is not",
+        ),
+        (
+            &["--url", "http://127.0.0.1:1"],
+            &[token],
+            "127.0.0.1:1 has begun no drain",
+        ),
+        (&[], &[token, ("INTERNAL_PORT", "0")], "--url"),
+    ] {
+        let (code, output) = command(arguments, variables).await;
+        assert_eq!(code, Some(1), "{}", err(&output));
+        assert!(err(&output).contains(expected), "{}", err(&output));
+        assert!(!err(&output).contains(TOKEN));
+    }
+    assert_eq!(open_with(&app, TOKEN).await, 8);
+
+    // Found by the settings, as they are in the server's own environment.
+    let settings = [
+        token,
+        ("INTERNAL_PORT", &port),
+        ("INTERNAL_HOST", "127.0.0.1"),
+    ];
+    let (code, output) = command(&["--share", "0.25", "--seconds", "3600"], &settings).await;
+    assert_eq!(code, Some(0), "{}", err(&output));
+    assert_eq!(
+        out(&output),
+        format!("{url} closes 2 connections over 3600 s\n")
+    );
+    let (code, output) = command(&["--url", &url], &[token]).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        err(&output).contains("409 Conflict: another drain"),
+        "{}",
+        err(&output)
+    );
+    let first = clients
+        .iter_mut()
+        .map(|client| Box::pin(client.read_to_end()));
+    let ended = tokio::time::timeout(
+        Duration::from_secs(10),
+        futures_util::future::select_all(first),
+    );
+    assert!(ended.await.is_ok(), "the first is closed at once");
+}
+
+async fn open_with(app: &TestApp, token: &str) -> usize {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str())];
+    let page = request(app.internal, "GET", "/api/connections", &headers, "").await;
+    page.unwrap().json()["connections"]
+        .as_array()
+        .unwrap()
+        .len()
 }
