@@ -99,6 +99,10 @@ LOAD_SECONDS ?= 12
 lane-clients: node-modules build ## Stock and strict clients under load, cut at random bytes (LOAD_SECONDS=300 CLIENTS="js python java")
 	@cd client-tests/js && $(WITH_BIN) node lane/run.js $(LOAD_SECONDS) $(CLIENTS)
 
+.PHONY: balancer-tests
+balancer-tests: node-modules build ## Stock clients behind haproxy and nginx while instances are restarted and crash (CLIENTS="js python java")
+	@cd client-tests/js && $(WITH_BIN) node balancer/run.js $(CLIENTS)
+
 .PHONY: browser-test
 browser-test: node-modules build ## The QA page in Chromium
 	@cd client-tests/browser && $(WITH_BIN) npm test --silent

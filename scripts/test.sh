@@ -37,12 +37,16 @@ if [[ $part != kafka ]]; then
   step "the QA page in a browser" "${make[@]}" browser-test
   step "real clients, embedded broker" "${make[@]}" client-tests
   step "lost polling answers" "${make[@]}" poll-losses CLIENTS="js python"
-  if [[ $part == fast ]]; then step "clients under load, cut at random bytes" "${make[@]}" lane-clients CLIENTS="js python"; fi
+  if [[ $part == fast ]]; then
+    step "clients under load, cut at random bytes" "${make[@]}" lane-clients CLIENTS="js python"
+    step "clients behind haproxy and nginx" "${make[@]}" balancer-tests CLIENTS="js python"
+  fi
 fi
 [[ $part == fast ]] && exit
 if [[ $part != kafka ]]; then
   step "lost polling answers, Java" "${make[@]}" poll-losses CLIENTS=java
   step "clients under load, cut at random bytes" "${make[@]}" lane-clients
+  step "clients behind haproxy and nginx" "${make[@]}" balancer-tests
 fi
 
 # One broker for both: its jars are fetched once, then cached.

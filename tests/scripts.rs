@@ -169,6 +169,7 @@ fn make_targets_run_the_binaries_of_the_target_directory() {
         ("with-bugs", "/elsewhere/release/fleetcast-with-bugs"),
         ("client-tests", "/elsewhere/release/fleetcast"),
         ("poll-losses", "/elsewhere/release/fleetcast"),
+        ("balancer-tests", "/elsewhere/release/fleetcast"),
         ("browser-test", "/elsewhere/release/fleetcast"),
         ("readme-test", "/elsewhere/release/fleetcast"),
     ] {

@@ -1,6 +1,7 @@
 """Stock Python clients that print what they see, a line each, and go on from their cursors.
 
-    follow.py NAME URL TOKEN ...    a name that ends in -ws: WebSocket only; in -threads: the blocking client; ROOMS: what they join
+    follow.py NAME URL TOKEN ...    a name that ends in -ws: WebSocket only; in -polling: no WebSocket;
+                                    in -threads: the blocking client; ROOMS: what they join
 """
 
 import asyncio
@@ -110,7 +111,8 @@ async def connected(me, url):
         if me.client is sio:
             me.heard(event, args)
 
-    transports = ["websocket"] if me.name.endswith("-ws") else None
+    only = {"ws": ["websocket"], "polling": ["polling"]}
+    transports = only.get(me.name.rsplit("-", 1)[-1])
     await until_connected(sio.connect, url, auth=me.auth, transports=transports)
     return sio
 

@@ -1,5 +1,6 @@
 //! What docs/ says about names and numbers is what the code has: a list that grows in one place only fails here.
 
+mod deployment;
 mod facts;
 mod links;
 mod logs;

@@ -1,13 +1,10 @@
 //! Files beside the code that say what it is and how it runs.
 
-use std::collections::BTreeSet;
 use std::path::Path;
-
-use serde_json::Value;
 
 use crate::section;
 
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
@@ -22,19 +19,6 @@ fn the_licence_is_the_one_that_the_packages_name() {
     assert!(text.trim_start().starts_with("Apache License"));
     assert!(text.contains("Version 2.0, January 2004"));
     assert!(text.contains("END OF TERMS AND CONDITIONS"));
-}
-
-/// What is started beside the server is what the server waits for.
-#[test]
-fn compose_starts_nothing_that_the_server_does_not_use() {
-    let compose: Value = serde_saphyr::from_str(&file("docker-compose.yml")).expect("good YAML");
-    let names = |value: &Value| -> BTreeSet<String> {
-        let object = value.as_object().expect("an object");
-        object.keys().cloned().collect()
-    };
-    let mut used = names(&compose["services"]["fleetcast"]["depends_on"]);
-    used.insert("fleetcast".to_owned());
-    assert_eq!(names(&compose["services"]), used);
 }
 
 /// The texts in backticks of a cell of the table.

@@ -15,7 +15,8 @@ import org.json.JSONObject;
 
 /**
  * Stock Java clients that print what they see, a line each, and go on from their cursors. Arguments: NAME URL TOKEN, again and again. A name
- * that ends in -ws: WebSocket only. Two of one URL share a connection, the second is in the namespace /ws. ROOMS: what they join.
+ * that ends in -ws: WebSocket only; in -polling: no WebSocket. Two of one URL share a connection, the second (-2) is in the namespace /ws.
+ * ROOMS: what they join.
  */
 public final class Follow {
     /** Milliseconds. */
@@ -53,6 +54,7 @@ public final class Follow {
         options.reconnectionDelayMax = 50;
         options.forceNew = true;
         if (name.contains("-ws")) options.transports = new String[] {"websocket"};
+        if (name.endsWith("-polling")) options.transports = new String[] {"polling"};
         Manager shared = managers.get(url.toString());
         socket = shared == null ? IO.socket(url, options) : shared.socket("/ws", options);
         if (shared == null) managers.put(url.toString(), socket.io());

@@ -36,9 +36,11 @@ export class Server {
     const { open, internal } = await server.process.line(listening, "its log line `listening`");
     server.url = `http://${open}`;
     server.internal = `http://${internal}`;
+    // Its public listener may want a preamble first, which is not for us to write.
+    const asked = settings.PROXY_PROTOCOL === "true" ? server.internal : server.url;
     try {
       await eventually(
-        async () => (await fetch(`${server.url}/ready`)).status === 200,
+        async () => (await fetch(`${asked}/ready`)).status === 200,
         "200 from /ready",
         20_000,
       );
