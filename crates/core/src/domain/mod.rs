@@ -8,6 +8,7 @@ pub mod control_record;
 pub mod cursor;
 pub mod decode;
 pub mod drain;
+pub mod emitters;
 pub mod envelope;
 pub mod explain;
 pub mod grants;
