@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use fleetcast_core::domain::claims::ClaimRules;
+use fleetcast_core::domain::emitters::Emitter;
 
 pub use origin::Origin;
 pub use profile::Profile;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// So far only `check` asks it.
     pub redis_url: Option<SecretString>,
+    /// Whose events are accepted from Redis; no two share a channel.
+    pub redis_emitters: Vec<Emitter>,
     pub profile: Profile,
     pub window: Window,
     /// What the process may take, in bytes; `None`: no limit.

@@ -233,7 +233,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("REDIS_URL", Kind::URL, Unset, "Redis, for what instances share.").ignored(),
         variable("REDIS_PREFIX", Kind::TEXT, Unset, "Names of this deployment's keys and channels in Redis.").ignored(),
         variable("REDIS_SECRET", Kind::SECRET, Unset, "Signs what instances send each other by Redis.").rejected(),
-        variable("REDIS_EMITTERS", Kind::LIST, Unset, "Whose messages are accepted from Redis.").rejected(),
+        variable("REDIS_EMITTERS", Kind::EMITTERS, Unset, "[Emitters](api.md#emitters-that-you-have) whose events are accepted from Redis, comma-separated, each for one organisation: `node:o1` and `node:o1:KEY` for `@socket.io/redis-emitter`, `python:o1` and `python:o1:CHANNEL` for python-socketio. Without a key: `socket.io`, and `socketio`. Requires `REDIS_URL`."),
     ]),
     ("Service topics", &[
         variable("KAFKA_CREATE_TOPICS", Kind::SWITCH, Value("false"), "Makes those of the topics below that are set and missing, at the start, and `PUBLISH_TOPIC` by its default name. Existing ones are not changed. On in the demo."),

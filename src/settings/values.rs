@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use fleetcast_core::domain::claims::Alternatives;
 use fleetcast_core::domain::client_address::{ForwardedHeader, TrustedProxies};
+use fleetcast_core::domain::emitters::{Emitter, InvalidEmitter};
 use fleetcast_core::domain::topic_name::{TOPIC_NAME_RULE, has_topic_characters, is_topic_name};
 use jsonwebtoken::Algorithm;
 
@@ -60,6 +61,7 @@ impl ValueKind {
     pub const HEADERS: Self = Self::new("list of header names", Shape::List, |text| shown(header_names(text)));
     pub const BROKERS: Self = Self::new("list of `host:port`", Shape::List, brokers);
     pub const NETWORKS: Self = Self::new("list of IP addresses and networks", Shape::List, |text| shown(proxies(text)));
+    pub const EMITTERS: Self = Self::new("list of `node:ORGANISATION:KEY` and `python:ORGANISATION:CHANNEL`", Shape::List, |text| shown(emitters(text)));
     pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
     pub const URL: Self = Self::new("URL", Shape::Url, url);
     pub const AUDIENCES: Self = Self::new("list", Shape::List, |text| shown(audiences(text)));
@@ -272,6 +274,20 @@ pub fn audiences(text: &str) -> Result<Vec<String>, Wrong> {
         audiences,
         |it| !it.is_empty(),
         "expected at least one audience",
+    )
+}
+
+/// Whose events are accepted from Redis. What is wrong is everything that is.
+pub fn emitters(text: &str) -> Result<Vec<Emitter>, Wrong> {
+    let all = |wrong: Vec<InvalidEmitter>| {
+        let wrong: Vec<String> = wrong.iter().map(InvalidEmitter::to_string).collect();
+        wrong.join("; ")
+    };
+    let emitters = Emitter::parse_all(list(text)).map_err(all)?;
+    valid(
+        emitters,
+        |it| !it.is_empty(),
+        "expected at least one emitter",
     )
 }
 

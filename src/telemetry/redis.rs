@@ -1,5 +1,6 @@
 //! The metrics of Redis, which exist only where one is used, and their labels.
 
+use fleetcast_core::domain::emitters::Refused;
 use metrics::Gauge;
 
 use super::families::Counters;
@@ -36,6 +37,16 @@ labels! {
         Applied = "applied",
         /// It came back to the instance that sent it.
         Own = "own",
+        /// Of an emitter, like the next eight: see [`Refused`].
+        TooDeep = "too_deep",
+        Pickle = "pickle",
+        NotAllowed = "not_allowed",
+        Excluded = "excluded",
+        OtherNamespace = "other_namespace",
+        BadEvent = "bad_event",
+        BadArgument = "bad_argument",
+        Binary = "binary",
+        BadRoom = "bad_room",
         TooLarge = "too_large",
         /// More came than could be looked at.
         Overflow = "overflow",
@@ -45,5 +56,23 @@ labels! {
         BadSignature = "bad_signature",
         /// It was sent once more: by somebody who has recorded it.
         Repeated = "repeated",
+    }
+}
+
+impl From<Refused> for BusOutcome {
+    fn from(refused: Refused) -> Self {
+        Self::parse(refused.outcome()).expect("a test compares the two lists")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_of_emitters_has_a_label() {
+        for refused in Refused::ALL {
+            assert_eq!(BusOutcome::from(*refused).as_str(), refused.outcome());
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleetcast::socketio;
 use fleetcast::telemetry::labels::{
-    AskOutcome, Command, CommandOutcome, Component, ControlKind, ControlOutcome, Label,
+    AskOutcome, BusOutcome, Command, CommandOutcome, Component, ControlKind, ControlOutcome, Label,
     ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome,
     Undelivered,
 };
@@ -91,6 +91,7 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<RepeatOutcome>(&operations, "fleetcast_polls_repeated_total");
     check_label::<ResumeOutcome>(&operations, "fleetcast_resumes_total");
     check_label::<RecordOutcome>(&operations, "fleetcast_records_total");
+    check_label::<BusOutcome>(&operations, "fleetcast_bus_messages_total");
     check_label::<Undelivered>(&operations, "fleetcast_undelivered_total");
     check_label::<Component>(&operations, "fleetcast_errors_total");
 }

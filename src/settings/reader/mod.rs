@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fleetcast_core::domain::claims::{ClaimPaths, ClaimRules};
+use fleetcast_core::domain::emitters::Emitter;
 use secrecy::SecretString;
 
 use super::input::Input;
@@ -95,6 +96,7 @@ impl SettingsReader {
         let auth = self.auth();
         let kafka = self.kafka();
         let redis_url = self.text("REDIS_URL").map(SecretString::from);
+        let redis_emitters = self.emitters();
         let sockets = self.sockets();
         let window = self.window(&sockets);
         let max_rss = self.max_rss(&window);
@@ -113,6 +115,7 @@ impl SettingsReader {
             auth,
             kafka,
             redis_url,
+            redis_emitters,
             profile,
             window,
             max_rss,
@@ -279,6 +282,18 @@ impl SettingsReader {
             self.input.wrong(name, &why);
         }
         sources
+    }
+
+    fn emitters(&mut self) -> Vec<Emitter> {
+        let is_set = |name| self.text(name).is_some();
+        let has_redis = is_set("REDIS_URL") || self.input.mistyped.contains(&"REDIS_URL");
+        let is_asked_for = is_set("REDIS_EMITTERS");
+        self.ensure(
+            has_redis || !is_asked_for,
+            "REDIS_EMITTERS requires REDIS_URL: emitters publish in Redis".to_owned(),
+        );
+        let emitters = self.optional("REDIS_EMITTERS", values::emitters);
+        emitters.unwrap_or_default()
     }
 
     fn sockets(&mut self) -> Sockets {

@@ -10,7 +10,6 @@ const SAFETY: &[(&str, &str)] = &[
     ("DEAD_LETTER_TOPIC", "dead"),
     ("AUDIT_TOPIC", "audit"),
     ("REDIS_SECRET", "x"),
-    ("REDIS_EMITTERS", "node:o1"),
     ("KAFKA_MODE", "group"),
 ];
 

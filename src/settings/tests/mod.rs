@@ -1,5 +1,6 @@
 //! Settings as the operator writes them: the environment here, the file and `.env.example` beside it.
 
+mod emitters;
 mod env_example;
 mod file;
 mod issuers;

@@ -1,0 +1,48 @@
+//! Whose messages are accepted from Redis.
+
+use super::*;
+
+const REDIS: (&str, &str) = ("REDIS_URL", "redis://redis:6379");
+
+#[test]
+fn emitters_are_read_from_the_environment_and_the_file() {
+    let shown = |settings: &Settings| {
+        let emitters = settings.redis_emitters.iter();
+        emitters.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&good(&[REDIS])), [""; 0]);
+    let expected = ["node:o1:socket.io", "python:o2:jobs"];
+    let written = ("REDIS_EMITTERS", " node:o1, python:o2:jobs ");
+    assert_eq!(shown(&good(&[REDIS, written])), expected);
+    let needed = [
+        ("JWT_SECRET", SECRET),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+        REDIS,
+    ];
+    let text = r#"redis_emitters = ["node:o1", "python:o2:jobs"]"#;
+    let settings = with_file(text, &needed).expect("a good file");
+    assert_eq!(shown(&settings), expected);
+}
+
+#[test]
+fn h2_everything_wrong_with_emitters_stops_the_start_at_once() {
+    let told = problem(&[
+        REDIS,
+        ("REDIS_EMITTERS", "ruby:o1,python:o1,python:o2,node:o 3"),
+    ]);
+    for expected in [
+        "cannot use REDIS_EMITTERS=",
+        "ruby:o1: expected node:ORGANISATION",
+        "python:o1:socketio and python:o2:socketio share channels",
+        "node:o 3: an organisation is",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    let told = problem(&[REDIS, ("REDIS_EMITTERS", ",")]);
+    assert!(told.contains("expected at least one emitter"), "{told}");
+    let told = problem(&[("REDIS_EMITTERS", "node:o1")]);
+    assert!(
+        told.starts_with("REDIS_EMITTERS requires REDIS_URL"),
+        "{told}"
+    );
+}
