@@ -38,6 +38,13 @@ export class Fleet {
     if (code !== 0) throw new Error(`instance ${index + 1} ended with ${code}`);
   }
 
+  /** After a scale-out: this instance closes a share of its connections, which come back by the balancer. */
+  async rebalance(index, share) {
+    const url = `${this.servers[index].internal}/api/drain?share=${share}&seconds=1`;
+    const answer = await fetch(url, { method: "POST" });
+    if (answer.status !== 202) throw new Error(`${answer.status} ${await answer.text()}`);
+  }
+
   /** The end of a machine: no word to anybody. */
   async crash(index) {
     const { child, exited } = this.servers[index].process;

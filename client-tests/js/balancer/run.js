@@ -1,5 +1,5 @@
 // Stock clients behind haproxy and nginx, as deploy/ has them, while records flow, both instances are restarted one after the other,
-// and then one of them crashes: each client must receive each record once and in order, by whatever transport, and with or without
+// connections are rebalanced, and one instance crashes: each client must receive each record once and in order, by whatever transport, and with or without
 // cookies.
 //
 //   node balancer/run.js CLIENT...     CLIENT: js, python or java
@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { Agent } from "node:http";
 import { fileURLToPath } from "node:url";
 
-import { sleep } from "../harness/wait.js";
+import { eventually, sleep } from "../harness/wait.js";
 import { Haproxy, Nginx } from "./balancers.js";
 import { known, named, open, openAt } from "./browser.js";
 import { Fleet } from "./fleet.js";
@@ -22,6 +22,10 @@ const LEFT_ALONE = 5_500;
 const REFUSING = 500;
 /** Sessions of a browser at an instance that stops. It closes them one by one, and some are left when they are looked at. */
 const SESSIONS = 16;
+/** Connections that a drain of half of them brings to the other instance at least; those with an address of their own stay. */
+const MOVED = 2;
+/** Milliseconds that it may take them. */
+const PATIENCE = 5_000;
 /** Milliseconds for which one of the two goes on alone after a crash. */
 const ALONE = 2_000;
 /** A client's own address. The address of all others is the balancer's, which is one of TRUSTED_PROXIES. */
@@ -47,6 +51,7 @@ const FOREIGN = {
   python: { "python-ws": "named", "python-upgrade": "named", "python-polling": "named" },
   java: { "java-ws": "url", "java-upgrade": "byAddress", "java-polling": "byAddress" },
 };
+/** Both instances one after the other, then a drain of a share, and a crash. */
 async function restartAndCrash(fleet, balancer) {
   for (const index of [0, 1]) {
     const sessions = await openAt(balancer.url, `s${index + 1}`, SESSIONS);
@@ -61,6 +66,10 @@ async function restartAndCrash(fleet, balancer) {
     if (balancer instanceof Haproxy) await balancer.noticed(index + 1, "UP", NOTICED);
     else await sleep(LEFT_ALONE);
   }
+  // The second has just been restarted, so all are at the first.
+  await fleet.rebalance(0, 0.5);
+  const moved = async () => (await fleet.connections())[1] >= MOVED;
+  await eventually(moved, () => `${MOVED} connections to move`, PATIENCE);
   const [{ cookie }] = await openAt(balancer.url, "s1", 1);
   await fleet.crash(0);
   if (named((await open(balancer.url, cookie)).cookie) !== "s2")

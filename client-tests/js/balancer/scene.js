@@ -13,10 +13,10 @@ const RATE = 60;
 /** Milliseconds in which nothing happens to the instances, so that no session may end. */
 const STEADY = 2_500;
 /**
- * Its first session, one for each instance that ended, and for a client that is known by its address two more: it may lose a session
+ * Its first session, one for each instance that ended, one for the drain, and for a client that is known by its address two more: it may lose a session
  * to the others of that address, which have moved.
  */
-const MOST_SESSIONS = 6;
+const MOST_SESSIONS = 7;
 /** Milliseconds after which everything must have arrived. */
 const PATIENCE = 20_000;
 const ROOMS = [
