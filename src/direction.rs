@@ -14,8 +14,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("telemetry", &[]),
     ("problem", &[]),
     // It fills in the settings that parts declare: `auth` says what a token must be and tries the keys, `kafka` which of
-    // librdkafka's properties may be set, `limits` what is limited.
-    ("settings", &["auth", "kafka", "limits"]),
+    // librdkafka's properties may be set, `limits` what is limited, `bus` which Redis can be used.
+    ("settings", &["auth", "bus", "kafka", "limits"]),
     ("net", &[]),
     ("limits", &[]),
     ("bus", &[]),
@@ -31,7 +31,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     (
         "app",
         &[
-            "api", "auth", "demo", "kafka", "limits", "net", "session", "settings", "socketio",
+            "api", "auth", "bus", "demo", "kafka", "limits", "net", "session", "settings",
+            "socketio",
         ],
     ),
 ];

@@ -5,6 +5,7 @@
 )]
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
@@ -37,12 +38,24 @@ pub trait Connections: Send + Sync {
     /// False: there is no such connection.
     fn close(&self, connection_id: &str, ending: Ending) -> bool;
 
+    /// Has other instances close all connections of a user. Resolves to false if not all of them may know, or there is no way to tell
+    /// them.
+    fn close_elsewhere<'a>(
+        &'a self,
+        organisation: &'a Id,
+        user: &'a UserId,
+        ending: Ending,
+    ) -> Told<'a>;
+
     /// Whether the profile has rooms of this kind.
     fn knows_kind(&self, room: &Room) -> bool;
 
     /// The ids of all connections of a user.
     fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String>;
 }
+
+/// Whether other instances were told.
+pub type Told<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Which connections are asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -217,6 +230,14 @@ struct Disconnected {
     disconnected: usize,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct DisconnectedUser {
+    /// How many connections were closed, of the instance that was asked.
+    disconnected: usize,
+    /// `fleet`: all other instances were told. `instance`: there is no Redis, or it is away.
+    scope: &'static str,
+}
+
 /// Connections and the disconnection of users.
 pub fn endpoints(connections: Arc<dyn Connections>) -> Endpoints {
     Endpoints::new()
@@ -307,16 +328,16 @@ async fn close_connection(
 
 /// Close all connections of a user
 ///
-/// Of this instance.
+/// Of this instance, and by Redis of all others.
 #[utoipa::path(post, path = "/api/users/{id}/disconnect", params(("id" = String, Path, description = "the user, percent-encoded")), request_body = DisconnectUser, responses(
-    (status = 200, body = Disconnected),
+    (status = 200, body = DisconnectedUser),
     (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn disconnect_user(
     State(connections): State<Arc<dyn Connections>>,
     PathOf(user): PathOf<WrittenId>,
     JsonBody(asked): JsonBody<DisconnectUser>,
-) -> Result<Json<Disconnected>, Problem> {
+) -> Result<Json<DisconnectedUser>, Problem> {
     let (organisation, user) = (asked.organization_id.organisation()?, user.user_in_path()?);
     let ending = Ending::of(asked.reconnect);
     let mut disconnected = 0;
@@ -325,7 +346,11 @@ async fn disconnect_user(
         disconnected += closed.count();
         tokio::task::yield_now().await;
     }
-    Ok(Json(Disconnected { disconnected }))
+    let told = connections.close_elsewhere(&organisation, &user, ending);
+    Ok(Json(DisconnectedUser {
+        disconnected,
+        scope: if told.await { "fleet" } else { "instance" },
+    }))
 }
 
 impl ConnectionFilter {

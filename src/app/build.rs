@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::BuiltControlTopics;
 use super::demo_people::DemoPeople;
+use super::fleet::{BuiltFleet, Fleet};
 use super::listener::{Listener, PeerCounts};
 use super::log_reader::{LogReader, LogReaderParts};
 use super::memory::MemoryWatch;
@@ -21,6 +22,7 @@ use super::stats::EventCounters;
 use super::{Mode, hub_settings, session_rules, topic_keeper};
 use crate::api::publish::Publishing;
 use crate::auth::Verifier;
+use crate::bus::AdapterTasks;
 use crate::demo::{self, Demo, Driver};
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
@@ -50,6 +52,8 @@ pub(super) struct App {
     pub(super) connection_events: Option<ReportedConnections>,
     pub(super) control: BuiltControlTopics,
     pub(super) sessions: Arc<Sessions>,
+    /// `None`: there is no Redis.
+    pub(super) fleet: Option<(Arc<Fleet>, AdapterTasks)>,
     pub(super) engine: Arc<Engine>,
     pub(super) event_counters: Arc<EventCounters>,
     pub(super) origins: Arc<ArcSwap<Origins>>,
@@ -126,6 +130,7 @@ impl App {
         )?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
         verifier.set_claim_rules(settings.profile.claim_rules());
+        let fleet = BuiltFleet::new(settings.bus.as_ref(), &metrics)?;
         let readiness = Readiness::new(
             log.clone(),
             hub.clone(),
@@ -158,9 +163,15 @@ impl App {
             shared_limits: shared_limits.clone(),
             receipts: keeper,
             connections: (connection_events.as_ref()).map(|reported| reported.reports.clone()),
+            organisations: fleet.as_ref().map(BuiltFleet::organisations),
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
         });
+        let keeps_revocations = control.topics.revocations().is_none();
+        let fleet = fleet.map(|fleet| fleet.joined(&sessions, keeps_revocations));
+        if let Some((fleet, _)) = &fleet {
+            readiness.wait_for(fleet.clone());
+        }
         let handshake = Handshake {
             sessions: sessions.clone(),
             lifecycle: lifecycle.clone(),
@@ -177,7 +188,8 @@ impl App {
             }),
             None => None,
         };
-        let publisher = LogPublisher::new(&settings, &log, &sessions);
+        let joined = fleet.as_ref().map(|(fleet, _)| fleet.clone());
+        let publisher = LogPublisher::new(&settings, &log, &sessions, joined);
         Ok(Self {
             publishing: Publishing::new(publisher),
             event_counters: EventCounters::new(&metrics, &hub, &settings.profile.routes),
@@ -195,6 +207,7 @@ impl App {
             connection_events,
             control,
             sessions,
+            fleet,
             engine,
             public,
             internal,

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use fleetcast_core::domain::drain::DrainShare;
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::hub::ConnectionKey;
 
+use super::fleet::{self, Fleet};
 use super::log_reader::LogReader;
 use crate::api::ShareDrainer;
 use crate::api::connections::{
     ConnectionHealth, ConnectionItem, ConnectionPlace, ConnectionSlice, Connections,
-    ConnectionsWanted, Ending, FoundConnection,
+    ConnectionsWanted, Ending, FoundConnection, Told,
 };
 use crate::clock;
 use crate::session::{DrainRefusal, Session, SessionPosition, SessionRange, Sessions};
@@ -24,6 +24,7 @@ const SLICE: usize = 64;
 pub(super) struct Directory {
     pub(super) sessions: Arc<Sessions>,
     pub(super) log: Arc<LogReader>,
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 impl Directory {
@@ -126,11 +127,22 @@ impl Connections for Directory {
         let Some(session) = self.sessions.open().by_connection_id(connection_id) else {
             return false;
         };
-        match ending {
-            Ending::MayReturn => session.close(CloseReason::Kicked),
-            Ending::MustNotReturn => session.dismiss(),
-        }
+        fleet::close(&session, ending);
         true
+    }
+
+    fn close_elsewhere<'a>(
+        &'a self,
+        organisation: &'a Id,
+        user: &'a UserId,
+        ending: Ending,
+    ) -> Told<'a> {
+        Box::pin(async move {
+            match &self.fleet {
+                Some(fleet) => fleet.disconnect(organisation, user, ending).await,
+                None => false,
+            }
+        })
     }
 
     /// As for what is published.

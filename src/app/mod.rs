@@ -5,6 +5,7 @@ mod control;
 mod demo_people;
 mod directory;
 mod drain;
+mod fleet;
 mod listener;
 mod log_reader;
 mod memory;

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use super::client_settings;
+use super::fleet::Fleet;
 use super::log_reader::LogReader;
 use crate::api::publish::{
     Authenticated, NotWritten, PublishRules, Publisher, Unavailable, WriteReports,
@@ -37,6 +38,7 @@ pub(super) struct LogPublisher {
     producer: OnceLock<Producer>,
     log: Arc<LogReader>,
     sessions: Arc<Sessions>,
+    fleet: Option<Arc<Fleet>>,
     max_event_bytes: usize,
 }
 
@@ -45,12 +47,14 @@ impl LogPublisher {
         settings: &Settings,
         log: &Arc<LogReader>,
         sessions: &Arc<Sessions>,
+        fleet: Option<Arc<Fleet>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             client: client_settings(&settings.kafka),
             producer: OnceLock::new(),
             log: log.clone(),
             sessions: sessions.clone(),
+            fleet,
             max_event_bytes: settings.sockets.max_event_bytes,
         })
     }
@@ -101,6 +105,9 @@ impl Publisher for LogPublisher {
     }
 
     fn emit(&self, event: Ephemeral) {
+        if let Some(fleet) = &self.fleet {
+            return fleet.emit(event);
+        }
         let hub = self.sessions.hub();
         hub.with(|hub, now| hub.apply(Feed::Ephemeral(event), now));
     }

@@ -1,13 +1,14 @@
 //! `/ready`: whether new connections are admitted, and why not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::control::ControlTopics;
+use super::fleet::Fleet;
 use super::log_reader::LogReader;
 use super::memory::MemoryWatch;
 use crate::api::{ComponentHealth, ReadyReport, ReadyStatus};
@@ -28,6 +29,8 @@ pub(super) struct Readiness {
     verifier: Arc<Verifier>,
     memory: Arc<MemoryWatch>,
     control: Arc<ControlTopics>,
+    /// Not set where there is no Redis.
+    fleet: OnceLock<Arc<Fleet>>,
     /// The keys are known, and the window and the compacted topics have been loaded. Stays true: Kafka away after a good start is no
     /// reason to refuse connections, because the other instances have the same Kafka.
     started: watch::Sender<bool>,
@@ -49,9 +52,15 @@ impl Readiness {
             verifier,
             memory,
             control,
+            fleet: OnceLock::new(),
             started,
             draining,
         })
+    }
+
+    /// It counts too what Redis is like. The first call counts.
+    pub(super) fn wait_for(&self, fleet: Arc<Fleet>) {
+        self.fleet.get_or_init(|| fleet);
     }
 
     /// Whether a new connection may come in.
@@ -110,6 +119,7 @@ impl Readiness {
         self.log.status().caught_up
             && self.verifier.keys().known
             && self.control.is_loaded()
+            && self.fleet.get().is_none_or(|fleet| fleet.is_loaded())
             && self
                 .hub
                 .with(|hub, now| now.wall.saturating_sub(hub.read_up_to(now)) < CONFIRMED_WITHIN_MS)
@@ -117,10 +127,11 @@ impl Readiness {
 
     pub(super) fn report(&self) -> ReadyReport {
         let (kafka, keys, memory) = (self.kafka(), self.keys(), self.memory.health());
-        let control = self.control.health();
+        let bus = self.fleet.get().map(|fleet| ("redis", fleet.health()));
+        let others: Vec<_> = self.control.health().into_iter().chain(bus).collect();
         let is_healthy = [&kafka, &keys, &memory]
             .into_iter()
-            .chain(control.iter().map(|(_, component)| component))
+            .chain(others.iter().map(|(_, component)| component))
             .all(ComponentHealth::is_healthy);
         let status = match self.admits() {
             Err(RejectReason::Draining) => ReadyStatus::Draining,
@@ -138,7 +149,7 @@ impl Readiness {
                 ("window", self.window()),
             ]
             .into_iter()
-            .chain(control)
+            .chain(others)
             .collect(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::fleet::Fleet;
 use super::log_reader::LogReader;
 use super::origins::Origins;
 use super::session_rules;
@@ -31,6 +32,7 @@ pub(super) struct Reload {
     pub(super) sessions: Arc<Sessions>,
     pub(super) origins: Arc<ArcSwap<Origins>>,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 impl Reload {
@@ -72,9 +74,13 @@ impl Reload {
             profile,
             listen,
             auth,
+            bus,
             ..
         } = &self.settings;
         self.verifier.set_secrets(&auth.own.keys.secrets);
+        if let (Some(fleet), Some(bus)) = (&self.fleet, bus) {
+            fleet.adapter().set_keys(&bus.keys);
+        }
         self.verifier.reload();
         // Before the policy: connections made from now on have the ids that it asks for.
         self.verifier.set_claim_rules(profile.claim_rules());

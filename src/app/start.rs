@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::{App, BuiltDemo, Over};
 use super::control::{ControlTopics, GrantRequests, RevocationRequests};
 use super::directory::Directory;
+use super::fleet::Fleet;
 use super::log_reader::LogReader;
 use super::public::PublicRoutes;
 use super::ready::Readiness;
@@ -63,6 +64,7 @@ impl App {
             connection_events,
             control,
             sessions,
+            fleet,
             engine,
             event_counters,
             origins,
@@ -88,6 +90,10 @@ impl App {
         lifecycle.critical("memory", memory.run(over.token.clone()));
         let control_topics = control.topics.clone();
         control.start(&sessions, &over.token, lifecycle);
+        let joined = fleet.as_ref().map(|(fleet, _)| fleet.clone());
+        if let Some((fleet, tasks)) = fleet {
+            fleet.start(tasks, &over.token, lifecycle);
+        }
         let spread = settings.sockets.drain;
         let reload = Reload {
             reread,
@@ -97,6 +103,7 @@ impl App {
             sessions: sessions.clone(),
             origins,
             verifier,
+            fleet: joined,
         };
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
         let stop = over.token.clone();
@@ -159,13 +166,15 @@ impl App {
         let directory = Arc::new(Directory {
             sessions: self.sessions.clone(),
             log: self.log.clone(),
+            fleet: self.joined(),
         });
         let topics = &self.control.topics;
         let granter = GrantRequests {
             sessions: self.sessions.clone(),
             topics: topics.clone(),
         };
-        let revoker = RevocationRequests::new(&self.sessions, topics, &self.settings.auth);
+        let revoker =
+            RevocationRequests::new(&self.sessions, topics, self.joined(), &self.settings.auth);
         Endpoints::new()
             .merge(api::connections::endpoints(directory.clone()))
             .merge(api::drain(directory.clone()))
@@ -173,6 +182,10 @@ impl App {
             .merge(api::revocations(Arc::new(revoker)))
             .merge(api::publish::endpoints(self.publishing.clone()))
             .merge(api::grants(Arc::new(granter)))
+    }
+
+    fn joined(&self) -> Option<Arc<Fleet>> {
+        self.fleet.as_ref().map(|(fleet, _)| fleet.clone())
     }
 
     fn tables(&self) -> [Arc<ConnectionTable>; 2] {

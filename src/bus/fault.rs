@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::ErrorKind;
+use redis::{ErrorKind, Value};
 
 /// Why Redis cannot be used. None of these holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,15 +13,17 @@ pub enum RedisFault {
     TimedOut(Duration),
     #[error("the connection was lost")]
     Lost,
-    /// Nobody has tried so far.
+    /// It has not been tried so far.
     #[error("it is not connected yet")]
     NotYet,
-    #[error("the connection is made anew: that server takes no writes")]
+    #[error("the connection was given up: that server takes no writes")]
     GivenUp,
     #[error(
         "it is part of a {0}: Fleetcast needs a Redis that is neither a Cluster nor a Sentinel, such as the primary behind one address"
     )]
     Mode(&'static str),
+    #[error("it is a replica, which takes no writes: REDIS_URL has to lead to the primary")]
+    Replica,
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
     #[error("authentication required: redis://:PASSWORD@host, or redis://USER:PASSWORD@host")]
@@ -36,13 +38,19 @@ pub enum RedisFault {
 }
 
 impl RedisFault {
-    /// What HELLO says a server to be that cannot be used.
-    pub(super) fn mode(mode: &str) -> Self {
-        Self::Mode(if mode == "cluster" {
-            "Redis Cluster"
-        } else {
-            "Redis Sentinel"
-        })
+    /// What is wrong with a server that answers HELLO so.
+    pub(super) fn of_hello(hello: &Value) -> Option<Self> {
+        match (field(hello, "mode"), field(hello, "role")) {
+            (Some("cluster"), _) => Some(Self::Mode("Redis Cluster")),
+            (Some("sentinel"), _) => Some(Self::Mode("Redis Sentinel")),
+            (_, Some("replica")) => Some(Self::Replica),
+            _ => None,
+        }
+    }
+
+    /// No server of this kind will ever do.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Mode(_) | Self::Url)
     }
 
     /// `password` is what must not be quoted, `within` how long was waited.
@@ -56,6 +64,7 @@ impl RedisFault {
         let detail = error.detail().unwrap_or_default();
         let code = error.code().unwrap_or_default();
         match (error.kind(), code) {
+            (_, "READONLY") => Self::Replica,
             (_, "NOAUTH") => Self::PasswordMissing,
             (_, "WRONGPASS") | (ErrorKind::AuthenticationFailed, _) => Self::PasswordWrong,
             (ErrorKind::RESP3NotSupported, _) | (_, "NOPROTO") => Self::Resp3,
@@ -68,5 +77,22 @@ impl RedisFault {
             _ if error.is_io_error() => Self::Unreachable(text),
             _ => Self::Refused(text),
         }
+    }
+}
+
+fn field<'a>(hello: &'a Value, wanted: &str) -> Option<&'a str> {
+    let Value::Map(fields) = hello else {
+        return None;
+    };
+    let mut fields = fields.iter();
+    let (_, value) = fields.find(|(name, _)| text(name) == Some(wanted))?;
+    text(value)
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
     }
 }

@@ -38,8 +38,8 @@ const GOOD: Duration = Duration::from_secs(5);
 /// Messages that have come and were not looked at yet: beyond that they are dropped and counted.
 const WAITING: usize = 4_096;
 const WAITING_KIB: usize = 32 * 1024;
-/// A message of more bytes is dropped unseen: several times the largest event with its rooms.
-const LARGEST: usize = 1024 * 1024;
+/// A message of more bytes is dropped unseen: more than may be published at once.
+pub(super) const LARGEST: usize = 5 * 1024 * 1024;
 /// Channels that are named in one command.
 const AT_ONCE: usize = 256;
 
@@ -72,13 +72,21 @@ impl LinkState {
     }
 }
 
+/// What is wanted of Redis, and what of it may not be asked for yet.
+#[derive(Default)]
+struct WantedMessages {
+    all: BTreeSet<Subscription>,
+    /// Wanted or no longer wanted since the last look: with ten thousand organisations one that comes is no walk over all.
+    changed: BTreeSet<Subscription>,
+}
+
 pub struct Link {
     info: ConnectionInfo,
     /// Not to be quoted.
     password: Option<String>,
     state: watch::Sender<LinkState>,
     connection: Mutex<Option<MultiplexedConnection>>,
-    wanted: Mutex<BTreeSet<Subscription>>,
+    wanted: Mutex<WantedMessages>,
     wanted_changed: Notify,
     given_up: Notify,
     incoming: mpsc::Sender<Incoming>,
@@ -97,16 +105,11 @@ impl Link {
         url: &str,
         metrics: &Metrics,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Incoming>), RedisFault> {
-        let info = url
-            .into_connection_info()
-            .map_err(|_| RedisFault::Url)?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let settings = info.redis_settings().clone();
-        let settings = settings.set_protocol(ProtocolVersion::RESP3);
-        let password = settings.password().map(str::to_owned);
+        let info = connection_info(url)?;
+        let password = info.redis_settings().password().map(str::to_owned);
         let (incoming, receiver) = mpsc::channel(WAITING);
         let link = Self {
-            info: info.set_redis_settings(settings),
+            info,
             password,
             state: watch::Sender::new(LinkState::Down(RedisFault::NotYet)),
             connection: Mutex::default(),
@@ -116,7 +119,7 @@ impl Link {
             incoming,
             room: Arc::new(Semaphore::new(WAITING_KIB)),
             metrics: metrics.clone(),
-            counts: metrics.redis(),
+            counts: metrics.bus(),
         };
         Ok((Arc::new(link), receiver))
     }
@@ -131,18 +134,22 @@ impl Link {
 
     /// From soon on, and again after each time that the connection is made.
     pub fn subscribe(&self, to: Subscription) {
-        if lock(&self.wanted).insert(to) {
+        let mut wanted = lock(&self.wanted);
+        if wanted.all.insert(to.clone()) {
+            wanted.changed.insert(to);
             self.wanted_changed.notify_one();
         }
     }
 
     pub fn unsubscribe(&self, from: &Subscription) {
-        if lock(&self.wanted).remove(from) {
+        let mut wanted = lock(&self.wanted);
+        if wanted.all.remove(from) {
+            wanted.changed.insert(from.clone());
             self.wanted_changed.notify_one();
         }
     }
 
-    /// Has the connection made anew: this one leads to a server that takes no writes, such as one that has become a replica.
+    /// Has the connection made again: this one leads to a server that takes no writes, such as one that has become a replica.
     pub fn give_up(&self) {
         self.given_up.notify_one();
     }
@@ -188,6 +195,9 @@ impl Link {
         asked: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisFault> {
         let answer = self.within_time(asked).await;
+        if matches!(answer, Err(RedisFault::Replica)) {
+            self.give_up();
+        }
         self.counts.commands.increment(match &answer {
             Ok(_) => RedisOutcome::Ok,
             Err(RedisFault::TimedOut(_)) => RedisOutcome::TimedOut,
@@ -239,7 +249,11 @@ impl Link {
             Err(fault) => return fault,
         };
         let mut subscribed = BTreeSet::new();
-        if let Err(fault) = self.subscribe_all(&mut connection, &mut subscribed).await {
+        self.want_all_again();
+        if let Err(fault) = self
+            .subscribe_changed(&mut connection, &mut subscribed)
+            .await
+        {
             return fault;
         }
         *lock(&self.connection) = Some(connection.clone());
@@ -251,7 +265,7 @@ impl Link {
                 () = lost.notified() => return RedisFault::Lost,
                 () = self.given_up.notified() => return RedisFault::GivenUp,
                 () = self.wanted_changed.notified() => {
-                    self.subscribe_all(&mut connection, &mut subscribed).await.err()
+                    self.subscribe_changed(&mut connection, &mut subscribed).await.err()
                 }
                 _ = probes.tick() => {
                     let ping = redis::cmd("PING");
@@ -268,6 +282,13 @@ impl Link {
                 Some(fault) => return fault,
             }
         }
+    }
+
+    /// On a connection that is new.
+    fn want_all_again(&self) {
+        let mut wanted = lock(&self.wanted);
+        let WantedMessages { all, changed } = &mut *wanted;
+        changed.clone_from(all);
     }
 
     async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, RedisFault> {
@@ -292,26 +313,51 @@ impl Link {
         let mut connection = self.within_time(connected).await?;
         let hello = redis::cmd("HELLO");
         let hello: Value = self.within_time(hello.query_async(&mut connection)).await?;
-        match mode(&hello) {
-            Some(mode @ ("cluster" | "sentinel")) => Err(RedisFault::mode(mode)),
-            _ => Ok(connection),
-        }
+        RedisFault::of_hello(&hello).map_or(Ok(connection), Err)
     }
 
-    /// Makes `subscribed` what is wanted.
-    async fn subscribe_all(
+    /// Makes `subscribed` what is wanted, as far as that has changed.
+    async fn subscribe_changed(
         &self,
         connection: &mut MultiplexedConnection,
         subscribed: &mut BTreeSet<Subscription>,
     ) -> Result<(), RedisFault> {
-        let wanted = lock(&self.wanted).clone();
-        let differences = [
-            ("SUBSCRIBE", channels(wanted.difference(subscribed))),
-            ("PSUBSCRIBE", patterns(wanted.difference(subscribed))),
-            ("UNSUBSCRIBE", channels(subscribed.difference(&wanted))),
-            ("PUNSUBSCRIBE", patterns(subscribed.difference(&wanted))),
-        ];
-        for (command, names) in differences {
+        let (mut more, mut less) = self.take_changed();
+        more.retain(|one| !subscribed.contains(one));
+        less.retain(|one| subscribed.contains(one));
+        let asked = self.ask_for(connection, &more, &less).await;
+        if asked.is_ok() {
+            subscribed.extend(more);
+            for one in &less {
+                subscribed.remove(one);
+            }
+        } else {
+            // Whether Redis has them is not known: to ask twice does no harm.
+            let mut wanted = lock(&self.wanted);
+            wanted.changed.extend(more.into_iter().chain(less));
+        }
+        asked
+    }
+
+    /// What is wanted now, and what is not any more.
+    fn take_changed(&self) -> (Vec<Subscription>, Vec<Subscription>) {
+        let mut wanted = lock(&self.wanted);
+        let changed = std::mem::take(&mut wanted.changed).into_iter();
+        changed.partition(|one| wanted.all.contains(one))
+    }
+
+    async fn ask_for(
+        &self,
+        connection: &mut MultiplexedConnection,
+        more: &[Subscription],
+        less: &[Subscription],
+    ) -> Result<(), RedisFault> {
+        for (command, names) in [
+            ("SUBSCRIBE", channels(more.iter())),
+            ("PSUBSCRIBE", patterns(more.iter())),
+            ("UNSUBSCRIBE", channels(less.iter())),
+            ("PUNSUBSCRIBE", patterns(less.iter())),
+        ] {
             for names in names.chunks(AT_ONCE) {
                 let asked = async {
                     match command {
@@ -324,7 +370,6 @@ impl Link {
                 self.within_time(asked).await?;
             }
         }
-        *subscribed = wanted;
         Ok(())
     }
 
@@ -345,6 +390,15 @@ impl Link {
             events::redis_down(&self.metrics, &self.info.addr().to_string(), fault);
         }
     }
+}
+
+/// How the server is reached.
+pub(super) fn connection_info(url: &str) -> Result<ConnectionInfo, RedisFault> {
+    let info = url.into_connection_info().map_err(|_| RedisFault::Url)?;
+    let settings = info.redis_settings().clone();
+    let settings = settings.set_protocol(ProtocolVersion::RESP3);
+    let tcp = TcpSettings::default().set_nodelay(true);
+    Ok(info.set_tcp_settings(tcp).set_redis_settings(settings))
 }
 
 /// Channel and payload, if it is a message.
@@ -380,24 +434,6 @@ fn take_in(
         _room: permit.map_err(|_| BusOutcome::Overflow)?,
     });
     sent.map_err(|_| BusOutcome::Overflow)
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// `standalone`, `cluster` or `sentinel`, as the answer to HELLO says it.
-fn mode(hello: &Value) -> Option<&str> {
-    let Value::Map(fields) = hello else {
-        return None;
-    };
-    let mut fields = fields.iter();
-    let (_, mode) = fields.find(|(name, _)| text(name) == Some("mode"))?;
-    text(mode)
 }
 
 fn channels<'a>(all: impl Iterator<Item = &'a Subscription>) -> Vec<&'a str> {

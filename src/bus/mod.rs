@@ -2,11 +2,32 @@
 //!
 //! - `link`: the connection, kept for as long as the process lives
 //! - `fault`, `ping`: what is wrong with a Redis, and whether one answers
+//! - `settings`: what an operator says about it
+//! - `adapter`: sends and receives; `outgoing`, `followed` and `senders` are parts of it
+//! - `message`, `signature`, `channels`, `instance`: what is sent, and between whom
+//! - `kept_revocations`: what is kept there
 
+mod adapter;
+mod channels;
 mod fault;
+mod followed;
+mod instance;
+mod kept_revocations;
 mod link;
+mod message;
+mod outgoing;
 mod ping;
+mod senders;
+mod settings;
+mod signature;
 
+pub use adapter::{Adapter, AdapterTasks, BusReceiver};
+pub use channels::Names;
 pub use fault::RedisFault;
+pub use instance::InstanceId;
+pub use kept_revocations::{KeptPage, KeptRevocation, KeptRevocations};
 pub use link::{Incoming, Link, LinkState, Subscription};
+pub use message::BusMessage;
 pub use ping::ping;
+pub use settings::{RedisSettings, check_redis_url, redis_prefix};
+pub use signature::BusKeys;

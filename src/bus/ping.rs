@@ -1,20 +1,16 @@
-//! Whether Redis answers, for `fleetcast check`.
+//! Whether a Redis answers that can be used, for the start and `fleetcast check`.
 
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion};
+use redis::{AsyncConnectionConfig, Client, Value};
 
 use super::fault::RedisFault;
+use super::link::connection_info;
 
-/// Connects as the server would and sends one PING, in `within` all together. Gives `host:port`.
+/// Connects as the server would and sends HELLO and PING, in `within` all together. Gives `host:port`.
 pub async fn ping(url: &str, within: Duration) -> Result<String, RedisFault> {
-    let info = url.into_connection_info().map_err(|_| RedisFault::Url)?;
-    let settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    let password = settings.password().map(str::to_owned);
-    let info = info.set_redis_settings(settings);
+    let info = connection_info(url)?;
+    let password = info.redis_settings().password().map(str::to_owned);
     let address = info.addr().to_string();
     let client = Client::open(info).map_err(|_| RedisFault::Url)?;
     let config = AsyncConnectionConfig::new()
@@ -24,12 +20,14 @@ pub async fn ping(url: &str, within: Duration) -> Result<String, RedisFault> {
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        redis::cmd("PING")
-            .query_async::<String>(&mut connection)
-            .await
+        let hello = redis::cmd("HELLO");
+        let hello = hello.query_async::<Value>(&mut connection).await?;
+        let ping = redis::cmd("PING");
+        ping.query_async::<String>(&mut connection).await?;
+        Ok(hello)
     };
     match tokio::time::timeout(within, asked).await {
-        Ok(Ok(_)) => Ok(address),
+        Ok(Ok(hello)) => RedisFault::of_hello(&hello).map_or(Ok(address), Err),
         Ok(Err(error)) => Err(RedisFault::of(&error, password.as_deref(), within)),
         Err(_) => Err(RedisFault::TimedOut(within)),
     }

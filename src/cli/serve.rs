@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 
+use super::brokers::block_on;
 use super::{Exit, bad_configuration};
 use crate::app::{self, Mode, Reread};
+use crate::bus;
 use crate::demo::secret::{DemoSecret, secret};
 use crate::lifecycle::{self, Lifecycle, Signals};
 use crate::settings::{Notice, NoticeKind, Presets, Problems, Settings, show};
@@ -16,6 +19,9 @@ use crate::telemetry::{self, Metrics, events};
 
 /// What the end may take beyond the drain: replies under way, Kafka's thread, the last log lines.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// What Redis may take to say what it is, before anything is served.
+const REDIS_ANSWER: Duration = Duration::from_secs(2);
 
 /// The only setting of the demo that outlives it.
 const JWT_SECRET: &str = "JWT_SECRET";
@@ -27,7 +33,10 @@ pub(super) fn serve(environment: BTreeMap<String, String>) -> anyhow::Result<Exi
         settings.and_then(checked)
     };
     match settings {
-        Ok(settings) => live(settings, Mode::Serve, Arc::new(again)),
+        Ok(settings) => match look_at_redis(&settings)? {
+            Ok(()) => live(settings, Mode::Serve, Arc::new(again)),
+            Err(problems) => Ok(bad_configuration(&problems)),
+        },
         Err(problems) => Ok(bad_configuration(&problems)),
     }
 }
@@ -42,6 +51,9 @@ pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit
         Ok(mut settings) => {
             settings.use_embedded_broker();
             settings.notices.extend(notice);
+            if let Err(problems) = look_at_redis(&settings)? {
+                return Ok(bad_configuration(&problems));
+            }
             let again = move |running: &Settings| running.again(&environment, &presets);
             live(settings, Mode::Demo { secret_file }, Arc::new(again))
         }
@@ -51,6 +63,18 @@ pub(super) fn demo(environment: BTreeMap<String, String>) -> anyhow::Result<Exit
 
 fn checked(settings: Settings) -> Result<Settings, Problems> {
     app::check(&settings).map(|()| settings)
+}
+
+/// A Redis that can never be used stops the start. One that is away does not: its connection is made when it comes.
+fn look_at_redis(settings: &Settings) -> anyhow::Result<Result<(), Problems>> {
+    let Some(url) = settings.bus.as_ref().map(|bus| &bus.url) else {
+        return Ok(Ok(()));
+    };
+    let asked = bus::ping(url.expose_secret(), REDIS_ANSWER);
+    Ok(match block_on(asked)? {
+        Err(fault) if fault.is_lasting() => Err(Problems::of_redis(&fault.to_string())),
+        _ => Ok(()),
+    })
 }
 
 /// What the demo has instead of the operator's settings.

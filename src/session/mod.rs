@@ -56,7 +56,7 @@ pub use fleetcast_core::hub::resume::Resumption;
 pub use grants::GrantSource;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
-pub use registry::{OpenSessions, SessionPosition, SessionRange};
+pub use registry::{OpenSessions, OrganisationWatch, SessionPosition, SessionRange};
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_frames::{Question, SharedFrames, WireFormat};
@@ -117,6 +117,8 @@ pub struct SessionParts {
     pub receipts: Arc<dyn Receipts>,
     /// `None`: connects and disconnects are not reported.
     pub connections: Option<Arc<ConnectionReports>>,
+    /// `None`: which organisations have sessions here is not followed.
+    pub organisations: Option<Arc<dyn OrganisationWatch>>,
     pub metrics: Metrics,
     pub lifecycle: Lifecycle,
 }
@@ -142,7 +144,7 @@ impl Sessions {
             limits: parts.limits,
             shared_limits: parts.shared_limits,
             admitted: Arc::default(),
-            open: OpenSessions::default(),
+            open: OpenSessions::new(parts.organisations),
             granted: GrantedRooms::default(),
             receipts: parts.receipts,
             connections: parts.connections,

@@ -13,9 +13,20 @@ use super::expiry::TokenEnd;
 /// After so many sessions other tasks get the thread.
 pub(super) const SLICE: usize = 64;
 
+/// Follows which organisations have sessions here. Called under locks: to be noted, and acted upon later.
+pub trait OrganisationWatch: Send + Sync {
+    /// The first session of an organisation has come.
+    fn came(&self, organisation: &Id);
+
+    /// The last one has gone.
+    fn went(&self, organisation: &Id);
+}
+
 /// The open sessions. Its lock is taken inside the hub's, never the other way round.
-#[derive(Default)]
-pub struct OpenSessions(Mutex<SessionIndex>);
+pub struct OpenSessions {
+    index: Mutex<SessionIndex>,
+    watch: Option<Arc<dyn OrganisationWatch>>,
+}
 
 /// Everything of a session is removed when it ends, so each map is bounded by what is open.
 #[derive(Default)]
@@ -72,8 +83,20 @@ struct OpenSession {
 }
 
 impl OpenSessions {
+    pub(super) fn new(watch: Option<Arc<dyn OrganisationWatch>>) -> Self {
+        Self {
+            index: Mutex::default(),
+            watch,
+        }
+    }
+
     pub(super) fn add(&self, key: ConnectionKey, session: &Arc<Session>, token: TokenEnd) {
         let mut index = self.lock();
+        if let Some(watch) = &self.watch
+            && !index.has(session.organisation())
+        {
+            watch.came(session.organisation());
+        }
         let connection_id = session.connection_id.clone();
         index.connection_ids.insert(connection_id, key);
         index.users.insert(user_connection(session, key));
@@ -85,7 +108,13 @@ impl OpenSessions {
         let mut index = self.lock();
         index.sessions.remove(&key);
         index.connection_ids.remove(session.connection_id());
-        index.users.remove(&user_connection(session, key));
+        let was_there = index.users.remove(&user_connection(session, key));
+        if let Some(watch) = &self.watch
+            && was_there
+            && !index.has(session.organisation())
+        {
+            watch.went(session.organisation());
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -195,11 +224,16 @@ impl OpenSessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, SessionIndex> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SessionIndex {
+    fn has(&self, organisation: &Id) -> bool {
+        let mut following = self.users.range((organisation.clone(), None, None)..);
+        following.next().is_some_and(|(of, ..)| of == organisation)
+    }
+
     fn session(&self, key: ConnectionKey) -> Option<Arc<Session>> {
         self.sessions.get(&key)?.session.upgrade()
     }

@@ -106,6 +106,12 @@ impl Sessions {
         self.revoked.known().is_full(target)
     }
 
+    /// Whether no token can be left that it concerns.
+    pub fn has_ended(&self, revocation: Revocation) -> bool {
+        let now = clock::wall_ms() / 1000;
+        self.revoked.known().has_ended(revocation, now)
+    }
+
     /// How many targets are known.
     pub fn revocations(&self) -> usize {
         self.revoked.known().len()

@@ -33,6 +33,7 @@ pub use profile::Profile;
 pub use report::{Notice, NoticeKind, Problems, SettingProblem};
 
 pub use crate::auth::AuthSettings;
+pub use crate::bus::RedisSettings;
 pub use crate::limits::LimitSettings;
 
 use crate::telemetry::{LogSettings, events};
@@ -44,8 +45,8 @@ pub struct Settings {
     pub listen: Listen,
     pub auth: AuthSettings,
     pub kafka: KafkaSettings,
-    /// So far only `check` asks it.
-    pub redis_url: Option<SecretString>,
+    /// `None`: instances tell each other nothing.
+    pub bus: Option<RedisSettings>,
     /// Whose events are accepted from Redis; no two share a channel.
     pub redis_emitters: Vec<Emitter>,
     pub profile: Profile,
@@ -206,6 +207,12 @@ impl Settings {
         self.listen.allow_no_origin = newer.listen.allow_no_origin;
         if !self.auth.own.keys.is_empty() {
             self.auth.own.keys.secrets = newer.auth.own.keys.secrets;
+        }
+        if let (Some(bus), Some(newer)) = (&mut self.bus, newer.bus)
+            && bus.keys_of_tokens
+            && newer.keys_of_tokens
+        {
+            bus.keys = newer.keys;
         }
         self.texts.0.retain(|name, _| !on_reload(name));
         let applied = newer

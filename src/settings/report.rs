@@ -44,6 +44,12 @@ impl Problems {
         Self { all, notices }
     }
 
+    /// A Redis that can never be used.
+    pub fn of_redis(why: &str) -> Self {
+        let problem = SettingProblem(format!("cannot use REDIS_URL: {why}"), None);
+        Self::new(vec![problem], Vec::new())
+    }
+
     /// What the whole of Kafka's settings is refused for, with the variables that it speaks of.
     pub fn of_kafka(why: &str, kafka: &KafkaSettings) -> Self {
         let named: Vec<String> = kafka

@@ -230,9 +230,9 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("PUBLIC_API", Kind::SWITCH, Value("false"), "Serves [`POST /api/publish`](api.md#publishing-with-a-token) on the public listener, for tokens of scope `publish`."),
         variable("GITHUB_WEBHOOK_SECRET", Kind::SECRET, Unset, "Secret of GitHub webhooks.").ignored(),
         variable("ALLOW_PLAIN_HTTP", Kind::SWITCH, Value("false"), "Accepts plain HTTP with `ENVIRONMENT=production`.").ignored(),
-        variable("REDIS_URL", Kind::URL, Unset, "Redis, for what instances share.").ignored(),
-        variable("REDIS_PREFIX", Kind::TEXT, Unset, "Names of this deployment's keys and channels in Redis.").ignored(),
-        variable("REDIS_SECRET", Kind::SECRET, Unset, "Signs what instances send each other by Redis.").rejected(),
+        variable("REDIS_URL", Kind::REDIS_URL, Unset, "Redis 6 or later, by which instances tell each other what is not in Kafka: see [operations.md](operations.md#redis). `rediss://` is TLS, by the system's certificate authorities or those in the file that `SSL_CERT_FILE` names. One server, or what leads to the primary of several: neither a Cluster nor Sentinels. Unset: each instance is on its own."),
+        variable("REDIS_PREFIX", Kind::REDIS_PREFIX, Value("fleetcast"), "What this deployment's keys and channels in Redis begin with: up to 64 visible characters, no `*`, `?`, `[`, `]`, `^` or backslash. Two deployments that share a Redis need two: its numbered databases do not separate messages."),
+        variable("REDIS_SECRET", Kind::SECRET, Unset, "Signs what instances send each other by Redis, at least 32 bytes. Unset: a key that is derived from `JWT_SECRET`, and one from `JWT_SECRET_PREVIOUS` is accepted beside it. Required with `REDIS_URL` where neither is set."),
         variable("REDIS_EMITTERS", Kind::EMITTERS, Unset, "[Emitters](api.md#emitters-that-you-have) whose events are accepted from Redis, comma-separated, each for one organisation: `node:o1` and `node:o1:KEY` for `@socket.io/redis-emitter`, `python:o1` and `python:o1:CHANNEL` for python-socketio. Without a key: `socket.io`, and `socketio`. Requires `REDIS_URL`."),
     ]),
     ("Service topics", &[

@@ -64,6 +64,8 @@ impl ValueKind {
     pub const EMITTERS: Self = Self::new("list of `node:ORGANISATION:KEY` and `python:ORGANISATION:CHANNEL`", Shape::List, |text| shown(emitters(text)));
     pub const LIST: Self = Self::new("list", Shape::List, |text| Ok(text.to_owned()));
     pub const URL: Self = Self::new("URL", Shape::Url, url);
+    pub const REDIS_URL: Self = Self::new("URL", Shape::Url, |text| crate::bus::check_redis_url(text).map(|()| text.to_owned()));
+    pub const REDIS_PREFIX: Self = Self::new("text", Shape::Text, crate::bus::redis_prefix);
     pub const AUDIENCES: Self = Self::new("list", Shape::List, |text| shown(audiences(text)));
     pub const CLAIM: Self = Self::new("list of claims", Shape::List, |text| shown(claim(text)));
     pub const JWKS: Self = Self::new("path or URL", Shape::Url, |text| shown(jwks(text)));

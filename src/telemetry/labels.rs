@@ -46,7 +46,7 @@ macro_rules! labels {
     };
 }
 
-pub use super::redis::{BusOutcome, RedisOutcome};
+pub use super::bus::{BusOutcome, RedisOutcome};
 
 /// What a connection is counted under. Each transport declares its own: see [`Metrics::declare_connections`].
 ///

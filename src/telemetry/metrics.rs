@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use super::bus::RedisMetrics;
 use super::catalogue::{
     ACKNOWLEDGEMENT_SECONDS, ACKNOWLEDGEMENTS, BUS_MESSAGES, COMMANDS, CONNECTION_EVENTS,
     CONNECTIONS, CONNECTS, CONTROL_RECORDS, DECLARED, DELIVERIES, DISCONNECTS, ERRORS, GRANTS,
@@ -31,7 +32,6 @@ use super::labels::{
     RepeatOutcome, ResumeOutcome, Undelivered,
 };
 use super::loop_pauses::LoopPauses;
-use super::redis::RedisMetrics;
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
@@ -236,7 +236,7 @@ impl Metrics {
     }
 
     /// The metrics of Redis: with the first call they are there, and every call gives the same ones.
-    pub fn redis(&self) -> RedisMetrics {
+    pub fn bus(&self) -> RedisMetrics {
         let recorder = &self.shared.recorder;
         RedisMetrics {
             up: gauge(recorder, REDIS_UP, &[]),
@@ -325,10 +325,10 @@ mod tests {
         metrics.event("incident_created");
         let without = metrics.render();
         assert!(
-            !without.contains("redis") && !without.contains("bus"),
+            !without.contains("fleetcast_redis") && !without.contains("fleetcast_bus"),
             "none is used"
         );
-        metrics.redis();
+        metrics.bus();
         let text = metrics.render() + &render_lag([("incident", 3, 0.0)]);
         for declared in DECLARED {
             let shown = text.contains(&format!("# TYPE {} ", declared.name));

@@ -1,5 +1,6 @@
 //! What the outside can see of the process: log lines, counters, and the one function per event that makes both.
 
+mod bus;
 mod catalogue;
 mod delivery_times;
 pub mod events;
@@ -10,13 +11,12 @@ mod lag;
 pub mod log;
 mod loop_pauses;
 pub mod metrics;
-mod redis;
 pub mod throttle;
 
+pub use bus::RedisMetrics;
 pub use catalogue::{DECLARED, Declared, MetricKind};
 pub use delivery_times::DeliveryTimes;
 pub use lag::render_lag;
 pub use log::{LogFilter, LogFormat, LogSettings, init};
 pub use loop_pauses::watch_loop;
 pub use metrics::Metrics;
-pub use redis::RedisMetrics;

@@ -147,7 +147,7 @@ async fn check_asks_redis_too_and_names_what_is_wrong_without_the_password() {
     let (old, _old) = redis("-ERR unknown command `HELLO`, with args: `hush-hush`\r\n").await;
     for (url, code, expected) in [
         (good.as_str(), 0, "answers"),
-        // The server does not use it in this version, so nothing is lost.
+        // The server starts all the same, and uses it when it can.
         (
             &wrong,
             0,

@@ -62,6 +62,7 @@ mod profile_examples;
 mod profiles;
 mod proxies;
 mod real_kafka;
+mod redis;
 mod refresh;
 mod reload;
 mod revocations;

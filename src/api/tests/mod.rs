@@ -23,7 +23,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::connections::{
-    ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection,
+    ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection, Told,
 };
 use super::publish::{
     Authenticated, PublishRules, Publisher, Publishing, Unavailable, WriteReports,
@@ -48,6 +48,10 @@ impl Connections for NoConnections {
 
     fn close(&self, _: &str, _: Ending) -> bool {
         false
+    }
+
+    fn close_elsewhere<'a>(&'a self, _: &'a Id, _: &'a UserId, _: Ending) -> Told<'a> {
+        Box::pin(std::future::ready(false))
     }
 
     fn knows_kind(&self, _: &Room) -> bool {

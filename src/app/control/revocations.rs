@@ -1,4 +1,4 @@
-//! Requests to revoke tokens: on this instance at once, and by the topic on all.
+//! Requests to revoke tokens: on this instance at once, and by the topic, by Redis or by both on all.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 
 use super::topics::ControlTopics;
 use crate::api::{RevocationDone, RevocationFailure, TokenRevoker};
+use crate::app::fleet::Fleet;
 use crate::auth::AuthSettings;
 use crate::clock;
 use crate::session::Sessions;
@@ -16,6 +17,7 @@ use crate::telemetry::events;
 pub(in crate::app) struct RevocationRequests {
     sessions: Arc<Sessions>,
     topics: Arc<ControlTopics>,
+    fleet: Option<Arc<Fleet>>,
     /// The names of the issuers.
     issuers: Vec<String>,
     only_one: bool,
@@ -29,6 +31,7 @@ impl RevocationRequests {
     pub(in crate::app) fn new(
         sessions: &Arc<Sessions>,
         topics: &Arc<ControlTopics>,
+        fleet: Option<Arc<Fleet>>,
         auth: &AuthSettings,
     ) -> Self {
         let issuers = auth.issuers().filter_map(|one| one.issuer.clone());
@@ -36,6 +39,7 @@ impl RevocationRequests {
         Self {
             sessions: sessions.clone(),
             topics: topics.clone(),
+            fleet,
             issuers: issuers.collect(),
             only_one,
             one_name_space: auth.shared_users || only_one,
@@ -96,14 +100,20 @@ impl TokenRevoker for RevocationRequests {
                 let (key, value) = (target.to_string(), merged.to_json());
                 self.topics.write(topic, &key, Some(&value))
             });
-            let connections = self.sessions.end_revoked(&target).await;
-            let everywhere = written.is_some();
-            if let Some(written) = written {
-                let written = written.await;
-                events::tokens_revoked(connections, written.is_ok());
-                written.map_err(|error| RevocationFailure::NotWritten(error.to_string()))?;
-            } else {
-                events::tokens_revoked(connections, false);
+            let told = async {
+                let fleet = self.fleet.as_ref()?;
+                Some(fleet.tell_revocation(&target, merged).await)
+            };
+            let (connections, told) = tokio::join!(self.sessions.end_revoked(&target), told);
+            // What a topic holds need not be told: that is only sooner.
+            let outcome = match (written, told) {
+                (Some(written), _) => Some(written.await.map(drop).map_err(|why| why.to_string())),
+                (None, told) => told.map(|told| told.map_err(|why| format!("Redis: {why}"))),
+            };
+            let everywhere = matches!(outcome, Some(Ok(())));
+            events::tokens_revoked(connections, everywhere);
+            if let Some(Err(why)) = outcome {
+                return Err(RevocationFailure::NotWritten(why));
             }
             Ok(RevocationDone {
                 target,

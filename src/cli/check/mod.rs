@@ -31,7 +31,8 @@ pub(super) const HELP: &str = "Examples:
                                 what a reload would say, then the reload
 
 Redis, if REDIS_URL is set, has 1 s to answer. What is wrong with it is a
-warning: the server does not use Redis in this version.
+warning, because the server starts without it; but a Cluster or a Sentinel is
+a wrong setting.
 
 Exit codes: 0 the settings are good and Kafka answers; 1 the settings are
 good, but Kafka does not answer within 5 s, or it has no topic for grants or
@@ -94,22 +95,31 @@ pub(super) fn run(
             }
         }
     };
-    if let Some(url) = &settings.redis_url {
-        ask_redis(url)?;
+    if let Some(bus) = &settings.bus
+        && !is_usable(&bus.url)?
+    {
+        return Ok(Exit::BadConfiguration);
     }
     Ok(kafka)
 }
 
-/// Tells what Redis answers. A start does not fail for it, so neither does the check.
-fn ask_redis(url: &SecretString) -> anyhow::Result<()> {
+/// Tells what Redis answers. A start fails only for one that can never be used, and so does the check.
+fn is_usable(url: &SecretString) -> anyhow::Result<bool> {
     match block_on(bus::ping(url.expose_secret(), PONG))? {
-        Ok(address) => print(&format!("redis: {} answers\n", plain(&address))),
+        Ok(address) => {
+            print(&format!("redis: {} answers\n", plain(&address)))?;
+            Ok(true)
+        }
         Err(error) => {
             let why = plain(&error.to_string());
+            if error.is_lasting() {
+                complain(&format!("fleetcast: redis: {why}\n"));
+                return Ok(false);
+            }
             complain(&format!(
-                "warning: redis: {why} (the server does not use Redis in this version)\n"
+                "warning: redis: {why} (the server starts all the same, and instances tell each other nothing until then)\n"
             ));
-            Ok(())
+            Ok(true)
         }
     }
 }

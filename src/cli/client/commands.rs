@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::follow::Follower;
-use super::link::{Link, LinkError};
+use super::link::{ClientLink, LinkError};
 use super::packet;
 
 /// How long a command may go without an answer.
@@ -68,7 +68,7 @@ impl Follower {
     /// A line of standard input.
     pub(super) async fn obey(
         &mut self,
-        link: &mut Link,
+        link: &mut ClientLink,
         line: &str,
     ) -> anyhow::Result<Result<(), LinkError>> {
         let mut words = line.split_whitespace();
@@ -91,7 +91,7 @@ impl Follower {
 
     pub(super) async fn ask(
         &mut self,
-        link: &mut Link,
+        link: &mut ClientLink,
         command: &'static str,
         room: Option<String>,
     ) -> Result<(), LinkError> {
@@ -110,7 +110,7 @@ impl Follower {
 
     pub(super) async fn leave_due(
         &mut self,
-        link: &mut Link,
+        link: &mut ClientLink,
         began: Instant,
     ) -> Result<(), LinkError> {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.arguments.leave)

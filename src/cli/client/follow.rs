@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::lines;
 use super::ClientArguments;
 use super::commands::PendingCommand;
-use super::link::{Endpoint, Link, LinkError};
+use super::link::{ClientLink, Endpoint, LinkError};
 use super::packet::{self, EventMeta, Packet, ReceivedEvent};
 use super::retries::Retries;
 use super::show::Show;
@@ -164,7 +164,7 @@ impl Follower {
         )
     }
 
-    async fn open(&mut self) -> Result<Link, LinkError> {
+    async fn open(&mut self) -> Result<ClientLink, LinkError> {
         self.asked.clear();
         let rooms: Vec<String> = self.rooms.iter().cloned().collect();
         let connect = packet::connect(
@@ -173,7 +173,7 @@ impl Follower {
             &rooms,
             self.arguments.latest,
         );
-        let mut link = Link::open(&self.url, &connect).await?;
+        let mut link = ClientLink::open(&self.url, &connect).await?;
         if self.cursor.is_none() {
             let mut wanted: Vec<String> = self.arguments.room.clone();
             wanted.extend(rooms);
@@ -187,7 +187,7 @@ impl Follower {
 
     async fn follow(
         &mut self,
-        link: &mut Link,
+        link: &mut ClientLink,
         input: &mut Option<Lines>,
         end: Instant,
     ) -> anyhow::Result<End> {
@@ -240,7 +240,7 @@ impl Follower {
 
     async fn take(
         &mut self,
-        link: &mut Link,
+        link: &mut ClientLink,
         packet: Packet,
     ) -> anyhow::Result<Result<(), LinkError>> {
         match packet {

@@ -37,7 +37,7 @@ pub(super) enum LinkError {
     Lost(String),
 }
 
-pub(super) struct Link {
+pub(super) struct ClientLink {
     socket: WebSocketStream<TcpStream>,
     /// No frame for so long means that the server is gone.
     silence: Duration,
@@ -94,7 +94,7 @@ impl Endpoint {
     }
 }
 
-impl Link {
+impl ClientLink {
     /// Until the namespace is connected with `connect`, a `40…` packet.
     pub(super) async fn open(endpoint: &Endpoint, connect: &str) -> Result<Self, LinkError> {
         let Endpoint { authority, path } = endpoint;

@@ -159,6 +159,7 @@ fn sessions_with(
         shared_limits: Arc::new(Limits::new(LimitSettings::default())),
         receipts: Arc::new(CountOnly),
         connections: None,
+        organisations: None,
         metrics,
         lifecycle: lifecycle.clone(),
     })

@@ -1,5 +1,6 @@
 //! From what was written to what is meant: reads each variable once and collects what is wrong.
 
+mod bus;
 mod kafka;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,7 @@ impl SettingsReader {
         let listen = self.listen();
         let auth = self.auth();
         let kafka = self.kafka();
-        let redis_url = self.text("REDIS_URL").map(SecretString::from);
+        let bus = self.bus(&auth);
         let redis_emitters = self.emitters();
         let sockets = self.sockets();
         let window = self.window(&sockets);
@@ -114,7 +115,7 @@ impl SettingsReader {
             listen,
             auth,
             kafka,
-            redis_url,
+            bus,
             redis_emitters,
             profile,
             window,

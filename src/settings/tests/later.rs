@@ -9,7 +9,6 @@ const SAFETY: &[(&str, &str)] = &[
     ("TLS_KEY_FILE", "key.pem"),
     ("DEAD_LETTER_TOPIC", "dead"),
     ("AUDIT_TOPIC", "audit"),
-    ("REDIS_SECRET", "x"),
     ("KAFKA_MODE", "group"),
 ];
 

@@ -3,8 +3,8 @@
 //!
 //! `error`: a person should act. `warn`: degraded, going on. `info`: state changed. No tokens, no payloads.
 
+mod bus;
 mod kafka;
-mod redis;
 mod service_topics;
 
 use std::fmt::Display;
@@ -23,12 +23,12 @@ use super::labels::{
 use super::metrics::Metrics;
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
+pub use bus::{redis_down, redis_up};
 pub use kafka::{
     caught_up, gap, kafka_down, kafka_refused, kafka_restart, kafka_up, librdkafka, log_replaced,
     partition_ended, partition_permitted, partition_unwanted, producer_renewed, record_skipped,
     topic_recreated, topic_refused,
 };
-pub use redis::{redis_down, redis_up};
 pub use service_topics::{
     connection_event_kept, connection_event_lost, control_log_lost, control_record,
     grants_not_written, grants_repeated, not_compacted, policy_unknown, receipt_kept, receipt_lost,

@@ -258,18 +258,25 @@ async fn all_connections_of_a_user_are_closed_by_any_name_that_issuers_make() {
     let mut stays = Client::connect(app.public, &claims("o2")).await;
     let body = json!({ "organization_id": "o1" });
     let answer = ask(&app, "POST", target, Some(&body)).await;
-    assert_eq!(answer.json(), json!({ "disconnected": 2 }));
+    assert_eq!(
+        answer.json(),
+        json!({ "disconnected": 2, "scope": "instance" })
+    );
     for client in &mut gone {
         client.read_to_end().await;
     }
     eventually("nothing is left of it", async || {
         let answer = ask(&app, "POST", target, Some(&body)).await;
-        (answer.json() == json!({ "disconnected": 0 })).then_some(())
+        (answer.json() == json!({ "disconnected": 0, "scope": "instance" })).then_some(())
     })
     .await;
     assert_eq!(stays.command("rooms", &json!({})).await["success"], true);
     let answer = ask(&app, "POST", target, Some(&json!({ "organization_id": 1 }))).await;
-    assert_eq!(answer.json(), json!({ "disconnected": 0 }), "as \"1\"");
+    assert_eq!(
+        answer.json(),
+        json!({ "disconnected": 0, "scope": "instance" }),
+        "as \"1\""
+    );
     for wrong in [
         json!({}),
         json!({ "organization_id": "o 1" }),

@@ -10,6 +10,7 @@ mod packet;
 mod polling;
 mod proxy;
 mod record;
+mod redis;
 mod socket;
 mod token;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::redis::Redis;
 pub(crate) use app::TestApp;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use cluster::Cluster;

@@ -239,6 +239,11 @@ impl Revocations {
         revocation.until.into_iter().chain(last).min()
     }
 
+    /// Whether it need not be known at `now`, here.
+    pub fn has_ended(&self, revocation: Revocation, now: u64) -> bool {
+        self.end_of(revocation).is_some_and(|end| end <= now)
+    }
+
     fn forget_end(&mut self, target: &RevocationTarget, revocation: Revocation) {
         if let Some(end) = self.end_of(revocation) {
             self.ends.remove(&(end, target.clone()));

@@ -54,8 +54,10 @@ labels! {
         UnknownVersion = "unknown_version",
         UnknownKind = "unknown_kind",
         BadSignature = "bad_signature",
-        /// It was sent once more: by somebody who has recorded it.
+        /// It was sent once more, by a program that has recorded it.
         Repeated = "repeated",
+        /// It is older than five minutes, or the clocks of two instances differ by as much.
+        Stale = "stale",
     }
 }
 
