@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -25,6 +26,22 @@ impl Redis {
     /// With more arguments of `redis-server`.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::absent(arguments);
+        redis.restart().await;
+        redis
+    }
+
+    /// Reached by TLS alone, with `redis.pem` and `redis.key` of this folder.
+    pub(crate) async fn start_with_tls(folder: &Path) -> Self {
+        let mut redis = Self::absent(&["--port", "0", "--tls-auth-clients", "no"]);
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        for (name, value) in [
+            ("--tls-port", redis.port.to_string()),
+            ("--tls-cert-file", file("redis.pem")),
+            ("--tls-key-file", file("redis.key")),
+            ("--tls-ca-cert-file", file("ca.pem")),
+        ] {
+            redis.arguments.extend([name.to_owned(), value]);
+        }
         redis.restart().await;
         redis
     }

@@ -1,5 +1,6 @@
 //! Two instances that Redis joins.
 
+mod access;
 mod messages;
 mod outages;
 mod revoked;

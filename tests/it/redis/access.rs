@@ -1,0 +1,115 @@
+//! What an instance needs to be allowed, and TLS.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{counted, emit, heard_from, instance, kafka, next_typing};
+use crate::api::ask;
+use crate::harness::{Client, Redis, TestApp, auth, eventually};
+
+/// The line of docs/operations.md, as Redis reads it.
+fn documented_acl() -> Vec<String> {
+    let page = include_str!("../../../docs/operations.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER"));
+    let words = line.expect("a line of the page").split(' ');
+    words.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn an_instance_needs_no_more_than_the_documented_acl() {
+    let (kafka, redis) = (kafka().await, Redis::start().await);
+    let mut connection = redis.connection().await;
+    let words = documented_acl();
+    let mut set_user = redis::cmd(&words[0]);
+    set_user.arg(&words[1..]);
+    set_user.query_async::<()>(&mut connection).await.unwrap();
+    let url = redis.url_of("fleetcast:PASSWORD@");
+    let settings = [("REDIS_URL", url.as_str())];
+    let first = instance(&kafka, &redis, &settings).await;
+    let second = instance(&kafka, &redis, &settings).await;
+    let mut there = Client::connect(second.public, &auth("bob", "o1", &["channel:7"])).await;
+    heard_from(&first, "o1", "channel:7", &mut there).await;
+    emit(&first, "o1", "channel:7", &json!({ "n": 1 })).await;
+    assert_eq!(next_typing(&mut there).await["n"], 1);
+    let soon = fleetcast::clock::wall_ms() / 1000 + 2;
+    for (user, until) in [("ann", None), ("bob", Some(soon))] {
+        let body = json!({ "organization_id": "o1", "user_id": user, "until": until });
+        let answer = ask(&first, "POST", "/api/revocations", Some(&body)).await;
+        assert_eq!(answer.json()["scope"], "fleet", "{answer:?}");
+    }
+    there.read_to_end().await;
+    eventually("it has ended", async || {
+        (fleetcast::clock::wall_ms() / 1000 > soon).then_some(())
+    })
+    .await;
+    // An instance that starts reads them, and removes what has ended.
+    let third = instance(&kafka, &redis, &settings).await;
+    let mut kept = redis::cmd("HKEYS");
+    kept.arg("fleetcast:revocations");
+    let kept: Vec<String> = kept.query_async(&mut connection).await.unwrap();
+    assert_eq!(kept, ["user/o1/ann"]);
+    assert_eq!(third.metrics().await.value("fleetcast_revocations"), 1);
+    counted(&third, "bad_signature", 0).await;
+    let mut refused = redis::cmd("ACL");
+    refused.arg("LOG");
+    let refused: Vec<redis::Value> = refused.query_async(&mut connection).await.unwrap();
+    assert!(refused.is_empty(), "{refused:?}");
+    for app in [&first, &second, &third] {
+        let series = r#"fleetcast_redis_commands_total{outcome="refused"}"#;
+        assert_eq!(app.metrics().await.value(series), 0);
+    }
+}
+
+/// An authority, and a certificate of it for 127.0.0.1.
+fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let made = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    std::fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"
+    ));
+    openssl(&format!(
+        "req {key} -keyout redis.key -out redis.csr -subj /CN=redis"
+    ));
+    openssl(
+        "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out redis.pem",
+    );
+}
+
+#[tokio::test]
+async fn rediss_verifies_the_certificate_by_the_authorities_of_ssl_cert_file() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let kafka = kafka().await;
+    let redis = Redis::start_with_tls(folder.path()).await;
+    let url = redis.url().replace("redis://", "rediss://");
+    let authority = folder.path().join("ca.pem");
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("SSL_CERT_FILE", authority.to_str().unwrap()),
+    ];
+    let first = TestApp::start_with(&kafka, &settings).await;
+    let second = TestApp::start_with(&kafka, &settings).await;
+    let mut there = Client::connect(second.public, &auth("bob", "o1", &["channel:7"])).await;
+    heard_from(&first, "o1", "channel:7", &mut there).await;
+    // By the system's authorities it is not good, and without TLS there is no answer.
+    let plain = redis.url();
+    for url in [&url, &plain] {
+        let app = TestApp::launch(&kafka, &[("REDIS_URL", url.as_str())]).await;
+        let ready = app.wait_for_status("degraded").await;
+        let why = ready["components"]["redis"].to_string();
+        assert!(!why.contains("not connected yet"), "{why}");
+        if url.starts_with("rediss") {
+            assert!(why.to_lowercase().contains("certificate"), "{why}");
+        }
+    }
+}
