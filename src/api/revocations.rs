@@ -27,7 +27,7 @@ pub struct RevocationDone {
     pub target: RevocationTarget,
     /// Unix seconds; `None`: for good.
     pub until: Option<u64>,
-    /// Every instance reads it, and so does one that starts later.
+    /// Every instance learns of it, and so does one that starts later.
     pub everywhere: bool,
     /// Closed on this instance.
     pub connections: usize,
@@ -83,7 +83,7 @@ struct RevocationAnswer {
     revoked: RevokedTarget,
     /// RFC 3339; null: for good.
     until: Option<String>,
-    /// `fleet`: every instance. `instance`: the one that was asked, until it stops.
+    /// `fleet`: every instance, by the topic or by Redis. `instance`: the one that was asked, until it stops.
     scope: &'static str,
     /// Closed on the instance that was asked.
     connections: usize,
@@ -112,7 +112,7 @@ struct RevokedTarget {
     responses(
         (status = 200, description = "They are revoked, as far as `scope` says", body = RevocationAnswer),
         (status = 400, description = "`bad_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`not_written`: it holds on this instance, and the brokers have not confirmed it. `starting`: the topic is not read yet, and nothing was revoked. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`not_written`: it holds on this instance, and neither the brokers nor Redis have confirmed it. `starting`: the topic is not read yet, and nothing was revoked. Ask again", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 507, description = "`full`: so many are revoked that no more are taken", body = ProblemDocument, content_type = "application/problem+json")
     )
 )]
@@ -223,7 +223,7 @@ fn problem(failure: &RevocationFailure) -> Problem {
         ),
         RevocationFailure::NotWritten(why) => {
             let detail = format!(
-                "it holds on this instance, but the brokers have not confirmed it ({why}), so other instances may not know: ask again"
+                "it holds on this instance, but that it is kept has not been confirmed ({why}), so other instances may not know: ask again"
             );
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_written", detail)
                 .retry_after(RETRY_AFTER)

@@ -243,7 +243,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         variable("CONNECTIONS_TOPIC", Kind::TEXT, Unset, "Who connects and disconnects. Unset: nothing is written."),
         variable("CONNECTIONS_DEBOUNCE", Kind::DURATION, Value("10"), "A disconnect is reported after this time, and not at all if a connection of the same user begins meanwhile. 0: at once."),
         variable("GRANTS_TOPIC", Kind::TEXT, Unset, "Compacted topic of rooms that are permitted to users from outside. Read to its end before `/ready`. Unset: there are no grants, and the API refuses them. `fleetcast.grants` in the demo."),
-        variable("REVOCATIONS_TOPIC", Kind::TEXT, Unset, "Compacted topic of revoked tokens, users and organisations, which every instance reads. Read to its end before `/ready`. Unset: a revocation holds on the instance that was asked, until it stops. `fleetcast.revocations` in the demo."),
+        variable("REVOCATIONS_TOPIC", Kind::TEXT, Unset, "Compacted topic of revoked tokens, users and organisations, which every instance reads. Read to its end before `/ready`. Unset: Redis carries and keeps revocations, or without it one holds on the instance that was asked, until it stops. `fleetcast.revocations` in the demo."),
         variable("AUDIT_TOPIC", Kind::TEXT, Unset, "Audit log.").rejected(),
     ]),
     ("The process", &[

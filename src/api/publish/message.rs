@@ -60,7 +60,7 @@ pub(super) struct MessageRequest {
     /// What clients receive: an object or a list.
     #[schema(value_type = Object)]
     pub(super) data: Box<RawValue>,
-    /// For those who are connected to this instance now, and not written to the log.
+    /// For those who are connected now, and not written to the log. Clients of other instances receive it by Redis.
     pub(super) volatile: Option<bool>,
     /// Messages of one key stay in order. Without it, those with the same first room do.
     pub(super) key: Option<String>,
