@@ -130,7 +130,7 @@ impl App {
         )?;
         let verifier = Arc::new(Verifier::open(&settings.auth)?);
         verifier.set_claim_rules(settings.profile.claim_rules());
-        let fleet = BuiltFleet::new(settings.bus.as_ref(), &metrics)?;
+        let fleet = BuiltFleet::new(&settings, &metrics)?;
         let readiness = Readiness::new(
             log.clone(),
             hub.clone(),
@@ -168,7 +168,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         });
         let keeps_revocations = control.topics.revocations().is_none();
-        let fleet = fleet.map(|fleet| fleet.joined(&sessions, keeps_revocations));
+        let fleet = fleet.map(|fleet| fleet.joined(&sessions, &log, keeps_revocations));
         if let Some((fleet, _)) = &fleet {
             readiness.wait_for(fleet.clone());
         }

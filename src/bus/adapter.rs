@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::accepted::AcceptedEmitters;
 use super::channels::Names;
 use super::fault::RedisFault;
 use super::followed::Followed;
@@ -37,6 +38,9 @@ pub trait BusReceiver: Send + Sync {
     /// An event for those who are connected here.
     fn event(&self, event: Ephemeral);
 
+    /// Whether there are rooms of this kind, beside `org` and `user`.
+    fn has_kind(&self, kind: &str) -> bool;
+
     /// Anything else. The next message waits for it.
     fn command(&self, message: BusMessage) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -50,6 +54,7 @@ pub struct Adapter {
     next_number: AtomicU64,
     outgoing: OutgoingMessages,
     followed: Followed,
+    emitters: AcceptedEmitters,
     senders: Mutex<Senders>,
     counts: RedisMetrics,
 }
@@ -74,6 +79,7 @@ impl Adapter {
     /// The URL is none of Redis.
     pub fn new(
         settings: &RedisSettings,
+        emitters: AcceptedEmitters,
         metrics: &Metrics,
     ) -> Result<(Arc<Self>, AdapterTasks), RedisFault> {
         let (link, incoming) = Link::new(settings.url.expose_secret(), metrics)?;
@@ -81,10 +87,12 @@ impl Adapter {
         for channel in [names.control(), names.instance(instance)] {
             link.subscribe(Subscription::Channel(channel.into()));
         }
+        emitters.subscribe(&link);
         let counts = metrics.bus();
         let (outgoing, sending) = OutgoingMessages::new(&link, &counts);
         let adapter = Self {
             followed: Followed::new(&link, &names),
+            emitters,
             link,
             names,
             instance,
@@ -222,7 +230,11 @@ impl Adapter {
             channel, payload, ..
         }) = incoming.recv().await
         {
-            let outcome = match self.read(&channel, &payload) {
+            let message = match self.emitted(&channel, &payload, &*receiver) {
+                Some(event) => event.map(BusMessage::Event),
+                None => self.read(&channel, &payload),
+            };
+            let outcome = match message {
                 Ok(BusMessage::Event(event)) => {
                     receiver.event(event);
                     BusOutcome::Applied
@@ -240,6 +252,20 @@ impl Adapter {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// An event of a back-end. A channel of instances is theirs, whatever the configuration says.
+    fn emitted(
+        &self,
+        channel: &[u8],
+        payload: &[u8],
+        receiver: &dyn BusReceiver,
+    ) -> Option<Result<Ephemeral, BusOutcome>> {
+        if self.names.audience(channel, self.instance).is_some() {
+            return None;
+        }
+        let has_kind = |kind: &str| receiver.has_kind(kind);
+        self.emitters.read(channel, payload, has_kind)
     }
 
     fn read(&self, channel: &[u8], payload: &[u8]) -> Result<BusMessage, BusOutcome> {

@@ -4,9 +4,11 @@
 //! - `fault`, `ping`: what is wrong with a Redis, and whether one answers
 //! - `settings`: what an operator says about it
 //! - `adapter`: sends and receives; `outgoing`, `followed` and `senders` are parts of it
+//! - `accepted`: the emitters whose events are accepted, too
 //! - `message`, `signature`, `channels`, `instance`: what is sent, and between whom
 //! - `kept_revocations`: what is kept there
 
+mod accepted;
 mod adapter;
 mod channels;
 mod fault;
@@ -21,6 +23,7 @@ mod senders;
 mod settings;
 mod signature;
 
+pub use accepted::AcceptedEmitters;
 pub use adapter::{Adapter, AdapterTasks, BusReceiver};
 pub use channels::Names;
 pub use fault::RedisFault;

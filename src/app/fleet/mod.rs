@@ -12,13 +12,15 @@ use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 use fleetcast_core::hub::feed::Feed;
 use tokio_util::sync::CancellationToken;
 
+use super::log_reader::LogReader;
 use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
 use crate::bus::{
-    Adapter, AdapterTasks, BusMessage, BusReceiver, LinkState, RedisFault, RedisSettings,
+    AcceptedEmitters, Adapter, AdapterTasks, BusMessage, BusReceiver, LinkState, RedisFault,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::{OrganisationWatch, Session, Sessions};
+use crate::settings::Settings;
 use crate::telemetry::Metrics;
 use revocations::RevocationKeeper;
 
@@ -33,11 +35,11 @@ pub(super) struct BuiltFleet {
 
 impl BuiltFleet {
     /// `None`: there is no Redis.
-    pub(super) fn new(
-        settings: Option<&RedisSettings>,
-        metrics: &Metrics,
-    ) -> Result<Option<Self>, RedisFault> {
-        let built = settings.map(|settings| Adapter::new(settings, metrics));
+    pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Result<Option<Self>, RedisFault> {
+        let emitters = settings.redis_emitters.clone();
+        let emitters = AcceptedEmitters::new(emitters, settings.sockets.max_event_bytes);
+        let bus = settings.bus.as_ref();
+        let built = bus.map(|bus| Adapter::new(bus, emitters, metrics));
         let built = built.transpose()?;
         Ok(built.map(|(adapter, tasks)| Self { adapter, tasks }))
     }
@@ -51,12 +53,14 @@ impl BuiltFleet {
     pub(super) fn joined(
         self,
         sessions: &Arc<Sessions>,
+        log: &Arc<LogReader>,
         keeps: bool,
     ) -> (Arc<Fleet>, AdapterTasks) {
         let keeper = keeps.then(|| RevocationKeeper::new(&self.adapter, sessions));
         let fleet = Fleet {
             adapter: self.adapter,
             sessions: sessions.clone(),
+            log: log.clone(),
             keeper: keeper.map(Arc::new),
         };
         (Arc::new(fleet), self.tasks)
@@ -78,6 +82,7 @@ impl OrganisationWatch for AdapterOrganisations {
 pub(super) struct Fleet {
     adapter: Arc<Adapter>,
     sessions: Arc<Sessions>,
+    log: Arc<LogReader>,
     keeper: Option<Arc<RevocationKeeper>>,
 }
 
@@ -191,6 +196,12 @@ impl BusReceiver for Fleet {
     fn event(&self, event: Ephemeral) {
         let hub = self.sessions.hub();
         hub.with(|hub, now| hub.apply(Feed::Ephemeral(event), now));
+    }
+
+    fn has_kind(&self, kind: &str) -> bool {
+        let rules = self.sessions.rules();
+        let is_in_policy = rules.policy.kinds().any(|known| known == kind);
+        is_in_policy || self.log.routes().kinds().contains(kind)
     }
 
     fn command(&self, message: BusMessage) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
