@@ -84,7 +84,7 @@ format: node-modules ## Format everything
 
 ##@ Test in parts
 .PHONY: client-tests
-client-tests: node-modules build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
+client-tests: node-modules python-client build ## socket.io-client against the release build (FLEETCAST_TEST_KAFKA: on that Kafka)
 	@cd client-tests/js && $(WITH_BIN) npm test --silent
 
 # CLIENTS: those of js, python and java to try; ROUNDS: answers that are lost to each of them.
