@@ -1,6 +1,7 @@
 //! Redis: what instances tell each other beside Kafka.
 //!
 //! - `link`: the connection, kept for as long as the process lives
+//! - `registry`: the connections of all instances
 //! - `fault`, `ping`: what is wrong with a Redis, and whether one answers
 //! - `settings`: what an operator says about it
 //! - `adapter`: sends and receives; `outgoing`, `followed` and `senders` are parts of it
@@ -19,6 +20,7 @@ mod link;
 mod message;
 mod outgoing;
 mod ping;
+mod registry;
 mod senders;
 mod settings;
 mod signature;
@@ -32,5 +34,9 @@ pub use kept_revocations::{KeptPage, KeptRevocation, KeptRevocations};
 pub use link::{Incoming, Link, LinkState, Subscription};
 pub use message::BusMessage;
 pub use ping::ping;
+pub use registry::{
+    NAMED_ROOMS, OpenConnections, Registry, RegistryPlace, RegistryRange, RegistryRecord,
+    RemoteConnection, SlotLimits, SortedPart, merged,
+};
 pub use settings::{RedisSettings, check_redis_url, redis_prefix};
 pub use signature::BusKeys;

@@ -12,6 +12,8 @@ pub struct RedisMetrics {
     pub up: Gauge,
     pub commands: Counters<RedisOutcome>,
     pub messages: Counters<BusOutcome>,
+    pub limits_across_instances: Gauge,
+    pub instances: Gauge,
 }
 
 labels! {

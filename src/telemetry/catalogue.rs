@@ -272,6 +272,18 @@ pub(super) const BUS_MESSAGES: Declared = declare(
     &["outcome"],
     "Messages by Redis, sent and received, by outcome; absent where no Redis is used.",
 );
+pub(super) const LIMITS_ACROSS_INSTANCES: Declared = declare(
+    "fleetcast_limits_across_instances",
+    G,
+    &[],
+    "1 while connections of a user and of an organisation are counted over all instances, 0 while each instance counts its own; absent where no Redis is used.",
+);
+pub(super) const INSTANCES: Declared = declare(
+    "fleetcast_instances",
+    G,
+    &[],
+    "Instances that share the Redis and were alive within the last 10 s, as Redis last said; absent where no Redis is used.",
+);
 
 /// All of them, for docs/operations.md and the test that holds it.
 pub const DECLARED: &[Declared] = &[
@@ -315,4 +327,6 @@ pub const DECLARED: &[Declared] = &[
     REDIS_UP,
     REDIS_COMMANDS,
     BUS_MESSAGES,
+    LIMITS_ACROSS_INSTANCES,
+    INSTANCES,
 ];

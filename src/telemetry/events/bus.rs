@@ -21,3 +21,16 @@ pub fn redis_down(metrics: &Metrics, address: &str, why: &(impl Display + ?Sized
         "Redis is away: events of Kafka are delivered as before, what instances tell each other is not"
     );
 }
+
+/// Redis is there and does not take what this instance writes: from now on until `registry_written`.
+pub fn registry_refused(metrics: &Metrics, why: &(impl Display + ?Sized)) {
+    metrics.errors.increment(Component::Redis);
+    warn!(
+        why = %why,
+        "Redis does not take the connections of this instance: others do not list them, and limits hold for each instance"
+    );
+}
+
+pub fn registry_written() {
+    info!("Redis takes the connections of this instance again");
+}
