@@ -4,6 +4,7 @@
     reason = "the macro names types of parameters by their paths"
 )]
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,45 +18,61 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Endpoints;
+use super::answers::RETRY_AFTER;
 use super::endpoints::ProblemDocument;
 use super::extract::{JsonBody, PathOf, Query, WrittenId, bad_request};
 use super::page::{bad_place, limit, read_place, write_place};
 use crate::problem::Problem;
 
-/// What the API asks of the open connections. Each call looks at a bounded number of them; the handlers let other tasks have the thread
-/// between two calls.
+/// What the API asks of the open connections, of this instance and of the others. Each call looks at a bounded number of them; the
+/// handlers let other tasks have the thread between two calls.
 pub trait Connections: Send + Sync {
     /// Some of the connections that follow, in the order of organisation, user and connection.
-    fn following(
-        &self,
-        wanted: ConnectionsWanted<'_>,
-        after: Option<&ConnectionPlace>,
-    ) -> ConnectionSlice;
+    fn following<'a>(
+        &'a self,
+        wanted: ConnectionsWanted<'a>,
+        after: Option<&'a ConnectionPlace>,
+    ) -> Lookup<'a, ConnectionSlice>;
 
     /// With its rooms.
-    fn find(&self, connection_id: &str) -> Option<FoundConnection>;
+    fn find<'a>(
+        &'a self,
+        connection_id: &'a str,
+    ) -> Lookup<'a, Result<Option<FoundConnection>, Unreached>>;
 
     /// False: there is no such connection.
-    fn close(&self, connection_id: &str, ending: Ending) -> bool;
-
-    /// Has other instances close all connections of a user. Resolves to false if not all of them may know, or there is no way to tell
-    /// them.
-    fn close_elsewhere<'a>(
+    fn close<'a>(
         &'a self,
-        organisation: &'a Id,
-        user: &'a UserId,
+        connection_id: &'a str,
         ending: Ending,
-    ) -> Told<'a>;
+    ) -> Lookup<'a, Result<bool, Unreached>>;
 
     /// Whether the profile has rooms of this kind.
     fn knows_kind(&self, room: &Room) -> bool;
 
-    /// The ids of all connections of a user.
-    fn of_user(&self, organisation: &Id, user: &UserId) -> Vec<String>;
+    /// Closes all connections of a user.
+    fn disconnect<'a>(
+        &'a self,
+        organisation: &'a Id,
+        user: &'a UserId,
+        ending: Ending,
+    ) -> Lookup<'a, UserDisconnected>;
 }
 
-/// Whether other instances were told.
-pub type Told<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+/// What may have to ask Redis: within some seconds.
+pub type Lookup<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// It is not among the connections of this instance, and others could not be asked, or told; why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached(pub String);
+
+/// What became of the connections of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserDisconnected {
+    pub connections: usize,
+    /// Other instances, if there are any, were told.
+    pub everywhere: bool,
+}
 
 /// Which connections are asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +84,8 @@ pub struct ConnectionsWanted<'a> {
     pub room: Option<&'a Room>,
     /// They are counted all the same. A connection may hold hundreds.
     pub with_rooms: bool,
+    /// Other instances are not asked: they could not be just now.
+    pub here_only: bool,
 }
 
 /// What one look has found.
@@ -75,6 +94,8 @@ pub struct ConnectionSlice {
     pub found: Vec<FoundConnection>,
     /// Where the next one goes on. `None`: this was the last.
     pub last: Option<ConnectionPlace>,
+    /// Other instances have connections, perhaps, and could not be asked.
+    pub is_partial: bool,
 }
 
 /// What a connection that is closed is to do next.
@@ -95,11 +116,12 @@ impl Ending {
     }
 }
 
-/// A place in the order of connections. It stays good when its connection has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A place in the order of connections, which is the same on all instances. It stays good when its connection has ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionPlace {
     pub organisation: Id,
     pub user: UserId,
+    /// That of its connection id.
     pub number: u64,
 }
 
@@ -139,14 +161,18 @@ pub struct ConnectionItem {
     pub organization_id: String,
     pub roles: Vec<String>,
     /// `websocket` or `polling`.
-    pub transport: &'static str,
-    pub namespace: &'static str,
+    pub transport: Cow<'static, str>,
+    pub namespace: Cow<'static, str>,
+    /// To which it is connected, by the name that connection events have, too.
+    pub instance: String,
     /// How many rooms it holds, its own two included.
     pub rooms: usize,
     /// RFC 3339.
     pub connected_at: String,
     /// Where it comes from: the other end of the TCP connection, or the client that a trusted proxy names.
     pub address: Option<String>,
+    /// What the client calls itself: the `User-Agent` of its first request, at most 160 visible characters.
+    pub client: Option<String>,
     pub state: ConnectionHealth,
     /// When its token expires, RFC 3339.
     pub expires_at: String,
@@ -195,6 +221,9 @@ struct ConnectionFilter {
 #[derive(Debug, Serialize, ToSchema)]
 struct ConnectionPage {
     connections: Vec<ConnectionItem>,
+    /// `false`: only those of the instance that was asked, because Redis is away. Absent: they are those of all instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
     /// Gives the next page. Absent: this was the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
@@ -232,7 +261,7 @@ struct Disconnected {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct DisconnectedUser {
-    /// How many connections were closed, of the instance that was asked.
+    /// How many connections were closed, as far as is known: of other instances those that Redis lists.
     disconnected: usize,
     /// `fleet`: all other instances were told. `instance`: there is no Redis, or it is away.
     scope: &'static str,
@@ -250,7 +279,8 @@ pub fn endpoints(connections: Arc<dyn Connections>) -> Endpoints {
 
 /// Open connections
 ///
-/// In a stable order. A connection that comes or goes between two pages may be on one, both or none; all others are on exactly one.
+/// Of all instances that share a Redis, in a stable order: any of them gives the next page. A connection that comes or goes between
+/// two pages may be on one, both or none; all others are on exactly one. What is said of connections of other instances is up to 5 s old.
 #[utoipa::path(get, path = "/api/connections", params(ConnectionQuery), responses(
     (status = 200, body = ConnectionPage),
     (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
@@ -268,14 +298,18 @@ async fn list_connections(
         return Err(bad_request("room: the profile has no rooms of this kind"));
     }
     let mut items = Vec::new();
+    let mut wanted = filter.wanted();
     loop {
-        let slice = connections.following(filter.wanted(), place.as_ref());
+        let slice = connections.following(wanted, place.as_ref()).await;
+        wanted.here_only |= slice.is_partial;
+        let complete = wanted.here_only.then_some(false);
         for found in (slice.found.into_iter()).filter(|found| filter.matches(found)) {
             items.push(found.item);
             if items.len() == limit {
                 let after = Some(found.place.written());
                 return Ok(Json(ConnectionPage {
                     connections: items,
+                    complete,
                     after,
                 }));
             }
@@ -284,6 +318,7 @@ async fn list_connections(
         if place.is_none() {
             return Ok(Json(ConnectionPage {
                 connections: items,
+                complete,
                 after: None,
             }));
         }
@@ -295,12 +330,14 @@ async fn list_connections(
 #[utoipa::path(get, path = "/api/connections/{id}", params(("id" = String, Path, description = "its connection_id")), responses(
     (status = 200, body = ConnectionDetails),
     (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn get_connection(
     State(connections): State<Arc<dyn Connections>>,
     PathOf(id): PathOf<String>,
 ) -> Result<Json<ConnectionDetails>, Problem> {
-    let found = connections.find(&id).ok_or_else(unknown_connection)?;
+    let found = connections.find(&id).await.map_err(unreached)?;
+    let found = found.ok_or_else(unknown_connection)?;
     Ok(Json(ConnectionDetails {
         connection: found.item,
         room_names: found.rooms.iter().map(Room::name).collect(),
@@ -309,18 +346,20 @@ async fn get_connection(
 
 /// Close a connection
 ///
-/// Its transport is closed, and the client may come back; with `reconnect=false` it is sent a Socket.IO DISCONNECT first, after which
+/// On whatever instance it is. Its transport is closed, and the client may come back; with `reconnect=false` it is sent a Socket.IO DISCONNECT first, after which
 /// stock clients stay away.
 #[utoipa::path(delete, path = "/api/connections/{id}", params(("id" = String, Path, description = "its connection_id"), CloseQuery), responses(
     (status = 200, body = Disconnected),
     (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn close_connection(
     State(connections): State<Arc<dyn Connections>>,
     PathOf(id): PathOf<String>,
     Query(query): Query<CloseQuery>,
 ) -> Result<Json<Disconnected>, Problem> {
-    if !connections.close(&id, Ending::of(query.reconnect)) {
+    let closed = connections.close(&id, Ending::of(query.reconnect)).await;
+    if !closed.map_err(unreached)? {
         return Err(unknown_connection());
     }
     Ok(Json(Disconnected { disconnected: 1 }))
@@ -340,16 +379,14 @@ async fn disconnect_user(
 ) -> Result<Json<DisconnectedUser>, Problem> {
     let (organisation, user) = (asked.organization_id.organisation()?, user.user_in_path()?);
     let ending = Ending::of(asked.reconnect);
-    let mut disconnected = 0;
-    for slice in connections.of_user(&organisation, &user).chunks(64) {
-        let closed = slice.iter().filter(|id| connections.close(id, ending));
-        disconnected += closed.count();
-        tokio::task::yield_now().await;
-    }
-    let told = connections.close_elsewhere(&organisation, &user, ending);
+    let closed = connections.disconnect(&organisation, &user, ending).await;
     Ok(Json(DisconnectedUser {
-        disconnected,
-        scope: if told.await { "fleet" } else { "instance" },
+        disconnected: closed.connections,
+        scope: if closed.everywhere {
+            "fleet"
+        } else {
+            "instance"
+        },
     }))
 }
 
@@ -392,6 +429,7 @@ impl ConnectionFilter {
             user: self.user.as_ref(),
             room: self.room.as_ref(),
             with_rooms: false,
+            here_only: false,
         }
     }
 
@@ -408,6 +446,13 @@ impl ConnectionFilter {
 }
 
 fn unknown_connection() -> Problem {
-    let detail = "there is no such connection on this instance";
+    let detail = "there is no such connection";
     Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+fn unreached(Unreached(why): Unreached) -> Problem {
+    let detail = format!(
+        "it is not connected to this instance, and another one that may have it was not reached: {why}"
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unreached", detail).retry_after(RETRY_AFTER)
 }

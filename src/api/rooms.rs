@@ -46,6 +46,9 @@ struct RoomItem {
 #[derive(Debug, Serialize, ToSchema)]
 struct RoomPage {
     rooms: Vec<RoomItem>,
+    /// `false`: only the members of the instance that was asked, because Redis is away. Absent: they are those of all instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
     /// Gives the next page. Absent: this was the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
@@ -60,7 +63,8 @@ pub fn endpoints(connections: Arc<dyn Connections>) -> Endpoints {
 
 /// Rooms that have members
 ///
-/// On this instance, with the number of connections in each, in a stable order.
+/// On all instances that share a Redis, with the number of connections in each, in a stable order. What other instances have is up to
+/// 5 s old, and of a connection there the first 256 rooms count.
 #[utoipa::path(get, path = "/api/rooms", params(RoomQuery), responses(
     (status = 200, body = RoomPage),
     (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
@@ -76,14 +80,21 @@ async fn list_rooms(
         limit: limit(query.limit.as_deref())?,
         members: BTreeMap::new(),
     };
-    let wanted = ConnectionsWanted {
+    let mut wanted = ConnectionsWanted {
         organisation: organisation.as_ref(),
         with_rooms: true,
         ..ConnectionsWanted::default()
     };
     let mut place = None;
     loop {
-        let slice = connections.following(wanted, place.as_ref());
+        let slice = connections.following(wanted, place.as_ref()).await;
+        if slice.is_partial && !wanted.here_only {
+            // Once more from the beginning: what was counted so far has some of the others.
+            wanted.here_only = true;
+            first.members.clear();
+            place = None;
+            continue;
+        }
         for room in slice.found.iter().flat_map(|found| &found.rooms) {
             first.count(room);
         }
@@ -95,7 +106,7 @@ async fn list_rooms(
         }
         tokio::task::yield_now().await;
     }
-    Ok(Json(first.page()))
+    Ok(Json(first.page(wanted.here_only.then_some(false))))
 }
 
 /// The rooms of one page with their members, counted in one pass over all connections and never more than a page of them: a room that
@@ -132,7 +143,7 @@ impl FirstRooms {
             && last.is_some_and(|(room, _)| room.organisation < *organisation)
     }
 
-    fn page(self) -> RoomPage {
+    fn page(self, complete: Option<bool>) -> RoomPage {
         let last = self.members.last_key_value().map(|(room, _)| room);
         let after = last.filter(|_| self.members.len() == self.limit);
         let after = after.map(|room| write_place(&(room.organisation.as_str(), room.name())));
@@ -143,6 +154,7 @@ impl FirstRooms {
         });
         RoomPage {
             rooms: rooms.collect(),
+            complete,
             after,
         }
     }
@@ -181,7 +193,7 @@ mod tests {
                 for room in &held {
                     first.count(room);
                 }
-                let page = first.page();
+                let page = first.page(None);
                 seen.extend(page.rooms.into_iter().map(|item| {
                     let organisation = Id::parse(&item.organization_id).unwrap();
                     (

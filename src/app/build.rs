@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::BuiltControlTopics;
 use super::demo_people::DemoPeople;
+use super::directory::OwnConnections;
 use super::fleet::{BuiltFleet, Fleet};
 use super::listener::{Listener, PeerCounts};
 use super::log_reader::{LogReader, LogReaderParts};
@@ -54,6 +55,7 @@ pub(super) struct App {
     pub(super) sessions: Arc<Sessions>,
     /// `None`: there is no Redis.
     pub(super) fleet: Option<(Arc<Fleet>, AdapterTasks)>,
+    pub(super) own: Arc<OwnConnections>,
     pub(super) engine: Arc<Engine>,
     pub(super) event_counters: Arc<EventCounters>,
     pub(super) origins: Arc<ArcSwap<Origins>>,
@@ -138,8 +140,10 @@ impl App {
             memory.clone(),
             control.topics.clone(),
         );
+        let instance = service_topics::instance();
         let (keeper, receipts) = service_topics::receipts(&settings.kafka, &metrics)?;
-        let connection_events = service_topics::connections(&settings.kafka, &metrics, lifecycle)?;
+        let connection_events =
+            service_topics::connections(&settings.kafka, &instance, &metrics, lifecycle)?;
 
         // What holds for every transport, then the transport.
         let shared_limits = Arc::new(Limits::new(settings.limits.clone()));
@@ -172,6 +176,10 @@ impl App {
         if let Some((fleet, _)) = &fleet {
             readiness.wait_for(fleet.clone());
         }
+        let own = Arc::new(OwnConnections {
+            sessions: sessions.clone(),
+            instance,
+        });
         let handshake = Handshake {
             sessions: sessions.clone(),
             lifecycle: lifecycle.clone(),
@@ -208,6 +216,7 @@ impl App {
             control,
             sessions,
             fleet,
+            own,
             engine,
             public,
             internal,

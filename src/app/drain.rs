@@ -26,6 +26,9 @@ impl RunningApp {
         });
         let topics = self.receipts.into_iter().chain(connections);
         join_all(topics.map(ServiceTopic::flush)).await;
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
+        }
         self.over.token.cancel();
         if self.demo.is_some() {
             self.log.stopped().await;

@@ -125,6 +125,7 @@ pub(super) struct ReportedConnections {
 /// `None`: there is no topic for them.
 pub(super) fn connections(
     kafka: &KafkaSettings,
+    instance: &str,
     metrics: &Metrics,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Option<ReportedConnections>> {
@@ -138,16 +139,16 @@ pub(super) fn connections(
     let topic = ServiceTopic::open(name, outcome, kafka, metrics)?;
     let sink = Arc::new(topic.clone());
     let debounce = kafka.connections_debounce;
-    let reports = ConnectionReports::new(instance(), debounce, sink, lifecycle.tasks());
+    let reports = ConnectionReports::new(instance.to_owned(), debounce, sink, lifecycle.tasks());
     Ok(Some(ReportedConnections { reports, topic }))
 }
 
 /// A name of this process that no other one has, now or later: host, process id and a random number.
-fn instance() -> String {
+pub(super) fn instance() -> Arc<str> {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
     let (pid, random) = (std::process::id(), rand::random::<u32>());
-    format!("{host}-{pid}-{random:08x}")
+    format!("{host}-{pid}-{random:08x}").into()
 }
 
 #[cfg(test)]

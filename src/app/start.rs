@@ -40,6 +40,8 @@ pub(super) struct RunningApp {
     pub(super) tables: [Arc<ConnectionTable>; 2],
     pub(super) receipts: Option<ServiceTopic>,
     pub(super) connection_events: Option<ReportedConnections>,
+    /// `None`: there is no Redis.
+    pub(super) fleet: Option<Arc<Fleet>>,
     /// Over how long the connections are closed.
     pub(super) spread: Duration,
     /// The broker lives in it, so it must outlast everything that reads from it.
@@ -65,6 +67,7 @@ impl App {
             control,
             sessions,
             fleet,
+            own,
             engine,
             event_counters,
             origins,
@@ -92,7 +95,7 @@ impl App {
         control.start(&sessions, &over.token, lifecycle);
         let joined = fleet.as_ref().map(|(fleet, _)| fleet.clone());
         if let Some((fleet, tasks)) = fleet {
-            fleet.start(tasks, &over.token, lifecycle);
+            fleet.start(tasks, own, &over.token, lifecycle);
         }
         let spread = settings.sockets.drain;
         let reload = Reload {
@@ -103,7 +106,7 @@ impl App {
             sessions: sessions.clone(),
             origins,
             verifier,
-            fleet: joined,
+            fleet: joined.clone(),
         };
         lifecycle.spawn("reload", reload.watch(lifecycle.clone()));
         let stop = over.token.clone();
@@ -129,6 +132,7 @@ impl App {
             tables,
             receipts,
             connection_events,
+            fleet: joined,
             spread,
             demo,
         }
@@ -164,7 +168,7 @@ impl App {
     /// What the internal API has, one resource after the other.
     fn endpoints(&self) -> Endpoints {
         let directory = Arc::new(Directory {
-            sessions: self.sessions.clone(),
+            own: self.own.clone(),
             log: self.log.clone(),
             fleet: self.joined(),
         });

@@ -1,6 +1,7 @@
 //! Limits for what comes from one address, of one user and of one organisation.
 //!
 //! - `counts`: how many there are at a time
+//! - `fleet`: how many there are on all instances together
 //! - `buckets`: how many there may be in a second
 //! - `rates`: how fast one connection may send
 //!
@@ -9,11 +10,12 @@
 
 mod buckets;
 mod counts;
+mod fleet;
 mod rates;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderMap, header};
 use fleetcast_core::domain::client_address::{
@@ -24,11 +26,13 @@ use fleetcast_core::domain::id::{Id, UserId};
 use crate::telemetry::labels::RejectReason;
 use buckets::{KeyedBuckets, quota};
 use counts::KeyedCounts;
+use fleet::FleetSlot;
 use governor::Quota;
 use rates::SendRates;
 
 pub use buckets::ProcessClock;
 pub use counts::CountedSlot;
+pub use fleet::FleetCounts;
 pub use rates::{CommandAdmission, CommandRate, PacketRate};
 
 /// What is limited, and by how much. `None`: not at all.
@@ -79,6 +83,8 @@ pub struct Limits {
     unknown_sessions: Option<KeyedBuckets<AddressBlock>>,
     replays: Option<KeyedBuckets<OwnedUser>>,
     rates: Option<SendRates>,
+    /// Not set where instances do not count together.
+    fleet: OnceLock<Arc<dyn FleetCounts>>,
 }
 
 /// What the connections of one user on one transport take, together, of the limits of that user and its organisation. Released when the
@@ -88,6 +94,8 @@ pub struct IdentitySlot {
     _user: Option<CountedSlot<OwnedUser>>,
     /// Boxed, because most have none.
     _organisation: Option<Box<CountedSlot<Id>>>,
+    /// What it has taken, or has asked for, of all instances together.
+    fleet: OnceLock<Box<FleetSlot>>,
 }
 
 impl IdentitySlot {
@@ -118,6 +126,7 @@ impl Limits {
                 KeyedBuckets::new(quota(per_second.unwrap_or(NonZeroU32::MIN), burst))
             }),
             rates: settings.commands_per_second.map(SendRates::new),
+            fleet: OnceLock::new(),
         }
     }
 
@@ -241,6 +250,7 @@ impl Limits {
             owner,
             _user: of_user,
             _organisation: of_organisation.map(Box::new),
+            fleet: OnceLock::new(),
         })))
     }
 

@@ -31,6 +31,11 @@ pub trait TransportHandle: Send + Sync {
     fn peer(&self) -> Option<IpAddr> {
         None
     }
+
+    /// What the client calls itself, in a few visible characters.
+    fn client_name(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 /// What carries a session, and what that is counted as.
@@ -42,12 +47,13 @@ pub(super) struct SessionCarrier {
 }
 
 /// How a session is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CarriedBy {
     pub labels: ConnectionLabels,
     /// In milliseconds since the Unix epoch.
     pub connected_at: u64,
     pub peer: Option<IpAddr>,
+    pub client_name: Option<Arc<str>>,
 }
 
 impl Session {
@@ -95,6 +101,7 @@ impl Session {
             labels,
             connected_at,
             peer: transport.peer(),
+            client_name: transport.client_name(),
         })
     }
 
@@ -110,6 +117,7 @@ impl Session {
             let before = std::mem::replace(&mut carrier.labels, labels);
             events::upgraded(&self.shared.metrics, before, labels);
         }
+        self.register();
     }
 
     pub(super) fn carrier(&self) -> MutexGuard<'_, Option<SessionCarrier>> {

@@ -23,6 +23,7 @@ use crate::telemetry::events;
 use crate::telemetry::labels::{ConnectionLabels, RejectReason, ResumeOutcome};
 
 const AT_CONNECT: &str = "at CONNECT";
+const RELOADED: &str = "a reload has changed whom the token names";
 
 /// What a client sends in order to connect. Where each part was found is the transport's business; nothing has been checked.
 pub struct ConnectRequest {
@@ -82,6 +83,17 @@ impl Sessions {
             Some(slot) => slot.take_identity(limits, &claims).map_err(refuse)?,
             None => None,
         };
+        if let Some(identity) = &identity {
+            let rules = self.rules.load_full();
+            limits.take_of_fleet(identity).await.map_err(refuse)?;
+            if !Arc::ptr_eq(&rules, &self.rules.load_full()) {
+                // A reload may have changed which claims are read.
+                claims = self.claims(request.token.as_ref(), AT_CONNECT).await?;
+                if !identity.is_of(&claims.organisation, &claims.user) {
+                    return Err(self.reject(RejectReason::Starting, RELOADED));
+                }
+            }
+        }
         let session = Session::new(self.clone(), claims, identity);
         let mut rooms = HandshakeRooms::of(&session, request.rooms.as_ref());
         if rooms.awaits_grants() && self.has_grants() {
@@ -93,8 +105,7 @@ impl Sessions {
             // While it waited, a reload may have changed which claims are read, or the token may have been revoked.
             let claims = self.claims(request.token.as_ref(), AT_CONNECT).await?;
             if (&claims.organisation, &claims.user) != (&session.organisation, &session.user) {
-                let why = "a reload has changed whom the token names";
-                return Err(self.reject(RejectReason::GrantsPending, why));
+                return Err(self.reject(RejectReason::GrantsPending, RELOADED));
             }
             session.claims.store(Arc::new(claims));
             rooms = HandshakeRooms::of(&session, request.rooms.as_ref());

@@ -2,6 +2,7 @@
 //!
 //! - `admission`, `connect`, `handshake_rooms`, `log_source`: connecting
 //! - `carrier`: the transport below a session
+//! - `connection_id`: what each is called
 //! - `registry`, `rules`, `revocation`, `grants`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
 //! - `expiry`: when tokens end
@@ -18,6 +19,7 @@ mod asks;
 mod carrier;
 mod commands;
 mod connect;
+mod connection_id;
 mod connection_reports;
 mod drain;
 mod expiry;
@@ -50,13 +52,16 @@ pub use admission::{AdmissionSlot, ReadinessCheck};
 pub use carrier::{CarriedBy, TransportHandle};
 pub use commands::{Answer, AwaitedAnswer, Failure, FailureReason, Reply};
 pub use connect::{AdmittedSession, ConnectRequest};
+pub use connection_id::{connection_id, connection_number};
 pub use connection_reports::{ConnectionReports, ConnectionSink};
 pub use drain::DrainRefusal;
 pub use fleetcast_core::hub::resume::Resumption;
 pub use grants::GrantSource;
 pub use handshake_rooms::RejectedRoom;
 pub use log_source::LogSource;
-pub use registry::{OpenSessions, OrganisationWatch, SessionPosition, SessionRange};
+pub use registry::{
+    OpenSessions, OrganisationWatch, SessionPosition, SessionRange, SessionRegister,
+};
 pub use rules::{Revoked, SessionRules};
 pub use server_event::{PROTOCOL_VERSION, ServerEvent, record_meta};
 pub use shared_frames::{Question, SharedFrames, WireFormat};
@@ -98,6 +103,8 @@ pub struct Sessions {
     next_ask: AtomicU32,
     /// One drain of a share runs at a time.
     share_drain: Arc<Semaphore>,
+    /// Not set where no other instance asks.
+    register: OnceLock<Arc<dyn SessionRegister>>,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -152,6 +159,7 @@ impl Sessions {
             asking: AskingSessions::default(),
             next_ask: AtomicU32::new(0),
             share_drain: Arc::new(Semaphore::new(1)),
+            register: OnceLock::new(),
             metrics: parts.metrics,
             lifecycle: parts.lifecycle,
         })
@@ -188,6 +196,8 @@ impl Sessions {
 pub struct Session {
     shared: Arc<Sessions>,
     connection_id: Arc<str>,
+    /// That of the id.
+    number: u64,
     /// Whose connection it is, for as long as it lives.
     organisation: Id,
     user: UserId,
@@ -209,10 +219,11 @@ pub struct Session {
 
 impl Session {
     fn new(shared: Arc<Sessions>, claims: Claims, slot: Option<Arc<IdentitySlot>>) -> Self {
-        let connection_id = format!("c-{:016x}", rand::random::<u64>()).into();
+        let number = rand::random();
         Self {
             shared,
-            connection_id,
+            connection_id: connection_id(number).into(),
+            number,
             organisation: claims.organisation.clone(),
             user: claims.user.clone(),
             claims: ArcSwap::from_pointee(claims),
@@ -272,12 +283,14 @@ impl Session {
     fn bind(self: &Arc<Self>, key: ConnectionKey, token: TokenEnd) {
         let key = *self.key.get_or_init(|| key);
         self.shared.open.add(key, self, token);
+        self.register();
     }
 
     /// Its connection has ended. Only the first call counts.
     pub fn end(self: &Arc<Self>, reason: CloseReason) {
         if let Some(key) = self.key() {
             self.shared.open.remove(key, self);
+            self.register();
             self.shared.hub.with(|hub, _| hub.close(key));
         }
         let slot = (self.slot.lock())

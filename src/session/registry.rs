@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::hub::ConnectionKey;
 
-use super::Session;
 use super::expiry::TokenEnd;
+use super::{Session, Sessions, connection_number};
 
 /// After so many sessions other tasks get the thread.
 pub(super) const SLICE: usize = 64;
@@ -22,6 +22,12 @@ pub trait OrganisationWatch: Send + Sync {
     fn went(&self, organisation: &Id);
 }
 
+/// Who lets other instances know which sessions are open here.
+pub trait SessionRegister: Send + Sync {
+    /// It has begun or ended, or is carried by something else. Called under the hub's lock: to be noted, and acted upon later.
+    fn changed(&self, session: &Session);
+}
+
 /// The open sessions. Its lock is taken inside the hub's, never the other way round.
 pub struct OpenSessions {
     index: Mutex<SessionIndex>,
@@ -32,17 +38,22 @@ pub struct OpenSessions {
 #[derive(Default)]
 struct SessionIndex {
     sessions: HashMap<ConnectionKey, OpenSession>,
-    connection_ids: HashMap<Arc<str>, ConnectionKey>,
+    /// By the number of the connection id.
+    keys: HashMap<u64, ConnectionKey>,
     users: BTreeSet<UserConnection>,
 }
 
-/// By organisation and user. A `None` comes before all others: with it a range begins. (One tree takes a third of the memory of
-/// sets within maps.)
-type UserConnection = (Id, Option<UserId>, Option<ConnectionKey>);
+/// By organisation and user, and by what all instances order them by: the number of the connection id. A `None` comes before all others:
+/// with it a range begins. (One tree takes a third of the memory of sets within maps.)
+type UserConnection = (Id, Option<UserId>, Option<u64>);
 
-fn user_connection(session: &Session, key: ConnectionKey) -> UserConnection {
+fn user_connection(session: &Session) -> UserConnection {
     let (organisation, user) = (session.organisation(), session.user());
-    (organisation.clone(), Some(user.clone()), Some(key))
+    (
+        organisation.clone(),
+        Some(user.clone()),
+        Some(session.number),
+    )
 }
 
 /// Which of the open sessions are asked for: all, those of an organisation, or those of one of its users.
@@ -74,7 +85,8 @@ impl SessionRange<'_> {
 pub struct SessionPosition {
     pub organisation: Id,
     pub user: UserId,
-    pub key: ConnectionKey,
+    /// The number of its connection id.
+    pub connection: u64,
 }
 
 struct OpenSession {
@@ -97,9 +109,8 @@ impl OpenSessions {
         {
             watch.came(session.organisation());
         }
-        let connection_id = session.connection_id.clone();
-        index.connection_ids.insert(connection_id, key);
-        index.users.insert(user_connection(session, key));
+        index.keys.insert(session.number, key);
+        index.users.insert(user_connection(session));
         let session = Arc::downgrade(session);
         index.sessions.insert(key, OpenSession { session, token });
     }
@@ -107,8 +118,8 @@ impl OpenSessions {
     pub(super) fn remove(&self, key: ConnectionKey, session: &Session) {
         let mut index = self.lock();
         index.sessions.remove(&key);
-        index.connection_ids.remove(session.connection_id());
-        let was_there = index.users.remove(&user_connection(session, key));
+        index.keys.remove(&session.number);
+        let was_there = index.users.remove(&user_connection(session));
         if let Some(watch) = &self.watch
             && was_there
             && !index.has(session.organisation())
@@ -126,8 +137,7 @@ impl OpenSessions {
     }
 
     pub fn by_connection_id(&self, connection_id: &str) -> Option<Arc<Session>> {
-        let index = self.lock();
-        index.session(*index.connection_ids.get(connection_id)?)
+        self.lock().numbered(connection_number(connection_id)?)
     }
 
     /// All connections of a user, on any transport.
@@ -137,7 +147,7 @@ impl OpenSessions {
         let users = index.users.range(first..);
         let same =
             users.take_while(|(of, who, _)| of == organisation && who.as_ref() == Some(user));
-        same.filter_map(|(.., key)| index.session((*key)?))
+        same.filter_map(|(.., number)| index.numbered((*number)?))
             .collect()
     }
 
@@ -154,9 +164,9 @@ impl OpenSessions {
             let SessionPosition {
                 organisation,
                 user,
-                key,
+                connection,
             } = after;
-            (organisation, Some(user), Some(key))
+            (organisation, Some(user), Some(connection))
         });
         // A place before the range begins none.
         let first = match (after, begin) {
@@ -167,14 +177,14 @@ impl OpenSessions {
         };
         let following = index.users.range((first, Bound::Unbounded));
         let same = following.take_while(|at| range.holds(at));
-        let found = same.filter_map(|(organisation, user, key)| {
-            let (user, key) = (user.clone()?, (*key)?);
+        let found = same.filter_map(|(organisation, user, number)| {
             let position = SessionPosition {
                 organisation: organisation.clone(),
-                user,
-                key,
+                user: user.clone()?,
+                connection: (*number)?,
             };
-            Some((position, index.session(key)?))
+            let session = index.numbered(position.connection)?;
+            Some((position, session))
         });
         found.take(most).collect()
     }
@@ -236,5 +246,25 @@ impl SessionIndex {
 
     fn session(&self, key: ConnectionKey) -> Option<Arc<Session>> {
         self.sessions.get(&key)?.session.upgrade()
+    }
+
+    fn numbered(&self, number: u64) -> Option<Arc<Session>> {
+        self.session(*self.keys.get(&number)?)
+    }
+}
+
+impl Session {
+    /// It is not what it was.
+    pub(super) fn register(&self) {
+        if let Some(register) = self.shared.register.get() {
+            register.changed(self);
+        }
+    }
+}
+
+impl Sessions {
+    /// From now on this one is notified of sessions. The first call counts.
+    pub fn register_with(&self, register: Arc<dyn SessionRegister>) {
+        self.register.get_or_init(|| register);
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::client_names::ClientNames;
 use super::engine_error::{EngineError, in_protocol};
 use super::engine_session::EngineSession;
 use super::kept_answers::{KeptAnswers, MAX_KEPT};
@@ -76,6 +77,7 @@ pub struct Engine {
     pub(super) kept: Arc<KeptAnswers>,
     known: Mutex<Known>,
     next_id: AtomicU64,
+    client_names: ClientNames,
 }
 
 #[derive(Default)]
@@ -90,6 +92,13 @@ struct Known {
 pub(super) struct Credentials {
     pub(super) bearer: Option<SecretString>,
     pub(super) query: Option<SecretString>,
+}
+
+/// Who began a session.
+pub(super) struct ClientOfSession {
+    pub(super) peer: IpAddr,
+    /// What it calls itself.
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl Engine {
@@ -108,6 +117,7 @@ impl Engine {
             lifecycle,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
+            client_names: ClientNames::default(),
         })
     }
 
@@ -198,7 +208,11 @@ impl Engine {
             Err(reason) => return unavailable(reason),
         };
         let carrier = query.websocket.then(|| guard.clone());
-        let carried = (client.address, carrier);
+        let from = ClientOfSession {
+            peer: client.address,
+            name: self.client_names.of(request.headers()),
+        };
+        let carried = (from, carrier);
         let session = self.open_session(slot, &mut request, query, carried);
         if query.websocket {
             return self.begin_websocket(request, session, &guard);
@@ -241,7 +255,7 @@ impl Engine {
         slot: AdmissionSlot,
         request: &mut Request<Body>,
         query: &EngineQuery,
-        carried: (IpAddr, Option<Arc<Guard>>),
+        carried: (ClientOfSession, Option<Arc<Guard>>),
     ) -> Arc<EngineSession> {
         let credentials = self.credentials(request, query);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);

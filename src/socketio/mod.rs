@@ -1,6 +1,7 @@
 //! Socket.IO: from HTTP requests on the Engine.IO paths to sessions that the hub feeds.
 //!
 //! - `engine`, `query`, `subprotocol`, `inbound`, `event_name`: Engine.IO requests and packets in front of the library
+//! - `client_names`: what clients call themselves
 //! - `kept_request`: what the library keeps of a request
 //! - `polls`, `last_answer`, `kept_answers`: requests of polling sessions, and answers that may have to be repeated
 //! - `engine_session`, `dismissal`: the life of an Engine.IO session, and its end for a client that is not to come back
@@ -13,6 +14,7 @@
 
 mod backlog;
 mod bad_requests;
+mod client_names;
 mod dismissal;
 mod encode;
 mod engine;

@@ -36,6 +36,7 @@ mod client_input;
 mod config_file;
 mod connection_events;
 mod failed_attempts;
+mod fleet;
 mod grants;
 mod harness;
 mod heartbeat;

@@ -5,6 +5,7 @@ pub(in crate::api) mod hostile;
 mod publishing;
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::connections::{
-    ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection, Told,
+    ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection,
+    Lookup, Unreached, UserDisconnected,
 };
 use super::publish::{
     Authenticated, PublishRules, Publisher, Publishing, Unavailable, WriteReports,
@@ -38,28 +40,36 @@ use publishing::ScriptedLog;
 struct NoConnections;
 
 impl Connections for NoConnections {
-    fn following(&self, _: ConnectionsWanted<'_>, _: Option<&ConnectionPlace>) -> ConnectionSlice {
-        ConnectionSlice::default()
+    fn following<'a>(
+        &'a self,
+        _: ConnectionsWanted<'a>,
+        _: Option<&'a ConnectionPlace>,
+    ) -> Lookup<'a, ConnectionSlice> {
+        Box::pin(ready(ConnectionSlice::default()))
     }
 
-    fn find(&self, _: &str) -> Option<FoundConnection> {
-        None
+    fn find<'a>(&'a self, _: &'a str) -> Lookup<'a, Result<Option<FoundConnection>, Unreached>> {
+        Box::pin(ready(Ok(None)))
     }
 
-    fn close(&self, _: &str, _: Ending) -> bool {
-        false
-    }
-
-    fn close_elsewhere<'a>(&'a self, _: &'a Id, _: &'a UserId, _: Ending) -> Told<'a> {
-        Box::pin(std::future::ready(false))
+    fn close<'a>(&'a self, _: &'a str, _: Ending) -> Lookup<'a, Result<bool, Unreached>> {
+        Box::pin(ready(Ok(false)))
     }
 
     fn knows_kind(&self, _: &Room) -> bool {
         false
     }
 
-    fn of_user(&self, _: &Id, _: &UserId) -> Vec<String> {
-        Vec::new()
+    fn disconnect<'a>(
+        &'a self,
+        _: &'a Id,
+        _: &'a UserId,
+        _: Ending,
+    ) -> Lookup<'a, UserDisconnected> {
+        Box::pin(ready(UserDisconnected {
+            connections: 0,
+            everywhere: false,
+        }))
     }
 }
 
@@ -91,7 +101,7 @@ impl RoomGranter for Unused {
         _: Vec<fleetcast_core::domain::grants::GrantedRoom>,
         _: Vec<fleetcast_core::domain::grants::GrantedRoom>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<bool, GrantFailure>> + Send + '_>> {
-        Box::pin(std::future::ready(Err(GrantFailure::NoTopic)))
+        Box::pin(ready(Err(GrantFailure::NoTopic)))
     }
 }
 
@@ -103,7 +113,7 @@ impl TokenRevoker for Unused {
     ) -> std::pin::Pin<
         Box<dyn Future<Output = Result<RevocationDone, RevocationFailure>> + Send + '_>,
     > {
-        Box::pin(std::future::ready(Err(RevocationFailure::Full)))
+        Box::pin(ready(Err(RevocationFailure::Full)))
     }
 }
 

@@ -80,7 +80,7 @@ impl Publisher for ScriptedLog {
         _: Option<&'a SecretString>,
         _: Option<AddressBlock>,
     ) -> Authenticated<'a> {
-        Box::pin(std::future::ready(Err(RejectReason::KeysPending)))
+        Box::pin(ready(Err(RejectReason::KeysPending)))
     }
 
     fn check_rights(&self, _: &Claims, _: &str, _: &[Room]) -> Result<(), MayNotPublish> {

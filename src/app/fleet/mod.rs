@@ -1,5 +1,6 @@
 //! This instance among the others: what they tell it by Redis, and what it tells them.
 
+mod registration;
 mod revocations;
 
 use std::pin::Pin;
@@ -16,32 +17,45 @@ use super::log_reader::LogReader;
 use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
 use crate::bus::{
-    AcceptedEmitters, Adapter, AdapterTasks, BusMessage, BusReceiver, LinkState, RedisFault,
+    AcceptedEmitters, Adapter, AdapterTasks, BusMessage, BusReceiver, InstanceId, LinkState,
+    OpenConnections, RedisFault, Registry, RegistryPlace, RegistryRange,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::{OrganisationWatch, Session, Sessions};
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
+use registration::{Registration, slot_limits};
 use revocations::RevocationKeeper;
 
 /// So many connections of a user are closed at a stretch.
 const SLICE: usize = 64;
 
+/// Connections of a user that are looked up at once.
+const COUNTED: usize = 500;
+
 /// The way to the other instances, before there are sessions.
 pub(super) struct BuiltFleet {
     adapter: Arc<Adapter>,
+    registry: Arc<Registry>,
     tasks: AdapterTasks,
 }
 
 impl BuiltFleet {
     /// `None`: there is no Redis.
     pub(super) fn new(settings: &Settings, metrics: &Metrics) -> Result<Option<Self>, RedisFault> {
+        let Some(bus) = &settings.bus else {
+            return Ok(None);
+        };
         let emitters = settings.redis_emitters.clone();
         let emitters = AcceptedEmitters::new(emitters, settings.sockets.max_event_bytes);
-        let bus = settings.bus.as_ref();
-        let built = bus.map(|bus| Adapter::new(bus, emitters, metrics));
-        let built = built.transpose()?;
-        Ok(built.map(|(adapter, tasks)| Self { adapter, tasks }))
+        let (adapter, tasks) = Adapter::new(bus, emitters, metrics)?;
+        let (link, instance) = (adapter.link().clone(), adapter.instance().to_string());
+        let limits = slot_limits(&settings.limits);
+        Ok(Some(Self {
+            registry: Registry::new(link, &bus.prefix, &instance, limits, metrics),
+            adapter,
+            tasks,
+        }))
     }
 
     /// Whom sessions report their organisations to.
@@ -57,8 +71,13 @@ impl BuiltFleet {
         keeps: bool,
     ) -> (Arc<Fleet>, AdapterTasks) {
         let keeper = keeps.then(|| RevocationKeeper::new(&self.adapter, sessions));
+        let registration = Arc::new(Registration(self.registry.clone()));
+        sessions.register_with(registration.clone());
+        sessions.shared_limits().count_with(registration);
         let fleet = Fleet {
             adapter: self.adapter,
+            registry: self.registry,
+            left: CancellationToken::new(),
             sessions: sessions.clone(),
             log: log.clone(),
             keeper: keeper.map(Arc::new),
@@ -81,6 +100,9 @@ impl OrganisationWatch for AdapterOrganisations {
 
 pub(super) struct Fleet {
     adapter: Arc<Adapter>,
+    registry: Arc<Registry>,
+    /// Nothing more is written to the registry.
+    left: CancellationToken,
     sessions: Arc<Sessions>,
     log: Arc<LogReader>,
     keeper: Option<Arc<RevocationKeeper>>,
@@ -90,10 +112,16 @@ impl Fleet {
     pub(super) fn start(
         self: &Arc<Self>,
         tasks: AdapterTasks,
+        open: Arc<dyn OpenConnections>,
         stop: &CancellationToken,
         lifecycle: &Lifecycle,
     ) {
         self.adapter.start(tasks, self.clone(), stop, lifecycle);
+        let kept = self.registry.clone().keep(open, self.left.clone());
+        let end = stop.clone();
+        lifecycle.spawn("registry", async move {
+            end.run_until_cancelled(kept).await;
+        });
         if let Some(keeper) = self.keeper.clone() {
             let stop = stop.clone();
             lifecycle.spawn("kept revocations", async move {
@@ -115,19 +143,76 @@ impl Fleet {
         }
     }
 
-    /// Has other instances close all connections of a user. False: not all may know.
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// No connection is left, and none will come: others need not wait until the lease has lapsed.
+    pub(super) async fn leave(&self) {
+        self.left.cancel();
+        self.registry.leave().await;
+    }
+
+    /// Has another instance close a connection, wherever it is. False: no instance that lives has it.
+    pub(super) async fn kick(&self, connection_id: &str, ending: Ending) -> Result<bool, String> {
+        let found = self.registry.find(connection_id).await;
+        let found = found.map_err(|fault| fault.to_string())?;
+        let Some((_, remote)) = found else {
+            return Ok(false);
+        };
+        let Some(instance) = InstanceId::parse(&remote.instance) else {
+            return Ok(false);
+        };
+        let message = BusMessage::Kick {
+            instance,
+            connection_id: connection_id.to_owned(),
+            may_return: ending == Ending::MayReturn,
+        };
+        match self.adapter.tell(&message).await {
+            Ok(0) => Err(format!("{} does not listen", remote.record.instance)),
+            Ok(_) => Ok(true),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+
+    /// Has other instances close all connections of a user, and gives how many they have as far as Redis knows. `None`: not all may know.
     pub(super) async fn disconnect(
         &self,
         organisation: &Id,
         user: &UserId,
         ending: Ending,
-    ) -> bool {
+    ) -> Option<usize> {
+        let others = self.connections_elsewhere(organisation, user).await;
         let message = BusMessage::Disconnect {
             organisation: organisation.clone(),
             user: user.clone(),
             may_return: ending == Ending::MayReturn,
         };
-        self.adapter.tell(&message).await.is_ok()
+        self.adapter.tell(&message).await.ok()?;
+        others.ok()
+    }
+
+    async fn connections_elsewhere(
+        &self,
+        organisation: &Id,
+        user: &UserId,
+    ) -> Result<usize, RedisFault> {
+        let range = RegistryRange {
+            organisation: Some(organisation),
+            user: Some(user),
+        };
+        let (mut count, mut after) = (0, None::<RegistryPlace>);
+        loop {
+            let part = self
+                .registry
+                .following(range, after.as_ref(), COUNTED)
+                .await?;
+            count += part.items.len();
+            after = part.up_to;
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
     }
 
     /// Tells other instances what is revoked, and has it kept if no topic keeps it.
@@ -157,7 +242,10 @@ impl Fleet {
 
     pub(super) fn health(&self) -> ComponentHealth {
         match &*self.adapter.link().state().borrow() {
-            LinkState::Up(epoch) if self.knows_all(*epoch) => ComponentHealth::healthy(None),
+            LinkState::Up(epoch) if self.knows_all(*epoch) => match self.registry.fault() {
+                Some(fault) => ComponentHealth::unhealthy(fault),
+                None => ComponentHealth::healthy(None),
+            },
             LinkState::Up(_) => ComponentHealth::unhealthy(
                 "the revocations that are kept there are not read yet".to_owned(),
             ),

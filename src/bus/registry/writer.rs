@@ -264,7 +264,12 @@ impl<'a> Writer<'a> {
         // Both or none: they are counted.
         commands.atomic();
         if !records.is_empty() {
-            commands.hset_multiple(&connections, &records).ignore();
+            // The library's own name for it is one that is deprecated.
+            commands
+                .cmd("HSET")
+                .arg(&connections)
+                .arg(&records)
+                .ignore();
             commands.zadd_multiple(&order, &members).ignore();
         }
         if !ended.is_empty() {

@@ -20,7 +20,7 @@ use crate::net::{self, DeliveryWatch, Guard};
 use crate::session::{AdmissionSlot, Session, TransportHandle};
 use crate::socketio::backlog::Backlog;
 use crate::socketio::dismissal;
-use crate::socketio::engine::{Credentials, Engine, EngineSettings};
+use crate::socketio::engine::{ClientOfSession, Credentials, Engine, EngineSettings};
 use crate::socketio::handshake::AcceptedSocket;
 use crate::socketio::last_answer::LastAnswer;
 use crate::socketio::polls::LastPost;
@@ -45,6 +45,7 @@ pub(in crate::socketio) struct EngineSession {
     id: u64,
     /// Where its first request came from.
     peer: IpAddr,
+    client_name: Option<Arc<str>>,
     engine: Weak<Engine>,
     closed: OnceLock<CloseReason>,
     ended_by_library: AtomicBool,
@@ -126,6 +127,10 @@ impl TransportHandle for EngineSession {
     fn peer(&self) -> Option<IpAddr> {
         Some(self.peer)
     }
+
+    fn client_name(&self) -> Option<Arc<str>> {
+        self.client_name.clone()
+    }
 }
 
 impl EngineSession {
@@ -135,7 +140,7 @@ impl EngineSession {
         id: u64,
         slot: Arc<AdmissionSlot>,
         credentials: Credentials,
-        (peer, websocket): (IpAddr, Option<Arc<Guard>>),
+        (client, websocket): (ClientOfSession, Option<Arc<Guard>>),
     ) -> Arc<Self> {
         let hub = engine.sessions.hub().clone();
         let max_payload = engine.settings.max_payload;
@@ -157,7 +162,8 @@ impl EngineSession {
                 .then(|| Box::new(PollingPart::new(engine))),
             credentials,
             id,
-            peer,
+            peer: client.peer,
+            client_name: client.name,
             engine: Arc::downgrade(engine),
             closed: OnceLock::new(),
             ended_by_library: AtomicBool::new(false),

@@ -23,7 +23,7 @@ mod window;
 
 use std::collections::{HashMap, VecDeque};
 
-use slotmap::{Key as _, KeyData, SlotMap};
+use slotmap::SlotMap;
 
 use crate::domain::id::Id;
 use crate::domain::protocol::ResyncReason;
@@ -50,18 +50,6 @@ slotmap::new_key_type! {
     /// A connection of the hub. Keys are not reused: a late message about a closed connection finds nothing.
     pub struct ConnectionKey;
     struct OrganisationKey;
-}
-
-impl ConnectionKey {
-    /// As a number, for what is kept outside of this process. [`from_number`](Self::from_number) reads it.
-    pub fn number(self) -> u64 {
-        self.data().as_ffi()
-    }
-
-    /// Any number gives a key; most are of no connection.
-    pub fn from_number(number: u64) -> Self {
-        Self::from(KeyData::from_ffi(number))
-    }
 }
 
 /// The time, as the caller reads it. Ages are monotonic; cursors and floors carry wall time.
