@@ -108,3 +108,48 @@ fn add(pipeline: &mut redis::Pipeline, waiting: &WaitingMessage) {
     } = waiting;
     pipeline.cmd("PUBLISH").arg(channel).arg(message).ignore();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    fn dropped(metrics: &Metrics) -> u64 {
+        let text = metrics.render();
+        let series = "fleetcast_bus_messages_total{outcome=\"not_sent\"} ";
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value
+            .expect("the series is there")
+            .parse()
+            .expect("a count")
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_dropped_and_counted_and_never_waited_for() {
+        let metrics = Metrics::new();
+        let (link, _incoming) = Link::new("redis://127.0.0.1:1", &metrics).unwrap();
+        let (outgoing, task) = OutgoingMessages::new(&link, &metrics.bus());
+        for _ in 0..WAITING + 7 {
+            outgoing.put("c".to_owned(), Vec::new());
+        }
+        assert_eq!(dropped(&metrics), 7);
+        // Nothing is connected, so what waited is dropped as well.
+        let stop = CancellationToken::new();
+        let running = task.run(stop.clone());
+        let end = async {
+            while dropped(&metrics) < 7 + WAITING as u64 {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+        };
+        tokio::join!(running, end);
+
+        let (outgoing, _task) = OutgoingMessages::new(&link, &metrics.bus());
+        let before = dropped(&metrics);
+        for _ in 0..20 {
+            outgoing.put("c".to_owned(), vec![0; 1024 * 1024]);
+        }
+        // Each takes a KiB more than its bytes.
+        assert_eq!(dropped(&metrics) - before, 5);
+    }
+}

@@ -5,12 +5,14 @@ mod revocations;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 use fleetcast_core::hub::feed::Feed;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::log_reader::LogReader;
@@ -25,7 +27,10 @@ use crate::session::{OrganisationWatch, Session, Sessions};
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
 use registration::{Registration, slot_limits};
-use revocations::RevocationKeeper;
+use revocations::{Reading, RevocationKeeper};
+
+/// A start waits no longer than this for what Redis keeps.
+const LOADING: Duration = Duration::from_secs(10);
 
 /// So many connections of a user are closed at a stretch.
 const SLICE: usize = 64;
@@ -81,6 +86,7 @@ impl BuiltFleet {
             sessions: sessions.clone(),
             log: log.clone(),
             keeper: keeper.map(Arc::new),
+            built: Instant::now(),
         };
         (Arc::new(fleet), self.tasks)
     }
@@ -106,6 +112,7 @@ pub(super) struct Fleet {
     sessions: Arc<Sessions>,
     log: Arc<LogReader>,
     keeper: Option<Arc<RevocationKeeper>>,
+    built: Instant,
 }
 
 impl Fleet {
@@ -231,24 +238,34 @@ impl Fleet {
     /// Whether all is known that a start has to wait for: while Redis is away there is nothing to wait for.
     pub(super) fn is_loaded(&self) -> bool {
         match &*self.adapter.link().state().borrow() {
-            LinkState::Up(epoch) => self.knows_all(*epoch),
+            LinkState::Up(epoch) => {
+                let reading = self.reading(*epoch);
+                reading != Some(Reading::NotYet) || self.built.elapsed() > LOADING
+            }
             LinkState::Down(fault) => *fault != RedisFault::NotYet,
         }
     }
 
-    fn knows_all(&self, epoch: u64) -> bool {
-        (self.keeper.as_ref()).is_none_or(|keeper| keeper.has_read(epoch))
+    /// `None`: nothing is kept in Redis.
+    fn reading(&self, epoch: u64) -> Option<Reading> {
+        let keeper = self.keeper.as_ref()?;
+        Some(keeper.reading(epoch))
     }
 
     pub(super) fn health(&self) -> ComponentHealth {
         match &*self.adapter.link().state().borrow() {
-            LinkState::Up(epoch) if self.knows_all(*epoch) => match self.registry.fault() {
-                Some(fault) => ComponentHealth::unhealthy(fault),
-                None => ComponentHealth::healthy(None),
+            LinkState::Up(epoch) => match self.reading(*epoch) {
+                None | Some(Reading::Done(_)) => match self.registry.fault() {
+                    Some(fault) => ComponentHealth::unhealthy(fault),
+                    None => ComponentHealth::healthy(None),
+                },
+                Some(Reading::NotYet) => ComponentHealth::unhealthy(
+                    "the revocations that are kept there are not read yet".to_owned(),
+                ),
+                Some(Reading::Failed(fault)) => ComponentHealth::unhealthy(format!(
+                    "the revocations that are kept there cannot be read and written: {fault}"
+                )),
             },
-            LinkState::Up(_) => ComponentHealth::unhealthy(
-                "the revocations that are kept there are not read yet".to_owned(),
-            ),
             LinkState::Down(fault) => ComponentHealth::unhealthy(fault.to_string()),
         }
     }

@@ -1,7 +1,6 @@
 //! Revocations where there is no topic for them: Redis keeps them, and what it has lost the instances write again.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,12 +23,21 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How often all is read again: what has ended goes.
 const LOOK: Duration = Duration::from_hours(1);
 
+/// How far what is kept is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reading {
+    NotYet,
+    /// All of it, on the connection of this number.
+    Done(LogNumber),
+    /// It is tried again.
+    Failed(RedisFault),
+}
+
 pub(super) struct RevocationKeeper {
     adapter: Arc<Adapter>,
     kept: KeptRevocations,
     sessions: Arc<Sessions>,
-    /// The connection on which everything was read, by its number; 0: none.
-    read: AtomicU32,
+    reading: Mutex<Reading>,
     /// What was asked for here, and other instances may not know.
     untold: Mutex<BTreeSet<RevocationTarget>>,
     /// Something is to be written.
@@ -42,15 +50,22 @@ impl RevocationKeeper {
             adapter: adapter.clone(),
             kept: adapter.kept_revocations(),
             sessions: sessions.clone(),
-            read: AtomicU32::new(0),
+            reading: Mutex::new(Reading::NotYet),
             untold: Mutex::default(),
             missing: Notify::new(),
         }
     }
 
-    /// Whether everything was read on this connection.
-    pub(super) fn has_read(&self, epoch: u64) -> bool {
-        self.read.load(Ordering::Relaxed) == number(epoch)
+    /// How far what is kept is known on this connection.
+    pub(super) fn reading(&self, epoch: u64) -> Reading {
+        match self.lock_reading().clone() {
+            Reading::Done(on) if on != number(epoch) => Reading::NotYet,
+            reading => reading,
+        }
+    }
+
+    fn lock_reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has one that was asked for here kept, and tells other instances. If that fails it is done later.
@@ -97,7 +112,8 @@ impl RevocationKeeper {
                 Ok(()) => self.keep_alike(epoch, &mut state).await,
                 failed => failed,
             };
-            if kept.is_err() {
+            if let Err(fault) = kept {
+                *self.lock_reading() = Reading::Failed(fault);
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -137,7 +153,7 @@ impl RevocationKeeper {
             from = next;
             tokio::task::yield_now().await;
         }
-        self.read.store(epoch, Ordering::Relaxed);
+        *self.lock_reading() = Reading::Done(epoch);
         Ok(())
     }
 

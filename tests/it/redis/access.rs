@@ -62,6 +62,28 @@ async fn an_instance_needs_no_more_than_the_documented_acl() {
     }
 }
 
+/// Whatever Redis is like, it keeps no instance from serving.
+#[tokio::test]
+async fn what_the_acl_lacks_is_named_and_is_no_reason_for_503() {
+    let (kafka, redis) = (kafka().await, Redis::start().await);
+    let mut connection = redis.connection().await;
+    let mut words = documented_acl();
+    words.retain(|word| word != "+hscan");
+    let mut set_user = redis::cmd(&words[0]);
+    set_user.arg(&words[1..]);
+    set_user.query_async::<()>(&mut connection).await.unwrap();
+    let url = redis.url_of("fleetcast:PASSWORD@");
+    let app = TestApp::launch(&kafka, &[("REDIS_URL", url.as_str())]).await;
+    let ready = app.wait_for_status("degraded").await;
+    let why = ready["components"]["redis"].to_string();
+    assert!(
+        why.contains("cannot be read") && why.contains("hscan"),
+        "{why}"
+    );
+    let mut ann = Client::connect(app.public, &auth("ann", "o1", &[])).await;
+    ann.command("rooms", &json!({})).await;
+}
+
 /// An authority, and a certificate of it for 127.0.0.1.
 fn certificates(folder: &Path) {
     let openssl = |arguments: &str| {
