@@ -31,6 +31,9 @@ struct MemoryState {
     reader: Option<Waker>,
     shut: Option<Shutdown>,
     reset: bool,
+    /// What was not acknowledged when the peer reset the connection; the next read tells of the reset.
+    peer_reset: Option<SendQueue>,
+    reset_was_read: bool,
 }
 
 impl MemorySocket {
@@ -49,6 +52,16 @@ impl MemorySocket {
     pub(super) fn receive(&self, bytes: &[u8]) {
         let mut state = self.lock();
         state.incoming.extend(bytes);
+        state.reader.take().inspect(Waker::wake_by_ref);
+    }
+
+    /// The peer resets the connection with so many bytes unacknowledged.
+    pub(super) fn peer_resets(&self, unacknowledged: usize) {
+        let mut state = self.lock();
+        state.peer_reset = Some(SendQueue {
+            unacknowledged,
+            unsent: 0,
+        });
         state.reader.take().inspect(Waker::wake_by_ref);
     }
 
@@ -87,7 +100,8 @@ impl MemorySocket {
 impl Socket for MemorySocket {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        if !state.incoming.is_empty() || state.shut == Some(Shutdown::Both) {
+        let is_over = state.shut == Some(Shutdown::Both) || state.peer_reset.is_some();
+        if !state.incoming.is_empty() || is_over {
             return Poll::Ready(Ok(()));
         }
         state.reader = Some(cx.waker().clone());
@@ -96,6 +110,14 @@ impl Socket for MemorySocket {
 
     fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
         let mut state = self.lock();
+        if state.peer_reset.is_some() {
+            // The kernel says so once, and then that nothing more comes.
+            return if std::mem::replace(&mut state.reset_was_read, true) {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::ConnectionReset.into())
+            };
+        }
         if state.incoming.is_empty() && state.shut != Some(Shutdown::Both) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -106,7 +128,7 @@ impl Socket for MemorySocket {
     }
 
     fn send_queue(&self) -> io::Result<SendQueue> {
-        Ok(SendQueue::default())
+        Ok(self.lock().peer_reset.unwrap_or_default())
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

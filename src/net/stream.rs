@@ -281,6 +281,10 @@ impl AsyncWrite for GuardedStream {
             return Poll::Ready(Err(error));
         }
         let this = self.get_mut();
+        if this.reset {
+            // Nothing more is acknowledged, and whoever asks whether the response arrived wants to know now.
+            return Poll::Ready(Ok(()));
+        }
         let lingered = ready!(this.linger.poll(cx, &this.guard, &this.socket));
         // The response is what counts; how the connection ended is noted.
         this.reset |= lingered.is_err_and(|error| is_reset(&error));

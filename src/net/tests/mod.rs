@@ -6,6 +6,7 @@ mod http;
 mod keep_alive;
 mod lane;
 mod library;
+mod reset;
 mod stall;
 mod upgrade;
 
