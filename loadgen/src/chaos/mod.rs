@@ -19,6 +19,7 @@ mod producer;
 mod proxy;
 mod record;
 mod recovery;
+mod redis;
 mod report;
 mod resyncs;
 mod run;
@@ -100,6 +101,9 @@ pub(crate) struct Args {
     /// A Kafka that runs already; scenarios that break brokers start one of their own all the same
     #[arg(long, env = "FLEETCAST_TEST_KAFKA")]
     brokers: Option<String>,
+    /// The servers share a Redis too, which is killed every 20 s and comes back empty
+    #[arg(long)]
+    redis: bool,
     /// NAME=VALUE: more environment for the servers
     #[arg(long = "server-env", value_name = "NAME=VALUE")]
     server_env: Vec<String>,

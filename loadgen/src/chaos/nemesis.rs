@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use super::note;
 use super::part::{Orders, Shared};
 use super::producer::Book;
 use super::recovery::Fault;
+use super::redis::Redis;
 use super::scenario::{CROWDED_LEAST, Form, NOISY_LEAST, STALL_AFTER, Scenario};
 use super::seating::Seating;
 use super::verdict::Permit;
@@ -26,6 +27,9 @@ use super::verdict::Permit;
 /// Why a server closes a connection whose client does not read: nothing could be written for long, or the answer to a ping
 /// stayed away first. What the buffers on the way hold decides which.
 const UNREAD: [&str; 2] = ["write_stall", "heartbeat"];
+
+/// Servers use a Redis that is back within it.
+const HEALED: Duration = Duration::from_secs(5);
 
 /// Clients that read nothing, and whether the servers close them.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -68,6 +72,7 @@ impl Stalls {
 pub(crate) struct World<'a> {
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) cluster: &'a Cluster,
+    pub(crate) redis: Option<Redis>,
     pub(crate) book: Arc<Book>,
     pub(crate) seating: Arc<Seating>,
     pub(crate) orders: &'a watch::Sender<Orders>,
@@ -123,6 +128,7 @@ impl World<'_> {
                 Ok(())
             }
             Scenario::Burst => self.burst(),
+            Scenario::Redis => self.redis(),
         }
     }
 
@@ -323,6 +329,53 @@ impl World<'_> {
             wait(self.form.pick(5, 30));
         }
         Ok(())
+    }
+
+    fn redis(&mut self) -> Result<()> {
+        let mut redis = self.redis.take().context("this scenario has no Redis")?;
+        let seconds = self.form.pick(8, 60);
+        self.begin("Redis killed");
+        redis.kill()?;
+        // The longest outage, in the long form three minutes.
+        wait(seconds * self.form.pick(1, 3));
+        redis.launch()?;
+        self.heal();
+        self.begin("Redis paused");
+        redis.signal("STOP")?;
+        wait(seconds);
+        redis.signal("CONT")?;
+        self.heal();
+        self.begin("Redis restarted empty");
+        redis.kill()?;
+        redis.launch()?;
+        self.heal();
+        self.redis = Some(redis);
+        Ok(())
+    }
+
+    /// The end of an outage of Redis: every server must be connected to it again.
+    fn heal(&mut self) {
+        let begin = Instant::now();
+        #[expect(clippy::cast_precision_loss, reason = "a few servers")]
+        let all = self.fleet.instances.len() as f64;
+        let mut healed = false;
+        while !healed && begin.elapsed() < HEALED * 2 {
+            std::thread::sleep(Duration::from_millis(20));
+            healed = self.fleet.metric("fleetcast_redis_up") >= all;
+        }
+        let took = begin.elapsed();
+        self.end();
+        self.note(&format!(
+            "Redis is used again after {} ms",
+            took.as_millis()
+        ));
+        if took > HEALED {
+            self.complaints.push(format!(
+                "Redis was not used by all servers {} ms after it was back; 5 s are promised",
+                took.as_millis()
+            ));
+        }
+        wait(self.form.pick(4, 15));
     }
 
     fn leader(&mut self) -> Result<()> {

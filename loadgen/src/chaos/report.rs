@@ -129,6 +129,12 @@ impl Report {
                 self.lost_connections
             ));
         }
+        if scenario.breaks_redis() && self.lost_connections > 0 {
+            complaints.push(format!(
+                "{} connections were closed although only Redis was away",
+                self.lost_connections
+            ));
+        }
         if scenario == Scenario::Storm && self.back_after_cut_ms.max > 30_000 {
             complaints.push(format!(
                 "the last one was back after {} ms; 30 s are promised",

@@ -25,6 +25,7 @@ use super::nemesis::{Stalls, World};
 use super::part::{Orders, Shared};
 use super::producer::{Book, ChaosProducer, Settings};
 use super::recovery::Fault;
+use super::redis::{Redis, RedisKiller};
 use super::report::{Report, Setup};
 use super::seating::Seating;
 use super::seeded_bugs::SeededBug;
@@ -116,7 +117,18 @@ pub(super) fn run(
     // An entry of the window costs 550 bytes beside its value, about.
     let bytes_per_second = u64::from(setup.rate) * (payload_bytes as u64 + 550);
     let settings = scenario.settings(form, bytes_per_second);
-    let recipe = recipe(args, job, settings, cluster, &prefix, directory)?;
+    let redis = (args.redis || scenario.breaks_redis()).then(|| Redis::start(directory));
+    let redis = redis.transpose()?;
+    let mut recipe = recipe(args, job, settings, cluster, &prefix, directory)?;
+    if let Some(redis) = &redis {
+        let shared = [
+            ("REDIS_URL", redis.url()),
+            // A limit that nobody reaches: each connection is counted across the servers.
+            ("MAX_CONNECTIONS_PER_USER", "100000".to_owned()),
+        ];
+        let shared = shared.map(|(name, value)| (name.to_owned(), value));
+        recipe.environment.extend(shared);
+    }
     let secret = recipe.secret.clone();
     let mut fleet = Fleet::start(recipe, args.instances)?;
     let endpoint = Endpoint::parse(
@@ -159,9 +171,14 @@ pub(super) fn run(
     std::thread::sleep(scenario.warm_up(form));
     fleet.weigh();
     orders.send_modify(|orders| orders.since = Some(tokio::time::Instant::now()));
+    let (redis, killer) = match redis {
+        Some(redis) if !scenario.breaks_redis() => (None, Some(RedisKiller::start(redis)?)),
+        redis => (redis, None),
+    };
     let mut world = World {
         fleet: &mut fleet,
         cluster,
+        redis,
         book: Arc::clone(&book),
         seating: Arc::clone(&seating),
         orders: &orders,
@@ -185,6 +202,7 @@ pub(super) fn run(
         permits,
         stalls,
         mut complaints,
+        redis: _redis,
         ..
     } = world;
     orders.send_modify(|orders| orders.calm = true);
@@ -213,6 +231,9 @@ pub(super) fn run(
     let memory = instances.map(|instance| instance.memory).collect();
     let allowed = scenario.drain(form) + Duration::from_secs(5);
     complaints.extend(fleet.stop(allowed)?);
+    if let Some(killer) = killer {
+        note(&format!("Redis was killed {} times", killer.stop()?));
+    }
 
     let ledger = book.ledger().clone();
     let rules = Rules {

@@ -33,6 +33,7 @@ pub(crate) enum Scenario {
     Topics,
     Storm,
     Burst,
+    Redis,
 }
 
 /// How long things take, and how much of them there is: all scenarios in a few minutes, or until it can be believed.
@@ -52,7 +53,7 @@ impl Form {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Cuts,
         Self::Kill,
         Self::Rolling,
@@ -66,6 +67,7 @@ impl Scenario {
         Self::Topics,
         Self::Storm,
         Self::Burst,
+        Self::Redis,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -83,6 +85,7 @@ impl Scenario {
             Self::Topics => "topics",
             Self::Storm => "storm",
             Self::Burst => "burst",
+            Self::Redis => "redis",
         }
     }
 
@@ -105,6 +108,9 @@ impl Scenario {
             }
             Self::Storm => "all connections are cut at once",
             Self::Burst => "many records at once into one room of 50",
+            Self::Redis => {
+                "the Redis that the servers share is killed, paused and comes back empty"
+            }
         }
     }
 
@@ -130,6 +136,11 @@ impl Scenario {
         matches!(self, Self::Kafka | Self::Leader)
     }
 
+    /// The servers have a Redis, which the nemesis breaks.
+    pub(crate) fn breaks_redis(self) -> bool {
+        self == Self::Redis
+    }
+
     /// Of records being produced.
     pub(crate) fn seconds(self, form: Form) -> u64 {
         match self {
@@ -145,6 +156,7 @@ impl Scenario {
             Self::Topics => form.pick(60, 120),
             Self::Storm => form.pick(35, 120),
             Self::Burst => form.pick(25, 60),
+            Self::Redis => form.pick(50, 330),
         }
     }
 
