@@ -140,8 +140,12 @@ bench: build loadgen/peers/node/node_modules/.package-lock.json ## What a delive
 	@exec $(TARGET)/release/loadgen bench --page docs/performance.md $(ARGS)
 
 .PHONY: control
-control: build ## Revocation, token refresh, publishing over HTTP, a limit of memory: 6 minutes, docs/performance.md
+control: build ## Revocation, token refresh, publishing over HTTP, a limit of memory: 7 minutes, docs/performance.md
 	@exec $(TARGET)/release/loadgen control --page docs/performance.md $(ARGS)
+
+.PHONY: adapter
+adapter: build loadgen/peers/node/node_modules/.package-lock.json ## What an event costs that crosses instances by Redis, beside Node's adapter: 3 minutes, docs/performance.md
+	@exec $(TARGET)/release/loadgen adapter --page docs/performance.md $(ARGS)
 
 .PHONY: attacks
 attacks: build ## Each limit's attack on a server with limits and without, and what its other clients notice: 12 minutes, docs/performance.md

@@ -1,10 +1,11 @@
 //! Load, latency, loss, order and abuse against a running Fleetcast, from outside: nothing of the server is imported.
 //!
-//! `run` measures and checks, `bench` compares with other servers, `control` measures revocation, refresh,
+//! `run` measures and checks, `bench` and `adapter` compare with other servers, `control` measures revocation, refresh,
 //! publishing and a limit of memory, `chaos` breaks servers and brokers, `poison` breaks records, `commands`
 //! breaks client packets, `attacks` puts limits to the test. Exit code 0: all as promised; 1: a promise was broken; 2: the run
 //! itself could not be made.
 
+mod adapter;
 mod attacks;
 mod bench;
 mod bitmap;
@@ -65,6 +66,8 @@ enum Command {
     Poison(poison::Args),
     /// Send broken commands: each is answered or the connection closed, and neighbours are served
     Commands(commands::Args),
+    /// Measure what an event costs that goes from one instance to another by Redis, beside Node's adapter
+    Adapter(adapter::Args),
     /// Attack a server with its limits and one without, and measure what its other clients notice
     Attacks(attacks::Args),
 }
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Control(args) => control::run(&args),
+        Command::Adapter(args) => adapter::run(&args),
         Command::Bare(args) => bench::bare::run(&args),
         Command::Poison(args) => poison::run(&args),
         Command::Commands(args) => commands::run(&args),

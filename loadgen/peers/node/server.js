@@ -2,10 +2,29 @@
 //
 // It has no authentication, no log and no cursor. The load generator publishes by a connection of its own.
 import { createServer } from "node:http";
+import { createAdapter } from "@socket.io/redis-adapter";
+import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const server = createServer((_request, response) => response.writeHead(200).end());
+const server = createServer(answer);
 const io = new Server(server);
+
+// Events of a back-end, one in each request.
+async function answer(request, response) {
+  if (request.method !== "POST") return response.writeHead(200).end();
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  const { event, room, data } = JSON.parse(body);
+  io.to(room).emit(event, data);
+  response.writeHead(202, { "content-length": 0 }).end();
+}
+
+if (process.env.REDIS_URL) {
+  const publisher = createClient({ url: process.env.REDIS_URL });
+  const subscriber = publisher.duplicate();
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  io.adapter(createAdapter(publisher, subscriber));
+}
 
 io.on("connection", (socket) => {
   socket.on("subscribe", ({ room }, answer) => {

@@ -19,7 +19,7 @@ mod producer;
 mod proxy;
 mod record;
 mod recovery;
-mod redis;
+pub(crate) mod redis;
 mod report;
 mod resyncs;
 mod run;

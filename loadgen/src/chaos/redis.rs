@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::fleet::{free_ports, kill};
 use super::leftovers::{self, Leftover};
 use super::note;
+use crate::process::usage;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -75,6 +76,12 @@ impl Redis {
         child.wait()?;
         leftovers::remove(&Leftover::Process(child.id()));
         Ok(())
+    }
+
+    /// Of all its threads, so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let child = self.child.as_ref().context("Redis is down")?;
+        Ok(usage(&child.id().to_string())?.cpu)
     }
 
     /// STOP or CONT.

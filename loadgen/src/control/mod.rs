@@ -36,7 +36,7 @@ const OPEN_FILES: u64 = 12_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which cases, comma-separated: revoke, refresh, publish, publish-kill, memory [default: all]
+    /// Which cases, comma-separated: revoke, revoke-redis, refresh, publish, publish-kill, memory [default: all]
     #[arg(long = "case", value_delimiter = ',', value_parser = ControlCase::parse)]
     cases: Vec<ControlCase>,
     /// Fewer clients and a few seconds for each case: what is counted is checked, and the times mean little
@@ -61,6 +61,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ControlCase {
     Revoke,
+    RevokeRedis,
     Refresh,
     Publish,
     PublishKill,
@@ -68,8 +69,9 @@ enum ControlCase {
 }
 
 impl ControlCase {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Revoke,
+        Self::RevokeRedis,
         Self::Refresh,
         Self::Publish,
         Self::PublishKill,
@@ -79,6 +81,7 @@ impl ControlCase {
     fn name(self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
+            Self::RevokeRedis => "revoke-redis",
             Self::Refresh => "refresh",
             Self::Publish => "publish",
             Self::PublishKill => "publish-kill",
@@ -97,6 +100,7 @@ impl ControlCase {
     fn run(self, run: &ControlRun<'_>) -> Result<Outcome> {
         match self {
             Self::Revoke => revoke::run(run),
+            Self::RevokeRedis => revoke::run_with_redis(run),
             Self::Refresh => refresh::run(run),
             Self::Publish => publish::run(run),
             Self::PublishKill => publish::run_with_kill(run),

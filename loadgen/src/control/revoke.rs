@@ -1,4 +1,5 @@
-//! From a revocation to silence: users are revoked one after the other, at one instance, while events flow.
+//! From a revocation to silence: users are revoked one after the other, at one instance, while events flow. The other instance hears
+//! of it by `REVOCATIONS_TOPIC`, or by Redis alone.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,10 @@ use super::api::Api;
 use super::audience::{Attendance, SeatPlan, Tallied, read};
 use super::outcome::{Demand, Outcome};
 use super::records::Stream;
+use super::server::Topics;
 use super::watched::{ORGANISATION, Routine, Seen};
 use crate::bitmap::Bitmap;
+use crate::chaos::redis::Redis;
 use crate::check::RoomLedger;
 use crate::latency::{Summary, histogram};
 use crate::producer::AckTimes;
@@ -28,19 +31,39 @@ const EVERY: Duration = Duration::from_millis(150);
 const CALM: Duration = Duration::from_secs(2);
 /// After the last, so that every client has come back once and was refused.
 const TAIL: Duration = Duration::from_secs(5);
-/// What a revoked token may still get.
-const SILENT_WITHIN_MS: f64 = 2_000.0;
+/// What a revoked token may still get, by way of the topic and of Redis.
+const SILENT_WITHIN_MS: [f64; 2] = [2_000.0, 1_000.0];
 /// What was acknowledged so long before a revocation has arrived before it.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Connections that were not silenced, in words.
 const SAMPLES: u64 = 5;
 
+/// By `REVOCATIONS_TOPIC`.
 pub(super) fn run(run: &ControlRun<'_>) -> Result<Outcome> {
-    let users = run.pick(100, 10);
     let topics = run.topics("revoke")?;
-    let first = run.server("revoke-1", &topics, &[], None)?;
-    let second = run.server("revoke-2", &topics, &[], None)?;
+    revoke(run, "revoke", topics, &[], SILENT_WITHIN_MS[0])
+}
+
+/// By Redis, without the topic.
+pub(super) fn run_with_redis(run: &ControlRun<'_>) -> Result<Outcome> {
+    let topics = run.topics("revoke-redis")?.without("REVOCATIONS_TOPIC");
+    let redis = Redis::start(&run.bed.directory)?;
+    let settings = [("REDIS_URL", redis.url())];
+    let settings = settings.each_ref().map(|(name, url)| (*name, url.as_str()));
+    revoke(run, "revoke-redis", topics, &settings, SILENT_WITHIN_MS[1])
+}
+
+fn revoke(
+    run: &ControlRun<'_>,
+    case: &'static str,
+    topics: Topics<'_>,
+    settings: &[(&str, &str)],
+    silent_within_ms: f64,
+) -> Result<Outcome> {
+    let users = run.pick(100, 10);
+    let first = run.server(&format!("{case}-1"), &topics, settings, None)?;
+    let second = run.server(&format!("{case}-2"), &topics, settings, None)?;
     let lasts = CALM + EVERY * u32::try_from(users)? + TAIL;
     let stream = Stream::plan(run, &topics.records(), ROOMS, RATE, lasts, 300)?;
 
@@ -81,7 +104,16 @@ pub(super) fn run(run: &ControlRun<'_>) -> Result<Outcome> {
     let (attendances, _) = audience.leave()?;
     drop((first, second));
     topics.delete()?;
-    Ok(judge(attendances, &posted, &ledgers, &acks))
+    let mut outcome = Outcome::new(case);
+    judge(
+        &mut outcome,
+        attendances,
+        &posted,
+        &ledgers,
+        &acks,
+        silent_within_ms,
+    );
+    Ok(outcome)
 }
 
 fn user_name(user: usize) -> String {
@@ -164,12 +196,13 @@ fn owed(
 }
 
 fn judge(
+    outcome: &mut Outcome,
     attendances: Vec<Attendance>,
     posted: &[u64],
     ledgers: &[RoomLedger],
     acks: &AckTimes,
-) -> Outcome {
-    let mut outcome = Outcome::new("revoke");
+    silent_within_ms: f64,
+) {
     let mut times: [Histogram<u64>; SERVERS] = [histogram(), histogram()];
     let (mut revoked, mut others) = (Tallied::default(), Tallied::default());
     let mut not_silent = 0;
@@ -219,14 +252,13 @@ fn judge(
             "the same, p99",
             "ms",
             summary.p99,
-            Demand::AtMost(SILENT_WITHIN_MS),
+            Demand::AtMost(silent_within_ms),
         );
         outcome.show("the same, longest", "ms", summary.max);
     }
     outcome.none("connections lost by others", others.lost_connections);
-    others.report(&mut outcome, "of others, events");
-    revoked.report(&mut outcome, "of the revoked until then, events");
-    outcome
+    others.report(outcome, "of others, events");
+    revoked.report(outcome, "of the revoked until then, events");
 }
 
 #[cfg(test)]
@@ -249,7 +281,17 @@ mod tests {
     }
 
     fn is_clean(attendances: Vec<Attendance>, acks: &AckTimes) -> bool {
-        judge(attendances, &[POSTED], &ledgers(100), acks).is_clean()
+        let mut outcome = Outcome::new("revoke");
+        let within = SILENT_WITHIN_MS[0];
+        judge(
+            &mut outcome,
+            attendances,
+            &[POSTED],
+            &ledgers(100),
+            acks,
+            within,
+        );
+        outcome.is_clean()
     }
 
     fn revoked_is_clean(change: impl FnOnce(&mut Seen)) -> bool {

@@ -32,14 +32,25 @@ pub(super) const SECRET: &str = "loadgen-control-secret-of-forty-characters";
 pub(super) struct Topics<'a> {
     cluster: &'a Cluster,
     prefix: String,
+    services: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Topics<'a> {
     /// Makes that of the records; the others are the server's to make.
     pub(super) fn create(cluster: &'a Cluster, prefix: String) -> Result<Self> {
-        let topics = Self { cluster, prefix };
+        let topics = Self {
+            cluster,
+            prefix,
+            services: SERVICE_TOPICS.to_vec(),
+        };
         cluster.create_topic(&topics.records(), PARTITIONS)?;
         Ok(topics)
+    }
+
+    /// The servers have no topic for this.
+    pub(super) fn without(mut self, variable: &str) -> Self {
+        self.services.retain(|(name, _)| *name != variable);
+        self
     }
 
     /// Of events named `transmission_started`.
@@ -48,7 +59,7 @@ impl<'a> Topics<'a> {
     }
 
     fn environment(&self) -> impl Iterator<Item = (String, String)> {
-        let services = SERVICE_TOPICS.iter();
+        let services = self.services.iter();
         let services = services
             .map(|(variable, name)| ((*variable).to_owned(), format!("{}{name}", self.prefix)));
         services.chain([
@@ -64,7 +75,7 @@ impl<'a> Topics<'a> {
     /// Gives their space back: the next case wants it.
     pub(super) fn delete(self) -> Result<()> {
         self.cluster.delete_topic(&self.records())?;
-        SERVICE_TOPICS
+        self.services
             .iter()
             .try_for_each(|(_, name)| self.cluster.delete_topic(&format!("{}{name}", self.prefix)))
     }
