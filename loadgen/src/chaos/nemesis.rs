@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use serde::Serialize;
@@ -27,9 +27,6 @@ use super::verdict::Permit;
 /// Why a server closes a connection whose client does not read: nothing could be written for long, or the answer to a ping
 /// stayed away first. What the buffers on the way hold decides which.
 const UNREAD: [&str; 2] = ["write_stall", "heartbeat"];
-
-/// Servers use a Redis that is back within it.
-const HEALED: Duration = Duration::from_secs(5);
 
 /// Clients that read nothing, and whether the servers close them.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -128,7 +125,7 @@ impl World<'_> {
                 Ok(())
             }
             Scenario::Burst => self.burst(),
-            Scenario::Redis => self.redis(),
+            Scenario::Redis => self.redis_outages(),
         }
     }
 
@@ -174,7 +171,7 @@ impl World<'_> {
     }
 
     /// Time for so much more.
-    fn has(&self, seconds: u64) -> bool {
+    pub(super) fn has(&self, seconds: u64) -> bool {
         self.until.saturating_duration_since(Instant::now()) >= Duration::from_secs(seconds)
     }
 
@@ -329,53 +326,6 @@ impl World<'_> {
             wait(self.form.pick(5, 30));
         }
         Ok(())
-    }
-
-    fn redis(&mut self) -> Result<()> {
-        let mut redis = self.redis.take().context("this scenario has no Redis")?;
-        let seconds = self.form.pick(8, 60);
-        self.begin("Redis killed");
-        redis.kill()?;
-        // The longest outage, in the long form three minutes.
-        wait(seconds * self.form.pick(1, 3));
-        redis.launch()?;
-        self.heal();
-        self.begin("Redis paused");
-        redis.signal("STOP")?;
-        wait(seconds);
-        redis.signal("CONT")?;
-        self.heal();
-        self.begin("Redis restarted empty");
-        redis.kill()?;
-        redis.launch()?;
-        self.heal();
-        self.redis = Some(redis);
-        Ok(())
-    }
-
-    /// The end of an outage of Redis: every server must be connected to it again.
-    fn heal(&mut self) {
-        let begin = Instant::now();
-        #[expect(clippy::cast_precision_loss, reason = "a few servers")]
-        let all = self.fleet.instances.len() as f64;
-        let mut healed = false;
-        while !healed && begin.elapsed() < HEALED * 2 {
-            std::thread::sleep(Duration::from_millis(20));
-            healed = self.fleet.metric("fleetcast_redis_up") >= all;
-        }
-        let took = begin.elapsed();
-        self.end();
-        self.note(&format!(
-            "Redis is used again after {} ms",
-            took.as_millis()
-        ));
-        if took > HEALED {
-            self.complaints.push(format!(
-                "Redis was not used by all servers {} ms after it was back; 5 s are promised",
-                took.as_millis()
-            ));
-        }
-        wait(self.form.pick(4, 15));
     }
 
     fn leader(&mut self) -> Result<()> {

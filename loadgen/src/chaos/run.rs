@@ -27,6 +27,7 @@ use super::producer::{Book, ChaosProducer, Settings};
 use super::recovery::Fault;
 use super::redis::{Redis, RedisKiller};
 use super::report::{Report, Setup};
+use super::scenario::{Form, Scenario};
 use super::seating::Seating;
 use super::seeded_bugs::SeededBug;
 use super::topics::{CHANNEL_PARTITIONS, ORGANISATION_PARTITIONS, POSITION_PARTITIONS};
@@ -117,8 +118,7 @@ pub(super) fn run(
     // An entry of the window costs 550 bytes beside its value, about.
     let bytes_per_second = u64::from(setup.rate) * (payload_bytes as u64 + 550);
     let settings = scenario.settings(form, bytes_per_second);
-    let redis = (args.redis || scenario.breaks_redis()).then(|| Redis::start(directory));
-    let redis = redis.transpose()?;
+    let redis = redis(args, scenario, directory)?;
     let mut recipe = recipe(args, job, settings, cluster, &prefix, directory)?;
     if let Some(redis) = &redis {
         let shared = [
@@ -315,6 +315,18 @@ fn recipe(
         environment,
         buffers: job.scenario().proxy_buffers(),
     })
+}
+
+/// The one that the servers share, if they have any.
+fn redis(args: &Args, scenario: Scenario, directory: &Path) -> Result<Option<Redis>> {
+    if scenario.breaks_redis() && args.form == Form::Long {
+        match Redis::start_apart(directory) {
+            Ok(redis) => return Ok(Some(redis)),
+            Err(error) => note(&format!("Redis has no network of its own: {error:#}")),
+        }
+    }
+    let wanted = args.redis || scenario.breaks_redis();
+    wanted.then(|| Redis::start(directory)).transpose()
 }
 
 fn wait_until_ready(

@@ -156,7 +156,7 @@ impl Scenario {
             Self::Topics => form.pick(60, 120),
             Self::Storm => form.pick(35, 120),
             Self::Burst => form.pick(25, 60),
-            Self::Redis => form.pick(50, 330),
+            Self::Redis => form.pick(75, 600),
         }
     }
 
