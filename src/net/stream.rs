@@ -282,7 +282,7 @@ impl AsyncWrite for GuardedStream {
         }
         let this = self.get_mut();
         if this.reset {
-            // Nothing more is acknowledged, and whoever asks whether the response arrived wants to know now.
+            // Nothing more is acknowledged, and the next poll asks now whether the response has arrived.
             return Poll::Ready(Ok(()));
         }
         let lingered = ready!(this.linger.poll(cx, &this.guard, &this.socket));

@@ -1,5 +1,5 @@
 //! A network namespace with one address in it, joined to this machine's by a pair of virtual interfaces: what runs in it can be cut
-//! off so that nobody is told.
+//! off without any error.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};

@@ -123,7 +123,7 @@ pub(super) fn run(
     if let Some(redis) = &redis {
         let shared = [
             ("REDIS_URL", redis.url()),
-            // A limit that nobody reaches: each connection is counted across the servers.
+            // A limit that is never reached: each connection is counted across the servers.
             ("MAX_CONNECTIONS_PER_USER", "100000".to_owned()),
         ];
         let shared = shared.map(|(name, value)| (name.to_owned(), value));

@@ -17,7 +17,7 @@ impl DeliveryWatch for Losses {
 }
 
 /// haproxy acknowledges what it has read with the reset itself, where the kernel does not look. hyper takes a reset between two
-/// requests for an end like any other and shuts the connection down. Nothing more will be acknowledged, so nobody waits for it:
+/// requests for an end like any other and shuts the connection down. Nothing more will be acknowledged, so it is not waited for:
 /// the next poll of that session is there within milliseconds.
 #[tokio::test]
 async fn reset_by_a_proxy_is_judged_at_once() {
