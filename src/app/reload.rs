@@ -79,7 +79,7 @@ impl Reload {
         } = &self.settings;
         self.verifier.set_secrets(&auth.own.keys.secrets);
         if let (Some(fleet), Some(bus)) = (&self.fleet, bus) {
-            fleet.adapter().set_keys(&bus.keys);
+            fleet.set_keys(&bus.keys);
         }
         self.verifier.reload();
         // Before the policy: connections made from now on have the ids that it asks for.

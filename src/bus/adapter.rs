@@ -281,10 +281,72 @@ impl Adapter {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let new = senders.note(sender, number, sent_ms, clock::wall_ms());
         drop(senders);
-        new.map_err(|not_new| match not_new {
-            NotNew::Repeated => BusOutcome::Repeated,
-            NotNew::Stale => BusOutcome::Stale,
-        })?;
-        signed.decode(audience, self.instance)
+        match new {
+            Ok(()) => signed.decode(audience, self.instance),
+            Err(NotNew::Repeated) => Err(BusOutcome::Repeated),
+            Err(NotNew::Stale) => {
+                self.link.missed().notify_one();
+                // A revocation only ever adds, so it is good at any age: this process may have been suspended.
+                match signed.decode(audience, self.instance)? {
+                    revocation @ BusMessage::Revocation(..) => Ok(revocation),
+                    _ => Err(BusOutcome::Stale),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetcast_core::domain::id::UserId;
+    use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
+    use futures_util::FutureExt;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn h6_a_revocation_is_good_at_any_age_and_what_is_stale_is_told() {
+        let settings = RedisSettings {
+            url: "redis://127.0.0.1:1".into(),
+            prefix: "fleetcast".to_owned(),
+            keys: BusKeys::of(&[SecretString::from("a")]).unwrap(),
+            keys_of_tokens: false,
+        };
+        let emitters = AcceptedEmitters::new(Vec::new(), 1024);
+        let (adapter, _tasks) = Adapter::new(&settings, emitters, &Metrics::new()).unwrap();
+        let organisation = Id::parse("o1").unwrap();
+        let revocation = Revocation {
+            issued_until: 90,
+            until: None,
+        };
+        let target = RevocationTarget::Organisation(organisation.clone());
+        let revoked = BusMessage::Revocation(target, revocation);
+        let disconnect = BusMessage::Disconnect {
+            organisation,
+            user: UserId::parse("u1").unwrap(),
+            may_return: false,
+        };
+        let read = |message: &BusMessage, number, age_ms| {
+            let channel = message.channel(&adapter.names);
+            let stamp = Stamp {
+                sender: InstanceId([7; 16]),
+                number,
+                sent_ms: clock::wall_ms() - age_ms,
+            };
+            let bytes = message.encode(&channel, stamp, &settings.keys);
+            adapter.read(channel.as_bytes(), &bytes)
+        };
+        let is_missed = || adapter.link.missed().notified().now_or_never().is_some();
+        assert!(read(&disconnect, 1, 0).is_ok());
+        assert!(read(&revoked, 2, 0).is_ok());
+        assert!(!is_missed());
+        let suspended_ms = 360_000;
+        let kept = read(&revoked, 3, suspended_ms);
+        assert!(matches!(kept, Ok(BusMessage::Revocation(..))), "{kept:?}");
+        assert!(is_missed());
+        let stale = read(&disconnect, 4, suspended_ms);
+        assert!(matches!(stale, Err(BusOutcome::Stale)), "{stale:?}");
+        assert!(is_missed());
     }
 }

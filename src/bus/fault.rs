@@ -33,6 +33,10 @@ pub enum RedisFault {
     /// Before version 6, or something in between that speaks less.
     #[error("it does not speak RESP3: Redis 6 or later is needed")]
     Resp3,
+    #[error("others write the same all the time")]
+    Contended,
+    #[error("it keeps {0}, and {1} are read")]
+    TooMuch(usize, usize),
     #[error("it answers: {0}")]
     Refused(String),
 }

@@ -91,6 +91,7 @@ pub struct Link {
     given_up: Notify,
     incoming: mpsc::Sender<Incoming>,
     room: Arc<Semaphore>,
+    missed: Arc<Notify>,
     metrics: Metrics,
     counts: RedisMetrics,
 }
@@ -118,6 +119,7 @@ impl Link {
             given_up: Notify::new(),
             incoming,
             room: Arc::new(Semaphore::new(WAITING_KIB)),
+            missed: Arc::default(),
             metrics: metrics.clone(),
             counts: metrics.bus(),
         };
@@ -147,6 +149,11 @@ impl Link {
             wanted.changed.insert(from.clone());
             self.wanted_changed.notify_one();
         }
+    }
+
+    /// Notified when a message was dropped that might have been a command.
+    pub fn missed(&self) -> &Notify {
+        &self.missed
     }
 
     /// Has the connection made again: this one leads to a server that takes no writes, such as one that has become a replica.
@@ -295,6 +302,7 @@ impl Link {
         let client = Client::open(self.info.clone()).map_err(|_| RedisFault::Url)?;
         let (incoming, room) = (self.incoming.clone(), self.room.clone());
         let (counts, lost) = (self.counts.clone(), lost.clone());
+        let missed = self.missed.clone();
         let pushed = move |push: PushInfo| -> Result<(), RedisFault> {
             if push.kind == PushKind::Disconnection {
                 lost.notify_one();
@@ -302,6 +310,7 @@ impl Link {
                 && let Err(outcome) = take_in(&incoming, &room, channel, payload)
             {
                 counts.messages.increment(outcome);
+                missed.notify_one();
             }
             Ok(())
         };

@@ -1,6 +1,7 @@
 //! Revoked tokens: judged where a token is shown and where its connection is bound, and ended where they are open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fleetcast_core::domain::claims::Claims;
 use fleetcast_core::domain::id::Id;
@@ -101,15 +102,26 @@ impl Sessions {
         self.revoked.known().in_none_of(logs).cloned().collect()
     }
 
+    /// Some of those that are known, and where each was read last: those that follow `after`.
+    pub fn revocations_following(
+        &self,
+        after: Option<&RevocationTarget>,
+        most: usize,
+    ) -> Vec<(RevocationTarget, LogNumber)> {
+        let known = self.revoked.known();
+        let some = known.following(after).take(most);
+        some.map(|(target, log)| (target.clone(), log)).collect()
+    }
+
     /// Whether a request for one more target must be refused.
     pub fn revocations_full(&self, target: &RevocationTarget) -> bool {
         self.revoked.known().is_full(target)
     }
 
-    /// Whether no token can be left that it concerns.
-    pub fn has_ended(&self, revocation: Revocation) -> bool {
-        let now = clock::wall_ms() / 1000;
-        self.revoked.known().has_ended(revocation, now)
+    /// Whether no token can be left that it concerns, for so long by now.
+    pub fn has_ended(&self, revocation: Revocation, ago: Duration) -> bool {
+        let then = (clock::wall_ms() / 1000).saturating_sub(ago.as_secs());
+        self.revoked.known().has_ended(revocation, then)
     }
 
     /// How many targets are known.

@@ -1,10 +1,12 @@
 //! This instance among the others: what they tell it by Redis, and what it tells them.
 
+mod kept_health;
 mod registration;
 mod revocations;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::id::{Id, UserId};
@@ -19,18 +21,21 @@ use super::log_reader::LogReader;
 use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
 use crate::bus::{
-    AcceptedEmitters, Adapter, AdapterTasks, BusMessage, BusReceiver, InstanceId, LinkState,
-    OpenConnections, RedisFault, Registry, RegistryPlace, RegistryRange,
+    AcceptedEmitters, Adapter, AdapterTasks, BusKeys, BusMessage, BusReceiver, InstanceId,
+    LinkState, OpenConnections, RedisFault, Registry, RegistryPlace, RegistryRange,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::{OrganisationWatch, Session, Sessions};
 use crate::settings::Settings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, events};
 use registration::{Registration, slot_limits};
-use revocations::{Reading, RevocationKeeper};
+use revocations::RevocationKeeper;
 
-/// A start waits no longer than this for what Redis keeps.
-const LOADING: Duration = Duration::from_secs(10);
+/// A start waits so long for a Redis that is away, or that does not give what it keeps.
+const LOADING: Duration = Duration::from_secs(5);
+
+/// It waits so long for one that gives it, but slowly.
+const READING: Duration = Duration::from_secs(30);
 
 /// So many connections of a user are closed at a stretch.
 const SLICE: usize = 64;
@@ -87,6 +92,7 @@ impl BuiltFleet {
             log: log.clone(),
             keeper: keeper.map(Arc::new),
             built: Instant::now(),
+            not_awaited: AtomicBool::new(false),
         };
         (Arc::new(fleet), self.tasks)
     }
@@ -113,6 +119,8 @@ pub(super) struct Fleet {
     log: Arc<LogReader>,
     keeper: Option<Arc<RevocationKeeper>>,
     built: Instant,
+    /// The log says that the start goes on without what Redis keeps.
+    not_awaited: AtomicBool,
 }
 
 impl Fleet {
@@ -135,10 +143,6 @@ impl Fleet {
                 stop.run_until_cancelled(keeper.run()).await;
             });
         }
-    }
-
-    pub(super) fn adapter(&self) -> &Arc<Adapter> {
-        &self.adapter
     }
 
     /// Delivers an event to the connections that are here, then has it sent to those of other instances.
@@ -235,39 +239,49 @@ impl Fleet {
         self.adapter.tell(&message).await.map(drop)
     }
 
-    /// Whether all is known that a start has to wait for: while Redis is away there is nothing to wait for.
-    pub(super) fn is_loaded(&self) -> bool {
-        match &*self.adapter.link().state().borrow() {
-            LinkState::Up(epoch) => {
-                let reading = self.reading(*epoch);
-                reading != Some(Reading::NotYet) || self.built.elapsed() > LOADING
-            }
-            LinkState::Down(fault) => *fault != RedisFault::NotYet,
+    /// The secrets have changed.
+    pub(super) fn set_keys(&self, keys: &BusKeys) {
+        self.adapter.set_keys(keys);
+        if let Some(keeper) = &self.keeper {
+            keeper.look_again();
         }
     }
 
-    /// `None`: nothing is kept in Redis.
-    fn reading(&self, epoch: u64) -> Option<Reading> {
-        let keeper = self.keeper.as_ref()?;
-        Some(keeper.reading(epoch))
+    /// Whether all is known that a start has to wait for. For Redis it waits some seconds, because it may be starting as well.
+    pub(super) fn is_loaded(&self) -> bool {
+        let state = self.adapter.link().state().borrow().clone();
+        let Some(keeper) = &self.keeper else {
+            return state != LinkState::Down(RedisFault::NotYet);
+        };
+        let why = match state {
+            LinkState::Up(epoch) if keeper.health().is_read(epoch) => return true,
+            LinkState::Up(_) => keeper.health().reading_fault(),
+            LinkState::Down(fault) => Some(fault),
+        };
+        let longest = if why.is_some() { LOADING } else { READING };
+        if self.built.elapsed() <= longest {
+            return false;
+        }
+        let why = why.map_or_else(|| "they are being read".to_owned(), |why| why.to_string());
+        if !self.not_awaited.swap(true, Ordering::Relaxed) {
+            events::kept_revocations_not_awaited(&why);
+        }
+        true
     }
 
     pub(super) fn health(&self) -> ComponentHealth {
-        match &*self.adapter.link().state().borrow() {
-            LinkState::Up(epoch) => match self.reading(*epoch) {
-                None | Some(Reading::Done(_)) => match self.registry.fault() {
-                    Some(fault) => ComponentHealth::unhealthy(fault),
-                    None => ComponentHealth::healthy(None),
-                },
-                Some(Reading::NotYet) => ComponentHealth::unhealthy(
-                    "the revocations that are kept there are not read yet".to_owned(),
-                ),
-                Some(Reading::Failed(fault)) => ComponentHealth::unhealthy(format!(
-                    "the revocations that are kept there cannot be read and written: {fault}"
-                )),
-            },
-            LinkState::Down(fault) => ComponentHealth::unhealthy(fault.to_string()),
-        }
+        let problem = match &*self.adapter.link().state().borrow() {
+            LinkState::Up(epoch) => {
+                let keeper = self.keeper.as_ref();
+                let problem = keeper.and_then(|keeper| keeper.health().problem(*epoch));
+                problem.or_else(|| self.registry.fault())
+            }
+            LinkState::Down(fault) => Some(fault.to_string()),
+        };
+        problem.map_or_else(
+            || ComponentHealth::healthy(None),
+            ComponentHealth::unhealthy,
+        )
     }
 
     async fn close_all(&self, organisation: &Id, user: &UserId, ending: Ending) {
@@ -331,12 +345,10 @@ impl BusReceiver for Fleet {
                         .await;
                 }
                 // Open sessions are ended in the background.
-                BusMessage::Revocation(target, revocation) => {
-                    let merged = self.sessions.revoke(&target, revocation);
-                    if let Some(keeper) = &self.keeper {
-                        keeper.heard(&target, revocation, merged);
-                    }
-                }
+                BusMessage::Revocation(target, revocation) => match &self.keeper {
+                    Some(keeper) => keeper.heard(target, revocation),
+                    None => drop(self.sessions.revoke(&target, revocation)),
+                },
             }
         })
     }

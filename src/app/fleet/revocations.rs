@@ -1,6 +1,11 @@
 //! Revocations where there is no topic for them: Redis keeps them, and what it has lost the instances write again.
+//!
+//! A pass reads all that is kept, learns it, and finds what is not kept or says less than what is known. That is owed, and is written until
+//! Redis has it. Passes follow each other every minute, and sooner where anything may have been missed, because a Redis that answers may have
+//! lost what it had all the same.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,40 +13,46 @@ use fleetcast_core::domain::revocation::{
     LogNumber, MAX_REVOCATIONS, Revocation, RevocationTarget,
 };
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
+use super::kept_health::KeptHealth;
 use crate::bus::{
     Adapter, BusMessage, KeptPage, KeptRevocation, KeptRevocations, LinkState, RedisFault,
 };
 use crate::session::Sessions;
 
-/// Written with one command.
+/// Written with one command, and looked at under the lock.
 const SLICE: usize = 256;
 
-/// Before what has failed is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Before what has failed is tried again: twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often all is read again: what has ended goes.
-const LOOK: Duration = Duration::from_hours(1);
+/// Between two passes; longer where one takes long.
+const PASS: Duration = Duration::from_mins(1);
+const PASS_SHARE: u32 = 20;
 
-/// How far what is kept is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reading {
-    NotYet,
-    /// All of it, on the connection of this number.
-    Done(LogNumber),
-    /// It is tried again.
-    Failed(RedisFault),
-}
+/// How often it is asked whether something has gone.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What has ended by the clock of this instance may not have by that of another.
+const LONG_AGO: Duration = Duration::from_hours(24);
+
+/// Instances write no more than half of it.
+const MOST_FIELDS: usize = 2 * MAX_REVOCATIONS;
 
 pub(super) struct RevocationKeeper {
     adapter: Arc<Adapter>,
     kept: KeptRevocations,
     sessions: Arc<Sessions>,
-    reading: Mutex<Reading>,
-    /// What was asked for here, and other instances may not know.
-    untold: Mutex<BTreeSet<RevocationTarget>>,
-    /// Something is to be written.
-    missing: Notify,
+    health: KeptHealth,
+    /// What Redis may lack, and whether other instances may not know it either.
+    owed: Mutex<BTreeMap<RevocationTarget, bool>>,
+    owes: Notify,
+    /// How many were begun.
+    passes: AtomicU32,
+    /// A pass is to be made soon.
+    doubt: Notify,
 }
 
 impl RevocationKeeper {
@@ -50,22 +61,21 @@ impl RevocationKeeper {
             adapter: adapter.clone(),
             kept: adapter.kept_revocations(),
             sessions: sessions.clone(),
-            reading: Mutex::new(Reading::NotYet),
-            untold: Mutex::default(),
-            missing: Notify::new(),
+            health: KeptHealth::new(adapter.link()),
+            owed: Mutex::default(),
+            owes: Notify::new(),
+            passes: AtomicU32::new(0),
+            doubt: Notify::new(),
         }
     }
 
-    /// How far what is kept is known on this connection.
-    pub(super) fn reading(&self, epoch: u64) -> Reading {
-        match self.lock_reading().clone() {
-            Reading::Done(on) if on != number(epoch) => Reading::NotYet,
-            reading => reading,
-        }
+    pub(super) fn health(&self) -> &KeptHealth {
+        &self.health
     }
 
-    fn lock_reading(&self) -> MutexGuard<'_, Reading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is kept is not what it was, such as the key that it is signed with.
+    pub(super) fn look_again(&self) {
+        self.doubt.notify_one();
     }
 
     /// Has one that was asked for here kept, and tells other instances. If that fails it is done later.
@@ -76,30 +86,17 @@ impl RevocationKeeper {
     ) -> Result<(), RedisFault> {
         let message = BusMessage::Revocation(target.clone(), revocation);
         let written = [(target.clone(), revocation)];
-        // On one connection, so it is kept before others hear of it.
-        let (kept, told) = tokio::join!(self.kept.write(&written), self.adapter.tell(&message));
-        let done = kept.and(told.map(drop));
-        if done.is_ok() {
-            self.is_kept(target);
-            return done;
+        let (kept, told) = tokio::join!(self.write(&written), self.adapter.tell(&message));
+        if kept.is_err() || told.is_err() {
+            self.owe(target.clone(), told.is_err());
         }
-        let mut untold = self.untold();
-        if untold.len() < MAX_REVOCATIONS {
-            untold.insert(target.clone());
-        }
-        drop(untold);
-        self.missing.notify_one();
-        done
+        kept.and(told.map(drop))
     }
 
-    /// Another instance has told it, and had it kept. Here it has come to `merged`.
-    pub(super) fn heard(&self, target: &RevocationTarget, told: Revocation, merged: Revocation) {
-        if merged == told {
-            self.is_kept(target);
-        } else {
-            // What is kept now says less than this instance knows.
-            self.sessions.revocation_read_in(target, 0);
-            self.missing.notify_one();
+    /// Another instance has told it. Whether it is kept is not known: its sender may have a topic, or no memory may be left in Redis.
+    pub(super) fn heard(&self, target: RevocationTarget, told: Revocation) {
+        if self.learn(&target, told).is_some() {
+            self.owe(target, false);
         }
     }
 
@@ -108,132 +105,229 @@ impl RevocationKeeper {
         let mut state = self.adapter.link().state();
         // The sender lives as long as the adapter does.
         while let Some(epoch) = next_epoch(&mut state).await {
-            let kept = match self.read_all(epoch).await {
-                Ok(()) => self.keep_alike(epoch, &mut state).await,
-                failed => failed,
-            };
-            if let Err(fault) = kept {
-                *self.lock_reading() = Reading::Failed(fault);
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
-    }
-
-    /// Until the connection is another one, or all is to be read again.
-    async fn keep_alike(
-        &self,
-        epoch: LogNumber,
-        state: &mut watch::Receiver<LinkState>,
-    ) -> Result<(), RedisFault> {
-        let look = tokio::time::Instant::now() + LOOK;
-        loop {
-            self.write_missing(epoch).await?;
-            self.tell_untold().await?;
             tokio::select! {
-                () = other_epoch(state, epoch) => return Ok(()),
-                () = self.missing.notified() => tokio::time::sleep(AGAIN).await,
-                () = tokio::time::sleep_until(look) => return Ok(()),
+                () = other_epoch(&mut state, epoch) => {}
+                () = self.pass_by_pass(epoch) => {}
+                () = self.write_owed() => {}
             }
         }
     }
 
-    /// Learns what is kept, and removes what has ended.
-    async fn read_all(&self, epoch: LogNumber) -> Result<(), RedisFault> {
-        let mut from = Some(0);
-        while let Some(place) = from {
-            let KeptPage { kept, next } = self.kept.page(place).await?;
-            let (ended, good): (Vec<_>, Vec<_>) =
-                (kept.into_iter()).partition(|kept| self.sessions.has_ended(kept.revocation));
-            for kept in good {
-                self.learn(&kept, epoch);
+    /// On one connection, for as long as it lasts.
+    async fn pass_by_pass(&self, epoch: u64) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begin = Instant::now();
+            // One that comes at such a pace does not come round.
+            let pass = self.passes.fetch_add(1, Ordering::Relaxed) + 1;
+            let read = self.pass(pass).await;
+            let length = match read {
+                Ok(()) => self.kept.count().await,
+                Err(fault) => Err(fault),
+            };
+            match length {
+                Ok(length) => {
+                    pause = FIRST_PAUSE;
+                    self.health.has_read(epoch);
+                    self.rest(length, begin.elapsed()).await;
+                }
+                Err(fault) => {
+                    self.health.cannot_read(fault);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            if !ended.is_empty() {
-                self.kept.remove(&ended).await?;
+        }
+    }
+
+    /// Waits until a pass is due, or something speaks for one. The last one took so long, and so many are kept.
+    async fn rest(&self, mut length: usize, took: Duration) {
+        let due = Instant::now() + PASS.max(took * PASS_SHARE);
+        let missed = self.adapter.link().missed();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = self.doubt.notified() => break,
+                () = missed.notified() => break,
+                () = tokio::time::sleep(PROBE) => match self.kept.count().await {
+                    Ok(now) if now >= length.max(self.written()) => length = now,
+                    // Some have gone, or it cannot be said: the pass tells.
+                    _ => break,
+                },
+            }
+        }
+        // Where much is missed one pass does not follow on the other.
+        tokio::time::sleep(FIRST_PAUSE.max(took)).await;
+    }
+
+    /// Redis keeps at least so many, if it has lost none.
+    fn written(&self) -> usize {
+        // What is owed is written without a pass.
+        if self.owed().is_empty() {
+            self.sessions.revocations()
+        } else {
+            0
+        }
+    }
+
+    /// Learns all that is kept, and finds out what is not.
+    async fn pass(&self, pass: LogNumber) -> Result<(), RedisFault> {
+        let too_much = |fields| {
+            let fault = RedisFault::TooMuch(fields, MOST_FIELDS);
+            if fields > MOST_FIELDS {
+                Err(fault)
+            } else {
+                Ok(())
+            }
+        };
+        too_much(self.kept.count().await?)?;
+        let (mut from, mut fields, mut all_unreadable) = (Some(0), 0, 0);
+        let mut removing = Ok(());
+        while let Some(place) = from {
+            let KeptPage {
+                kept,
+                unreadable,
+                next,
+            } = self.kept.page(place).await?;
+            fields += kept.len() + unreadable;
+            too_much(fields)?;
+            all_unreadable += unreadable;
+            let has_ended =
+                |one: &KeptRevocation| self.sessions.has_ended(one.revocation, LONG_AGO);
+            let (ended, good): (Vec<_>, Vec<_>) = kept.into_iter().partition(has_ended);
+            for one in &good {
+                let known = self.learn(&one.target, one.revocation);
+                // What is signed with a key that goes is written again.
+                if known == Some(one.revocation) && one.signed_now {
+                    self.sessions.revocation_read_in(&one.target, pass);
+                }
+            }
+            if !ended.is_empty() && removing.is_ok() {
+                removing = self.kept.remove(&ended).await;
             }
             from = next;
             tokio::task::yield_now().await;
         }
-        *self.lock_reading() = Reading::Done(epoch);
+        self.owe_what_lacks(pass).await;
+        let is_full = self.sessions.revocations() >= MAX_REVOCATIONS;
+        self.health
+            .has_seen(all_unreadable, is_full, removing.err());
         Ok(())
     }
 
-    fn learn(&self, kept: &KeptRevocation, epoch: LogNumber) {
-        let target = &kept.target;
-        // Instances take no more than that, so there is something wrong with what is kept.
+    /// `None`: there is no room for one more, as for those who ask.
+    fn learn(&self, target: &RevocationTarget, revocation: Revocation) -> Option<Revocation> {
         if self.sessions.revocations_full(target) {
-            return;
+            self.health.is_full();
+            return None;
         }
-        let merged = self.sessions.revoke(target, kept.revocation);
-        if merged == kept.revocation {
-            self.sessions.revocation_read_in(target, epoch);
+        Some(self.sessions.revoke(target, revocation))
+    }
+
+    /// What the pass has not shown.
+    async fn owe_what_lacks(&self, pass: LogNumber) {
+        let mut after = None;
+        loop {
+            let some = self.sessions.revocations_following(after.as_ref(), SLICE);
+            let Some((last, _)) = some.last() else { return };
+            after = Some(last.clone());
+            let lacking = some.into_iter().filter(|(_, read_in)| *read_in != pass);
+            for (target, _) in lacking {
+                self.owe(target, false);
+            }
+            tokio::task::yield_now().await;
         }
     }
 
-    /// What this instance knows and Redis lacks, or knows less well.
-    async fn write_missing(&self, epoch: LogNumber) -> Result<(), RedisFault> {
-        let missing = self.sessions.revoked_in_none_of(&[epoch]);
-        for slice in missing.chunks(SLICE) {
-            let known = slice.iter().filter_map(|target| {
-                let revocation = self.sessions.revocation(target)?;
-                Some((target.clone(), revocation))
-            });
-            let known: Vec<_> = known.collect();
-            if known.is_empty() {
+    /// No more are owed than are known.
+    fn owe(&self, target: RevocationTarget, untold: bool) {
+        *self.owed().entry(target).or_default() |= untold;
+        self.owes.notify_one();
+    }
+
+    /// Writes what is owed. What cannot be written waits, and nothing is read again for it.
+    async fn write_owed(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let slice: Vec<_> = self.first_owed();
+            if slice.is_empty() {
+                self.owes.notified().await;
+                // More may come at a time.
+                tokio::time::sleep(FIRST_PAUSE).await;
                 continue;
             }
-            self.kept.write(&known).await?;
-            for (target, written) in &known {
-                if self.sessions.revocation(target) == Some(*written) {
-                    self.sessions.revocation_read_in(target, epoch);
-                }
+            let written = self.write_slice(slice).await;
+            if written.is_ok() {
+                pause = FIRST_PAUSE;
+            }
+            let failed = written.is_err();
+            self.health.has_written(written.err());
+            if failed {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-        Ok(())
     }
 
-    /// Other instances may have read everything before it was written.
-    async fn tell_untold(&self) -> Result<(), RedisFault> {
-        loop {
-            let Some(target) = self.untold().first().cloned() else {
-                return Ok(());
-            };
-            if let Some(revocation) = self.sessions.revocation(&target) {
+    fn first_owed(&self) -> Vec<(RevocationTarget, bool)> {
+        let owed = self.owed();
+        let first = owed.iter().take(SLICE);
+        first
+            .map(|(target, untold)| (target.clone(), *untold))
+            .collect()
+    }
+
+    async fn write_slice(&self, slice: Vec<(RevocationTarget, bool)>) -> Result<(), RedisFault> {
+        let known = slice.iter().filter_map(|(target, _)| {
+            let revocation = self.sessions.revocation(target)?;
+            let has_ended = self.sessions.has_ended(revocation, Duration::ZERO);
+            (!has_ended).then(|| (target.clone(), revocation))
+        });
+        let known: Vec<_> = known.collect();
+        if !known.is_empty() {
+            self.write(&known).await?;
+        }
+        let known: BTreeMap<_, _> = known.into_iter().collect();
+        for (target, untold) in slice {
+            let revocation = known.get(&target).copied();
+            if let Some(revocation) = revocation.filter(|_| untold) {
                 let message = BusMessage::Revocation(target.clone(), revocation);
                 self.adapter.tell(&message).await?;
             }
-            self.untold().remove(&target);
+            let mut owed = self.owed();
+            // It may be wider by now, and could not be written or told.
+            let is_done = owed.get(&target) == Some(&untold);
+            let now = self.sessions.revocation(&target);
+            if is_done && (revocation.is_none() || now == revocation) {
+                owed.remove(&target);
+            }
         }
+        Ok(())
     }
 
-    /// In the hash of the present connection.
-    fn is_kept(&self, target: &RevocationTarget) {
-        if let LinkState::Up(epoch) = &*self.adapter.link().state().borrow() {
-            self.sessions.revocation_read_in(target, number(*epoch));
+    /// Another instance may have written more: that is learned.
+    async fn write(&self, known: &[(RevocationTarget, Revocation)]) -> Result<(), RedisFault> {
+        let kept = self.kept.widen(known).await?;
+        for ((target, _), kept) in known.iter().zip(kept) {
+            self.sessions.revoke(target, kept);
         }
+        Ok(())
     }
 
-    fn untold(&self) -> MutexGuard<'_, BTreeSet<RevocationTarget>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn owed(&self) -> MutexGuard<'_, BTreeMap<RevocationTarget, bool>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Waits for a connection, and gives its number. `None`: there will be none.
-async fn next_epoch(state: &mut watch::Receiver<LinkState>) -> Option<LogNumber> {
+async fn next_epoch(state: &mut watch::Receiver<LinkState>) -> Option<u64> {
     match &*state.wait_for(LinkState::is_up).await.ok()? {
-        LinkState::Up(epoch) => Some(number(*epoch)),
+        LinkState::Up(epoch) => Some(*epoch),
         LinkState::Down(_) => None,
     }
 }
 
-async fn other_epoch(state: &mut watch::Receiver<LinkState>, epoch: LogNumber) {
-    let is_other = |state: &LinkState| match state {
-        LinkState::Up(of) => number(*of) != epoch,
-        LinkState::Down(_) => true,
-    };
+async fn other_epoch(state: &mut watch::Receiver<LinkState>, epoch: u64) {
+    let is_other = |state: &LinkState| *state != LinkState::Up(epoch);
     drop(state.wait_for(is_other).await);
-}
-
-/// Connections are made once a second at most, so the numbers do not come round.
-fn number(epoch: u64) -> LogNumber {
-    LogNumber::try_from(epoch).unwrap_or(LogNumber::MAX)
 }

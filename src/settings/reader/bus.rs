@@ -13,13 +13,17 @@ impl SettingsReader {
         let secret = |text: &str| auth::jwt_secret(text).map(|()| SecretString::from(text));
         let prefix = self.value("REDIS_PREFIX", bus::redis_prefix);
         let own = self.optional("REDIS_SECRET", secret);
+        let previous = self.optional("REDIS_SECRET_PREVIOUS", secret);
         let url = self.optional("REDIS_URL", |text| {
             bus::check_redis_url(text).map(|()| SecretString::from(text))
         })?;
         let keys_of_tokens = own.is_none();
-        let keys = match own {
-            Some(secret) => BusKeys::of(&[secret]),
-            None => BusKeys::of(&auth.own.keys.secrets),
+        // The first one signs.
+        let signing = own.map_or_else(|| auth.own.keys.secrets.clone(), |own| vec![own]);
+        let keys = if signing.is_empty() {
+            None
+        } else {
+            BusKeys::of(&[signing, previous.into_iter().collect()].concat())
         };
         let is_said = ["REDIS_SECRET", "JWT_SECRET"]
             .iter()

@@ -34,3 +34,18 @@ pub fn registry_refused(metrics: &Metrics, why: &(impl Display + ?Sized)) {
 pub fn registry_written() {
     info!("Redis takes the connections of this instance again");
 }
+
+/// Without them tokens that are revoked may be accepted. Until `kept_revocations_healthy`.
+pub fn kept_revocations_problem(why: &str) {
+    warn!(why, "Redis does not keep the revocations as it should");
+}
+
+/// All that are known are kept, and all that are kept are known.
+pub fn kept_revocations_healthy() {
+    info!("Redis keeps the revocations again");
+}
+
+/// Connections are admitted though what is revoked may not be known.
+pub fn kept_revocations_not_awaited(why: &(impl Display + ?Sized)) {
+    warn!(why = %why, "starting without the revocations that Redis keeps");
+}

@@ -1,6 +1,7 @@
 //! Two instances that Redis joins.
 
 mod access;
+mod kept;
 mod messages;
 mod outages;
 mod revoked;

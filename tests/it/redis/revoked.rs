@@ -6,16 +6,16 @@ use super::{connect, counted, instance, kafka, messages};
 use crate::api::{ask, assert_problem};
 use crate::harness::{Client, Kafka, Redis, TestApp, auth, eventually};
 
-const ANN: &str = "ann";
+pub(super) const ANN: &str = "ann";
 
-async fn revoke(app: &TestApp, user: &str) -> Value {
+pub(super) async fn revoke(app: &TestApp, user: &str) -> Value {
     let body = json!({ "organization_id": "o1", "user_id": user });
     let answer = ask(app, "POST", "/api/revocations", Some(&body)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
 
-async fn is_refused(app: &TestApp, user: &str) {
+pub(super) async fn is_refused(app: &TestApp, user: &str) {
     let refused = connect(app, &auth(user, "o1", &[])).await;
     assert_eq!(refused, Err("token_revoked".to_owned()), "{user}");
 }
@@ -75,7 +75,14 @@ async fn h2_what_others_write_beside_the_kept_revocations_is_not_believed() {
         .arg(&unsigned);
     set.arg("user/o1/dan").arg(b"\x93\xa6").arg("").arg("");
     set.query_async::<()>(&mut connection).await.unwrap();
-    let second = instance(&kafka, &redis, &[]).await;
+    let url = redis.url();
+    let second = TestApp::launch(&kafka, &[("REDIS_URL", url.as_str())]).await;
+    let ready = second.wait_for_status("degraded").await;
+    let why = ready["components"]["redis"].to_string();
+    assert!(
+        why.contains("4 of the revocations that are kept there are not signed"),
+        "{why}"
+    );
     is_refused(&second, ANN).await;
     for user in ["bob", "cid", "dan"] {
         assert!(connect(&second, &auth(user, "o1", &[])).await.is_ok());

@@ -6,8 +6,9 @@
 
 mod record;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::claims::Claims;
@@ -154,7 +155,7 @@ struct KnownRevocation {
 /// All that are known.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    by_target: HashMap<RevocationTarget, KnownRevocation>,
+    by_target: BTreeMap<RevocationTarget, KnownRevocation>,
     /// When each is dropped, of those that are.
     ends: BTreeSet<(u64, RevocationTarget)>,
     /// So many seconds after its `issued_until` no token can be left that a revocation concerns. `None`: there may always be one.
@@ -230,6 +231,16 @@ impl Revocations {
             .iter()
             .filter(|(_, known)| !logs.contains(&known.log));
         missing.map(|(target, _)| target)
+    }
+
+    /// All behind this one, in their order, and where each was read last: for those who look at some at a time.
+    pub fn following(
+        &self,
+        after: Option<&RevocationTarget>,
+    ) -> impl Iterator<Item = (&RevocationTarget, LogNumber)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.by_target.range((from, Bound::Unbounded));
+        range.map(|(target, known)| (target, known.log))
     }
 
     /// From then on it need not be known.
