@@ -90,6 +90,7 @@ impl Sessions {
                 // A reload may have changed which claims are read.
                 claims = self.claims(request.token.as_ref(), AT_CONNECT).await?;
                 if !identity.is_of(&claims.organisation, &claims.user) {
+                    // What was counted is of another user. `starting` is temporary: the client comes back and is judged again.
                     return Err(self.reject(RejectReason::Starting, RELOADED));
                 }
             }

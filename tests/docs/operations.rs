@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use fleetcast::socketio;
 use fleetcast::telemetry::labels::{
     AskOutcome, BusOutcome, Command, CommandOutcome, Component, ControlKind, ControlOutcome, Label,
-    ReceiptOutcome, RecordOutcome, RejectReason, ReloadOutcome, RepeatOutcome, ResumeOutcome,
-    Undelivered,
+    ReceiptOutcome, RecordOutcome, RedisOutcome, RejectReason, ReloadOutcome, RepeatOutcome,
+    ResumeOutcome, Undelivered,
 };
 use fleetcast::telemetry::{DECLARED, MetricKind};
 use fleetcast_core::domain::protocol::CloseReason;
@@ -91,9 +91,20 @@ fn s4_22_operations_lists_every_value_of_every_closed_label() {
     check_label::<RepeatOutcome>(&operations, "fleetcast_polls_repeated_total");
     check_label::<ResumeOutcome>(&operations, "fleetcast_resumes_total");
     check_label::<RecordOutcome>(&operations, "fleetcast_records_total");
+    check_label::<RedisOutcome>(&operations, "fleetcast_redis_commands_total");
     check_label::<BusOutcome>(&operations, "fleetcast_bus_messages_total");
     check_label::<Undelivered>(&operations, "fleetcast_undelivered_total");
     check_label::<Component>(&operations, "fleetcast_errors_total");
+}
+
+/// A link leads to the first of them only, and of two tables one is soon wrong.
+#[test]
+fn no_two_headings_are_equal() {
+    let operations = page("operations.md");
+    let mut seen = BTreeSet::new();
+    for heading in operations.lines().filter(|line| line.starts_with('#')) {
+        assert!(seen.insert(heading), "twice: {heading}");
+    }
 }
 
 /// A person who reads a scrape and a person who reads the page learn the same.
