@@ -112,7 +112,14 @@ function listen(it) {
     byId("stale").hidden = !stale;
     log(stale ? "data is stale" : "data is fresh again", stale ? "bad" : "good");
   }));
-  it.on("room_granted", mine((data) => log(`room granted: ${(data.rooms ?? []).map(shortRoom).join(", ")}`, "good")));
+  it.on("room_granted", mine((data) => {
+    const granted = (data.rooms ?? []).map(shortRoom);
+    if (data.reason === "joined") {
+      for (const room of granted) rooms.add(room);
+      showRooms([...new Set([...shownRooms(), ...granted])]);
+    }
+    log(`room ${data.reason ?? "granted"}: ${granted.join(", ")}`, "good");
+  }));
   it.on("room_revoked", mine((data) => {
     const lost = (data.rooms ?? []).map(shortRoom);
     for (const room of lost) rooms.delete(room);

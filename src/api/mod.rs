@@ -9,6 +9,7 @@
 //! - `extract`, `page`: bodies, queries, paths and pages, or a problem
 //! - `grants`, `revocations`: rooms beyond the token, and tokens that are good no more
 //! - `stats`: `/stats` and its views
+//! - `user_rooms`: rooms that connections join or leave
 
 mod access;
 mod answers;
@@ -27,6 +28,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod text_or_integer;
+mod user_rooms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub use endpoints::Endpoints;
 pub use grants::{GrantFailure, RoomGranter, grants};
 pub use revocations::{RevocationDone, RevocationFailure, TokenRevoker, revocations};
 pub use stats::Stats;
+pub use user_rooms::{OperatedRooms, RoomOperator, UnknownRoomKind, user_rooms};
 
 /// Bytes of a request's body.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;

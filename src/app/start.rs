@@ -182,6 +182,7 @@ impl App {
         Endpoints::new()
             .merge(api::connections::endpoints(directory.clone()))
             .merge(api::drain(directory.clone()))
+            .merge(api::user_rooms(directory.clone()))
             .merge(api::rooms::endpoints(directory))
             .merge(api::revocations(Arc::new(revoker)))
             .merge(api::publish::endpoints(self.publishing.clone()))

@@ -5,6 +5,7 @@
 //! - `connection_id`: what each is called
 //! - `registry`, `rules`, `revocation`, `grants`: the sessions that are open, and what concerns several of them
 //! - `commands`, `receipts`, `refresh`: what clients ask for
+//! - `room_operations`: what back-ends ask for them
 //! - `expiry`: when tokens end
 //! - `drain`: connections that are closed over some time
 //! - `connection_reports`: who connects and disconnects, for back-ends
@@ -30,6 +31,7 @@ pub mod receipts;
 mod refresh;
 mod registry;
 mod revocation;
+mod room_operations;
 mod rules;
 mod server_event;
 mod shared_frames;

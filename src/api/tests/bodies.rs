@@ -28,6 +28,7 @@ async fn a_list_is_no_body() {
         ("/api/revocations", r#"["harbor",null,null,null,null]"#),
         ("/api/users/{id}/disconnect", r#"["o1",null]"#),
         ("/api/users/{id}/grants", r#"["o1",["channel:7"],[]]"#),
+        ("/api/users/{id}/rooms", r#"["o1",["channel:7"],[]]"#),
     ];
     for (method, path, _) in operations(&document().await) {
         // Of the first the body is the data, which may be a list; the second has none.
@@ -121,6 +122,26 @@ async fn what_is_wrong_with_a_body_is_said_with_the_place_of_the_member() {
             "/api/users/u1/grants",
             r#"{"organization_id":"o1","grant":"channel:7"}"#,
             "grant: invalid type",
+        ),
+        (
+            "/api/users/u1/rooms",
+            r#"{"organization_id":"o1","leave":"channel:7"}"#,
+            "leave: invalid type",
+        ),
+        (
+            "/api/users/u1/rooms",
+            r#"{"organization_id":"o1"}"#,
+            "join and leave name no room",
+        ),
+        (
+            "/api/users/u1/rooms",
+            r#"{"organization_id":"o1","leave":["user:u1"]}"#,
+            "user:u1: every connection is in",
+        ),
+        (
+            "/api/users/u1/rooms",
+            r#"{"organization_id":"o1","join":["channel:7"]}"#,
+            "channel:7: the profile has no rooms of this kind",
         ),
     ] {
         let (status, detail) = send(path, body).await;

@@ -19,6 +19,7 @@ use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::publish_rights::MayNotPublish;
 use fleetcast_core::domain::published::Message;
 use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::room_operation::RoomOperation;
 use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -79,6 +80,12 @@ impl ShareDrainer for NoConnections {
     }
 }
 
+impl RoomOperator for NoConnections {
+    fn operate(&self, _: RoomOperation) -> Lookup<'_, Result<OperatedRooms, UnknownRoomKind>> {
+        Box::pin(ready(Err(UnknownRoomKind("channel:7".to_owned()))))
+    }
+}
+
 /// Everything that the application mounts, over parts that know nothing.
 fn everything() -> Endpoints {
     Endpoints::new()
@@ -90,6 +97,7 @@ fn everything() -> Endpoints {
         ))))
         .merge(revocations(Arc::new(Unused)))
         .merge(grants(Arc::new(Unused)))
+        .merge(user_rooms(Arc::new(NoConnections)))
 }
 
 /// Is never asked.
@@ -130,6 +138,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("post", "/api/publish"),
     ("post", "/ws/broadcast"),
     ("post", "/api/users/{id}/grants"),
+    ("post", "/api/users/{id}/rooms"),
 ];
 
 fn router() -> Router {

@@ -12,14 +12,15 @@ use std::time::Duration;
 use fleetcast_core::domain::drain::DrainShare;
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::room_operation::RoomOperation;
 
 use super::fleet::{Fleet, close};
 use super::log_reader::LogReader;
-use crate::api::ShareDrainer;
 use crate::api::connections::{
     ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection,
     Lookup, Unreached, UserDisconnected,
 };
+use crate::api::{OperatedRooms, RoomOperator, ShareDrainer, UnknownRoomKind};
 use crate::bus::{RedisFault, Registry, RegistryRange, SortedPart, merged};
 use crate::session::{DrainRefusal, Sessions};
 
@@ -171,6 +172,30 @@ impl Connections for Directory {
                 connections: sessions.len() + others.unwrap_or(0),
                 everywhere: others.is_some(),
             }
+        })
+    }
+}
+
+impl RoomOperator for Directory {
+    fn operate(
+        &self,
+        operation: RoomOperation,
+    ) -> Lookup<'_, Result<OperatedRooms, UnknownRoomKind>> {
+        Box::pin(async move {
+            let mut rooms = operation.join().iter().chain(operation.leave());
+            if let Some(unknown) = rooms.find(|room| !self.knows_kind(room)) {
+                return Err(UnknownRoomKind(unknown.name()));
+            }
+            let (here, changes) = self.sessions().operate(&operation).await;
+            let others = match &self.fleet {
+                Some(fleet) => fleet.operate(operation).await,
+                None => None,
+            };
+            Ok(OperatedRooms {
+                connections: here + others.unwrap_or(0),
+                changes,
+                everywhere: others.is_some(),
+            })
         })
     }
 }

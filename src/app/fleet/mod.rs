@@ -13,6 +13,7 @@ use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
+use fleetcast_core::domain::room_operation::RoomOperation;
 use fleetcast_core::hub::feed::Feed;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -193,13 +194,29 @@ impl Fleet {
         user: &UserId,
         ending: Ending,
     ) -> Option<usize> {
-        let others = self.connections_elsewhere(organisation, user).await;
         let message = BusMessage::Disconnect {
             organisation: organisation.clone(),
             user: user.clone(),
             may_return: ending == Ending::MayReturn,
         };
-        self.adapter.tell(&message).await.ok()?;
+        self.tell_of_user(organisation, user, &message).await
+    }
+
+    /// Has other instances carry it out, and gives how many connections of its user they have, likewise.
+    pub(super) async fn operate(&self, operation: RoomOperation) -> Option<usize> {
+        let message = BusMessage::Rooms(operation.clone());
+        let (organisation, user) = (operation.organisation(), operation.user());
+        self.tell_of_user(organisation, user, &message).await
+    }
+
+    async fn tell_of_user(
+        &self,
+        organisation: &Id,
+        user: &UserId,
+        message: &BusMessage,
+    ) -> Option<usize> {
+        let others = self.connections_elsewhere(organisation, user).await;
+        self.adapter.tell(message).await.ok()?;
         others.ok()
     }
 
@@ -343,6 +360,9 @@ impl BusReceiver for Fleet {
                 } => {
                     self.close_all(&organisation, &user, ending(may_return))
                         .await;
+                }
+                BusMessage::Rooms(operation) => {
+                    self.sessions.operate(&operation).await;
                 }
                 // Open sessions are ended in the background.
                 BusMessage::Revocation(target, revocation) => match &self.keeper {

@@ -16,6 +16,7 @@ use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::published::{self, MAX_ROOMS};
 use fleetcast_core::domain::revocation::{Revocation, RevocationChange, RevocationTarget};
 use fleetcast_core::domain::room::Room;
+use fleetcast_core::domain::room_operation::RoomOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -30,6 +31,7 @@ const EVENT: u8 = 1;
 const KICK: u8 = 2;
 const DISCONNECT: u8 = 3;
 const REVOCATION: u8 = 4;
+const ROOMS: u8 = 5;
 
 /// Where what is not signed begins, and what is signed goes on.
 const SIGNATURE: usize = 2 + InstanceId::BYTES + 8 + 8;
@@ -60,6 +62,8 @@ pub enum BusMessage {
         may_return: bool,
     },
     Revocation(RevocationTarget, Revocation),
+    /// All connections of a user are to join and leave rooms, if they may.
+    Rooms(RoomOperation),
 }
 
 /// What stands in front of the arguments of an event.
@@ -88,6 +92,19 @@ struct DisconnectHeader<'a> {
     may_return: bool,
 }
 
+/// Rooms by their names within the organisation.
+#[derive(Serialize, Deserialize)]
+struct RoomsHeader<'a> {
+    #[serde(borrow)]
+    organization: Cow<'a, str>,
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+    #[serde(borrow)]
+    join: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    leave: Vec<Cow<'a, str>>,
+}
+
 /// The payload is the value of the target's record.
 #[derive(Serialize, Deserialize)]
 struct RevocationHeader<'a> {
@@ -109,7 +126,7 @@ impl BusMessage {
         match self {
             Self::Event(event) => names.organisation(&event.organisation),
             Self::Kick { instance, .. } => names.instance(*instance),
-            Self::Disconnect { .. } | Self::Revocation(..) => names.control(),
+            Self::Disconnect { .. } | Self::Revocation(..) | Self::Rooms(_) => names.control(),
         }
     }
 
@@ -151,6 +168,18 @@ impl BusMessage {
                     target: Cow::Owned(target.to_string()),
                 };
                 (REVOCATION, json(&header), value.to_json())
+            }
+            Self::Rooms(operation) => {
+                let names = |rooms: &[Room]| -> Vec<_> {
+                    rooms.iter().map(|room| Cow::Owned(room.name())).collect()
+                };
+                let header = RoomsHeader {
+                    organization: Cow::Borrowed(operation.organisation().as_str()),
+                    user: Cow::Borrowed(operation.user().as_str()),
+                    join: names(operation.join()),
+                    leave: names(operation.leave()),
+                };
+                (ROOMS, json(&header), String::new())
             }
         };
         signed(channel, stamp, keys, kind, &header, payload.as_bytes())
@@ -254,7 +283,8 @@ impl<'a> SignedMessage<'a> {
             (KICK, Audience::Instance) => kick(own, header),
             (DISCONNECT, Audience::All) => disconnect(header),
             (REVOCATION, Audience::All) => revocation(header, payload),
-            (EVENT | KICK | DISCONNECT | REVOCATION, _) => None,
+            (ROOMS, Audience::All) => rooms(header),
+            (EVENT | KICK | DISCONNECT | REVOCATION | ROOMS, _) => None,
             _ => return Err(BusOutcome::UnknownKind),
         };
         decoded.ok_or(BusOutcome::Malformed)
@@ -340,6 +370,18 @@ fn disconnect(header: &[u8]) -> Option<BusMessage> {
         user: UserId::parse(&user).ok()?,
         may_return,
     })
+}
+
+fn rooms(header: &[u8]) -> Option<BusMessage> {
+    let RoomsHeader {
+        organization,
+        user,
+        join,
+        leave,
+    } = serde_json::from_slice(header).ok()?;
+    let (organisation, user) = (Id::parse(&organization).ok()?, UserId::parse(&user).ok()?);
+    let operation = RoomOperation::new(organisation, user, &join, &leave);
+    operation.ok().map(BusMessage::Rooms)
 }
 
 fn revocation(header: &[u8], payload: &[u8]) -> Option<BusMessage> {

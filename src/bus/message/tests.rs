@@ -54,10 +54,14 @@ fn messages() -> Vec<BusMessage> {
             may_return: true,
         },
         BusMessage::Disconnect {
-            organisation,
-            user,
+            organisation: organisation.clone(),
+            user: user.clone(),
             may_return: false,
         },
+        BusMessage::Rooms(
+            RoomOperation::new(organisation, user, &["channel:7", "asset:*"], &["asset:5"])
+                .unwrap(),
+        ),
     ];
     messages.extend(targets.map(|target| BusMessage::Revocation(target, revocation)));
     messages
@@ -188,7 +192,7 @@ fn a88_signed_messages_that_say_nothing_known_are_dropped() {
     let more = format!(r#"{{"event":"e","rooms":["org:o1"],"more":{deep}}}"#);
     for (header, arguments) in [(rooms, "[{}]"), (rooms, "[]"), (&more, "[{},[1]]")] {
         assert_eq!(outcome(&of_organisation, EVENT, header, arguments), None);
-        for kind in [0, 5, 99, 255] {
+        for kind in [0, 6, 99, 255] {
             let found = outcome(&of_organisation, kind, header, arguments);
             assert_eq!(found, Some(BusOutcome::UnknownKind), "{kind}");
         }
@@ -230,6 +234,21 @@ fn a88_signed_messages_that_say_nothing_known_are_dropped() {
         outcome(&control, REVOCATION, r#"{"target":"user/o1/u"}"#, value),
         None
     );
+    let rooms = r#"{"organization":"o1","user":"u","join":["channel:7"],"leave":[]}"#;
+    assert_eq!(outcome(&control, ROOMS, rooms, ""), None);
+    let too_many = vec![r#""channel:7""#; 65].join(",");
+    let too_many = format!(r#"{{"organization":"o1","user":"u","join":[],"leave":[{too_many}]}}"#);
+    for header in [
+        r#"{"organization":"o1","user":"u","join":[],"leave":[]}"#,
+        r#"{"organization":"o1","user":"u","join":["channel:7"]}"#,
+        r#"{"organization":"o1","user":"u","join":["channel:7:org:o2"],"leave":[]}"#,
+        r#"{"organization":"o1","user":"u","join":["user:u2"],"leave":[]}"#,
+        r#"{"organization":"o1","user":"u","join":[],"leave":["org:o1"]}"#,
+        &too_many,
+    ] {
+        let found = outcome(&control, ROOMS, header, "");
+        assert_eq!(found, Some(BusOutcome::Malformed), "{header}");
+    }
     for (kind, header, payload) in [
         (
             DISCONNECT,
@@ -292,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn any_signed_content_is_taken(kind in 0_u8..6, content in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_signed_content_is_taken(kind in 0_u8..7, content in prop::collection::vec(any::<u8>(), 0..200)) {
         let head = [&[VERSION, kind][..], &[1; 32]].concat();
         for channel in [names().control(), names().organisation(&organisation())] {
             let signature = keys("a").sign(&[channel.as_bytes(), &head, &content]);

@@ -283,10 +283,15 @@ impl Follower {
             }
             "room_granted" => {
                 let data = data(event);
-                let text = format!(
-                    "room granted: {}; subscribe to join",
-                    texts(&data["rooms"]).join(", ")
-                );
+                let rooms = texts(&data["rooms"]);
+                let text = rooms.join(", ");
+                let text = if data["reason"] == "joined" {
+                    // Not asked for, and lost by the next connection that does not.
+                    self.rooms.extend(rooms.into_iter().map(str::to_owned));
+                    format!("room joined by a back-end: {text}")
+                } else {
+                    format!("room granted: {text}; subscribe to join")
+                };
                 self.show.note("room_granted", &text, data)
             }
             "auth_expiring" => {

@@ -7,6 +7,7 @@ mod draining;
 mod driving;
 mod grants;
 mod memory;
+mod operating;
 mod refreshing;
 mod reporting;
 mod revoking;

@@ -5,6 +5,7 @@ mod kept;
 mod messages;
 mod outages;
 mod revoked;
+mod rooms;
 mod start;
 
 use serde_json::{Value, json};

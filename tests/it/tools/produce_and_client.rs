@@ -287,3 +287,55 @@ async fn the_client_command_notes_rooms_that_are_granted() {
         &["room granted: channel:7:org:o1; subscribe to join"],
     );
 }
+
+/// A room that a back-end has it join is asked for at the next connect.
+#[tokio::test]
+async fn the_client_command_resumes_a_room_that_it_was_made_to_join() {
+    let kafka = Kafka::mock(&[("alert", 1), ("transmission", 1)]).await;
+    let app = TestApp::start(&kafka).await;
+    let url = format!("http://{}", app.public);
+    let token = dispatcher("u1", "o1");
+    let arguments = [
+        "client",
+        "--url",
+        &url,
+        "--token",
+        &token,
+        "--event",
+        "transmission_started",
+        "--count",
+        "2",
+        "--for",
+        "20s",
+        "--resume",
+        "--json",
+    ]
+    .map(str::to_owned);
+    let operating = async {
+        eventually("the client is there", async || {
+            (app.metrics().await.sum("fleetcast_connections") == 1).then_some(())
+        })
+        .await;
+        let body = json!({ "organization_id": "o1", "join": ["channel:7"] });
+        let answer = ask(&app, "POST", "/api/users/u1/rooms", Some(&body)).await;
+        assert_eq!(answer.json()["joined"], 1, "{}", answer.body);
+        kafka
+            .produce("transmission", transmission("o1", "7", 0, 0, ""))
+            .await;
+        eventually("it was sent", async || {
+            (app.metrics().await.sum("fleetcast_deliveries_total") >= 1).then_some(())
+        })
+        .await;
+        let body = json!({ "organization_id": "o1" });
+        ask(&app, "POST", "/api/users/u1/disconnect", Some(&body)).await;
+        kafka
+            .produce("transmission", transmission("o1", "7", 0, 1, ""))
+            .await;
+    };
+    let (output, ()) = tokio::join!(run_beside(&arguments, &[]), operating);
+    assert_eq!(code(&output), 0, "{} {}", out(&output), err(&output));
+    contains(
+        &out(&output),
+        &["room joined by a back-end: channel:7:org:o1"],
+    );
+}

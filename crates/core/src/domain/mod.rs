@@ -24,6 +24,7 @@ pub mod published;
 pub mod record;
 pub mod revocation;
 pub mod room;
+pub mod room_operation;
 pub mod route;
 pub mod skip;
 pub mod sorted;

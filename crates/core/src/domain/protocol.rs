@@ -10,7 +10,7 @@
 //! | 500 to 599 | [`CloseReason`] | not reconnect before something has changed |
 //! | 600 to 699 | [`ResyncReason`] | load the state from the API, then go on with the live events |
 //! | 700 to 799 | [`RevokeReason`] | not ask for the room again before something has changed |
-//! | 800 to 899 | [`GrantReason`] | subscribe, if it wants the room |
+//! | 800 to 899 | [`GrantReason`] | subscribe, if it wants the room; of one that it holds already that changes nothing |
 
 macro_rules! codes {
     (
@@ -149,14 +149,18 @@ codes! {
         GrantWithdrawn = 702, "grant_withdrawn", "the grant of it was withdrawn";
         /// `auth:refresh` with a token that grants less than the one before.
         TokenChanged = 703, "token_changed", "the new token does not allow it";
+        /// A request to the API. The policy may allow it all the same.
+        TakenOut = 704, "taken_out", "a back-end has taken the connection out of it";
     }
 }
 
 codes! {
-    /// Why a connection may join a room that its token does not allow, in `room_granted`.
+    /// Why a connection may join a room that its token does not allow, or has joined one without asking to, in `room_granted`.
     GrantReason {
         /// A request to the API.
         Granted = 801, "granted", "a grant permits it";
+        /// Another one: the connection holds the room.
+        Joined = 802, "joined", "a back-end has made the connection join it";
     }
 }
 

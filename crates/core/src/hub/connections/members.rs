@@ -68,6 +68,7 @@ impl<O: Outlet> Hub<O> {
             rooms,
             revoked: RevokedRooms::default(),
             granted: Vec::new(),
+            joined: Vec::new(),
             controls,
             last,
             live_from: head,
@@ -144,6 +145,22 @@ impl<O: Outlet> Hub<O> {
         keys
     }
 
+    /// Joins rooms as [`subscribe`](Self::subscribe) does, and notifies the connection in its feed, before anything of these rooms: a client
+    /// that does not know of a room would not ask for it when it resumes. Returns how many it did not hold.
+    pub fn join(&mut self, key: ConnectionKey, rooms: &[Room], now: Now) -> usize {
+        let mut count = 0;
+        for room in rooms {
+            if self.subscribe(key, room, now) {
+                count += 1;
+                self.connections[key].details.joined.push(room.clone());
+            }
+        }
+        if count > 0 {
+            self.control(key, Control::Joined, now);
+        }
+        count
+    }
+
     /// Leaves a room. False if it was not held.
     pub fn unsubscribe(&mut self, key: ConnectionKey, room: &Room) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -162,6 +179,11 @@ impl<O: Outlet> Hub<O> {
             .details
             .snapshots
             .retain(|pending| pending.room != *room);
+        connection.details.joined.retain(|joined| joined != room);
+        if connection.details.joined.is_empty() {
+            let controls = &mut connection.details.controls;
+            controls.retain(|control| *control != Control::Joined);
+        }
         self.organisations[connection.details.organisation].leave(room, key);
         true
     }

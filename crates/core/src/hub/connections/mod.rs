@@ -48,6 +48,8 @@ pub(in crate::hub) struct Details {
     pub(in crate::hub) revoked: RevokedRooms,
     /// Rooms that were granted, likewise; none that was revoked since.
     pub(in crate::hub) granted: Vec<Room>,
+    /// Rooms that the connection has joined by [`Hub::join`](super::Hub::join), likewise; all of them held.
+    pub(in crate::hub) joined: Vec<Room>,
     /// Items that are not publications; they go out before anything of the log. Bounded: see [`Connection::push`].
     pub(in crate::hub) controls: VecDeque<Control>,
     /// The cursor that was sent last before the connection turned live. Kept up to date while it lags; see
@@ -139,6 +141,8 @@ pub(in crate::hub) enum Control {
     Revoked(RevokeReason),
     /// The rooms are in [`Details::granted`].
     Granted(GrantReason),
+    /// The rooms are in [`Details::joined`].
+    Joined,
     /// See [`Hub::token_expiring`](super::Hub::token_expiring).
     TokenExpiring,
     Cursor,
@@ -180,13 +184,15 @@ impl<O> Connection<O> {
         unread || !self.details.snapshots.is_empty()
     }
 
-    /// What is pending and stays true after a resync: rooms that were revoked or granted, a token that
+    /// What is pending and stays true after a resync: rooms that were revoked, granted or joined, a token that
     /// expires, and that the log cannot be read.
     pub(in crate::hub) fn kept_on_resync(&self) -> Vec<Control> {
         let stays = |control: &&Control| match control {
-            Control::Revoked(_) | Control::Granted(_) | Control::TokenExpiring | Control::Stale => {
-                true
-            }
+            Control::Revoked(_)
+            | Control::Granted(_)
+            | Control::Joined
+            | Control::TokenExpiring
+            | Control::Stale => true,
             Control::Welcome(_) | Control::Resync(_) | Control::Cursor => false,
         };
         self.details

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::outlet::{ControlItem, Item, Offered, Outlet};
 use super::turn::{Stop, Turn};
-use crate::domain::protocol::ResyncReason;
+use crate::domain::protocol::{GrantReason, ResyncReason};
 use crate::hub::connections::{Connection, ConnectionState, Control, Lag};
 use crate::hub::resume::Resumption;
 
@@ -28,6 +28,7 @@ impl Turn<'_> {
                 Control::Resync(_)
                 | Control::Revoked(_)
                 | Control::Granted(_)
+                | Control::Joined
                 | Control::TokenExpiring
                 | Control::Cursor
                 | Control::Stale => None,
@@ -85,6 +86,11 @@ impl Turn<'_> {
                     rooms: &connection.details.granted,
                     cursor: &cursor,
                 },
+                Control::Joined => ControlItem::Granted {
+                    reason: GrantReason::Joined,
+                    rooms: &connection.details.joined,
+                    cursor: &cursor,
+                },
                 Control::Revoked(reason) => ControlItem::Revoked {
                     reason,
                     rooms: connection.details.revoked.of(reason),
@@ -107,6 +113,9 @@ impl Turn<'_> {
             }
             if let Control::Granted(_) = control {
                 connection.details.granted = Vec::new();
+            }
+            if control == Control::Joined {
+                connection.details.joined = Vec::new();
             }
             if control != Control::TokenExpiring {
                 connection.details.last = cursor;

@@ -78,7 +78,7 @@ pub enum ControlItem<'a> {
         rooms: &'a [Room],
         cursor: &'a Arc<str>,
     },
-    /// The connection may join these rooms, which its token does not allow.
+    /// The connection may join these rooms, which its token does not allow; or it has joined them, and not because it asked for that.
     Granted {
         reason: GrantReason,
         rooms: &'a [Room],

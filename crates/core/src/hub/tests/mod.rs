@@ -6,6 +6,7 @@ mod delivery;
 mod ephemeral;
 mod eviction;
 mod hostile;
+mod joining;
 mod lag_cursors;
 mod limit;
 mod resumption;

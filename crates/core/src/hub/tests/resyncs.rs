@@ -87,7 +87,7 @@ fn a_connection_that_is_cut_behind_its_notice_is_resumed() {
 #[test]
 fn whatever_is_done_with_a_connection_first_the_resync_comes_before_it() {
     type Act = fn(&mut Rig, &Client);
-    let acts: [(Act, &[Seen]); 5] = [
+    let acts: [(Act, &[Seen]); 6] = [
         (|rig, it| rig.hub.cursor(it.key, rig.now), &[Seen::Cursor]),
         (|rig, it| assert!(rig.subscribe(it, "2")), &[]),
         (
@@ -100,6 +100,10 @@ fn whatever_is_done_with_a_connection_first_the_resync_comes_before_it() {
                 (rig.hub).revoke(it.key, &[room("o1", "1")], reason, rig.now);
             },
             &[Seen::Revoked(vec![])],
+        ),
+        (
+            |rig, it| assert_eq!(rig.hub.join(it.key, &[room("o1", "2")], rig.now), 1),
+            &[Seen::Granted(vec![])],
         ),
         (|rig, it| rig.hub.end_of_log(it.key, 0, 50, rig.now), &[]),
     ];
