@@ -94,8 +94,10 @@ pub struct ConnectionSlice {
     pub found: Vec<FoundConnection>,
     /// Where the next one goes on. `None`: this was the last.
     pub last: Option<ConnectionPlace>,
-    /// Other instances have connections, perhaps, and could not be asked.
+    /// Other instances have connections, perhaps, that are not among these.
     pub is_partial: bool,
+    /// They could not be asked.
+    pub here_only: bool,
 }
 
 /// What a connection that is closed is to do next.
@@ -297,12 +299,13 @@ async fn list_connections(
     if (filter.room.as_ref()).is_some_and(|room| !connections.knows_kind(room)) {
         return Err(bad_request("room: the profile has no rooms of this kind"));
     }
-    let mut items = Vec::new();
+    let (mut items, mut is_partial) = (Vec::new(), false);
     let mut wanted = filter.wanted();
     loop {
         let slice = connections.following(wanted, place.as_ref()).await;
-        wanted.here_only |= slice.is_partial;
-        let complete = wanted.here_only.then_some(false);
+        wanted.here_only |= slice.here_only;
+        is_partial |= slice.is_partial;
+        let complete = is_partial.then_some(false);
         for found in (slice.found.into_iter()).filter(|found| filter.matches(found)) {
             items.push(found.item);
             if items.len() == limit {

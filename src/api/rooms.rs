@@ -85,10 +85,11 @@ async fn list_rooms(
         with_rooms: true,
         ..ConnectionsWanted::default()
     };
-    let mut place = None;
+    let (mut place, mut is_partial) = (None, false);
     loop {
         let slice = connections.following(wanted, place.as_ref()).await;
-        if slice.is_partial && !wanted.here_only {
+        is_partial |= slice.is_partial;
+        if slice.here_only && !wanted.here_only {
             // Once more from the beginning: what was counted so far has some of the others.
             wanted.here_only = true;
             first.members.clear();
@@ -106,7 +107,7 @@ async fn list_rooms(
         }
         tokio::task::yield_now().await;
     }
-    Ok(Json(first.page(wanted.here_only.then_some(false))))
+    Ok(Json(first.page(is_partial.then_some(false))))
 }
 
 /// The rooms of one page with their members, counted in one pass over all connections and never more than a page of them: a room that

@@ -39,6 +39,11 @@ pub enum RedisFault {
     TooMuch(usize, usize),
     #[error("it answers: {0}")]
     Refused(String),
+    /// Something else than Fleetcast has written there.
+    #[error("{0} instances have a lease in it: no more than 1,000 are looked at")]
+    TooManyInstances(u32),
+    #[error("not all instances have written their connections to it yet")]
+    NotWhole,
 }
 
 impl RedisFault {
@@ -55,6 +60,11 @@ impl RedisFault {
     /// No server of this kind will ever do.
     pub fn is_lasting(&self) -> bool {
         matches!(self, Self::Mode(_) | Self::Url)
+    }
+
+    /// The connection has ended, or is not there yet.
+    pub(super) fn is_of_link(&self) -> bool {
+        matches!(self, Self::Lost | Self::NotYet | Self::GivenUp)
     }
 
     /// `password` is what must not be quoted, `within` how long was waited.

@@ -35,8 +35,8 @@ pub use link::{Incoming, Link, LinkState, Subscription};
 pub use message::BusMessage;
 pub use ping::ping;
 pub use registry::{
-    NAMED_ROOMS, OpenConnections, Registry, RegistryPlace, RegistryRange, RegistryRecord,
-    RemoteConnection, SlotLimits, SortedPart, merged,
+    FleetCount, NAMED_ROOMS, OpenConnections, Registry, RegistryPlace, RegistryRange,
+    RegistryRecord, RemoteConnection, RemotePart, SlotLimits, SortedPart, merged,
 };
 pub use settings::{RedisSettings, check_redis_url, redis_prefix};
 pub use signature::BusKeys;

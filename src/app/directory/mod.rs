@@ -21,7 +21,7 @@ use crate::api::connections::{
     Lookup, Unreached, UserDisconnected,
 };
 use crate::api::{OperatedRooms, RoomOperator, ShareDrainer, UnknownRoomKind};
-use crate::bus::{RedisFault, Registry, RegistryRange, SortedPart, merged};
+use crate::bus::{RedisFault, Registry, RegistryRange, RemotePart, SortedPart, merged};
 use crate::session::{DrainRefusal, Sessions};
 
 pub(super) use own::OwnConnections;
@@ -41,26 +41,30 @@ impl Directory {
         &self.own.sessions
     }
 
-    /// Those of other instances, within `wanted`.
+    /// Those of other instances, within `wanted`, and whether that is all of them.
     async fn others(
         registry: &Registry,
         wanted: ConnectionsWanted<'_>,
         after: Option<&ConnectionPlace>,
-    ) -> Result<SortedPart<ConnectionPlace, FoundConnection>, RedisFault> {
+    ) -> Result<(SortedPart<ConnectionPlace, FoundConnection>, bool), RedisFault> {
         let range = RegistryRange {
             organisation: wanted.organisation,
             user: wanted.user,
         };
         let after = after.map(records::written_place);
-        let part = registry.following(range, after.as_ref(), OTHERS).await?;
+        let RemotePart { part, is_whole } =
+            registry.following(range, after.as_ref(), OTHERS).await?;
         let items = part.items.into_iter().filter_map(|(at, remote)| {
             let found = records::found(&at, remote, wanted)?;
             Some((found.place.clone(), found))
         });
-        Ok(SortedPart {
+        let up_to = part.up_to.as_ref().map(records::read_place);
+        let part = SortedPart {
             items: items.collect(),
-            up_to: part.up_to.as_ref().and_then(records::read_place),
-        })
+            up_to: up_to.clone().flatten(),
+        };
+        // A place that is none of ours cannot be gone on from.
+        Ok((part, is_whole && up_to != Some(None)))
     }
 }
 
@@ -82,9 +86,10 @@ impl Connections for Directory {
                 Ok(None) => own,
                 Err(_) => ConnectionSlice {
                     is_partial: true,
+                    here_only: true,
                     ..own
                 },
-                Ok(Some(others)) => {
+                Ok(Some((others, is_whole))) => {
                     let placed = own
                         .found
                         .into_iter()
@@ -97,7 +102,8 @@ impl Connections for Directory {
                     ConnectionSlice {
                         found: all.items.into_iter().map(|(_, found)| found).collect(),
                         last: all.up_to,
-                        is_partial: false,
+                        is_partial: !is_whole,
+                        here_only: false,
                     }
                 }
             }

@@ -11,8 +11,10 @@ use crate::api::connections::{
 use crate::clock;
 use crate::session::{Session, SessionPosition, SessionRange, Sessions, connection_number};
 
-/// So many connections are looked at under one lock: each may hold some hundred rooms, which are compared or cloned if they matter.
+/// So many connections are looked at at a stretch.
 pub(super) const SLICE: usize = 64;
+/// And so many under one lock: each may hold some hundred rooms, which are compared or cloned if they matter.
+const PER_LOCK: usize = 16;
 
 /// What is open here.
 pub(in crate::app) struct OwnConnections {
@@ -45,6 +47,7 @@ impl OwnConnections {
             found: found.into_iter().flatten().collect(),
             last,
             is_partial: false,
+            here_only: false,
         }
     }
 
@@ -82,18 +85,21 @@ impl OwnConnections {
             let is_it = |held| Some(held) == wanted.room || Some(held) == whole.as_ref();
             wanted.room.is_none() || rooms.iter().any(is_it)
         };
-        let in_hub: Vec<_> = self.sessions.hub().with(|hub, _| {
-            let in_hub = |session: Arc<Session>| {
-                let there = session.key().and_then(|key| {
-                    let rooms = hub.rooms(key);
-                    let named = if wanted.with_rooms { rooms } else { &[] };
-                    let lagging = hub.is_lagging(key).unwrap_or(false);
-                    holds(rooms).then(|| (named.to_vec(), rooms.len(), lagging))
-                });
-                (session, there)
-            };
-            sessions.map(in_hub).collect()
-        });
+        let sessions: Vec<_> = sessions.collect();
+        let mut in_hub = Vec::with_capacity(sessions.len());
+        for some in sessions.chunks(PER_LOCK) {
+            self.sessions.hub().with(|hub, _| {
+                in_hub.extend(some.iter().map(|session| {
+                    let there = session.key().and_then(|key| {
+                        let rooms = hub.rooms(key);
+                        let named = if wanted.with_rooms { rooms } else { &[] };
+                        let lagging = hub.is_lagging(key).unwrap_or(false);
+                        holds(rooms).then(|| (named.to_vec(), rooms.len(), lagging))
+                    });
+                    (session, there)
+                }));
+            });
+        }
         let found = in_hub.into_iter().map(|(session, there)| {
             let (rooms, room_count, lagging) = there?;
             let carried = session.carried_by()?;

@@ -23,7 +23,7 @@ use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
 use crate::bus::{
     AcceptedEmitters, Adapter, AdapterTasks, BusKeys, BusMessage, BusReceiver, InstanceId,
-    LinkState, OpenConnections, RedisFault, Registry, RegistryPlace, RegistryRange,
+    LinkState, OpenConnections, RedisFault, Registry, RegistryRange,
 };
 use crate::lifecycle::Lifecycle;
 use crate::session::{OrganisationWatch, Session, Sessions};
@@ -41,8 +41,10 @@ const READING: Duration = Duration::from_secs(30);
 /// So many connections of a user are closed at a stretch.
 const SLICE: usize = 64;
 
-/// Connections of a user that are looked up at once.
-const COUNTED: usize = 500;
+/// An instance that is asked to close a connection has done so within this time, or perhaps not heard.
+const CONFIRMING: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const LOOKING: Duration = Duration::from_millis(50);
 
 /// The way to the other instances, before there are sessions.
 pub(super) struct BuiltFleet {
@@ -180,11 +182,26 @@ impl Fleet {
             connection_id: connection_id.to_owned(),
             may_return: ending == Ending::MayReturn,
         };
+        let name = &remote.record.instance;
         match self.adapter.tell(&message).await {
-            Ok(0) => Err(format!("{} does not listen", remote.record.instance)),
-            Ok(_) => Ok(true),
+            Ok(0) => Err(format!("{name} does not listen")),
+            Ok(_) => self.is_gone(connection_id, name).await,
             Err(fault) => Err(fault.to_string()),
         }
+    }
+
+    /// Whether the instance that was told has done it: then it does not list the connection any more.
+    async fn is_gone(&self, connection_id: &str, name: &str) -> Result<bool, String> {
+        let begin = Instant::now();
+        while begin.elapsed() < CONFIRMING {
+            tokio::time::sleep(LOOKING).await;
+            match self.registry.find(connection_id).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(true),
+                Err(fault) => return Err(fault.to_string()),
+            }
+        }
+        Err(format!("{name} was told, and still lists the connection"))
     }
 
     /// Has other instances close all connections of a user, and gives how many they have as far as Redis knows. `None`: not all may know.
@@ -215,32 +232,15 @@ impl Fleet {
         user: &UserId,
         message: &BusMessage,
     ) -> Option<usize> {
-        let others = self.connections_elsewhere(organisation, user).await;
-        self.adapter.tell(message).await.ok()?;
-        others.ok()
-    }
-
-    async fn connections_elsewhere(
-        &self,
-        organisation: &Id,
-        user: &UserId,
-    ) -> Result<usize, RedisFault> {
         let range = RegistryRange {
             organisation: Some(organisation),
             user: Some(user),
         };
-        let (mut count, mut after) = (0, None::<RegistryPlace>);
-        loop {
-            let part = self
-                .registry
-                .following(range, after.as_ref(), COUNTED)
-                .await?;
-            count += part.items.len();
-            after = part.up_to;
-            if after.is_none() {
-                return Ok(count);
-            }
-        }
+        // Commands are carried out in their order: what is counted is what there was. Others hear of it whatever becomes of that.
+        let (others, told) = tokio::join!(self.registry.count(range), self.adapter.tell(message));
+        let (others, heard) = (others.ok()?, told.ok()?);
+        // This instance hears of it, too.
+        (heard > others.instances).then_some(others.connections)
     }
 
     /// Tells other instances what is revoked, and has it kept if no topic keeps it.

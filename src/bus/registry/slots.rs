@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use fleetcast_core::domain::id::{Id, UserId};
+use tokio::time::Instant;
 
 use super::place::{RegistryRange, member};
+use super::taking::AskedSlot;
 use super::writer::Writer;
 use super::{KEEP, LEASE, MOST_CHANGED, Registry, lock, ms};
 use crate::bus::fault::RedisFault;
 use crate::telemetry::labels::RejectReason;
 
 /// Slots that are written or looked at in one command.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 512;
+/// Batches of those that were given back that are removed in one step.
+const BATCHES: usize = 16;
+/// All of them are compared no more often than this.
+const COMPARE: Duration = Duration::from_secs(2);
 
 /// How many connections there may be, on all instances together. `None`: no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,10 +32,12 @@ pub struct SlotLimits {
 #[derive(Default)]
 pub(super) struct Slots {
     held: BTreeMap<u64, Slot>,
+    /// How many of them are taken.
+    taken: usize,
     /// Given back, and perhaps in Redis still.
     released: Vec<String>,
-    /// So many were given back that they were not kept: what Redis has too much of has to be found.
-    overflown: bool,
+    /// Redis is known to have others: it did not hear of one that was taken, or so many were given back that they were not kept.
+    differ: bool,
 }
 
 struct Slot {
@@ -50,14 +59,25 @@ fn number_of(member: &str) -> Option<u64> {
 }
 
 impl Slots {
-    pub(super) fn count(&self) -> usize {
-        self.held.len()
+    pub(super) fn taken(&self) -> usize {
+        self.taken
     }
 
-    fn taken(&mut self, number: u64) {
-        if let Some(slot) = self.held.get_mut(&number) {
-            slot.taken = true;
+    fn take(&mut self, number: u64) {
+        if let Some(slot) = self.held.get_mut(&number)
+            && !std::mem::replace(&mut slot.taken, true)
+        {
+            self.taken += 1;
         }
+    }
+
+    /// Whether it is one of these, asked for or taken.
+    fn holds(&self, member: &[u8]) -> bool {
+        let held = std::str::from_utf8(member).ok().and_then(|member| {
+            let number = number_of(member)?;
+            Some(self.held.get(&number)?.member(number) == member)
+        });
+        held.unwrap_or(false)
     }
 
     /// Some of those that were taken and follow.
@@ -109,77 +129,85 @@ impl Registry {
             ..organisation_only
         };
         let limit = |limit: Option<NonZeroU32>| limit.map_or(-1, |limit| i64::from(limit.get()));
-        let mut taking = self.scripts.take.prepare_invoke();
-        taking.arg(&*self.prefix).arg(&*self.instance).arg(slot);
-        for range in [of_user, organisation_only] {
-            let (from, to) = range.bounds(None);
-            taking.arg(from).arg(to);
-        }
-        taking
-            .arg(limit(self.limits.per_user))
-            .arg(limit(self.limits.per_organisation))
-            .arg(ms(LEASE + KEEP))
-            .arg(ms(LEASE));
-        match self.link.run(&taking).await {
-            Ok(1) => Err(RejectReason::UserLimit),
-            Ok(2) => Err(RejectReason::OrganisationLimit),
-            Ok::<i64, _>(_) => {
-                lock(&self.slots).taken(number);
-                Ok(())
-            }
-            // Written as soon as Redis takes it: a look at the slots finds it.
-            Err(_) => {
+        let asked = AskedSlot {
+            slot,
+            ranges: [of_user.bounds(None), organisation_only.bounds(None)],
+            limits: [self.limits.per_user, self.limits.per_organisation].map(limit),
+        };
+        match self.ask_for(asked).await {
+            Some(1) => return Err(RejectReason::UserLimit),
+            Some(2) => return Err(RejectReason::OrganisationLimit),
+            Some(_) => lock(&self.slots).take(number),
+            None => {
                 self.counts.limits_across_instances.set(0.0);
-                lock(&self.slots).taken(number);
-                Ok(())
+                let mut slots = lock(&self.slots);
+                slots.take(number);
+                // Written as soon as Redis takes it.
+                slots.differ = true;
             }
         }
+        Ok(())
     }
 
     /// What was taken is free again soon. Commands of one connection are carried out in their order: if it is being asked for, that comes
     /// first.
     pub fn release_slot(&self, number: u64) {
+        let mut too_many = Vec::new();
         let mut slots = lock(&self.slots);
         let Some(slot) = slots.held.remove(&number) else {
             return;
         };
+        if slot.taken {
+            slots.taken -= 1;
+        }
         if slots.released.len() >= MOST_CHANGED {
-            slots.released = Vec::new();
-            slots.overflown = true;
+            too_many = std::mem::take(&mut slots.released);
+            slots.differ = true;
         }
         slots.released.push(slot.member(number));
+        drop(slots);
+        drop(too_many);
     }
 }
 
 impl Writer<'_> {
     pub(super) async fn write_slots(&mut self) -> Result<(), RedisFault> {
-        loop {
-            let released = {
-                let mut slots = lock(&self.registry.slots);
-                let rest = slots.released.len().saturating_sub(AT_ONCE);
-                let some = slots.released.split_off(rest);
-                if slots.released.is_empty() && slots.released.capacity() > AT_ONCE {
-                    slots.released = Vec::new();
-                }
-                self.slots_differ |= std::mem::take(&mut slots.overflown);
-                some
-            };
-            if released.is_empty() {
+        for _ in 0..BATCHES {
+            if !self.write_released().await? {
                 break;
             }
-            if let Err(fault) = self.remove_slots(&released).await {
-                lock(&self.registry.slots).released.extend(released);
-                return Err(fault);
-            }
-            self.renew_if_due().await?;
+            self.renew_if_due().await;
         }
-        if self.slots_differ {
+        self.slots_differ |= std::mem::take(&mut lock(&self.registry.slots).differ);
+        if self.slots_differ && Instant::now() >= self.compare_at {
+            self.compare_at = Instant::now() + COMPARE;
             self.slots_differ = false;
             let compared = self.compare_slots().await;
             self.slots_differ |= compared.is_err();
             compared?;
         }
         Ok(())
+    }
+
+    /// Removes some of those that were given back. False: there were none.
+    pub(super) async fn write_released(&mut self) -> Result<bool, RedisFault> {
+        let released = {
+            let mut slots = lock(&self.registry.slots);
+            let rest = slots.released.len().saturating_sub(AT_ONCE);
+            let some = slots.released.split_off(rest);
+            if slots.released.is_empty() && slots.released.capacity() > AT_ONCE {
+                slots.released = Vec::new();
+            }
+            some
+        };
+        if released.is_empty() {
+            return Ok(false);
+        }
+        let removed = self.remove_slots(&released).await;
+        if removed.is_err() {
+            lock(&self.registry.slots).released.extend(released);
+        }
+        removed.map(|()| true)
     }
 
     /// Writes what Redis may lack, then removes what it has too much of.
@@ -198,35 +226,33 @@ impl Writer<'_> {
             commands.pexpire(&key, expiry).ignore();
             registry.link.ask_all::<()>(&commands).await?;
             // Those that were given back meanwhile are removed after this.
-            self.renew_if_due().await?;
+            self.renew_if_due().await;
             tokio::task::yield_now().await;
         }
-        let mut from = "-".to_owned();
+        let mut from = b"-".to_vec();
         loop {
             let mut command = redis::cmd("ZRANGEBYLEX");
             command.arg(&key).arg(&from).arg("+");
             command.arg("LIMIT").arg(0).arg(AT_ONCE);
-            let members: Vec<String> = registry.link.ask(&command).await?;
+            // Not only texts: what something else has written has to go, too.
+            let members: Vec<Vec<u8>> = registry.link.ask(&command).await?;
             let Some(last) = members.last() else { break };
-            from = format!("({last}");
-            let strays: Vec<String> = {
+            from = [b"(", last.as_slice()].concat();
+            let strays: Vec<Vec<u8>> = {
                 let slots = lock(&registry.slots);
-                let is_held = |member: &String| {
-                    number_of(member).is_some_and(|number| slots.held.contains_key(&number))
-                };
-                let strays = members.into_iter().filter(|member| !is_held(member));
+                let strays = members.into_iter().filter(|member| !slots.holds(member));
                 strays.collect()
             };
             if !strays.is_empty() {
                 self.remove_slots(&strays).await?;
             }
-            self.renew_if_due().await?;
+            self.renew_if_due().await;
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    async fn remove_slots(&self, members: &[String]) -> Result<(), RedisFault> {
+    async fn remove_slots<T: redis::ToRedisArgs>(&self, members: &[T]) -> Result<(), RedisFault> {
         let mut command = redis::cmd("ZREM");
         command.arg(self.registry.key("slots")).arg(members);
         self.registry.link.ask(&command).await

@@ -1,5 +1,6 @@
 //! Against a real Redis: several instances in one process, each with a connection of its own.
 
+mod faults;
 mod redis;
 mod slots;
 
@@ -111,7 +112,8 @@ impl TestInstance {
                 .registry
                 .following(range, after.as_ref(), 50)
                 .await
-                .unwrap();
+                .unwrap()
+                .part;
             let named = |(place, remote): (RegistryPlace, RemoteConnection)| {
                 assert_eq!(remote.record.place(&place.connection), Some(place.clone()));
                 (place.member().replace('\0', " "), remote.instance)
@@ -137,6 +139,13 @@ impl TestInstance {
         let mut asked = ::redis::cmd(words.next().unwrap());
         asked.arg(words.collect::<Vec<_>>());
         self.link.ask(&asked).await.unwrap()
+    }
+
+    /// Whether it knows of all that there is elsewhere.
+    async fn is_whole(&self) -> bool {
+        let range = RegistryRange::default();
+        let part = self.registry.following(range, None, 50).await;
+        part.is_ok_and(|part| part.is_whole)
     }
 
     /// As if the lease of an instance had ended so many milliseconds ago.
@@ -261,7 +270,7 @@ async fn s4_05_what_redis_has_lost_is_written_again() {
             .registry
             .following(RegistryRange::default(), None, 2_000)
             .await;
-        (others.ok()?.items.len() == 999).then_some(())
+        (others.ok()?.part.items.len() == 999).then_some(())
     })
     .await;
     assert!(

@@ -1,9 +1,9 @@
 //! A Redis of a test's own.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,12 @@ impl TestRedis {
         server.stdin(Stdio::null()).stdout(Stdio::null());
         let child = server.spawn().expect("redis-server is installed");
         self.child = Some(child);
+        // So the first attempt of an instance finds it.
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it listens");
+            std::thread::yield_now();
+        }
     }
 
     pub(super) fn stop(&mut self) {

@@ -3,6 +3,8 @@
 //! What has begun or ended is written within some 50 ms; a walk over all connections finds what else has changed of them. Whenever the
 //! connection to Redis is another one, or Redis has another number of connections than were written, everything is written again.
 
+mod renewal;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,34 +18,62 @@ use crate::bus::fault::RedisFault;
 use crate::bus::link::LinkState;
 
 const TICK: Duration = Duration::from_millis(50);
-const RENEW: Duration = Duration::from_secs(1);
 /// From one walk over all connections to the next: with what a walk takes, records are older than 5 s nowhere.
-const WALK: Duration = Duration::from_secs(4);
+const WALK: Duration = Duration::from_secs(3);
 /// A walk that has nothing to write takes so many ticks, whatever the number of connections.
 const TICKS_OF_WALK: usize = 20;
 /// Connections that the source gives at once.
 const LOOK: usize = 64;
+/// Changes that are written at once, and how often in one step.
+const AT_ONCE: usize = 512;
+const ROUNDS: usize = 16;
 /// After a failure nothing is written for so long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Every so many renewals it is seen to what others have left.
-const RENEWALS_PER_REAPING: u32 = 5;
-/// Instances that are reaped in one step.
-const REAPED_AT_ONCE: u32 = 8;
 
 pub(super) struct Writer<'a> {
     pub(super) registry: &'a Registry,
     source: &'a dyn OpenConnections,
-    /// What of each connection is in Redis, as its fingerprint; 0: it is not known.
-    written: HashMap<Arc<str>, u64>,
+    written: HashMap<Arc<str>, Written>,
     epoch: Option<u64>,
     walk: Walk,
+    /// Which one it is.
+    walks: u32,
     renew_at: Instant,
+    /// Why the last renewal has failed.
+    renewal: Result<(), RedisFault>,
     renewals: u32,
+    /// Others were told that Redis does not have all of this instance.
+    is_marked: bool,
     pause_until: Instant,
+    /// Something has failed, and no renewal has succeeded after that.
+    has_failed: bool,
+    /// Redis has something of this instance that it should not have.
+    must_start_over: bool,
     /// Redis may have other slots than this instance.
     pub(super) slots_differ: bool,
+    /// How often in a row it had another number of them.
+    slot_differences: u32,
+    /// When they may be compared.
+    pub(super) compare_at: Instant,
     /// The last write has failed: what of it is in Redis is not known until it is repeated.
     unsure: bool,
+}
+
+/// What of a connection is in Redis.
+#[derive(Clone, Copy)]
+struct Written {
+    /// 0: it is not known.
+    fingerprint: u64,
+    /// The walk that has met it, or in which it began.
+    walk: u32,
+}
+
+/// What there is to do in a step.
+enum Part {
+    Slots,
+    Whole,
+    Changed,
+    Walk,
 }
 
 /// Where the walk over all connections is.
@@ -73,7 +103,10 @@ impl Registry {
     /// This instance has no connections any more: others need not wait until its lease has lapsed.
     pub async fn leave(&self) {
         let mut commands = redis::pipe();
-        commands.atomic().zrem(self.instances(), &*self.instance);
+        commands.atomic();
+        for all in ["instances", "rewriting"] {
+            commands.zrem(format!("{}:{all}", self.prefix), &*self.instance);
+        }
         for kind in ["connections", "order", "slots"] {
             commands.unlink(self.key(kind));
         }
@@ -91,10 +124,17 @@ impl<'a> Writer<'a> {
             written: HashMap::new(),
             epoch: None,
             walk: Walk::Until(now),
+            walks: 0,
             renew_at: now,
+            renewal: Ok(()),
             renewals: 0,
+            is_marked: false,
             pause_until: now,
+            has_failed: false,
+            must_start_over: false,
             slots_differ: false,
+            slot_differences: 0,
+            compare_at: now,
             unsure: false,
         }
     }
@@ -102,12 +142,14 @@ impl<'a> Writer<'a> {
     /// Writes what there is to write, if Redis is there.
     pub(super) async fn step(&mut self) {
         let LinkState::Up(epoch) = *self.registry.link.state().borrow() else {
+            self.has_failed = true;
             return self.registry.reports(Err(RedisFault::Lost));
         };
         let now = Instant::now();
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
-            (self.renew_at, self.pause_until) = (now, now);
+            (self.renew_at, self.pause_until, self.compare_at) = (now, now, now);
+            self.registry.lists_by(epoch);
             self.doubt();
         }
         if now < self.pause_until {
@@ -115,101 +157,77 @@ impl<'a> Writer<'a> {
         }
         let outcome = self.work().await;
         if outcome.is_err() {
+            self.has_failed = true;
             self.pause_until = Instant::now() + PAUSE;
+        } else if self.has_failed {
+            // Nothing was there to write, perhaps.
+            return;
         }
         self.registry.reports(outcome);
     }
 
     /// Redis may have lost everything, or kept it.
     fn doubt(&mut self) {
-        for fingerprint in self.written.values_mut() {
-            *fingerprint = 0;
+        for written in self.written.values_mut() {
+            written.fingerprint = 0;
         }
         self.slots_differ = true;
+        self.begin_walk(true);
+    }
+
+    fn begin_walk(&mut self, hurried: bool) {
+        self.walks = self.walks.wrapping_add(1);
         self.walk = Walk::Behind {
             place: None,
-            hurried: true,
+            hurried,
         };
     }
 
+    /// Each part is tried whatever became of those before it, unless Redis does not answer. The first fault stands for all.
     async fn work(&mut self) -> Result<(), RedisFault> {
-        self.renew_if_due().await?;
-        self.write_slots().await?;
-        self.write_changed().await?;
-        self.walk_on().await
-    }
-
-    /// Called between any two steps, so that nothing that takes long lets the lease lapse.
-    pub(super) async fn renew_if_due(&mut self) -> Result<(), RedisFault> {
-        if Instant::now() < self.renew_at {
-            return Ok(());
-        }
-        self.renew_at = Instant::now() + RENEW;
-        self.renewals += 1;
-        let reaps = self.renewals.is_multiple_of(RENEWALS_PER_REAPING);
-        let registry = self.registry;
-        let mut renewal = registry.scripts.renew.prepare_invoke();
-        renewal
-            .arg(&*registry.prefix)
-            .arg(&*registry.instance)
-            .arg(ms(LEASE))
-            .arg(ms(KEEP))
-            .arg(if reaps { REAPED_AT_ONCE } else { 0 });
-        let (connections, places, slots, live, _reaped): (usize, usize, usize, u32, u32) =
-            registry.link.run(&renewal).await?;
-        registry.counts.instances.set(f64::from(live));
-        if reaps && slots != lock(&registry.slots).count() {
-            self.slots_differ = true;
-        }
-        let is_settled = !self.unsure && matches!(self.walk, Walk::Until(_));
-        let is_whole = |count| count == self.written.len();
-        if is_settled && !(is_whole(connections) && is_whole(places)) {
-            // No other process writes these keys. What an earlier process of the same name has left is among them.
-            self.start_over().await?;
-        }
-        Ok(())
-    }
-
-    /// Begins with nothing in Redis.
-    async fn start_over(&mut self) -> Result<(), RedisFault> {
-        let mut commands = redis::pipe();
-        for kind in ["connections", "order"] {
-            commands.unlink(self.registry.key(kind));
-        }
-        self.registry
-            .link
-            .ask_all::<redis::Value>(&commands)
-            .await?;
-        self.written = HashMap::new();
-        self.doubt();
-        Ok(())
-    }
-
-    async fn write_changed(&mut self) -> Result<(), RedisFault> {
-        loop {
-            let Some(places) = lock(&self.registry.changed).take(LOOK) else {
-                self.start_over().await?;
-                return Ok(());
+        self.must_start_over |= lock(&self.registry.changed).overflown;
+        self.renew_if_due().await;
+        let mut outcome = self.renewal.clone();
+        for part in [Part::Slots, Part::Whole, Part::Changed, Part::Walk] {
+            if matches!(outcome, Err(RedisFault::TimedOut(_) | RedisFault::Lost)) {
+                break;
+            }
+            let done = match part {
+                Part::Slots => self.write_slots().await,
+                Part::Whole => self.start_over_if_due().await,
+                Part::Changed => self.write_changed().await,
+                Part::Walk => self.walk_on().await,
             };
+            outcome = outcome.and(done);
+        }
+        outcome.and(self.renewal.clone())
+    }
+
+    /// What is left is written in the next step.
+    async fn write_changed(&mut self) -> Result<(), RedisFault> {
+        for _ in 0..ROUNDS {
+            let places = lock(&self.registry.changed).take(AT_ONCE);
             if places.is_empty() {
                 self.unsure = false;
-                return Ok(());
+                break;
             }
-            let records = self.source.records(&places);
+            let mut records = Vec::new();
+            for some in places.chunks(LOOK) {
+                records.extend(self.source.records(some));
+                tokio::task::yield_now().await;
+            }
             self.write(places.into_iter().zip(records).collect())
                 .await?;
-            self.renew_if_due().await?;
-            tokio::task::yield_now().await;
+            self.write_released().await?;
+            self.renew_if_due().await;
         }
+        Ok(())
     }
 
     /// Goes on with the walk, or begins one.
     async fn walk_on(&mut self) -> Result<(), RedisFault> {
         if matches!(self.walk, Walk::Until(due) if Instant::now() >= due) {
-            self.walk = Walk::Behind {
-                place: None,
-                hurried: false,
-            };
+            self.begin_walk(false);
         }
         let in_this_tick = self.source.count() / (LOOK * TICKS_OF_WALK) + 1;
         let mut looks = 0;
@@ -221,7 +239,11 @@ impl<'a> Writer<'a> {
             looks += 1;
             let part = self.source.following(place.as_ref());
             let is_new = |(place, record): &(RegistryPlace, RegistryRecord)| {
-                self.written.get(&place.connection) != Some(&record.fingerprint())
+                let written = self.written.get_mut(&place.connection);
+                !written.is_some_and(|written| {
+                    written.walk = self.walks;
+                    written.fingerprint == record.fingerprint()
+                })
             };
             let new = part.items.into_iter().filter(is_new);
             let new: Vec<_> = new.map(|(place, record)| (place, Some(record))).collect();
@@ -229,17 +251,32 @@ impl<'a> Writer<'a> {
                 self.write(new).await?;
             }
             // Set before the lease is renewed, which may have the walk begin again.
-            self.walk = match part.up_to {
-                Some(place) => Walk::Behind {
-                    place: Some(place),
+            self.walk = if part.up_to.is_some() {
+                Walk::Behind {
+                    place: part.up_to,
                     hurried,
-                },
-                None => Walk::Until(Instant::now() + WALK),
+                }
+            } else {
+                self.end_walk(hurried);
+                Walk::Until(Instant::now() + WALK)
             };
-            self.renew_if_due().await?;
+            self.renew_if_due().await;
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// What was met by no walk has ended, and its end is among the changes, or was missed.
+    fn end_walk(&mut self, hurried: bool) {
+        let changed = lock(&self.registry.changed);
+        let walk = self.walks;
+        let mut others = (self.written.iter()).filter(|(_, written)| written.walk != walk);
+        let is_missed = others.any(|(connection, _)| !changed.places.contains_key(connection));
+        self.must_start_over |= is_missed;
+        if hurried {
+            // Others learn at once that all is there.
+            self.renew_at = Instant::now();
+        }
     }
 
     /// `None`: the connection has ended.
@@ -289,7 +326,13 @@ impl<'a> Writer<'a> {
         }
         for (place, record) in places {
             match record {
-                Some(record) => self.written.insert(place.connection, record.fingerprint()),
+                Some(record) => self.written.insert(
+                    place.connection,
+                    Written {
+                        fingerprint: record.fingerprint(),
+                        walk: self.walks,
+                    },
+                ),
                 None => self.written.remove(&place.connection),
             };
         }
