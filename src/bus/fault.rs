@@ -7,7 +7,7 @@ use redis::{ErrorKind, Value};
 /// Why Redis cannot be used. None of these holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedisFault {
-    #[error("REDIS_URL is no URL of Redis, such as redis://host:6379/0, or rediss:// for TLS")]
+    #[error("invalid REDIS_URL: expected redis://host:6379/0, or rediss:// for TLS")]
     Url,
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
@@ -16,19 +16,19 @@ pub enum RedisFault {
     /// It has not been tried so far.
     #[error("it is not connected yet")]
     NotYet,
-    #[error("the connection was given up: that server takes no writes")]
+    #[error("connection dropped: the server is a read-only replica")]
     GivenUp,
     #[error(
         "it is part of a {0}: Fleetcast needs a Redis that is neither a Cluster nor a Sentinel, such as the primary behind one address"
     )]
     Mode(&'static str),
-    #[error("it is a replica, which takes no writes: REDIS_URL has to lead to the primary")]
+    #[error("the server is a read-only replica: REDIS_URL must lead to the primary")]
     Replica,
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
     #[error("authentication required: redis://:PASSWORD@host, or redis://USER:PASSWORD@host")]
     PasswordMissing,
-    #[error("it does not take this user and password")]
+    #[error("user or password rejected")]
     PasswordWrong,
     /// Before version 6, or something in between that speaks less.
     #[error("it does not speak RESP3: Redis 6 or later is needed")]

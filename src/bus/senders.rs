@@ -28,7 +28,7 @@ struct SeenNumbers {
     highest: u64,
     /// A bit for each of the last numbers, by the number's remainder.
     seen: Box<[u64; WORDS]>,
-    heard_ms: u64,
+    last_seen_ms: u64,
 }
 
 impl Senders {
@@ -44,16 +44,16 @@ impl Senders {
             return Err(NotNew::Stale);
         }
         if !self.0.contains_key(&sender) && self.0.len() >= MAX_SENDERS {
-            let silent = self.0.iter().min_by_key(|(_, seen)| seen.heard_ms);
+            let silent = self.0.iter().min_by_key(|(_, seen)| seen.last_seen_ms);
             let silent = silent.map(|(sender, _)| *sender);
             silent.and_then(|sender| self.0.remove(&sender));
         }
         let seen = self.0.entry(sender).or_insert_with(|| SeenNumbers {
             highest: 0,
             seen: Box::new([0; WORDS]),
-            heard_ms: now_ms,
+            last_seen_ms: now_ms,
         });
-        seen.heard_ms = now_ms;
+        seen.last_seen_ms = now_ms;
         if seen.note(number) {
             Ok(())
         } else {

@@ -45,7 +45,7 @@ pub struct Settings {
     pub listen: Listen,
     pub auth: AuthSettings,
     pub kafka: KafkaSettings,
-    /// `None`: instances tell each other nothing.
+    /// `None`: instances exchange nothing.
     pub bus: Option<RedisSettings>,
     /// Whose events are accepted from Redis; no two share a channel.
     pub redis_emitters: Vec<Emitter>,

@@ -117,7 +117,7 @@ fn is_usable(url: &SecretString) -> anyhow::Result<bool> {
                 return Ok(false);
             }
             complain(&format!(
-                "warning: redis: {why} (the server starts all the same, and instances tell each other nothing until then)\n"
+                "warning: redis: {why} (the server starts all the same, and instances exchange nothing until then)\n"
             ));
             Ok(true)
         }

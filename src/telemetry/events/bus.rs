@@ -1,4 +1,4 @@
-//! Redis: what instances tell each other.
+//! Redis: messages between instances, and what is kept there.
 
 use std::fmt::Display;
 
@@ -9,30 +9,30 @@ use crate::telemetry::metrics::Metrics;
 
 /// Redis answers, and all subscriptions are made.
 pub fn redis_up(address: &str) {
-    info!(address, "Redis is there");
+    info!(address, "redis is reachable");
 }
 
-/// Redis is away: from now on until `redis_up`.
+/// Redis is not reachable: from now on until `redis_up`.
 pub fn redis_down(metrics: &Metrics, address: &str, why: &(impl Display + ?Sized)) {
     metrics.errors.increment(Component::Redis);
     warn!(
         address,
         why = %why,
-        "Redis is away: events of Kafka are delivered as before, what instances tell each other is not"
+        "redis is not reachable: Kafka events continue, messages between instances are dropped"
     );
 }
 
-/// Redis is there and does not take what this instance writes: from now on until `registry_written`.
+/// Redis answers, and refuses what this instance writes: from now on until `registry_written`.
 pub fn registry_refused(metrics: &Metrics, why: &(impl Display + ?Sized)) {
     metrics.errors.increment(Component::Redis);
     warn!(
         why = %why,
-        "Redis does not take the connections of this instance: others do not list them, and limits hold for each instance"
+        "redis refuses the connection registry: other instances do not list these connections, limits are per instance"
     );
 }
 
 pub fn registry_written() {
-    info!("Redis takes the connections of this instance again");
+    info!("redis accepts the connection registry again");
 }
 
 /// Without them tokens that are revoked may be accepted. Until `kept_revocations_healthy`.

@@ -108,7 +108,7 @@ async fn h6_what_redis_loses_on_a_connection_that_lasts_is_written_again() {
         assert!(hash.all().await.len() < 2);
         hash.keeps(&all).await;
     }
-    assert_eq!(lines(&first, "Redis is there"), 1);
+    assert_eq!(lines(&first, "redis is reachable"), 1);
     first.stop();
     let second = instance(&kafka, &redis, &[]).await;
     is_refused(&second, ANN).await;
