@@ -21,6 +21,7 @@ use super::{
     addresses, issuers,
 };
 use crate::auth::{self, IssuerSettings, JwksSource, KeySources};
+use crate::bus::redis_prefix;
 use crate::telemetry::LogSettings;
 
 /// What a polling payload holds beside the event: packet type, name, cursor.
@@ -294,7 +295,16 @@ impl SettingsReader {
             "REDIS_EMITTERS requires REDIS_URL: emitters publish in Redis".to_owned(),
         );
         let emitters = self.optional("REDIS_EMITTERS", values::emitters);
-        emitters.unwrap_or_default()
+        let emitters = emitters.unwrap_or_default();
+        let prefix = self.value("REDIS_PREFIX", redis_prefix);
+        let own = format!("{prefix}:");
+        for emitter in emitters.iter().filter(|emitter| emitter.reaches(&own)) {
+            self.ensure(
+                false,
+                format!("REDIS_EMITTERS: {emitter} has channels that begin with {own}, as those between instances do: choose another key, or another REDIS_PREFIX"),
+            );
+        }
+        emitters
     }
 
     fn sockets(&mut self) -> Sockets {

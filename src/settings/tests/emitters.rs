@@ -46,3 +46,26 @@ fn h2_everything_wrong_with_emitters_stops_the_start_at_once() {
         "{told}"
     );
 }
+
+#[test]
+fn h2_an_emitter_has_no_channel_between_instances() {
+    for (prefix, emitter) in [
+        ("fleetcast", "python:o1:fleetcast:control"),
+        ("fleetcast", "python:o1:fleetcast:o:o1"),
+        ("fleetcast", "node:o1:fleetcast:o"),
+        // Its channels begin with less than those of instances, and cover them all.
+        ("a#b", "node:o1:a"),
+    ] {
+        let told = problem(&[
+            REDIS,
+            ("REDIS_PREFIX", prefix),
+            ("REDIS_EMITTERS", &format!("python:o2,{emitter}")),
+        ]);
+        let expected = format!("{emitter} has channels that begin with {prefix}:");
+        assert!(told.contains(&expected), "{emitter}: {told}");
+        assert!(!told.contains("python:o2"), "{told}");
+    }
+    for emitter in ["python:o1:fleetcast", "node:o1:fleetcast", "node:o1:fleet"] {
+        good(&[REDIS, ("REDIS_EMITTERS", emitter)]);
+    }
+}

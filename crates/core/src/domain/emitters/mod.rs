@@ -73,6 +73,15 @@ impl Emitter {
         }
     }
 
+    /// Whether one of its channels can begin so.
+    pub fn reaches(&self, beginning: &str) -> bool {
+        match self.kind {
+            EmitterKind::Node => (node::prefixes(&self.key).iter())
+                .any(|prefix| prefix.starts_with(beginning) || beginning.starts_with(prefix)),
+            EmitterKind::Python => self.key.starts_with(beginning),
+        }
+    }
+
     /// A message as an event for the members of its rooms, or of the whole organisation if it names none. `is_known`: the profile has
     /// rooms of this kind.
     ///
