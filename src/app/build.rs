@@ -113,6 +113,7 @@ impl App {
         let (max_rss, window_bytes) = (settings.max_rss, keeping.window_bytes);
         let memory = MemoryWatch::new(max_rss, window_bytes, hub.clone(), metrics.clone())?;
         let (sender, feed) = mpsc::channel(FEED);
+        let fed = sender.downgrade();
         // The only part that runs from here on: the window is loaded while the rest is built.
         let log = LogReader::start(LogReaderParts {
             settings: &settings,
@@ -172,7 +173,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         });
         let keeps_revocations = control.topics.revocations().is_none();
-        let fleet = fleet.map(|fleet| fleet.joined(&sessions, &log, keeps_revocations));
+        let fleet = fleet.map(|fleet| fleet.joined(&sessions, &log, keeps_revocations, fed));
         if let Some((fleet, _)) = &fleet {
             readiness.wait_for(fleet.clone());
         }

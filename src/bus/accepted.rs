@@ -1,9 +1,10 @@
 //! Emitters of back-ends: the channels on which their events come, beside those of instances.
 
 use fleetcast_core::domain::emitters::{Emitter, EmitterChannel};
+use fleetcast_core::domain::id::Id;
 use fleetcast_core::domain::publication::Ephemeral;
 
-use super::link::{Link, Subscription};
+use super::link::Subscription;
 use crate::telemetry::labels::BusOutcome;
 
 /// Whose events are accepted.
@@ -20,13 +21,19 @@ impl AcceptedEmitters {
         }
     }
 
-    pub(super) fn subscribe(&self, link: &Link) {
-        for channel in self.emitters.iter().flat_map(Emitter::channels) {
-            link.subscribe(match channel {
-                EmitterChannel::Exact(channel) => Subscription::Channel(channel.into()),
-                EmitterChannel::Pattern(pattern) => Subscription::Pattern(pattern.into()),
-            });
-        }
+    /// Of an event's arguments, also of one that another instance has sent.
+    pub(super) fn max_event_bytes(&self) -> usize {
+        self.max_event_bytes
+    }
+
+    /// The channels of those that send to this organisation.
+    pub(super) fn channels(&self, organisation: &Id) -> impl Iterator<Item = Subscription> {
+        let emitters = self.emitters.iter();
+        let theirs = emitters.filter(move |emitter| emitter.organisation == *organisation);
+        (theirs.flat_map(Emitter::channels)).map(|channel| match channel {
+            EmitterChannel::Exact(channel) => Subscription::Channel(channel.into()),
+            EmitterChannel::Pattern(pattern) => Subscription::Pattern(pattern.into()),
+        })
     }
 
     /// `None`: the channel is none of theirs.

@@ -1,4 +1,5 @@
-//! The organisations whose events this instance is sent: those that have sessions here, and for a while those that had.
+//! The organisations whose events this instance is sent, by other instances and by emitters: those that have sessions here, and for a while
+//! those that had.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use fleetcast_core::domain::id::Id;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::accepted::AcceptedEmitters;
 use super::channels::Names;
 use super::link::{Link, Subscription};
 
@@ -20,15 +22,17 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Followed {
     link: Arc<Link>,
     names: Names,
+    emitters: Arc<AcceptedEmitters>,
     /// Since when each of them has no session.
     left: Mutex<HashMap<Id, Instant>>,
 }
 
 impl Followed {
-    pub(super) fn new(link: &Arc<Link>, names: &Names) -> Self {
+    pub(super) fn new(link: &Arc<Link>, names: &Names, emitters: Arc<AcceptedEmitters>) -> Self {
         Self {
             link: link.clone(),
             names: names.clone(),
+            emitters,
             left: Mutex::default(),
         }
     }
@@ -37,7 +41,9 @@ impl Followed {
         // Held over the change of the subscription, so that `drop_left` cannot end one that has just begun again.
         let mut left = self.left();
         left.remove(organisation);
-        self.link.subscribe(self.channel(organisation));
+        for channel in self.channels(organisation) {
+            self.link.subscribe(channel);
+        }
     }
 
     pub(super) fn leave(&self, organisation: &Id) {
@@ -57,14 +63,17 @@ impl Followed {
         left.retain(|organisation, since| {
             let lingers = since.elapsed() < LINGER;
             if !lingers {
-                self.link.unsubscribe(&self.channel(organisation));
+                for channel in self.channels(organisation) {
+                    self.link.unsubscribe(&channel);
+                }
             }
             lingers
         });
     }
 
-    fn channel(&self, organisation: &Id) -> Subscription {
-        Subscription::Channel(self.names.organisation(organisation).into())
+    fn channels(&self, organisation: &Id) -> impl Iterator<Item = Subscription> {
+        let own = Subscription::Channel(self.names.organisation(organisation).into());
+        std::iter::once(own).chain(self.emitters.channels(organisation))
     }
 
     fn left(&self) -> MutexGuard<'_, HashMap<Id, Instant>> {

@@ -112,6 +112,7 @@ fn add(pipeline: &mut redis::Pipeline, waiting: &WaitingMessage) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::intake::IntakeSettings;
     use crate::telemetry::Metrics;
 
     fn dropped(metrics: &Metrics) -> u64 {
@@ -127,7 +128,8 @@ mod tests {
     #[tokio::test]
     async fn what_finds_no_room_is_dropped_and_counted_and_never_waited_for() {
         let metrics = Metrics::new();
-        let (link, _incoming) = Link::new("redis://127.0.0.1:1", &metrics).unwrap();
+        let (link, _incoming) =
+            Link::new("redis://127.0.0.1:1", IntakeSettings::default(), &metrics).unwrap();
         let (outgoing, task) = OutgoingMessages::new(&link, &metrics.bus());
         for _ in 0..WAITING + 7 {
             outgoing.put("c".to_owned(), Vec::new());

@@ -58,7 +58,7 @@ labels! {
         BadSignature = "bad_signature",
         /// It was sent once more, by a program that has recorded it.
         Repeated = "repeated",
-        /// It is older than five minutes, or the clocks of two instances differ by as much.
+        /// It is older than five minutes or than this instance, or the clocks of two instances differ by as much.
         Stale = "stale",
     }
 }

@@ -15,6 +15,7 @@ use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 use fleetcast_core::domain::room_operation::RoomOperation;
 use fleetcast_core::hub::feed::Feed;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -76,12 +77,13 @@ impl BuiltFleet {
         Arc::new(AdapterOrganisations(self.adapter.clone()))
     }
 
-    /// `keeps`: revocations are kept in Redis, because no topic keeps them.
+    /// `keeps`: revocations are kept in Redis, because no topic keeps them. `feed`: of the hub's driver.
     pub(super) fn joined(
         self,
         sessions: &Arc<Sessions>,
         log: &Arc<LogReader>,
         keeps: bool,
+        feed: mpsc::WeakSender<Vec<Feed>>,
     ) -> (Arc<Fleet>, AdapterTasks) {
         let keeper = keeps.then(|| RevocationKeeper::new(&self.adapter, sessions));
         let registration = Arc::new(Registration(self.registry.clone()));
@@ -96,6 +98,7 @@ impl BuiltFleet {
             keeper: keeper.map(Arc::new),
             built: Instant::now(),
             not_awaited: AtomicBool::new(false),
+            feed,
         };
         (Arc::new(fleet), self.tasks)
     }
@@ -124,6 +127,8 @@ pub(super) struct Fleet {
     built: Instant,
     /// The log says that the start goes on without what Redis keeps.
     not_awaited: AtomicBool,
+    /// Of the hub's driver. It ends with the reader of Kafka, so this one does not keep it open.
+    feed: mpsc::WeakSender<Vec<Feed>>,
 }
 
 impl Fleet {
@@ -151,10 +156,15 @@ impl Fleet {
     /// Delivers an event to the connections that are here, then has it sent to those of other instances.
     pub(super) fn emit(&self, event: Ephemeral) {
         let (event, encoded) = self.adapter.encode(event);
-        self.event(event);
+        self.deliver(event);
         if let Some(encoded) = encoded {
             self.adapter.send(encoded);
         }
+    }
+
+    fn deliver(&self, event: Ephemeral) {
+        let hub = self.sessions.hub();
+        hub.with(|hub, now| hub.apply(Feed::Ephemeral(event), now));
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -329,9 +339,15 @@ fn ending(may_return: bool) -> Ending {
 }
 
 impl BusReceiver for Fleet {
-    fn event(&self, event: Ephemeral) {
-        let hub = self.sessions.hub();
-        hub.with(|hub, now| hub.apply(Feed::Ephemeral(event), now));
+    /// By the driver, as records of Kafka are: it looks at the work of each and at what connections may be sent before they are flushed.
+    fn events(&self, events: Vec<Ephemeral>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let batch = events.into_iter().map(Feed::Ephemeral).collect();
+            if let Some(feed) = self.feed.upgrade() {
+                // The driver has ended: so does the process.
+                drop(feed.send(batch).await);
+            }
+        })
     }
 
     fn has_kind(&self, kind: &str) -> bool {
@@ -343,7 +359,7 @@ impl BusReceiver for Fleet {
     fn command(&self, message: BusMessage) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             match message {
-                BusMessage::Event(event) => self.event(event),
+                BusMessage::Event(event) => self.deliver(event),
                 BusMessage::Kick {
                     connection_id,
                     may_return,

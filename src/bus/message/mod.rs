@@ -9,11 +9,10 @@
 //! the Unix epoch. Whom it is for the channel says; the organisation of an event, too.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::publication::Ephemeral;
-use fleetcast_core::domain::published::{self, MAX_ROOMS};
+use fleetcast_core::domain::published::{self, BadMessage, MAX_ROOMS};
 use fleetcast_core::domain::revocation::{Revocation, RevocationChange, RevocationTarget};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::domain::room_operation::RoomOperation;
@@ -266,11 +265,16 @@ impl<'a> SignedMessage<'a> {
         })
     }
 
-    /// What it says to this audience.
+    pub(super) fn is_revocation(&self) -> bool {
+        self.kind == REVOCATION
+    }
+
+    /// What it says to this audience. `max_event_bytes`: of this instance, whatever its sender's is.
     pub(super) fn decode(
         &self,
         audience: Audience,
         own: InstanceId,
+        max_event_bytes: usize,
     ) -> Result<BusMessage, BusOutcome> {
         let (length, rest) = self
             .content
@@ -279,7 +283,9 @@ impl<'a> SignedMessage<'a> {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         let (header, payload) = rest.split_at_checked(length).ok_or(BusOutcome::Malformed)?;
         let decoded = match (self.kind, audience) {
-            (EVENT, Audience::Organisation(organisation)) => event(organisation, header, payload),
+            (EVENT, Audience::Organisation(organisation)) => {
+                return event(organisation, header, payload, max_event_bytes);
+            }
             (KICK, Audience::Instance) => kick(own, header),
             (DISCONNECT, Audience::All) => disconnect(header),
             (REVOCATION, Audience::All) => revocation(header, payload),
@@ -324,23 +330,36 @@ impl<'a> Head<'a> {
     }
 }
 
-fn event(organisation: Id, header: &[u8], payload: &[u8]) -> Option<BusMessage> {
-    let EventHeader { event, rooms } = serde_json::from_slice(header).ok()?;
+/// A client that looks for a cursor among the arguments must not find one, nor receive what is no event of ours, whatever the sender has
+/// checked.
+fn event(
+    organisation: Id,
+    header: &[u8],
+    payload: &[u8],
+    max_bytes: usize,
+) -> Result<BusMessage, BusOutcome> {
+    let malformed = BusOutcome::Malformed;
+    let EventHeader { event, rooms } = serde_json::from_slice(header).map_err(|_| malformed)?;
+    let event = published::event_name(&event).map_err(|_| BusOutcome::BadEvent)?;
     if !(1..=MAX_ROOMS).contains(&rooms.len()) {
-        return None;
+        return Err(malformed);
     }
     let rooms = rooms.iter().map(|name| Room::named(&organisation, name));
-    let rooms = rooms.collect::<Result<_, _>>().ok()?;
-    let arguments: Vec<Box<RawValue>> = serde_json::from_slice(payload).ok()?;
+    let rooms = rooms.collect::<Result<_, _>>().map_err(|_| malformed)?;
+    let arguments: Vec<Box<RawValue>> = serde_json::from_slice(payload).map_err(|_| malformed)?;
     if arguments.len() > MAX_ARGUMENTS {
-        return None;
+        return Err(malformed);
     }
-    // A client that looks for a cursor among the arguments must not find one, whatever its sender has checked.
+    let mut left = max_bytes;
     for argument in &arguments {
-        published::data(argument, usize::MAX).ok()?;
+        published::data(argument, left).map_err(|wrong| match wrong {
+            BadMessage::TooLarge(_) => BusOutcome::TooLarge,
+            _ => malformed,
+        })?;
+        left = left.saturating_sub(argument.get().len() + 1);
     }
-    Some(BusMessage::Event(Ephemeral {
-        event: Arc::from(event),
+    Ok(BusMessage::Event(Ephemeral {
+        event,
         organisation,
         rooms,
         arguments,

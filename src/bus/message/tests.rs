@@ -1,5 +1,7 @@
 //! What is sent arrives as it was, and nothing else counts.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::value::to_raw_value;
@@ -11,6 +13,7 @@ const STAMP: Stamp = Stamp {
     number: 7,
     sent_ms: 1_795_000_000_000,
 };
+const MAX_EVENT_BYTES: usize = 262_144;
 const OWN: InstanceId = InstanceId([2; 16]);
 
 fn keys(secret: &str) -> BusKeys {
@@ -71,7 +74,7 @@ fn messages() -> Vec<BusMessage> {
 fn received(channel: &str, bytes: &[u8], keys: &BusKeys) -> Result<BusMessage, BusOutcome> {
     let signed = SignedMessage::verified(channel.as_bytes(), bytes, OWN, keys)?;
     let audience = names().audience(channel.as_bytes(), OWN);
-    signed.decode(audience.expect("a channel of ours"), OWN)
+    signed.decode(audience.expect("a channel of ours"), OWN, MAX_EVENT_BYTES)
 }
 
 fn encoded(message: &BusMessage) -> (String, Vec<u8>) {
@@ -271,6 +274,53 @@ fn a88_signed_messages_that_say_nothing_known_are_dropped() {
     ] {
         let found = outcome(&control, kind, header, payload);
         assert_eq!(found, Some(BusOutcome::Malformed), "{header}");
+    }
+}
+
+/// An instance with other limits, or with a fault, has signed it.
+#[test]
+fn an_event_is_checked_again_where_it_arrives() {
+    let channel = names().organisation(&organisation());
+    let outcome = |event: &str, arguments: &str| {
+        let header = format!(r#"{{"event":"{event}","rooms":["org:o1"]}}"#);
+        let (header, payload) = (header.as_bytes(), arguments.as_bytes());
+        let bytes = signed(&channel, STAMP, &keys("a"), EVENT, header, payload);
+        received(&channel, &bytes, &keys("a")).err()
+    };
+    let longest = "e".repeat(64);
+    for event in ["typing", "a_b.c:d-1", &longest] {
+        assert_eq!(outcome(event, "[{}]"), None, "{event}");
+    }
+    let longer = "e".repeat(65);
+    for event in [
+        "",
+        "a b",
+        r"a\u0000b",
+        "\u{e9}",
+        &longer,
+        "connect",
+        "disconnect",
+        "error",
+        "resync_required",
+    ] {
+        let found = outcome(event, "[{}]");
+        assert_eq!(found, Some(BusOutcome::BadEvent), "{event}");
+    }
+    let argument = |bytes: usize| format!("[\"{}\"]", "x".repeat(bytes - 4));
+    let most = argument(MAX_EVENT_BYTES);
+    assert_eq!(outcome("e", &format!("[{most}]")), None);
+    let (half, rest) = (
+        argument(MAX_EVENT_BYTES / 2),
+        argument(MAX_EVENT_BYTES / 2 - 1),
+    );
+    assert_eq!(outcome("e", &format!("[{half},{rest}]")), None);
+    for arguments in [
+        format!("[{}]", argument(MAX_EVENT_BYTES + 1)),
+        format!("[{half},{half}]"),
+        format!("[{most},[]]"),
+    ] {
+        let found = outcome("e", &arguments);
+        assert_eq!(found, Some(BusOutcome::TooLarge), "{}", arguments.len());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::telemetry::labels::Component;
 use crate::telemetry::metrics::Metrics;
@@ -48,4 +48,25 @@ pub fn kept_revocations_healthy() {
 /// Connections are admitted though what is revoked may not be known.
 pub fn kept_revocations_not_awaited(why: &(impl Display + ?Sized)) {
     warn!(why = %why, "starting without the revocations that Redis keeps");
+}
+
+/// Messages that end connections or revoke tokens were dropped. Throttled.
+pub fn control_lost(metrics: &Metrics) {
+    metrics.errors.increment(Component::Redis);
+    if let Some(suppressed) = metrics.may_log("bus", "control") {
+        error!(
+            suppressed,
+            "too many messages of other instances: an order to disconnect or to revoke was dropped"
+        );
+    }
+}
+
+/// A message of a channel between instances is not signed with a secret of ours. Throttled.
+pub fn bad_signature(metrics: &Metrics) {
+    if let Some(suppressed) = metrics.may_log("bus", "signature") {
+        warn!(
+            suppressed,
+            "a message by Redis is not signed with our secret: instances have different ones, or another program has sent it"
+        );
+    }
 }

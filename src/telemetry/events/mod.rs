@@ -24,8 +24,8 @@ use super::metrics::Metrics;
 use super::throttle::{LogKey, Throttle};
 use crate::clock;
 pub use bus::{
-    kept_revocations_healthy, kept_revocations_not_awaited, kept_revocations_problem, redis_down,
-    redis_up, registry_refused, registry_written,
+    bad_signature, control_lost, kept_revocations_healthy, kept_revocations_not_awaited,
+    kept_revocations_problem, redis_down, redis_up, registry_refused, registry_written,
 };
 pub use kafka::{
     caught_up, gap, kafka_down, kafka_refused, kafka_restart, kafka_up, librdkafka, log_replaced,

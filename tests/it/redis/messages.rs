@@ -111,15 +111,16 @@ async fn a88_garbage_and_huge_messages_are_counted_and_nothing_else() {
     redis.publish("fleetcast:o:o1", b"\x01\x01short").await;
     redis.publish("fleetcast:o:o1", &[0xff; 70]).await;
     let before = second.resident();
-    for _ in 0..5 {
+    for _ in 0..30 {
         redis
             .publish("fleetcast:control", &vec![1; 10_000_000])
             .await;
     }
-    counted(&second, "too_large", 5).await;
+    counted(&second, "too_large", 30).await;
     counted(&second, "unknown_version", 2).await;
     counted(&second, "malformed", 2).await;
-    assert!(second.resident() < before + 80_000_000);
+    // A third of what came.
+    assert!(second.resident() < before + 100_000_000);
     emit(&first, "o1", "channel:7", &json!({ "n": 1 })).await;
     assert_eq!(next_typing(&mut there).await["n"], 1);
 }
@@ -155,6 +156,9 @@ async fn h2_two_deployments_on_one_redis_do_not_meet() {
         assert_eq!(revoked.json()["scope"], "fleet", "{revoked:?}");
     }
     counted(&also_production, "bad_signature", 3).await;
+    let told = also_production.log();
+    let told = (told.iter()).filter(|line| line.contains("is not signed with our secret"));
+    assert!((1..=3).contains(&told.count()));
     emit(&production, "o1", "channel:7", &json!({ "n": "ours" })).await;
     assert_eq!(next_typing(&mut ann).await["n"], "ours");
     ann.command("rooms", &json!({})).await;

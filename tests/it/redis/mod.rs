@@ -7,6 +7,7 @@ mod outages;
 mod revoked;
 mod rooms;
 mod start;
+mod wanted;
 
 use serde_json::{Value, json};
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::bus::intake::IntakeSettings;
 use crate::bus::link::Link;
 use crate::telemetry::Metrics;
 
@@ -66,7 +67,7 @@ impl TestRedis {
 
     /// Kept until the guard is dropped.
     pub(super) fn link(&self, metrics: &Metrics) -> (Arc<Link>, DropGuard) {
-        let (link, messages) = Link::new(&self.url(), metrics).unwrap();
+        let (link, messages) = Link::new(&self.url(), IntakeSettings::default(), metrics).unwrap();
         drop(messages);
         let stop = CancellationToken::new();
         TaskTracker::new().spawn(link.clone().keep(stop.clone()));

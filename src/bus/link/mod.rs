@@ -4,6 +4,8 @@
 //! cable; commands wait while it reconnects; and it does not tell when it has subscribed again, which is when whatever this instance
 //! keeps in Redis has to be written once more.
 
+mod wanted;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +18,14 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
     Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, ScriptInvocation, Value,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::wanted::Subscription;
+use self::wanted::{WantedMessages, channels, patterns};
 use super::fault::RedisFault;
-use crate::telemetry::labels::{BusOutcome, RedisOutcome};
+use super::intake::{IncomingMessages, Intake, IntakeSettings};
+use crate::telemetry::labels::RedisOutcome;
 use crate::telemetry::{Metrics, RedisMetrics, events};
 
 /// A command that is not answered within it has failed.
@@ -35,33 +40,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lived so long was a good one: what follows begins with the first pause.
 const GOOD: Duration = Duration::from_secs(5);
 
-/// Messages that have come and were not looked at yet: beyond that they are dropped and counted.
-const WAITING: usize = 4_096;
-const WAITING_KIB: usize = 32 * 1024;
-/// A message of more bytes is dropped unseen: more than may be published at once.
-pub(super) const LARGEST: usize = 5 * 1024 * 1024;
 /// Channels that are named in one command.
 const AT_ONCE: usize = 256;
 
-/// What messages are wanted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subscription {
-    Channel(Box<str>),
-    /// As of Redis: `*`, `?` and `[…]` stand for others.
-    Pattern(Box<str>),
-}
-
-/// A message as it came.
-#[derive(Debug)]
-pub struct Incoming {
-    pub channel: Vec<u8>,
-    pub payload: Vec<u8>,
-    _room: OwnedSemaphorePermit,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// All subscriptions are made. The number is another one for each connection: what was kept in Redis before may be gone.
+    /// It answers, and all subscriptions are made. The number is another one for each connection: what was kept in Redis before may be gone.
     Up(u64),
     Down(RedisFault),
 }
@@ -72,12 +56,11 @@ impl LinkState {
     }
 }
 
-/// What is wanted of Redis, and what of it may not be asked for yet.
-#[derive(Default)]
-struct WantedMessages {
-    all: BTreeSet<Subscription>,
-    /// Wanted or no longer wanted since the last look: with ten thousand organisations one that comes is no walk over all.
-    changed: BTreeSet<Subscription>,
+/// What commands go over.
+#[derive(Clone)]
+struct LinkConnection {
+    epoch: u64,
+    connection: MultiplexedConnection,
 }
 
 pub struct Link {
@@ -85,13 +68,12 @@ pub struct Link {
     /// Not to be quoted.
     password: Option<String>,
     state: watch::Sender<LinkState>,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<LinkConnection>>,
     wanted: Mutex<WantedMessages>,
     wanted_changed: Notify,
-    given_up: Notify,
-    incoming: mpsc::Sender<Incoming>,
-    room: Arc<Semaphore>,
-    missed: Arc<Notify>,
+    /// The connection that is to be made again, by its number.
+    given_up: watch::Sender<u64>,
+    intake: Intake,
     metrics: Metrics,
     counts: RedisMetrics,
 }
@@ -104,11 +86,12 @@ impl Link {
     /// The URL is none of Redis.
     pub fn new(
         url: &str,
+        intake: IntakeSettings,
         metrics: &Metrics,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<Incoming>), RedisFault> {
+    ) -> Result<(Arc<Self>, IncomingMessages), RedisFault> {
         let info = connection_info(url)?;
         let password = info.redis_settings().password().map(str::to_owned);
-        let (incoming, receiver) = mpsc::channel(WAITING);
+        let (intake, messages) = Intake::new(intake, metrics);
         let link = Self {
             info,
             password,
@@ -116,14 +99,12 @@ impl Link {
             connection: Mutex::default(),
             wanted: Mutex::default(),
             wanted_changed: Notify::new(),
-            given_up: Notify::new(),
-            incoming,
-            room: Arc::new(Semaphore::new(WAITING_KIB)),
-            missed: Arc::default(),
+            given_up: watch::Sender::new(0),
+            intake,
             metrics: metrics.clone(),
             counts: metrics.bus(),
         };
-        Ok((Arc::new(link), receiver))
+        Ok((Arc::new(link), messages))
     }
 
     pub fn state(&self) -> watch::Receiver<LinkState> {
@@ -132,6 +113,12 @@ impl Link {
 
     pub fn is_up(&self) -> bool {
         self.state.borrow().is_up()
+    }
+
+    /// Notified when a message was dropped that was an order of another instance, or may have been one: what can be read in another way
+    /// is to be read again.
+    pub fn missed(&self) -> &Arc<Notify> {
+        self.intake.missed()
     }
 
     /// From soon on, and again after each time that the connection is made.
@@ -151,30 +138,28 @@ impl Link {
         }
     }
 
-    /// Notified when a message was dropped that might have been a command.
-    pub fn missed(&self) -> &Notify {
-        &self.missed
-    }
-
-    /// Has the connection made again: this one leads to a server that takes no writes, such as one that has become a replica.
-    pub fn give_up(&self) {
-        self.given_up.notify_one();
-    }
-
     /// Sends a command.
     ///
     /// # Errors
     ///
     /// At once while Redis is away; else within a second.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisFault> {
-        let mut connection = self.connection()?;
-        self.answered(command.query_async(&mut connection)).await
+        let LinkConnection {
+            epoch,
+            mut connection,
+        } = self.connection()?;
+        let asked = command.query_async(&mut connection);
+        self.answered(epoch, asked).await
     }
 
     /// Sends several commands in one piece; as [`ask`](Self::ask). The first error stands for all.
     pub async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, RedisFault> {
-        let mut connection = self.connection()?;
-        self.answered(commands.query_async(&mut connection)).await
+        let LinkConnection {
+            epoch,
+            mut connection,
+        } = self.connection()?;
+        let asked = commands.query_async(&mut connection);
+        self.answered(epoch, asked).await
     }
 
     /// Runs a script; as [`ask`](Self::ask).
@@ -182,11 +167,15 @@ impl Link {
         &self,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisFault> {
-        let mut connection = self.connection()?;
-        self.answered(script.invoke_async(&mut connection)).await
+        let LinkConnection {
+            epoch,
+            mut connection,
+        } = self.connection()?;
+        let asked = script.invoke_async(&mut connection);
+        self.answered(epoch, asked).await
     }
 
-    fn connection(&self) -> Result<MultiplexedConnection, RedisFault> {
+    fn connection(&self) -> Result<LinkConnection, RedisFault> {
         if let Some(connection) = &*lock(&self.connection) {
             return Ok(connection.clone());
         }
@@ -199,11 +188,13 @@ impl Link {
 
     async fn answered<T>(
         &self,
+        epoch: u64,
         asked: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisFault> {
         let answer = self.within_time(asked).await;
+        // That server has become a replica: the name may lead to another one by now. A later connection is none of its business.
         if matches!(answer, Err(RedisFault::Replica)) {
-            self.give_up();
+            self.given_up.send_replace(epoch);
         }
         self.counts.commands.increment(match &answer {
             Ok(_) => RedisOutcome::Ok,
@@ -263,32 +254,42 @@ impl Link {
         {
             return fault;
         }
-        *lock(&self.connection) = Some(connection.clone());
+        // While it loads its file it subscribes, and refuses everything else.
+        if let Err(fault) = self.probe(&mut connection).await {
+            return fault;
+        }
+        *lock(&self.connection) = Some(LinkConnection {
+            epoch,
+            connection: connection.clone(),
+        });
         self.is_up_again(epoch);
+        let mut given_up = self.given_up.subscribe();
         let mut probes = tokio::time::interval(PROBE);
         let mut silent = 0;
         loop {
-            let fault = tokio::select! {
+            tokio::select! {
                 () = lost.notified() => return RedisFault::Lost,
-                () = self.given_up.notified() => return RedisFault::GivenUp,
+                () = is_given_up(&mut given_up, epoch) => return RedisFault::GivenUp,
                 () = self.wanted_changed.notified() => {
-                    self.subscribe_changed(&mut connection, &mut subscribed).await.err()
+                    let asked = self.subscribe_changed(&mut connection, &mut subscribed).await;
+                    // What is not answered may yet be done, later than what is asked for next: a new connection has no past.
+                    if let Err(fault) = asked {
+                        return fault;
+                    }
                 }
-                _ = probes.tick() => {
-                    let ping = redis::cmd("PING");
-                    self.within_time(ping.query_async::<Value>(&mut connection)).await.err()
-                }
-            };
-            match fault {
-                None => silent = 0,
-                // Subscriptions that were not answered are made again with the next connection.
-                Some(RedisFault::TimedOut(_)) if silent + 1 < SILENT_PROBES => {
-                    silent += 1;
-                    self.wanted_changed.notify_one();
-                }
-                Some(fault) => return fault,
+                _ = probes.tick() => match self.probe(&mut connection).await {
+                    Ok(()) => silent = 0,
+                    Err(RedisFault::TimedOut(_)) if silent + 1 < SILENT_PROBES => silent += 1,
+                    Err(fault) => return fault,
+                },
             }
         }
+    }
+
+    async fn probe(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFault> {
+        let ping = redis::cmd("PING");
+        let answer = ping.query_async::<Value>(connection);
+        self.within_time(answer).await.map(drop)
     }
 
     /// On a connection that is new.
@@ -300,17 +301,12 @@ impl Link {
 
     async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, RedisFault> {
         let client = Client::open(self.info.clone()).map_err(|_| RedisFault::Url)?;
-        let (incoming, room) = (self.incoming.clone(), self.room.clone());
-        let (counts, lost) = (self.counts.clone(), lost.clone());
-        let missed = self.missed.clone();
+        let (intake, lost) = (self.intake.clone(), lost.clone());
         let pushed = move |push: PushInfo| -> Result<(), RedisFault> {
             if push.kind == PushKind::Disconnection {
                 lost.notify_one();
-            } else if let Some((channel, payload)) = message(push)
-                && let Err(outcome) = take_in(&incoming, &room, channel, payload)
-            {
-                counts.messages.increment(outcome);
-                missed.notify_one();
+            } else {
+                intake.take(push);
             }
             Ok(())
         };
@@ -334,18 +330,12 @@ impl Link {
         let (mut more, mut less) = self.take_changed();
         more.retain(|one| !subscribed.contains(one));
         less.retain(|one| subscribed.contains(one));
-        let asked = self.ask_for(connection, &more, &less).await;
-        if asked.is_ok() {
-            subscribed.extend(more);
-            for one in &less {
-                subscribed.remove(one);
-            }
-        } else {
-            // Whether Redis has them is not known: to ask twice does no harm.
-            let mut wanted = lock(&self.wanted);
-            wanted.changed.extend(more.into_iter().chain(less));
+        self.ask_for(connection, &more, &less).await?;
+        subscribed.extend(more);
+        for one in &less {
+            subscribed.remove(one);
         }
-        asked
+        Ok(())
     }
 
     /// What is wanted now, and what is not any more.
@@ -401,6 +391,10 @@ impl Link {
     }
 }
 
+async fn is_given_up(given_up: &mut watch::Receiver<u64>, epoch: u64) {
+    drop(given_up.wait_for(|given_up| *given_up == epoch).await);
+}
+
 /// How the server is reached.
 pub(super) fn connection_info(url: &str) -> Result<ConnectionInfo, RedisFault> {
     let info = url.into_connection_info().map_err(|_| RedisFault::Url)?;
@@ -410,57 +404,9 @@ pub(super) fn connection_info(url: &str) -> Result<ConnectionInfo, RedisFault> {
     Ok(info.set_tcp_settings(tcp).set_redis_settings(settings))
 }
 
-/// Channel and payload, if it is a message.
-fn message(push: PushInfo) -> Option<(Vec<u8>, Vec<u8>)> {
-    let skipped = match push.kind {
-        PushKind::Message => 0,
-        // The pattern comes first.
-        PushKind::PMessage => 1,
-        _ => return None,
-    };
-    let mut values = push.data.into_iter().skip(skipped);
-    match (values.next()?, values.next()?) {
-        (Value::BulkString(channel), Value::BulkString(payload)) => Some((channel, payload)),
-        _ => None,
-    }
-}
-
-fn take_in(
-    incoming: &mpsc::Sender<Incoming>,
-    room: &Arc<Semaphore>,
-    channel: Vec<u8>,
-    payload: Vec<u8>,
-) -> Result<(), BusOutcome> {
-    let bytes = channel.len() + payload.len();
-    if bytes > LARGEST {
-        return Err(BusOutcome::TooLarge);
-    }
-    let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
-    let permit = room.clone().try_acquire_many_owned(kib);
-    let sent = incoming.try_send(Incoming {
-        channel,
-        payload,
-        _room: permit.map_err(|_| BusOutcome::Overflow)?,
-    });
-    sent.map_err(|_| BusOutcome::Overflow)
-}
-
-fn channels<'a>(all: impl Iterator<Item = &'a Subscription>) -> Vec<&'a str> {
-    let named = |one: &'a Subscription| match one {
-        Subscription::Channel(name) => Some(&**name),
-        Subscription::Pattern(_) => None,
-    };
-    all.filter_map(named).collect()
-}
-
-fn patterns<'a>(all: impl Iterator<Item = &'a Subscription>) -> Vec<&'a str> {
-    let named = |one: &'a Subscription| match one {
-        Subscription::Pattern(pattern) => Some(&**pattern),
-        Subscription::Channel(_) => None,
-    };
-    all.filter_map(named).collect()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
