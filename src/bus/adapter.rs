@@ -21,7 +21,7 @@ use super::kept_revocations::KeptRevocations;
 use super::link::{Link, Subscription};
 use super::message::{BusMessage, Stamp};
 use super::outgoing::{OutgoingMessages, OutgoingTask};
-use super::reception::{BusReceiver, Judge};
+use super::reception::{BusReceiver, MessageJudge};
 use super::settings::RedisSettings;
 use super::signature::BusKeys;
 use crate::clock;
@@ -45,7 +45,7 @@ pub struct Adapter {
 /// What [`Adapter::start`] needs beside the adapter.
 pub struct AdapterTasks {
     incoming: IncomingMessages,
-    judge: Judge,
+    judge: MessageJudge,
     outgoing: OutgoingTask,
 }
 
@@ -80,7 +80,7 @@ impl Adapter {
         let counts = metrics.bus();
         let (outgoing, sending) = OutgoingMessages::new(&link, &counts);
         let keys = Arc::new(ArcSwap::from_pointee(settings.keys.clone()));
-        let judge = Judge {
+        let judge = MessageJudge {
             names: names.clone(),
             instance,
             keys: keys.clone(),

@@ -46,7 +46,7 @@ pub struct IncomingMessages {
 
 /// Where they are put.
 #[derive(Clone)]
-pub(super) struct Intake {
+pub(super) struct BusIntake {
     is_control: Arc<[Box<[u8]>]>,
     control: IncomingQueue,
     events: IncomingQueue,
@@ -67,7 +67,7 @@ pub(super) fn largest_message(max_event_bytes: usize) -> usize {
     max_event_bytes.saturating_add(MESSAGE_ENVELOPE)
 }
 
-impl Intake {
+impl BusIntake {
     pub(super) fn new(settings: IntakeSettings, metrics: &Metrics) -> (Self, IncomingMessages) {
         let largest = largest_message(settings.max_event_bytes);
         let kib = EVENTS_KIB.max(2 * (largest / 1024 + 1));
@@ -177,13 +177,13 @@ mod tests {
         value.expect("a series").parse().expect("a count")
     }
 
-    fn intake(max_event_bytes: usize) -> (Intake, IncomingMessages, Metrics) {
+    fn intake(max_event_bytes: usize) -> (BusIntake, IncomingMessages, Metrics) {
         let metrics = Metrics::new();
         let settings = IntakeSettings {
             control: vec!["f:control".to_owned(), "f:i:1".to_owned()],
             max_event_bytes,
         };
-        let (intake, messages) = Intake::new(settings, &metrics);
+        let (intake, messages) = BusIntake::new(settings, &metrics);
         (intake, messages, metrics)
     }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::wanted::Subscription;
 use self::wanted::{WantedMessages, channels, patterns};
 use super::fault::RedisFault;
-use super::intake::{IncomingMessages, Intake, IntakeSettings};
+use super::intake::{BusIntake, IncomingMessages, IntakeSettings};
 use crate::telemetry::labels::RedisOutcome;
 use crate::telemetry::{Metrics, RedisMetrics, events};
 
@@ -73,7 +73,7 @@ pub struct Link {
     wanted_changed: Notify,
     /// The connection that is to be made again, by its number.
     given_up: watch::Sender<u64>,
-    intake: Intake,
+    intake: BusIntake,
     metrics: Metrics,
     counts: RedisMetrics,
 }
@@ -91,7 +91,7 @@ impl Link {
     ) -> Result<(Arc<Self>, IncomingMessages), RedisFault> {
         let info = connection_info(url)?;
         let password = info.redis_settings().password().map(str::to_owned);
-        let (intake, messages) = Intake::new(intake, metrics);
+        let (intake, messages) = BusIntake::new(intake, metrics);
         let link = Self {
             info,
             password,

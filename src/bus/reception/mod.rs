@@ -40,7 +40,7 @@ pub trait BusReceiver: Send + Sync {
 }
 
 /// What a message is judged by.
-pub(super) struct Judge {
+pub(super) struct MessageJudge {
     pub(super) names: Names,
     pub(super) instance: InstanceId,
     pub(super) keys: Arc<ArcSwap<BusKeys>>,
@@ -75,7 +75,7 @@ impl Slice {
     }
 }
 
-impl Judge {
+impl MessageJudge {
     /// Does what other instances order, for as long as there are messages.
     pub(super) async fn obey(
         &self,

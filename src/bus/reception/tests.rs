@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::bus::intake::{IncomingMessages, Intake, IntakeSettings};
+use crate::bus::intake::{BusIntake, IncomingMessages, IntakeSettings};
 use crate::bus::message::Stamp;
 
 const OTHER: InstanceId = InstanceId([1; 16]);
@@ -19,7 +19,7 @@ const OWN: InstanceId = InstanceId([2; 16]);
 const MAX_EVENT_BYTES: usize = 262_144;
 
 #[derive(Default)]
-struct Recorder {
+struct ReceivedMessages {
     /// How many, and their bytes, of each slice.
     slices: Mutex<Vec<(usize, usize)>>,
     commands: Mutex<Vec<BusMessage>>,
@@ -27,7 +27,7 @@ struct Recorder {
     is_full: AtomicBool,
 }
 
-impl BusReceiver for Recorder {
+impl BusReceiver for ReceivedMessages {
     fn events(&self, events: Vec<Ephemeral>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let bytes = events.iter().map(Ephemeral::size).sum();
         self.slices.lock().unwrap().push((events.len(), bytes));
@@ -49,11 +49,11 @@ impl BusReceiver for Recorder {
 }
 
 struct Bench {
-    judge: Judge,
-    intake: Intake,
+    judge: MessageJudge,
+    intake: BusIntake,
     messages: Option<IncomingMessages>,
     metrics: Metrics,
-    recorder: Arc<Recorder>,
+    recorder: Arc<ReceivedMessages>,
     next_number: u64,
 }
 
@@ -99,8 +99,8 @@ impl Bench {
             control: vec![names.control(), names.instance(OWN)],
             max_event_bytes: MAX_EVENT_BYTES,
         };
-        let (intake, messages) = Intake::new(settings, &metrics);
-        let judge = Judge {
+        let (intake, messages) = BusIntake::new(settings, &metrics);
+        let judge = MessageJudge {
             names,
             instance: OWN,
             keys: Arc::new(ArcSwap::from_pointee(keys())),
