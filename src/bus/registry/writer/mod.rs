@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Writer<'a> {
     pub(super) registry: &'a Registry,
     source: &'a dyn OpenConnections,
-    written: HashMap<Arc<str>, Written>,
+    written: HashMap<Arc<str>, WrittenRecord>,
     epoch: Option<u64>,
     walk: Walk,
     /// Which one it is.
@@ -61,7 +61,7 @@ pub(super) struct Writer<'a> {
 
 /// What of a connection is in Redis.
 #[derive(Clone, Copy)]
-struct Written {
+struct WrittenRecord {
     /// 0: it is not known.
     fingerprint: u64,
     /// The walk that has met it, or in which it began.
@@ -69,7 +69,7 @@ struct Written {
 }
 
 /// What there is to do in a step.
-enum Part {
+enum StepPart {
     Slots,
     Whole,
     Changed,
@@ -188,15 +188,20 @@ impl<'a> Writer<'a> {
         self.must_start_over |= lock(&self.registry.changed).overflown;
         self.renew_if_due().await;
         let mut outcome = self.renewal.clone();
-        for part in [Part::Slots, Part::Whole, Part::Changed, Part::Walk] {
+        for part in [
+            StepPart::Slots,
+            StepPart::Whole,
+            StepPart::Changed,
+            StepPart::Walk,
+        ] {
             if matches!(outcome, Err(RedisFault::TimedOut(_) | RedisFault::Lost)) {
                 break;
             }
             let done = match part {
-                Part::Slots => self.write_slots().await,
-                Part::Whole => self.start_over_if_due().await,
-                Part::Changed => self.write_changed().await,
-                Part::Walk => self.walk_on().await,
+                StepPart::Slots => self.write_slots().await,
+                StepPart::Whole => self.start_over_if_due().await,
+                StepPart::Changed => self.write_changed().await,
+                StepPart::Walk => self.walk_on().await,
             };
             outcome = outcome.and(done);
         }
@@ -328,7 +333,7 @@ impl<'a> Writer<'a> {
             match record {
                 Some(record) => self.written.insert(
                     place.connection,
-                    Written {
+                    WrittenRecord {
                         fingerprint: record.fingerprint(),
                         walk: self.walks,
                     },
