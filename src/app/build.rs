@@ -172,8 +172,7 @@ impl App {
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
         });
-        let keeps_revocations = control.topics.revocations().is_none();
-        let fleet = fleet.map(|fleet| fleet.joined(&sessions, &log, keeps_revocations, fed));
+        let fleet = fleet.map(|fleet| fleet.joined(&sessions, &log, &control.topics, fed));
         if let Some((fleet, _)) = &fleet {
             readiness.wait_for(fleet.clone());
         }

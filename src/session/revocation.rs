@@ -92,6 +92,11 @@ impl Sessions {
         self.revoked.known().get(target)
     }
 
+    /// Where what is known of the target was read last; 0: nowhere.
+    pub fn revocation_log(&self, target: &RevocationTarget) -> LogNumber {
+        self.revoked.known().log_of(target)
+    }
+
     /// What is known of the target, if anything, has been read in this log.
     pub fn revocation_read_in(&self, target: &RevocationTarget, log: LogNumber) {
         self.revoked.known().read_in(target, log);

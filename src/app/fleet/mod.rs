@@ -1,6 +1,7 @@
 //! This instance among the others: what they tell it by Redis, and what it tells them.
 
 mod kept_health;
+mod moved_revocations;
 mod registration;
 mod revocations;
 
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::control::ControlTopics;
 use super::log_reader::LogReader;
 use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
@@ -30,6 +32,7 @@ use crate::lifecycle::Lifecycle;
 use crate::session::{OrganisationWatch, Session, Sessions};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, events};
+use moved_revocations::RevocationMover;
 use registration::{Registration, slot_limits};
 use revocations::RevocationKeeper;
 
@@ -77,15 +80,17 @@ impl BuiltFleet {
         Arc::new(AdapterOrganisations(self.adapter.clone()))
     }
 
-    /// `keeps`: revocations are kept in Redis, because no topic keeps them. `feed`: of the hub's driver.
+    /// Revocations are kept in Redis where no topic keeps them. `feed`: of the hub's driver.
     pub(super) fn joined(
         self,
         sessions: &Arc<Sessions>,
         log: &Arc<LogReader>,
-        keeps: bool,
+        topics: &Arc<ControlTopics>,
         feed: mpsc::WeakSender<Vec<Feed>>,
     ) -> (Arc<Fleet>, AdapterTasks) {
-        let keeper = keeps.then(|| RevocationKeeper::new(&self.adapter, sessions));
+        let has_topic = topics.revocations().is_some();
+        let keeper = (!has_topic).then(|| RevocationKeeper::new(&self.adapter, sessions));
+        let mover = has_topic.then(|| RevocationMover::new(&self.adapter, sessions, topics));
         let registration = Arc::new(Registration(self.registry.clone()));
         sessions.register_with(registration.clone());
         sessions.shared_limits().count_with(registration);
@@ -96,6 +101,7 @@ impl BuiltFleet {
             sessions: sessions.clone(),
             log: log.clone(),
             keeper: keeper.map(Arc::new),
+            mover: mover.map(Arc::new),
             built: Instant::now(),
             not_awaited: AtomicBool::new(false),
             feed,
@@ -124,6 +130,7 @@ pub(super) struct Fleet {
     sessions: Arc<Sessions>,
     log: Arc<LogReader>,
     keeper: Option<Arc<RevocationKeeper>>,
+    mover: Option<Arc<RevocationMover>>,
     built: Instant,
     /// The log says that the start goes on without what Redis keeps.
     not_awaited: AtomicBool,
@@ -149,6 +156,12 @@ impl Fleet {
             let stop = stop.clone();
             lifecycle.spawn("kept revocations", async move {
                 stop.run_until_cancelled(keeper.run()).await;
+            });
+        }
+        if let Some(mover) = self.mover.clone() {
+            let stop = stop.clone();
+            lifecycle.spawn("moved revocations", async move {
+                stop.run_until_cancelled(mover.run()).await;
             });
         }
     }
@@ -278,7 +291,9 @@ impl Fleet {
     pub(super) fn is_loaded(&self) -> bool {
         let state = self.adapter.link().state().borrow().clone();
         let Some(keeper) = &self.keeper else {
-            return state != LinkState::Down(RedisFault::NotYet);
+            let is_settled = self.mover.as_ref().is_none_or(|mover| mover.is_settled());
+            return is_settled
+                || matches!(state, LinkState::Down(fault) if fault != RedisFault::NotYet);
         };
         let why = match state {
             LinkState::Up(epoch) if keeper.health().is_read(epoch) => return true,

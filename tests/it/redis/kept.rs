@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::revoked::{ANN, is_refused, revoke};
 use super::{connect, instance, kafka};
 use crate::api::{ask, assert_problem};
-use crate::harness::{Background, Redis, SECRET, TestApp, auth, eventually};
+use crate::harness::{Background, Kafka, Redis, SECRET, TestApp, auth, eventually};
 
 const HASH: &str = "fleetcast:revocations";
 const OTHER_SECRET: &str = "another-secret-of-enough-bytes-4kQ9x";
@@ -306,5 +306,23 @@ async fn h6_what_is_kept_outlives_its_secret() {
     .await;
     second.stop();
     let third = instance(&kafka, &redis, &new[..1]).await;
+    is_refused(&third, ANN).await;
+}
+
+#[tokio::test]
+async fn h6_what_redis_keeps_moves_to_a_topic_that_is_set_later() {
+    let kafka = Kafka::mock(&[("incident", 1), ("revoked", 1)]).await;
+    let redis = Redis::start().await;
+    let first = instance(&kafka, &redis, &[]).await;
+    revoke(&first, ANN).await;
+    first.stop();
+    let topic = kafka.topic("revoked");
+    let settings = [("REVOCATIONS_TOPIC", topic.as_str())];
+    let second = instance(&kafka, &redis, &settings).await;
+    is_refused(&second, ANN).await;
+    let hash = Hash::of(&redis, &[SECRET]).await;
+    hash.keeps(&[]).await;
+    second.stop();
+    let third = instance(&kafka, &redis, &settings).await;
     is_refused(&third, ANN).await;
 }

@@ -217,6 +217,11 @@ impl Revocations {
         merged
     }
 
+    /// Where it was read last; 0: nowhere, or it is not known.
+    pub fn log_of(&self, target: &RevocationTarget) -> LogNumber {
+        self.by_target.get(target).map_or(0, |known| known.log)
+    }
+
     /// What is known of the target, if anything, has been read in this log.
     pub fn read_in(&mut self, target: &RevocationTarget, log: LogNumber) {
         if let Some(known) = self.by_target.get_mut(target) {
