@@ -62,4 +62,4 @@ step "integration tests and real clients, Apache Kafka" scripts/kafka.sh run --s
 # shellcheck disable=SC2016 # expanded by the inner shell
 step "no seeded bugs in the release" bash -c '! grep -aq SEEDED_BUG "$1"' - "$target/release/fleetcast"
 step "faults, short form" "$target/release/loadgen" chaos --jobs 3 \
-  --scenario cuts --scenario kill --scenario rolling --scenario kafka --scenario slow
+  --scenario cuts --scenario kill --scenario rolling --scenario kafka --scenario slow --scenario redis
