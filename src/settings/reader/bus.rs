@@ -1,8 +1,9 @@
-//! How Redis is reached, and what is signed with.
+//! How Redis is reached, what messages between instances are signed with, and which emitters are accepted.
 
+use fleetcast_core::domain::emitters::Emitter;
 use secrecy::SecretString;
 
-use super::super::AuthSettings;
+use super::super::{AuthSettings, values};
 use super::SettingsReader;
 use crate::auth;
 use crate::bus::{self, BusKeys, RedisSettings};
@@ -38,5 +39,27 @@ impl SettingsReader {
             keys: keys?,
             keys_of_tokens,
         })
+    }
+
+    /// Whose messages are accepted from Redis beside those of instances.
+    pub(super) fn emitters(&mut self) -> Vec<Emitter> {
+        let is_set = |name| self.text(name).is_some();
+        let has_redis = is_set("REDIS_URL") || self.input.mistyped.contains(&"REDIS_URL");
+        let is_asked_for = is_set("REDIS_EMITTERS");
+        self.ensure(
+            has_redis || !is_asked_for,
+            "REDIS_EMITTERS requires REDIS_URL: emitters publish in Redis".to_owned(),
+        );
+        let emitters = self.optional("REDIS_EMITTERS", values::emitters);
+        let emitters = emitters.unwrap_or_default();
+        let prefix = self.value("REDIS_PREFIX", bus::redis_prefix);
+        let own = format!("{prefix}:");
+        for emitter in emitters.iter().filter(|emitter| emitter.reaches(&own)) {
+            self.ensure(
+                false,
+                format!("REDIS_EMITTERS: {emitter} has channels that begin with {own}, as those between instances do: choose another key, or another REDIS_PREFIX"),
+            );
+        }
+        emitters
     }
 }
