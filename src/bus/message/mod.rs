@@ -8,21 +8,24 @@
 //! The signature covers the channel's name and everything but itself. The number is the sender's own, and `sent` is in milliseconds since
 //! the Unix epoch. Whom it is for the channel says; the organisation of an event, too.
 
+mod headers;
+
 use std::borrow::Cow;
 
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::publication::Ephemeral;
+use fleetcast_core::domain::publication::{Ephemeral, MAX_ARGUMENTS};
 use fleetcast_core::domain::published::{self, BadMessage, MAX_ROOMS};
 use fleetcast_core::domain::revocation::{Revocation, RevocationChange, RevocationTarget};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::domain::room_operation::RoomOperation;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::channels::{Audience, Names};
 use super::instance::InstanceId;
 use super::signature::{BusKeys, SIGNATURE_BYTES};
 use crate::telemetry::labels::BusOutcome;
+use headers::{DisconnectHeader, EventHeader, KickHeader, RevocationHeader, RoomsHeader};
 
 const VERSION: u8 = 1;
 
@@ -36,9 +39,6 @@ const ROOMS: u8 = 5;
 const SIGNATURE: usize = 2 + InstanceId::BYTES + 8 + 8;
 const HEADER_LENGTH: usize = SIGNATURE + SIGNATURE_BYTES;
 const HEADER: usize = HEADER_LENGTH + 4;
-
-/// As many as are accepted from emitters.
-const MAX_ARGUMENTS: usize = 16;
 
 /// A connection's id has 18.
 const MAX_CONNECTION_ID: usize = 64;
@@ -65,53 +65,7 @@ pub enum BusMessage {
     Rooms(RoomOperation),
 }
 
-/// What stands in front of the arguments of an event.
-#[derive(Serialize, Deserialize)]
-struct EventHeader<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    /// By their names within the organisation.
-    #[serde(borrow)]
-    rooms: Vec<Cow<'a, str>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KickHeader<'a> {
-    #[serde(borrow)]
-    connection: Cow<'a, str>,
-    may_return: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DisconnectHeader<'a> {
-    #[serde(borrow)]
-    organization: Cow<'a, str>,
-    #[serde(borrow)]
-    user: Cow<'a, str>,
-    may_return: bool,
-}
-
-/// Rooms by their names within the organisation.
-#[derive(Serialize, Deserialize)]
-struct RoomsHeader<'a> {
-    #[serde(borrow)]
-    organization: Cow<'a, str>,
-    #[serde(borrow)]
-    user: Cow<'a, str>,
-    #[serde(borrow)]
-    join: Vec<Cow<'a, str>>,
-    #[serde(borrow)]
-    leave: Vec<Cow<'a, str>>,
-}
-
-/// The payload is the value of the target's record.
-#[derive(Serialize, Deserialize)]
-struct RevocationHeader<'a> {
-    #[serde(borrow)]
-    target: Cow<'a, str>,
-}
-
-/// Who sends a message, as which of his, and when.
+/// The sender of a message, its number there, and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) sender: InstanceId,

@@ -70,6 +70,9 @@ impl Publication {
     }
 }
 
+/// Arguments of an [`Ephemeral`] that comes by Redis, from an emitter or from another instance, at most.
+pub const MAX_ARGUMENTS: usize = 16;
+
 /// An event without a position in any log, such as presence: delivered to the members of its rooms at that moment, or dropped.
 #[derive(Debug)]
 pub struct Ephemeral {

@@ -6,12 +6,9 @@ use serde_json::value::RawValue;
 
 use super::Refused;
 use crate::domain::id::Id;
-use crate::domain::publication::Ephemeral;
+use crate::domain::publication::{Ephemeral, MAX_ARGUMENTS};
 use crate::domain::published::{self, BadMessage};
 use crate::domain::room::Room;
-
-/// Arguments of one event.
-const MAX_ARGUMENTS: usize = 16;
 
 /// An event as an emitter wrote it. Every part is JSON, and nothing else is known about it.
 pub(super) struct Emitted<'a> {
