@@ -54,23 +54,7 @@ fn asking(rooms: &[&str]) -> ConnectRequest {
 }
 
 fn dispatcher(rooms: &[&str]) -> ConnectRequest {
-    let roles = vec!["dispatcher".to_owned()];
-    ConnectRequest {
-        rooms: Some(json!(rooms)),
-        ..token(Grant {
-            roles,
-            ..Grant::default()
-        })
-    }
-}
-
-/// Without the organisation's and the user's own.
-fn rooms(client: &SessionClient) -> Vec<String> {
-    client.session.shared.hub.with(|hub, _| {
-        let key = client.session.key().expect("connected");
-        let rooms = hub.rooms(key).iter().skip(2);
-        rooms.map(ToString::to_string).collect()
-    })
+    with_role("dispatcher", rooms)
 }
 
 async fn subscribe(client: &SessionClient, room: &str) -> Value {

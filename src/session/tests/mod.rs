@@ -354,3 +354,24 @@ fn numbers(received: &[MemoryEvent]) -> Vec<i64> {
     let published = received.iter().filter(|it| it.event == "incident_created");
     published.filter_map(|it| it.body.as_i64()).collect()
 }
+
+/// Who has this role and wants these rooms.
+fn with_role(role: &str, rooms: &[&str]) -> ConnectRequest {
+    let roles = vec![role.to_owned()];
+    ConnectRequest {
+        rooms: Some(json!(rooms)),
+        ..token(Grant {
+            roles,
+            ..Grant::default()
+        })
+    }
+}
+
+/// Without the organisation's and the user's own.
+fn rooms(client: &SessionClient) -> Vec<String> {
+    client.session.shared.hub.with(|hub, _| {
+        let key = client.session.key().expect("connected");
+        let rooms = hub.rooms(key).iter().skip(2);
+        rooms.map(ToString::to_string).collect()
+    })
+}

@@ -10,26 +10,6 @@ async fn operate(server: &TestServer, join: &[&str], leave: &[&str]) -> (usize, 
     server.sessions.operate(&operation).await
 }
 
-fn with_roles(role: &str, rooms: &[&str]) -> ConnectRequest {
-    let roles = vec![role.to_owned()];
-    ConnectRequest {
-        rooms: Some(json!(rooms)),
-        ..token(Grant {
-            roles,
-            ..Grant::default()
-        })
-    }
-}
-
-/// Without the organisation's and the user's own.
-fn rooms(client: &SessionClient) -> Vec<String> {
-    client.session.shared.hub.with(|hub, _| {
-        let key = client.session.key().expect("connected");
-        let rooms = hub.rooms(key).iter().skip(2);
-        rooms.map(ToString::to_string).collect()
-    })
-}
-
 /// Name, reason and rooms of all that the client was told about rooms.
 async fn told(server: &TestServer, client: &SessionClient) -> Vec<Value> {
     server.apply(Vec::new()).await;
@@ -47,9 +27,9 @@ async fn told(server: &TestServer, client: &SessionClient) -> Vec<Value> {
 async fn each_connection_joins_what_it_may_and_leaves_what_it_holds() {
     let server = TestServer::start(10).await;
     let (desk, _) = server
-        .connect(with_roles("dispatcher", &["channel:1"]))
+        .connect(with_role("dispatcher", &["channel:1"]))
         .await;
-    let (unit, _) = server.connect(with_roles("field_unit", &[])).await;
+    let (unit, _) = server.connect(with_role("field_unit", &[])).await;
     let (connections, changes) =
         operate(&server, &["channel:2", "channel:*"], &["channel:1"]).await;
     assert_eq!(connections, 2);
@@ -82,7 +62,7 @@ async fn each_connection_joins_what_it_may_and_leaves_what_it_holds() {
 #[tokio::test]
 async fn a_grant_permits_what_a_back_end_asks_for_too() {
     let server = TestServer::start(10).await;
-    let (unit, _) = server.connect(with_roles("field_unit", &[])).await;
+    let (unit, _) = server.connect(with_role("field_unit", &[])).await;
     let (organisation, user) = (Id::parse("o1").unwrap(), UserId::parse("u1").unwrap());
     let granted =
         fleetcast_core::domain::grants::GrantedRoom::new(&organisation, &user, "channel:7");
@@ -100,7 +80,7 @@ async fn no_connection_joins_more_rooms_than_it_may_hold() {
     let server = TestServer::start(10).await;
     let names: Vec<String> = (0..199).map(|nth| format!("channel:{nth}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (desk, _) = server.connect(with_roles("dispatcher", &names)).await;
+    let (desk, _) = server.connect(with_role("dispatcher", &names)).await;
     let (_, changes) = operate(&server, &["channel:a", "channel:b"], &[]).await;
     assert_eq!((changes.joined, changes.refused), (1, 1));
     assert_eq!(rooms(&desk).len(), 200);
