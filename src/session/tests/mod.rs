@@ -355,7 +355,7 @@ fn numbers(received: &[MemoryEvent]) -> Vec<i64> {
     published.filter_map(|it| it.body.as_i64()).collect()
 }
 
-/// Who has this role and wants these rooms.
+/// A connection with this role that wants these rooms.
 fn with_role(role: &str, rooms: &[&str]) -> ConnectRequest {
     let roles = vec![role.to_owned()];
     ConnectRequest {
