@@ -1,6 +1,7 @@
 //! The only place where the parts meet: what is built (`build`), in which order it starts (`start`), and how it stops (`drain`).
 
 mod build;
+mod closing;
 mod control;
 mod demo_people;
 mod directory;

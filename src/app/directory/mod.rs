@@ -14,7 +14,8 @@ use fleetcast_core::domain::id::{Id, UserId};
 use fleetcast_core::domain::room::Room;
 use fleetcast_core::domain::room_operation::RoomOperation;
 
-use super::fleet::{Fleet, close};
+use super::closing::{close, close_user};
+use super::fleet::Fleet;
 use super::log_reader::LogReader;
 use crate::api::connections::{
     ConnectionPlace, ConnectionSlice, Connections, ConnectionsWanted, Ending, FoundConnection,
@@ -163,19 +164,13 @@ impl Connections for Directory {
         ending: Ending,
     ) -> Lookup<'a, UserDisconnected> {
         Box::pin(async move {
-            let sessions = self.sessions().open().of_user(organisation, user);
-            for slice in sessions.chunks(own::SLICE) {
-                for session in slice {
-                    close(session, ending);
-                }
-                tokio::task::yield_now().await;
-            }
+            let own = close_user(self.sessions(), organisation, user, ending).await;
             let others = match &self.fleet {
                 Some(fleet) => fleet.disconnect(organisation, user, ending).await,
                 None => None,
             };
             UserDisconnected {
-                connections: sessions.len() + others.unwrap_or(0),
+                connections: own + others.unwrap_or(0),
                 everywhere: others.is_some(),
             }
         })

@@ -2,16 +2,15 @@
 
 mod kept_health;
 mod moved_revocations;
+mod reception;
 mod registration;
 mod revocations;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleetcast_core::domain::id::{Id, UserId};
-use fleetcast_core::domain::protocol::CloseReason;
 use fleetcast_core::domain::publication::Ephemeral;
 use fleetcast_core::domain::revocation::{Revocation, RevocationTarget};
 use fleetcast_core::domain::room_operation::RoomOperation;
@@ -25,11 +24,11 @@ use super::log_reader::LogReader;
 use crate::api::ComponentHealth;
 use crate::api::connections::Ending;
 use crate::bus::{
-    AcceptedEmitters, Adapter, AdapterTasks, BusKeys, BusMessage, BusReceiver, InstanceId,
-    LinkState, OpenConnections, RedisFault, Registry, RegistryRange,
+    AcceptedEmitters, Adapter, AdapterTasks, BusKeys, BusMessage, InstanceId, LinkState,
+    OpenConnections, RedisFault, Registry, RegistryRange,
 };
 use crate::lifecycle::Lifecycle;
-use crate::session::{OrganisationWatch, Session, Sessions};
+use crate::session::{OrganisationWatch, Sessions};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, events};
 use moved_revocations::RevocationMover;
@@ -41,9 +40,6 @@ const LOADING: Duration = Duration::from_secs(5);
 
 /// It waits so long for one that gives it, but slowly.
 const READING: Duration = Duration::from_secs(30);
-
-/// So many connections of a user are closed at a stretch.
-const SLICE: usize = 64;
 
 /// An instance that is asked to close a connection has done so within this time, or perhaps not heard.
 const CONFIRMING: Duration = Duration::from_secs(1);
@@ -324,83 +320,5 @@ impl Fleet {
             || ComponentHealth::healthy(None),
             ComponentHealth::unhealthy,
         )
-    }
-
-    async fn close_all(&self, organisation: &Id, user: &UserId, ending: Ending) {
-        let sessions = self.sessions.open().of_user(organisation, user);
-        for slice in sessions.chunks(SLICE) {
-            for session in slice {
-                close(session, ending);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Has a connection end.
-pub(super) fn close(session: &Arc<Session>, ending: Ending) {
-    match ending {
-        Ending::MayReturn => session.close(CloseReason::Kicked),
-        Ending::MustNotReturn => session.dismiss(),
-    }
-}
-
-fn ending(may_return: bool) -> Ending {
-    if may_return {
-        Ending::MayReturn
-    } else {
-        Ending::MustNotReturn
-    }
-}
-
-impl BusReceiver for Fleet {
-    /// By the driver, as records of Kafka are: it looks at the work of each and at what connections may be sent before they are flushed.
-    fn events(&self, events: Vec<Ephemeral>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            let batch = events.into_iter().map(Feed::Ephemeral).collect();
-            if let Some(feed) = self.feed.upgrade() {
-                // The driver has ended: so does the process.
-                drop(feed.send(batch).await);
-            }
-        })
-    }
-
-    fn has_kind(&self, kind: &str) -> bool {
-        let rules = self.sessions.rules();
-        let is_in_policy = rules.policy.kinds().any(|known| known == kind);
-        is_in_policy || self.log.routes().kinds().contains(kind)
-    }
-
-    fn command(&self, message: BusMessage) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            match message {
-                BusMessage::Event(event) => self.deliver(event),
-                BusMessage::Kick {
-                    connection_id,
-                    may_return,
-                    ..
-                } => {
-                    if let Some(session) = self.sessions.open().by_connection_id(&connection_id) {
-                        close(&session, ending(may_return));
-                    }
-                }
-                BusMessage::Disconnect {
-                    organisation,
-                    user,
-                    may_return,
-                } => {
-                    self.close_all(&organisation, &user, ending(may_return))
-                        .await;
-                }
-                BusMessage::Rooms(operation) => {
-                    self.sessions.operate(&operation).await;
-                }
-                // Open sessions are ended in the background.
-                BusMessage::Revocation(target, revocation) => match &self.keeper {
-                    Some(keeper) => keeper.heard(target, revocation),
-                    None => drop(self.sessions.revoke(&target, revocation)),
-                },
-            }
-        })
     }
 }
