@@ -146,10 +146,6 @@ impl Adapter {
         &self.link
     }
 
-    pub fn names(&self) -> &Names {
-        &self.names
-    }
-
     /// What the others call this instance.
     pub fn instance(&self) -> InstanceId {
         self.instance

@@ -10,7 +10,7 @@ use crate::telemetry::RedisMetrics;
 use crate::telemetry::labels::BusOutcome;
 
 /// Messages that wait. Fewer than a receiver remembers the numbers of, or one that is overtaken would pass for a repeated one.
-const WAITING: usize = 4_096;
+pub(super) const WAITING: usize = 4_096;
 const WAITING_KIB: usize = 16 * 1024;
 
 /// Messages and bytes of one pipeline: what a second is enough for.

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use super::instance::InstanceId;
+use super::outgoing::WAITING;
 
 /// Senders that are remembered. Only instances that know the secret are.
 const MAX_SENDERS: usize = 4_096;
 
 /// So far a message may come behind a later one: more than wait to be sent at a time.
-const REACH: u64 = 8_192;
+const REACH: u64 = WORDS as u64 * 64;
+const _: () = assert!(REACH > WAITING as u64);
+/// Of 64 bits, one for each number within reach.
 const WORDS: usize = 128;
 
 /// A message that is older, or newer, was not sent now, or one of the clocks is wrong. Senders are remembered for longer than this.

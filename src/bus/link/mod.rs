@@ -4,7 +4,7 @@
 //! cable; commands wait while it reconnects; and it does not tell when it has subscribed again, which is when whatever this instance
 //! keeps in Redis has to be written once more.
 
-mod wanted;
+mod subscriptions;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -21,8 +21,8 @@ use redis::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::wanted::Subscription;
-use self::wanted::{WantedMessages, channels, patterns};
+pub use self::subscriptions::Subscription;
+use self::subscriptions::WantedMessages;
 use super::fault::RedisFault;
 use super::intake::{BusIntake, IncomingMessages, IntakeSettings};
 use crate::telemetry::labels::RedisOutcome;
@@ -39,9 +39,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lived so long was a good one: what follows begins with the first pause.
 const GOOD: Duration = Duration::from_secs(5);
-
-/// Channels that are named in one command.
-const AT_ONCE: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
@@ -65,7 +62,7 @@ struct LinkConnection {
 
 pub struct Link {
     info: ConnectionInfo,
-    /// Not to be quoted.
+    /// Removed from error texts.
     password: Option<String>,
     state: watch::Sender<LinkState>,
     connection: Mutex<Option<LinkConnection>>,
@@ -119,23 +116,6 @@ impl Link {
     /// is to be read again.
     pub fn missed(&self) -> &Arc<Notify> {
         self.intake.missed()
-    }
-
-    /// From soon on, and again after each time that the connection is made.
-    pub fn subscribe(&self, to: Subscription) {
-        let mut wanted = lock(&self.wanted);
-        if wanted.all.insert(to.clone()) {
-            wanted.changed.insert(to);
-            self.wanted_changed.notify_one();
-        }
-    }
-
-    pub fn unsubscribe(&self, from: &Subscription) {
-        let mut wanted = lock(&self.wanted);
-        if wanted.all.remove(from) {
-            wanted.changed.insert(from.clone());
-            self.wanted_changed.notify_one();
-        }
     }
 
     /// Sends a command.
@@ -226,7 +206,7 @@ impl Link {
             let Some(fault) = served else {
                 return;
             };
-            self.is_down(&fault);
+            self.set_down(&fault);
             if begin.elapsed() > GOOD {
                 pause = FIRST_PAUSE;
             }
@@ -262,7 +242,7 @@ impl Link {
             epoch,
             connection: connection.clone(),
         });
-        self.is_up_again(epoch);
+        self.set_up(epoch);
         let mut given_up = self.given_up.subscribe();
         let mut probes = tokio::time::interval(PROBE);
         let mut silent = 0;
@@ -292,13 +272,6 @@ impl Link {
         self.within_time(answer).await.map(drop)
     }
 
-    /// On a connection that is new.
-    fn want_all_again(&self) {
-        let mut wanted = lock(&self.wanted);
-        let WantedMessages { all, changed } = &mut *wanted;
-        changed.clone_from(all);
-    }
-
     async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, RedisFault> {
         let client = Client::open(self.info.clone()).map_err(|_| RedisFault::Url)?;
         let (intake, lost) = (self.intake.clone(), lost.clone());
@@ -321,64 +294,13 @@ impl Link {
         RedisFault::of_hello(&hello).map_or(Ok(connection), Err)
     }
 
-    /// Makes `subscribed` what is wanted, as far as that has changed.
-    async fn subscribe_changed(
-        &self,
-        connection: &mut MultiplexedConnection,
-        subscribed: &mut BTreeSet<Subscription>,
-    ) -> Result<(), RedisFault> {
-        let (mut more, mut less) = self.take_changed();
-        more.retain(|one| !subscribed.contains(one));
-        less.retain(|one| subscribed.contains(one));
-        self.ask_for(connection, &more, &less).await?;
-        subscribed.extend(more);
-        for one in &less {
-            subscribed.remove(one);
-        }
-        Ok(())
-    }
-
-    /// What is wanted now, and what is not any more.
-    fn take_changed(&self) -> (Vec<Subscription>, Vec<Subscription>) {
-        let mut wanted = lock(&self.wanted);
-        let changed = std::mem::take(&mut wanted.changed).into_iter();
-        changed.partition(|one| wanted.all.contains(one))
-    }
-
-    async fn ask_for(
-        &self,
-        connection: &mut MultiplexedConnection,
-        more: &[Subscription],
-        less: &[Subscription],
-    ) -> Result<(), RedisFault> {
-        for (command, names) in [
-            ("SUBSCRIBE", channels(more.iter())),
-            ("PSUBSCRIBE", patterns(more.iter())),
-            ("UNSUBSCRIBE", channels(less.iter())),
-            ("PUNSUBSCRIBE", patterns(less.iter())),
-        ] {
-            for names in names.chunks(AT_ONCE) {
-                let asked = async {
-                    match command {
-                        "SUBSCRIBE" => connection.subscribe(names).await,
-                        "PSUBSCRIBE" => connection.psubscribe(names).await,
-                        "UNSUBSCRIBE" => connection.unsubscribe(names).await,
-                        _ => connection.punsubscribe(names).await,
-                    }
-                };
-                self.within_time(asked).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_up_again(&self, epoch: u64) {
+    fn set_up(&self, epoch: u64) {
         self.state.send_replace(LinkState::Up(epoch));
         self.counts.up.set(1.0);
         events::redis_up(&self.info.addr().to_string());
     }
 
-    fn is_down(&self, fault: &RedisFault) {
+    fn set_down(&self, fault: &RedisFault) {
         self.counts.up.set(0.0);
         let before = self.state.send_replace(LinkState::Down(fault.clone()));
         let is_news = match &before {

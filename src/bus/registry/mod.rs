@@ -156,10 +156,6 @@ impl Registry {
             .map(|fault| fault.to_string())
     }
 
-    pub fn instance(&self) -> &str {
-        &self.instance
-    }
-
     /// What became of writing. The link tells when Redis is away. Another answer than before is news.
     fn reports(&self, outcome: Result<(), RedisFault>) {
         let fault = outcome.err();
